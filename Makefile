@@ -1,0 +1,32 @@
+# Needs Python 3.11 or later, git and make. Everything is installed into .venv in this folder.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test test-slow lint clean
+
+$(VENV)/runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable ".[plot,bench]"
+	touch $@
+
+$(VENV)/tests: $(VENV)/runtime
+	$(PIP) --editable ".[plot,bench,test]"
+	touch $@
+
+demo: $(VENV)/runtime
+	$(VENV)/bin/python -m benchmarks.demo
+
+test: $(VENV)/tests
+	$(VENV)/bin/ruff check skdiffusion tests benchmarks
+	$(VENV)/bin/python -m pytest -q -n 2 -m "not slow"
+
+test-slow: $(VENV)/tests
+	$(VENV)/bin/python -m pytest -q -m slow
+
+lint: $(VENV)/tests
+	$(VENV)/bin/ruff check skdiffusion tests benchmarks
+	$(VENV)/bin/ruff format --check skdiffusion tests benchmarks
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,25 @@
+"""Diffusion models as scikit-learn density estimators.
+
+The public names are loaded on first use, so that ``import skdiffusion`` does not import torch.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "DiffusionDensityEstimator": "skdiffusion.estimators",
+    "StackedDensityEstimator": "skdiffusion.estimators",
+}
+
+__all__ = ["DiffusionDensityEstimator", "StackedDensityEstimator", "__version__"]
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

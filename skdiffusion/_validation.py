@@ -1,0 +1,89 @@
+"""The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight
+
+__all__ = [
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_bounds",
+    "check_weights",
+    "fit_context",
+    "generator_seed",
+    "resolve_device",
+]
+
+fit_context = _fit_context
+
+
+def check_weights(sample_weight, X):
+    """Row weights as float64, scaled to a largest weight of 1; ones if None.
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, if all are zero, or if the shape is not (n_samples,).
+    """
+    if sample_weight is None:
+        return np.ones(len(X))
+    w = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not w.any():
+        raise ValueError("Every value of 'sample_weight' is zero: at least one weight must be positive.")
+    return w / w.max()
+
+
+def check_bounds(bounds, n_features):
+    """(low, high) arrays of shape (n_features,), or None.
+
+    Raises
+    ------
+    ValueError
+        If `bounds` is not a pair of scalars or arrays of shape (n_features,) with low < high.
+    """
+    if bounds is None:
+        return None
+    message = (
+        "The 'bounds' parameter must be a pair (low, high) of numbers or of arrays of shape "
+        f"({n_features},), with low < high and infinities where a side is open. Got {bounds!r} instead."
+    )
+    try:
+        low, high = (np.array(np.broadcast_to(np.asarray(b, dtype=float), (n_features,))) for b in bounds)
+    except (TypeError, ValueError) as error:
+        raise ValueError(message) from error
+    if not (low < high).all():
+        raise ValueError(message)
+    return low, high
+
+
+def resolve_device(device):
+    """The torch device of a name; "auto" is a CUDA GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not available on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.zeros(1, device=resolved)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"The 'device' parameter must name a device that torch can use here, or be 'auto'. Got {device!r}, "
+            "which is not available: use device='cpu'."
+        ) from error
+    return resolved
+
+
+def generator_seed(random_state):
+    """A seed for numpy's Generator from anything scikit-learn accepts as `random_state`."""
+    from sklearn.utils import check_random_state
+
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63 - 1))
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

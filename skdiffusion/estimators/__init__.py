@@ -1,0 +1,6 @@
+"""The scikit-learn estimators: the only place that speaks the scikit-learn protocol."""
+
+from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._stacked import StackedDensityEstimator
+
+__all__ = ["DiffusionDensityEstimator", "StackedDensityEstimator"]

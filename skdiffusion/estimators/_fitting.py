@@ -1,0 +1,207 @@
+"""The stages of a fit, as functions of arrays: folds, map, companions, training, steps, weights."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from skdiffusion.closed_form import (
+    KernelLaw,
+    fit_mixture,
+    fit_student,
+    select_bandwidth,
+    select_mixture,
+)
+from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.companions import PlacedLaw
+from skdiffusion.likelihood import MAX_STEPS
+from skdiffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.preprocessing import MARGINAL_CANDIDATES, select_marginals
+from skdiffusion.stacking import averaging_gain, stacking_weights
+from skdiffusion.training import train
+
+STUDENT_LEAST_WEIGHT = 0.002
+MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
+GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
+MARGINAL_TIE = 0.01  # nats a feature within which the simpler map is kept
+
+
+@dataclass
+class Member:
+    """A member of the stack: its name, its law on all rows, its held-out log-densities."""
+
+    name: str
+    law: object
+    held_out: np.ndarray
+
+
+def make_folds(n, n_folds, rng):
+    """Disjoint random folds of the rows, by row and never by copy."""
+    return [np.sort(f) for f in np.array_split(rng.permutation(n), min(n_folds, n))]
+
+
+def choose_marginals(X, w, folds, rng, bounds, marginals):
+    """The marginal map: the one asked for, or the best of the candidates on held-out rows."""
+    if marginals == "gaussianize":
+        candidates = tuple(c for c in MARGINAL_CANDIDATES if isinstance(c, float))
+    elif marginals == "auto":
+        candidates = MARGINAL_CANDIDATES
+    else:
+        return marginals
+    if len(X) < 8:
+        return candidates[0]
+    scores = select_marginals(X, w, folds[: 2 if len(X) > 600 else 4], rng, bounds, candidates)
+    best = max(scores.values())
+    margin = MARGINAL_TIE * X.shape[1] if marginals == "auto" else 0.0
+    return next(c for c in candidates if scores[c] >= best - margin)
+
+
+def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel, max_components):
+    """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring."""
+    rows = np.arange(len(X))
+    held = np.concatenate(folds[:n_scored])
+    members = []
+    spaces = {"mixture": mapped} if mapped is raw else {"mixture": mapped, "raw_mixture": raw}
+    z_of = {id(p): p.transform(X) for p in (mapped, raw)}
+    left_out = mapped.left_out(X, w)
+    correction = {id(raw): np.zeros(len(X)), id(mapped): left_out}
+    for name, space in spaces.items():
+        z, log_det = z_of[id(space)]
+        first = folds[0]
+        (k, strength), _ = select_mixture(z, w, np.setdiff1d(rows, first), first, rng, max_components)
+        scores = []
+        for fold in folds[:n_scored]:
+            train_rows = np.setdiff1d(rows, fold)
+            law = fit_mixture(z[train_rows], w[train_rows], k, strength, rng, tol=1e-3)
+            scores.append(law.log_density(z[fold]) + (log_det + correction[id(space)])[fold])
+        members.append(Member(name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng)), np.concatenate(scores)))
+    z, log_det = z_of[id(raw)]
+    scores = []
+    for fold in folds[:n_scored]:
+        train_rows = np.setdiff1d(rows, fold)
+        law = fit_student(z[train_rows], w[train_rows])
+        scores.append(law.log_density(z[fold]) + log_det[fold])
+    members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), np.concatenate(scores)))
+    if with_kernel and len(X) <= MAX_KERNEL_ROWS:
+        best = None
+        for space in dict.fromkeys((mapped, raw)):
+            z, log_det = z_of[id(space)]
+            bandwidth = select_bandwidth(z, w, rng)
+            scores = leave_one_out(z, w, [bandwidth], held)[0] + (log_det + correction[id(space)])[held]
+            mean = np.average(np.maximum(scores, -1e6), weights=w[held])
+            if best is None or mean > best[0]:
+                best = (mean, Member("kernel", PlacedLaw(space, KernelLaw(z, bandwidth, w)), scores))
+        members.append(best[1])
+    return members
+
+
+def train_network(z, w, folds, settings, plan, activation, device, rng, initial=None):
+    """Train one member per scored fold on the rows outside it."""
+    rows = np.arange(len(z))
+    network = FilmEnsemble(
+        z.shape[1], settings.hidden_layer_sizes, activation, settings.n_members, torch.float32, device
+    )
+    network.initialise(rng, settings.input_gain, settings.hidden_gain)
+    if initial is not None:
+        network = initial.to(dtype=torch.float32, device=device).with_flat(
+            initial.flat.to(dtype=torch.float32, device=device).clone()
+        )
+    held_out = [folds[m % len(folds)] for m in range(settings.n_members)]
+    training = [np.setdiff1d(rows, h) for h in held_out]
+    tensor = torch.as_tensor(z, dtype=torch.float32, device=device)
+    return train(network, tensor, w, training, held_out, plan, rng)
+
+
+def train_more(z, w, network, plan, rng):
+    """Continue all members of a network on new rows, without held-out ones."""
+    everything = [np.arange(len(z))] * network.n_members
+    network = network.to(dtype=torch.float32).with_flat(network.flat.to(torch.float32).clone())
+    rows = torch.as_tensor(z, dtype=torch.float32, device=network.device)
+    return train(network, rows, w, everything, [], plan, rng)
+
+
+def choose_sample_steps(flow, noise, error_limit=0.02):
+    """Double the sampling steps until rows move by less than `error_limit` standard deviations (RMS)."""
+    current = flow.sample_from_noise(noise)
+    while flow.sample_steps < MAX_STEPS:
+        doubled = replace(flow, sample_steps=2 * flow.sample_steps)
+        finer = doubled.sample_from_noise(noise)
+        if np.sqrt(((finer - current) ** 2).mean()) < error_limit:
+            break
+        flow, current = doubled, finer
+    return flow
+
+
+def choose_steps(flow, z, wide, mass_limit=1e-3, error_limit=0.01):
+    """Double the density steps until held-out rows and the mass seen by a wide law stop changing.
+
+    Parameters
+    ----------
+    flow : ProbabilityFlow
+    z : array of shape (n, d)
+        Held-out rows.
+    wide : (rows, log_density) of a law about twice as wide as the data
+        Few steps put mass where no data row lies; these rows see it.
+    """
+    rows, log_wide = wide
+    both = np.concatenate([z, rows])
+    steps = flow.density_steps
+    current = replace(flow, density_steps=steps).log_density(both)
+    while steps < MAX_STEPS:
+        finer = replace(flow, density_steps=2 * steps).log_density(both)
+        error = np.abs(finer - current)[: len(z)].mean()
+        moved = np.exp(np.minimum(finer[len(z) :] - log_wide, 30)) - np.exp(np.minimum(current[len(z) :] - log_wide, 30))
+        noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
+        if error < error_limit and abs(moved.mean()) < mass_limit + noise:
+            break
+        steps, current = 2 * steps, finer
+    return replace(flow, density_steps=steps)
+
+
+def held_out_flow(preprocessor, z, log_det, left_out, network, flow, folds, w, max_rows=4000):
+    """Held-out log-densities of the averaged network, from those of its members.
+
+    A row's held-out value comes from the member that has not seen it; `averaging_gain` adds what the
+    average of all members is expected to win.
+    """
+    scored = folds[: network.n_members]
+    held = np.concatenate(scored)
+    singles = [
+        replace(flow, field=NetworkField(network.with_flat(network.flat[m : m + 1])), tolerance=0.0)
+        for m in range(network.n_members)
+    ]
+    if network.n_members < 3:
+        out = np.concatenate([s.log_density(z[fold]) for s, fold in zip(singles, scored)])
+        return out + (log_det + left_out)[held]
+    table = np.full((len(held), network.n_members), np.nan)
+    own = np.repeat(np.arange(len(scored)), [len(f) for f in scored])
+    for m, single in enumerate(singles):
+        table[:, m] = single.log_density(z[held])
+    result = table[np.arange(len(held)), own]
+    table[np.arange(len(held)), own] = np.nan
+    gain = np.minimum(averaging_gain(table), GAIN_CAP)
+    return result + gain + (log_det + left_out)[held]
+
+
+def wide_rows(d, rng, n_rows):
+    """Rows of N(0, 4 I) and their log-densities."""
+    rows = 2.0 * rng.standard_normal((n_rows, d))
+    return rows, -0.5 * (rows**2).sum(1) / 4 - d * np.log(2 * np.sqrt(2 * np.pi))
+
+
+def narrowest_scale(members):
+    """Smallest standard deviation, in whitened units, of a component that carries data."""
+    scale = 1.0
+    for member in members:
+        law = getattr(member.law, "law", None)
+        if hasattr(law, "covariances") and member.name == "mixture":
+            used = law.weights > 1e-3
+            scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(law.covariances[used]).min())))
+    return scale
+
+
+def blend_weights(members, w_held):
+    """Stacking weights of the members, the Student-t kept at its least weight."""
+    least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
+    return stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
+

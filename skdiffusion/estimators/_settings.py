@@ -1,0 +1,58 @@
+"""Sizes, steps and members chosen from the shape of the data. Measured in benchmarks/ablation.py."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that "auto" stands for, once n and d are known."""
+
+    hidden_layer_sizes: tuple
+    n_members: int
+    n_folds: int
+    n_steps: int
+    batch_size: int
+    n_references: int
+    learning_rate: float
+    input_gain: float
+    hidden_gain: float
+    noise_mean: float
+    patience: int
+
+
+def default_settings(n, d):
+    """Settings for n rows (effective) and d columns."""
+    n_members = 4
+    hidden = (128, 128)
+    if d <= 2:
+        n_members, n_steps = 2, 3000
+    elif n >= 5000:
+        n_members, n_steps = 2, 4000
+    else:
+        n_steps = 1200
+    if n < 600:
+        hidden, n_steps, n_members = (64, 64), 600, 8
+    if n <= 150:
+        hidden, n_steps, n_members = (32, 32), 300, 4
+    return Settings(
+        hidden_layer_sizes=hidden,
+        n_members=n_members,
+        n_folds=8 if n >= 24 else max(2, min(4, n)),
+        n_steps=n_steps,
+        batch_size=256 if n >= 600 else 128,
+        n_references=2000 if d <= 2 else 512 if d <= 8 else 0,
+        learning_rate=8e-3 if d >= 10 else 5e-3,
+        input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
+        hidden_gain=1.2,
+        noise_mean=-1.8 if d <= 2 else -1.2,
+        patience=max(300, int(0.4 * n_steps)),
+    )
+
+
+def resolve_max_iter(max_iter, n_steps, n, batch_size):
+    """Optimiser steps: `max_iter` epochs over n rows, or the default number."""
+    if max_iter == "auto":
+        return n_steps
+    return int(max(1, np.ceil(max_iter * n / batch_size)))

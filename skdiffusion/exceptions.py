@@ -1,0 +1,16 @@
+"""Warnings of skdiffusion, one class for each thing a caller may want to catch.
+
+Errors are scikit-learn's own (``ValueError``, ``NotFittedError``) wherever they fit.
+"""
+
+
+class InterruptedFitWarning(UserWarning):
+    """A fit was interrupted (Ctrl-C) and kept the best weights found so far."""
+
+
+class DegenerateDataWarning(UserWarning):
+    """A column is constant or tied: it has no density, and a resolution was put in its place."""
+
+
+class NumericalErrorWarning(UserWarning):
+    """The estimated numerical error of the log-density stayed above its target."""

@@ -1,0 +1,20 @@
+"""Invertible maps from the user's columns to whitened rows, with exact log-determinants.
+
+    X --resolution--> X' --bounds, marginal map (per column)--> U --whitening--> Z
+
+The resolution step is for fitting only: it spreads tied values over the gap that ties leave.
+"""
+
+from skdiffusion.preprocessing._columns import column_resolution, spread_ties
+from skdiffusion.preprocessing._preprocessor import Preprocessor
+from skdiffusion.preprocessing._selection import MARGINAL_CANDIDATES, select_marginals
+from skdiffusion.preprocessing._whitening import Whitening
+
+__all__ = [
+    "MARGINAL_CANDIDATES",
+    "Preprocessor",
+    "Whitening",
+    "column_resolution",
+    "select_marginals",
+    "spread_ties",
+]

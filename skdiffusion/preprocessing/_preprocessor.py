@@ -1,0 +1,98 @@
+"""The whole map from the user's columns to whitened rows."""
+
+import numpy as np
+
+from skdiffusion.preprocessing._maps import (
+    AffineMap,
+    BoxMap,
+    ChainMap,
+    GaussianizeMap,
+    HalfLineMap,
+    YeoJohnsonMap,
+)
+from skdiffusion.preprocessing._whitening import Whitening
+
+
+def _bound_map(x, w, low, high):
+    if np.isfinite(low) and np.isfinite(high):
+        return [BoxMap(low, high)]
+    if np.isfinite(low):
+        return [HalfLineMap(low, 1.0, max(np.average(x - low, weights=w), 1e-12 * max(1.0, abs(low))))]
+    if np.isfinite(high):
+        return [HalfLineMap(high, -1.0, max(np.average(high - x, weights=w), 1e-12 * max(1.0, abs(high))))]
+    return []
+
+
+class Preprocessor:
+    """Per-column maps, then whitening; invertible, with its exact log-determinant.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Rows within the bounds, ties already spread.
+    weights : array of shape (n_samples,)
+    marginals : None, "yeo-johnson" or float
+        Map of every column: affine, power, or gaussianising with this bandwidth factor.
+    bounds : pair of arrays of shape (n_features,), optional
+        Lower and upper bounds, infinite where there are none.
+    """
+
+    def __init__(self, X, weights, marginals=None, bounds=None):
+        n_features = X.shape[1]
+        low, high = (np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
+        self.low, self.high, self.marginals = low, high, marginals
+        self.n_features = n_features
+        self.columns = []
+        U = np.empty_like(X)
+        for j in range(n_features):
+            maps = _bound_map(X[:, j], weights, low[j], high[j])
+            u = ChainMap(*maps).forward(X[:, j])
+            standard = AffineMap.standardise(u, weights)
+            maps, u = [*maps, standard], standard.forward(u)
+            if marginals == "yeo-johnson":
+                maps.append(YeoJohnsonMap.fit(u, weights))
+            elif marginals is not None:
+                maps.append(GaussianizeMap.fit(u, weights, float(marginals)))
+            self.columns.append(ChainMap(*maps))
+            U[:, j] = self.columns[-1].forward(X[:, j])
+        self.whitening = Whitening(U, weights)
+
+    def inside(self, X):
+        """Rows within the bounds, shape (n,) of bool."""
+        return ((X >= self.low) & (X <= self.high)).all(1)
+
+    def transform(self, X):
+        """Whitened rows (n, d) and log |det dz/dx| (n,)."""
+        U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
+        for j, column in enumerate(self.columns):
+            U[:, j] = column.forward(X[:, j])
+            log_det += column.log_slope(X[:, j])
+        return self.whitening.forward(U), log_det
+
+    def inverse_transform(self, Z):
+        """Rows in the user's columns, clipped to the bounds."""
+        U = self.whitening.backward(Z)
+        X = np.empty_like(U)
+        for j, column in enumerate(self.columns):
+            X[:, j] = column.inverse(U[:, j])
+        return np.clip(X, self.low, self.high)
+
+    def pull_back(self, X, gradient):
+        """Gradient in X of f(z(x)) + log |det dz/dx|, given the gradient of f in z, (n, d)."""
+        out = gradient @ self.whitening.matrix.T
+        for j, column in enumerate(self.columns):
+            out[:, j] = out[:, j] * np.exp(column.log_slope(X[:, j])) + column.curvature(X[:, j])
+        return out
+
+    def left_out(self, X, weights):
+        """Change of the log-determinant at the rows of the fit when each is left out of its marginals.
+
+        Gaussianising maps have seen the rows that are held out of everything else; without this
+        correction their likelihood would be flattered.
+        """
+        share, total = weights / weights.sum(), np.zeros(len(X))
+        for j, column in enumerate(self.columns):
+            if isinstance(column.maps[-1], GaussianizeMap):
+                u = ChainMap(*column.maps[:-1]).forward(X[:, j])
+                total += column.maps[-1].left_out(u, share)
+        return total

@@ -1,0 +1,57 @@
+r"""Whitening by the eigenvectors of a shrunk correlation matrix.
+
+:math:`z = \Lambda^{-1/2} Q^T D^{-1}(u - m)` with D the standard deviations and
+:math:`(1-\rho)R + \rho I = Q\Lambda Q^T`. The shrinkage rho is that of Chen, Wiesel, Eldar, Hero (2010),
+"Shrinkage algorithms for MMSE covariance estimation" (OAS): about 0 for many rows, large for n < d, so
+that collinear columns never give a singular map.
+"""
+
+import numpy as np
+
+MIN_SHRINKAGE = 1e-6
+
+
+def shrinkage(correlation, effective_rows):
+    """OAS shrinkage of a correlation matrix towards the identity."""
+    d = len(correlation)
+    if d == 1:
+        return 0.0
+    trace2 = (correlation**2).sum()
+    numerator = (1 - 2 / d) * trace2 + d**2
+    denominator = (effective_rows + 1 - 2 / d) * (trace2 - d)
+    return float(np.clip(numerator / max(denominator, 1e-300), MIN_SHRINKAGE, 1.0))
+
+
+class Whitening:
+    """Affine map of rows to mean 0 and covariance near the identity.
+
+    Attributes
+    ----------
+    shift : ndarray (d,)
+    matrix, inverse : ndarrays (d, d)
+        z = (u - shift) @ matrix, u = z @ inverse + shift.
+    log_det : float
+        log |det matrix|.
+    """
+
+    def __init__(self, U, w):
+        w = w / w.sum()
+        self.shift = w @ U
+        centred = U - self.shift
+        covariance = centred.T @ (centred * w[:, None])
+        scale = np.sqrt(np.diag(covariance))
+        scale = np.where(scale > 0, scale, 1.0)
+        correlation = covariance / np.outer(scale, scale)
+        rho = shrinkage(correlation, 1.0 / (w**2).sum())
+        values, axes = np.linalg.eigh((1 - rho) * correlation + rho * np.eye(len(scale)))
+        values = np.maximum(values, MIN_SHRINKAGE / 2)
+        self.matrix = axes / np.sqrt(values) / scale[:, None]
+        self.inverse = (axes * np.sqrt(values)).T * scale
+        self.log_det = float(-0.5 * np.log(values).sum() - np.log(scale).sum())
+        self.shrinkage = rho
+
+    def forward(self, U):
+        return (U - self.shift) @ self.matrix
+
+    def backward(self, Z):
+        return Z @ self.inverse + self.shift
