@@ -1,4 +1,4 @@
-"""Small numerical helpers shared by the closed forms and the stack."""
+"""Small numerical helpers shared by the closed forms, the maps and the stack."""
 
 import numpy as np
 
@@ -16,3 +16,19 @@ def log_sum_exp(a, axis):
     total = np.sum(shifted, axis=axis) if np.isfinite(top).all() else np.sum(np.where(np.isneginf(a), 0.0, shifted), axis=axis)
     with np.errstate(divide="ignore"):
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
+
+
+BLOCK_ROWS = 256
+
+
+def rows_times_matrix(rows, matrix):
+    """rows @ matrix with bits that do not depend on how many rows there are.
+
+    A matrix product may round a row differently in a batch of another size; blocks of one size, padded,
+    always round alike.
+    """
+    n, d = rows.shape
+    n_blocks = -(-n // BLOCK_ROWS)
+    padded = np.zeros((n_blocks * BLOCK_ROWS, d))
+    padded[:n] = rows
+    return np.matmul(padded.reshape(n_blocks, BLOCK_ROWS, d), matrix).reshape(-1, matrix.shape[1])[:n]

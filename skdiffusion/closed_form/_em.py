@@ -2,8 +2,8 @@ r"""Gaussian mixtures by weighted, regularised expectation maximisation.
 
 The covariance of a component is the mode under an inverse-Wishart prior,
 :math:`C_k = (S_k + \nu\Psi)/(N_k + \nu)`, with S_k its weighted scatter, N_k its effective rows and
-:math:`\Psi` the covariance of all rows shrunk by :math:`K^{-2/d}`. The strength nu and the number of
-components are chosen by held-out log-density.
+:math:`\Psi=\sum_k S_k/n` the covariance within components, re-estimated in every step. The strength nu
+and the number of components are chosen by held-out log-density.
 """
 
 import numpy as np
@@ -14,25 +14,31 @@ from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 COMPONENT_GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
-def _seed_means(X, weights, n_components, rng):
-    """Rows spread by the k-means++ rule, then a few Lloyd iterations."""
+def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
+    """Labels of the best of a few k-means runs from k-means++ seeds: EM keeps the basin it starts in."""
     p = weights / weights.sum()
-    means = X[[rng.choice(len(X), p=p)]]
-    nearest = ((X - means[0]) ** 2).sum(1)
-    for _ in range(n_components - 1):
-        mass = p * nearest
-        total = mass.sum()
-        pick = rng.choice(len(X), p=mass / total if total > 0 else p)
-        means = np.concatenate([means, X[[pick]]])
-        nearest = np.minimum(nearest, ((X - X[pick]) ** 2).sum(1))
     half = (X**2).sum(1) / 2
-    for _ in range(10):
-        label = np.argmin(half[:, None] - X @ means.T + (means**2).sum(1) / 2, axis=1)
-        mass = np.bincount(label, weights, n_components)
-        one_hot = np.zeros((len(X), n_components))
-        one_hot[np.arange(len(X)), label] = weights
-        means = np.where(mass[:, None] > 0, (one_hot.T @ X) / np.maximum(mass, 1e-300)[:, None], means)
-    return label
+    best, best_inertia = None, np.inf
+    for _ in range(n_restarts):
+        means = X[[rng.choice(len(X), p=p)]]
+        nearest = ((X - means[0]) ** 2).sum(1)
+        for _ in range(n_components - 1):
+            mass = p * nearest
+            total = mass.sum()
+            pick = rng.choice(len(X), p=mass / total if total > 0 else p)
+            means = np.concatenate([means, X[[pick]]])
+            nearest = np.minimum(nearest, ((X - X[pick]) ** 2).sum(1))
+        for _ in range(n_iter):
+            distance = half[:, None] - X @ means.T + (means**2).sum(1) / 2
+            label = np.argmin(distance, axis=1)
+            one_hot = np.zeros((len(X), n_components))
+            one_hot[np.arange(len(X)), label] = weights
+            mass = one_hot.sum(0)[:, None]
+            means = np.where(mass > 0, (one_hot.T @ X) / np.maximum(mass, 1e-300), means)
+        inertia = weights @ distance[np.arange(len(X)), label]
+        if inertia < best_inertia:
+            best, best_inertia = label, inertia
+    return best
 
 
 def _log_joint(X, log_weights, means, covariances):
@@ -71,8 +77,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4)
     mean = (w @ X) / effective
     pooled = ((X - mean) * w[:, None]).T @ (X - mean) / effective
     floor = 1e-6 * max(np.trace(pooled) / d, 1e-12)
-    prior = pooled * n_components ** (-2.0 / d) + floor * np.eye(d)
-    label = _seed_means(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
+    label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
     r = np.zeros((n, n_components))
     r[np.arange(n), label] = 1.0
     previous = -np.inf
@@ -83,8 +88,9 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4)
         covariances = np.empty((n_components, d, d))
         for k in range(n_components):
             centred = X - means[k]
-            scatter = (centred * rw[:, [k]]).T @ centred
-            covariances[k] = (scatter + strength * prior) / (mass[k] + strength) + floor * np.eye(d)
+            covariances[k] = (centred * rw[:, [k]]).T @ centred
+        within = covariances.sum(0) / effective
+        covariances = (covariances + strength * within) / (mass + strength)[:, None, None] + floor * np.eye(d)
         log_joint = _log_joint(X, np.log(mass / mass.sum()), means, covariances)
         log_density = log_sum_exp(log_joint, axis=1)
         r = np.exp(log_joint - log_density[:, None])
@@ -95,24 +101,46 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4)
     return GaussianMixtureLaw(mass, means, covariances)
 
 
-def select_mixture(X, weights, train, held_out, rng, max_components=64):
+def select_mixture(X, weights, folds, rng, max_components=64):
     """Number of components and prior strength of greatest held-out mean log-density.
+
+    Parameters
+    ----------
+    X, weights : arrays of shape (n, d) and (n,)
+    folds : list of int arrays
+        Rows held out in turn; more folds make the choice steadier for few rows.
+    rng : numpy Generator
+    max_components : int
 
     Returns
     -------
     (n_components, strength), held-out mean log-density in nats
     """
-    d = X.shape[1]
-    best, best_score = (1, 1.0), -np.inf
-    strengths = (1.0, 2.0 + d)
-    for strength in strengths:
-        worse = 0
+    n, d = X.shape
+    rows = np.arange(n)
+    trains = [np.setdiff1d(rows, fold) for fold in folds]
+    held_weight = np.concatenate([weights[fold] for fold in folds])
+    held_weight = held_weight / held_weight.sum()
+    best, best_density = None, None
+    for strength in (2.0 + d, 0.5):
+        since_gain, best_here = 0, -np.inf
         for k in COMPONENT_GRID:
-            if k > max_components or (k > 1 and k * 2 > len(train)) or worse >= 2:
+            if k > max_components or (k > 1 and 2 * k > len(trains[0])) or since_gain >= 2:
                 break
-            law = fit_mixture(X[train], weights[train], k, strength, rng, tol=1e-3)
-            score = np.average(law.log_density(X[held_out]), weights=weights[held_out])
-            worse = 0 if score > best_score else worse + 1
-            if score > best_score:
-                best, best_score = (k, strength), score
-    return best, best_score
+            density = np.concatenate([
+                fit_mixture(X[train], weights[train], k, strength, rng, tol=1e-3).log_density(X[fold])
+                for train, fold in zip(trains, folds)
+            ])
+            score = held_weight @ density
+            since_gain = 0 if score > best_here else since_gain + 1
+            best_here = max(best_here, score)
+            if best is None or _clearly_better(density, best_density, held_weight):
+                best, best_density = (k, strength), density
+    return best, float(held_weight @ best_density)
+
+
+def _clearly_better(density, other, weight, margin=0.7):
+    """Whether a mean gain exceeds `margin` of its paired standard error: ties keep the simpler law."""
+    gain = density - other
+    mean = weight @ gain
+    return mean > margin * np.sqrt((weight**2) @ (gain - mean) ** 2)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdiffusion._numerics import log_sum_exp
+from skdiffusion._numerics import log_sum_exp, rows_times_matrix
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
 
 LOG_2PI = np.log(2 * np.pi)
@@ -79,7 +79,8 @@ class GaussianMixtureLaw(DiffusedLaw):
         out = np.empty_like(noise)
         for k in np.unique(component):
             rows = component == k
-            out[rows] = self.means[k] + (noise[rows] * np.sqrt(self._variances[k])) @ self._axes[k].T
+            root = np.sqrt(self._variances[k])[:, None] * self._axes[k].T
+            out[rows] = self.means[k] + rows_times_matrix(noise[rows], root)
         return out
 
 

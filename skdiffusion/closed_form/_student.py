@@ -7,6 +7,8 @@ counts :math:`(\nu + d)/(\nu + \delta)`. The degrees of freedom are chosen on a 
 import numpy as np
 from scipy.special import gammaln
 
+from skdiffusion._numerics import rows_times_matrix
+
 DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 
 
@@ -40,7 +42,7 @@ class StudentLaw:
 
     def sample_from_noise(self, noise, chi2):
         """Rows from standard normal `noise` (n, d) and chi-square draws `chi2` (n,) with `degrees`."""
-        return self.location + (noise @ self._factor.T) * np.sqrt(self.degrees / chi2)[:, None]
+        return self.location + rows_times_matrix(noise, self._factor.T) * np.sqrt(self.degrees / chi2)[:, None]
 
 
 def fit_student(X, weights, n_iter=40):

@@ -282,8 +282,10 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
             raise
         return self
 
-    def _check_rows(self, X, bounds, sample_weight, reset):
+    def _check_rows(self, X, sample_weight, reset):
+        """Rows of positive weight in float64, their weights, and the bounds of the columns."""
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
+        bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
         X, w = X[w > 0].astype(np.float64), w[w > 0]
         if reset and len(X) < 2:
@@ -297,7 +299,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
                     f"{outside.sum()} of {len(X)} rows of X lie outside 'bounds' (the first is row "
                     f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these rows."
                 )
-        return X, w
+        return X, w, bounds
 
     def _check_sizes(self):
         if isinstance(self.hidden_layer_sizes, str):
@@ -332,9 +334,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         device = resolve_device(self.device)
         process = resolve_process(self.process)
         self._check_sizes()
-        n_columns = np.shape(X)[1] if np.ndim(X) == 2 else 1
-        bounds = check_bounds(self.bounds, n_columns)
-        X, w = self._check_rows(X, bounds, sample_weight, reset=True)
+        X, w, bounds = self._check_rows(X, sample_weight, reset=True)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
@@ -353,26 +353,10 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         settings = self._settings(n, d)
         folds = stages.make_folds(n, settings.n_folds, rng)
 
-        if continued:
-            mapped = self.preprocessor_
-        else:
-            mapped = Preprocessor(X, w, stages.choose_marginals(X, w, folds, rng, bounds, self.marginals), bounds)
-        raw = mapped if mapped.marginals is None else Preprocessor(X, w, None, bounds)
-        z, log_det = mapped.transform(X)
-
-        companions = []
-        if self.stacking is not False:
-            companions = stages.fit_companions(
-                X, w, mapped, raw, folds, settings.n_members, rng, self.stacking != "mixture", 64
-            )
-        sigma_min = SIGMA_MIN
-        if companions:
-            sigma_min = float(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN))
-        theta_min = np.arctan(sigma_min) if self.t_min == "auto" else float(process.angle(self.t_min))
         theta_max = float(np.arctan(min(process.ratio(1.0), 200.0)))
+        theta_min = float(np.arctan(SIGMA_MIN) if self.t_min == "auto" else process.angle(self.t_min))
         if theta_min >= theta_max:
             raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
-
         plan = TrainingPlan(
             n_steps=settings.n_steps,
             batch_size=settings.batch_size,
@@ -386,8 +370,26 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
             tol=self.tol,
             verbose=self.verbose,
         )
-        initial = self.score_model_.field.network if continued else None
-        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
+        training = (folds, settings, plan, self.activation, device, rng)
+        if continued:
+            mapped, initial = self.preprocessor_, self.score_model_.field.network
+        else:
+            candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)
+            preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
+            mapped, initial = stages.choose_preprocessor(X, w, preprocessors, *training), None
+        raw = mapped if mapped.marginals is None else Preprocessor(X, w, None, bounds)
+        z, log_det = mapped.transform(X)
+
+        companions = []
+        if self.stacking is not False:
+            companions = stages.fit_companions(
+                X, w, mapped, raw, folds, settings.n_members, rng, self.stacking != "mixture"
+            )
+            if self.t_min == "auto":
+                sigma_min = float(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN))
+                theta_min = float(np.arctan(sigma_min))
+                training = (folds, settings, replace(plan, sigma_range=(sigma_min, SIGMA_MAX)), *training[3:])
+        result = stages.train_network(z, w, *training, initial)
         flow = self._make_flow(NetworkField(result.network), theta_min, theta_max)
         if self.n_steps == "auto":
             held = folds[0][:200]
@@ -396,7 +398,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         weights = [1.0]
         members = [("diffusion", PlacedFlow(mapped, flow))]
         if companions:
-            held_out = stages.held_out_flow(mapped, z, log_det, mapped.left_out(X, w), result.network, flow, folds, w)
+            held_out = stages.held_out_flow(z, log_det + mapped.left_out(X, w), result.network, flow, folds)
             stack = [stages.Member("diffusion", members[0][1], held_out), *companions]
             held = np.concatenate(folds[: settings.n_members])
             weights = stages.blend_weights(stack, w[held])
@@ -434,8 +436,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         return ProbabilityFlow(field, float(theta_min), theta_max, **given)
 
     def _continue(self, X, sample_weight):
-        bounds = check_bounds(self.bounds, self.n_features_in_)
-        X, w = self._check_rows(X, bounds, sample_weight, reset=False)
+        X, w, bounds = self._check_rows(X, sample_weight, reset=False)
         if not len(X):
             return
         rng = np.random.default_rng([self._sample_seed, self.n_iter_])
@@ -633,7 +634,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False, skip_check_array=False)
+        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self.members_["diffusion"]
         with torch_threads(MAX_THREADS):
             return member.preprocessor.inverse_transform(member.flow.from_latent(codes.astype(np.float64)))

@@ -14,7 +14,7 @@ from skdiffusion.closed_form import (
 )
 from skdiffusion.closed_form._kernel import leave_one_out
 from skdiffusion.companions import PlacedLaw
-from skdiffusion.likelihood import MAX_STEPS
+from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
 from skdiffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.preprocessing import MARGINAL_CANDIDATES, select_marginals
 from skdiffusion.stacking import averaging_gain, stacking_weights
@@ -23,7 +23,7 @@ from skdiffusion.training import train
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
-MARGINAL_TIE = 0.01  # nats a feature within which the simpler map is kept
+RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
 @dataclass
@@ -40,23 +40,46 @@ def make_folds(n, n_folds, rng):
     return [np.sort(f) for f in np.array_split(rng.permutation(n), min(n_folds, n))]
 
 
-def choose_marginals(X, w, folds, rng, bounds, marginals):
-    """The marginal map: the one asked for, or the best of the candidates on held-out rows."""
+def marginal_candidates(X, w, folds, rng, bounds, marginals):
+    """Marginal maps worth a network: the one asked for, or the best of the candidates by closed forms.
+
+    No map at all is a second candidate where it is not far behind: a map that helps a mixture can bend
+    what a network would have learnt easily.
+    """
+    if marginals not in ("auto", "gaussianize"):
+        return [marginals]
+    candidates = MARGINAL_CANDIDATES
     if marginals == "gaussianize":
         candidates = tuple(c for c in MARGINAL_CANDIDATES if isinstance(c, float))
-    elif marginals == "auto":
-        candidates = MARGINAL_CANDIDATES
-    else:
-        return marginals
     if len(X) < 8:
-        return candidates[0]
+        return [candidates[0]]
     scores = select_marginals(X, w, folds[: 2 if len(X) > 600 else 4], rng, bounds, candidates)
-    best = max(scores.values())
-    margin = MARGINAL_TIE * X.shape[1] if marginals == "auto" else 0.0
-    return next(c for c in candidates if scores[c] >= best - margin)
+    best = max(scores, key=scores.get)
+    rival = candidates[0]
+    return [best] if best == rival or scores[best] - scores[rival] > RIVAL_GAP * X.shape[1] else [best, rival]
 
 
-def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel, max_components):
+def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, device, rng):
+    """The preprocessor behind which a short training run reaches the best held-out log-density."""
+    if len(preprocessors) == 1:
+        return preprocessors[0]
+    members = min(2, settings.n_members)
+    settings = replace(settings, n_members=members, n_steps=max(50, settings.n_steps // 3))
+    plan = replace(plan, n_steps=settings.n_steps, verbose=0)
+    scores = []
+    for preprocessor in preprocessors:
+        z, log_det = preprocessor.transform(X)
+        result = train_network(z, w, folds, settings, plan, activation, device, rng)
+        flow = ProbabilityFlow(None, float(np.arctan(plan.sigma_range[0])), float(np.arctan(plan.sigma_range[1])))
+        density = held_out_flow(z, log_det + preprocessor.left_out(X, w), result.network, flow, folds)
+        held_weight = w[np.concatenate(folds[:members])]
+        # As in the blend, a single far row must not decide.
+        floor = np.median(density) - 20.0 - 2.0 * X.shape[1]
+        scores.append(np.average(np.maximum(density, floor), weights=held_weight))
+    return preprocessors[int(np.argmax(scores))]
+
+
+def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel):
     """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring."""
     rows = np.arange(len(X))
     held = np.concatenate(folds[:n_scored])
@@ -67,8 +90,8 @@ def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel, max_com
     correction = {id(raw): np.zeros(len(X)), id(mapped): left_out}
     for name, space in spaces.items():
         z, log_det = z_of[id(space)]
-        first = folds[0]
-        (k, strength), _ = select_mixture(z, w, np.setdiff1d(rows, first), first, rng, max_components)
+        judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
+        (k, strength), _ = select_mixture(z, w, judges, rng)
         scores = []
         for fold in folds[:n_scored]:
             train_rows = np.setdiff1d(rows, fold)
@@ -158,11 +181,11 @@ def choose_steps(flow, z, wide, mass_limit=1e-3, error_limit=0.01):
     return replace(flow, density_steps=steps)
 
 
-def held_out_flow(preprocessor, z, log_det, left_out, network, flow, folds, w, max_rows=4000):
+def held_out_flow(z, log_det, network, flow, folds):
     """Held-out log-densities of the averaged network, from those of its members.
 
     A row's held-out value comes from the member that has not seen it; `averaging_gain` adds what the
-    average of all members is expected to win.
+    average of all members is expected to win. `log_det` is that of the map, per row of z.
     """
     scored = folds[: network.n_members]
     held = np.concatenate(scored)
@@ -171,16 +194,12 @@ def held_out_flow(preprocessor, z, log_det, left_out, network, flow, folds, w, m
         for m in range(network.n_members)
     ]
     if network.n_members < 3:
-        out = np.concatenate([s.log_density(z[fold]) for s, fold in zip(singles, scored)])
-        return out + (log_det + left_out)[held]
-    table = np.full((len(held), network.n_members), np.nan)
-    own = np.repeat(np.arange(len(scored)), [len(f) for f in scored])
-    for m, single in enumerate(singles):
-        table[:, m] = single.log_density(z[held])
-    result = table[np.arange(len(held)), own]
-    table[np.arange(len(held)), own] = np.nan
-    gain = np.minimum(averaging_gain(table), GAIN_CAP)
-    return result + gain + (log_det + left_out)[held]
+        return np.concatenate([s.log_density(z[fold]) for s, fold in zip(singles, scored)]) + log_det[held]
+    table = np.stack([single.log_density(z[held]) for single in singles], axis=1)
+    rows, own = np.arange(len(held)), np.repeat(np.arange(len(scored)), [len(f) for f in scored])
+    result = table[rows, own]
+    table[rows, own] = np.nan
+    return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det[held]
 
 
 def wide_rows(d, rng, n_rows):

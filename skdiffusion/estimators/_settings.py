@@ -24,26 +24,23 @@ class Settings:
 
 def default_settings(n, d):
     """Settings for n rows (effective) and d columns."""
-    n_members = 4
-    hidden = (128, 128)
+    hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
     if d <= 2:
-        n_members, n_steps = 2, 3000
+        n_members, n_steps, batch_size, learning_rate = 2, 4000, 256, 5e-3
     elif n >= 5000:
         n_members, n_steps = 2, 4000
-    else:
-        n_steps = 1200
-    if n < 600:
-        hidden, n_steps, n_members = (64, 64), 600, 8
+    if n < 1000:
+        hidden, n_members, n_steps, batch_size, learning_rate = (64, 64), 8, 800, 256, 5e-3
     if n <= 150:
-        hidden, n_steps, n_members = (32, 32), 300, 4
+        hidden, n_members, n_steps, batch_size = (32, 32), 4, 300, 128
     return Settings(
         hidden_layer_sizes=hidden,
         n_members=n_members,
-        n_folds=8 if n >= 24 else max(2, min(4, n)),
+        n_folds=8,
         n_steps=n_steps,
-        batch_size=256 if n >= 600 else 128,
-        n_references=2000 if d <= 2 else 512 if d <= 8 else 0,
-        learning_rate=8e-3 if d >= 10 else 5e-3,
+        batch_size=batch_size,
+        n_references=2000 if d <= 2 else 512 if d <= 10 else 0,
+        learning_rate=learning_rate,
         input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
         hidden_gain=1.2,
         noise_mean=-1.8 if d <= 2 else -1.2,

@@ -1,2 +1,191 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
-class StackedDensityEstimator: pass
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin, clone
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import check_cv
+from sklearn.neighbors import KernelDensity
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdiffusion._validation import check_weights, fit_context, generator_seed
+from skdiffusion.stacking import blend_log_density, stacking_weights
+
+
+def _draw(estimator, n_samples, seed):
+    """Rows of any density estimator: `sample` may take no seed and may return a tuple."""
+    try:
+        rows = estimator.sample(n_samples, random_state=seed)
+    except TypeError:
+        # GaussianMixture draws from its own parameter, and groups the rows by component.
+        rows = clone_with_seed(estimator, seed).sample(n_samples)
+    if isinstance(rows, tuple):
+        rows = rows[0][np.random.default_rng(seed).permutation(n_samples)]
+    return np.asarray(rows)
+
+
+def clone_with_seed(estimator, seed):
+    """A shallow copy of a fitted estimator with another `random_state`."""
+    twin = estimator.__class__.__new__(estimator.__class__)
+    twin.__dict__.update(estimator.__dict__)
+    twin.random_state = seed
+    return twin
+
+
+class StackedDensityEstimator(DensityMixin, BaseEstimator):
+    r"""Mixture of density estimators, weighted by cross-validated likelihood.
+
+    Each member is fitted on folds of the rows and scored on the rest; the weights maximise the mean of
+    :math:`\log\sum_m w_m p_m(x)` over these held-out rows, and the members are refitted on all rows.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator) or None, default=None
+        Density estimators with `score_samples` (and `sample`, to draw). None stands for a Gaussian
+        mixture of 3 components and a kernel density.
+    cv : int or cross-validation generator, default=5
+        Folds; an int stands for shuffled folds.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the folds and of `sample`.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        Members fitted on all rows.
+    stacking_weights_ : ndarray of shape (n_estimators,)
+    n_features_in_ : int
+
+    References
+    ----------
+    Smyth and Wolpert (1999), Linearly combining density estimators via stacking.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import StackedDensityEstimator
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> blend = StackedDensityEstimator(random_state=0).fit(X)
+    >>> blend.stacking_weights_.shape
+    (2,)
+    """
+
+    _parameter_constraints: dict = {
+        "estimators": [list, None],
+        "cv": ["cv_object"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimators=None, cv=5, random_state=None):
+        self.estimators = estimators
+        self.cv = cv
+        self.random_state = random_state
+
+    def _members(self):
+        if self.estimators is None:
+            return [("mixture", GaussianMixture(3, random_state=0)), ("kernel", KernelDensity(bandwidth="scott"))]
+        names = [name for name, _ in self.estimators]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"The 'estimators' parameter must hold (name, estimator) pairs of distinct names. Got {names}.")
+        for name, estimator in self.estimators:
+            if not hasattr(estimator, "score_samples"):
+                raise ValueError(f"The estimator {name!r} in 'estimators' has no 'score_samples' method.")
+        return self.estimators
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit the members and their weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        seed = generator_seed(self.random_state)
+        cv = self.cv
+        if isinstance(cv, (int, np.integer)):
+            n_folds = min(int(cv), len(X))
+            folds = np.array_split(np.random.default_rng(seed).permutation(len(X)), n_folds)
+            splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
+        else:
+            splits = list(check_cv(cv).split(X))
+        members = self._members()
+        tables = []
+        for train, held in splits:
+            columns = []
+            for _, estimator in members:
+                fitted = self._fit_member(estimator, X[train])
+                columns.append(fitted.score_samples(X[held]))
+            tables.append(np.column_stack(columns))
+        self.stacking_weights_ = stacking_weights(np.concatenate(tables))
+        self.estimators_ = [self._fit_member(estimator, X) for _, estimator in members]
+        self._sample_seed = seed
+        return self
+
+    @staticmethod
+    def _fit_member(estimator, X):
+        twin = clone(estimator)
+        components = getattr(twin, "n_components", None)
+        if isinstance(components, (int, np.integer)) and components > len(X):
+            twin.set_params(n_components=len(X))
+        return twin.fit(X)
+
+    def score_samples(self, X):
+        """Log-density of every row, nats, shape (n_samples,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return blend_log_density(np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-density of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        log_density = self.score_samples(X)
+        return float(np.average(log_density, weights=check_weights(sample_weight, log_density[:, None])))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows: each from a member chosen by its weight.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if random_state is not None:
+            seed = generator_seed(random_state)
+        else:
+            seed = self._sample_seed if self.random_state is not None else generator_seed(None)
+        choice = np.random.default_rng(seed).choice(len(self.estimators_), n_samples, p=self.stacking_weights_)
+        out = np.empty((n_samples, self.n_features_in_))
+        for i, estimator in enumerate(self.estimators_):
+            mine = choice == i
+            if mine.any():
+                out[mine] = _draw(estimator, int(mine.sum()), (seed + i) % (2**31))
+        return out

@@ -8,6 +8,8 @@ that collinear columns never give a singular map.
 
 import numpy as np
 
+from skdiffusion._numerics import rows_times_matrix
+
 MIN_SHRINKAGE = 1e-6
 
 
@@ -51,7 +53,7 @@ class Whitening:
         self.shrinkage = rho
 
     def forward(self, U):
-        return (U - self.shift) @ self.matrix
+        return rows_times_matrix(U - self.shift, self.matrix)
 
     def backward(self, Z):
-        return Z @ self.inverse + self.shift
+        return rows_times_matrix(Z, self.inverse) + self.shift

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.stats import multivariate_normal, multivariate_t
+
+from skdiffusion.closed_form import (
+    GaussianMixtureLaw,
+    KernelLaw,
+    StudentLaw,
+    fit_mixture,
+    fit_student,
+    gaussian_flow_map,
+    select_bandwidth,
+    select_mixture,
+)
+from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.ode import log_snr_grid, solve
+from tests.conftest import draw, gradient_of
+
+LEVELS = [(1.0, 0.0), (0.8, 0.6), (1.0, 30.0), (1e-3, 1.0), (1.0, 1e-3)]
+
+
+def kernel_law():
+    return KernelLaw(np.random.default_rng(3).standard_normal((40, 3)), 0.3)
+
+
+def laws():
+    rng = np.random.default_rng(5)
+    roots = rng.standard_normal((5, 3, 3)) * 0.4
+    wide = GaussianMixtureLaw(rng.random(5) + 0.1, rng.standard_normal((5, 3)), roots @ roots.transpose(0, 2, 1))
+    return {"mixture": wide, "kernel": kernel_law()}
+
+
+@pytest.mark.parametrize("name", ["mixture", "kernel"])
+@pytest.mark.parametrize(("alpha", "sigma"), LEVELS)
+def test_score_and_divergence_are_derivatives_of_the_log_density(name, alpha, sigma):
+    law = laws()[name]
+    noise = np.random.default_rng(0).standard_normal((30, 3))
+    x = alpha * draw(law, 30) + sigma * noise
+    # Differences over a length in proportion to the narrowest scale of the noised law.
+    narrow = np.hypot(alpha * (0.3 if name == "kernel" else 0.02), sigma)
+    step = 1e-4 * narrow
+    score = law.score(x, alpha, sigma)
+    assert_allclose(gradient_of(lambda v: law.log_density(v, alpha, sigma), x, step), score, rtol=2e-5, atol=2e-6 / narrow)
+    jacobian = gradient_of(lambda v: law.score(v, alpha, sigma), x, step)
+    assert_allclose(
+        np.trace(jacobian, axis1=1, axis2=2), law.divergence(x, alpha, sigma), rtol=2e-5, atol=2e-5 / narrow**2
+    )
+
+
+@pytest.mark.parametrize("name", ["mixture", "kernel"])
+@pytest.mark.parametrize(("alpha", "sigma"), LEVELS[1:])
+def test_denoiser_agrees_with_tweedie(name, alpha, sigma):
+    law = laws()[name]
+    x = alpha * draw(law, 30) + sigma * np.random.default_rng(1).standard_normal((30, 3))
+    tweedie = (x + sigma**2 * law.score(x, alpha, sigma)) / alpha
+    assert_allclose(law.denoised(x, alpha, sigma), tweedie, atol=1e-9)
+
+
+def test_mixture_density_is_scipys(mixture, rng):
+    x = rng.standard_normal((20, 2))
+    a, s = 0.6, 0.5
+    expected = sum(
+        w * multivariate_normal(a * m, a**2 * c + s**2 * np.eye(2)).pdf(x)
+        for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances)
+    )
+    assert_allclose(mixture.log_density(x, a, s), np.log(expected), rtol=1e-12)
+    assert_allclose(mixture.moments(x, a, s).log_density, np.log(expected), rtol=1e-12)
+
+
+def test_kernel_law_is_the_mixture_of_its_kernels(rng):
+    law = kernel_law()
+    twin = GaussianMixtureLaw(law.weights, law.rows, np.tile(0.09 * np.eye(3), (40, 1, 1)))
+    z = rng.standard_normal((25, 3))
+    for theta in (0.01, 0.5, 1.55):
+        for ours, expected in zip(law(z, theta, True), twin(z, theta, True)):
+            assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_many_components_and_chunks_change_nothing(rng, monkeypatch):
+    law = kernel_law()
+    x = rng.standard_normal((50, 3))
+    whole = law.moments(x, 0.7, 0.7)
+    monkeypatch.setattr("skdiffusion.closed_form._diffused.CHUNK_FLOATS", 500)
+    parts = law.moments(x, 0.7, 0.7)
+    assert_allclose(parts.log_density, whole.log_density, rtol=1e-13)
+    assert_allclose(parts.mean_u, whole.mean_u, rtol=1e-12)
+
+
+@pytest.mark.parametrize("distance", [1e3, 1e6])
+def test_far_rows_stay_finite(mixture, distance):
+    x = np.array([[distance, -distance]])
+    moments = mixture.moments(x, 1.0, 1e-3)
+    for value in (moments.log_density, moments.mean_u, moments.denoised, moments.laplacian):
+        assert np.isfinite(value).all(), value
+
+
+def test_gaussian_flow_map_is_the_solution_of_the_flow(rng):
+    mean, covariance = np.array([0.5, -1.0]), np.array([[0.5, 0.2], [0.2, 1.5]])
+    law = GaussianMixtureLaw([1.0], [mean], [covariance])
+    z = rng.standard_normal((10, 2))
+    start, stop = 0.05, 1.4
+    exact = gaussian_flow_map(mean, covariance, z, start, stop)
+    assert_allclose(solve(law, z, log_snr_grid(400, start, stop)).z, exact, atol=1e-10)
+
+
+def test_student_density_is_scipys_and_its_score_the_gradient(rng):
+    law = StudentLaw(np.array([1.0, -1.0]), np.array([[1.0, 0.3], [0.3, 2.0]]), 4.0)
+    x = 3 * rng.standard_normal((20, 2))
+    assert_allclose(law.log_density(x), multivariate_t(law.location, law.scale, df=4).logpdf(x), rtol=1e-12)
+    assert_allclose(gradient_of(law.log_density, x), law.score(x), rtol=1e-6, atol=1e-8)
+
+
+def test_student_fit_finds_heavy_tails(rng):
+    x = multivariate_t(np.zeros(3), np.eye(3), df=3).rvs(4000, random_state=1)
+    fitted = fit_student(x, np.ones(len(x)))
+    assert fitted.degrees in (2.0, 3.0, 4.0)
+    assert_allclose(fitted.scale, np.eye(3), atol=0.15)
+    light = fit_student(rng.standard_normal((4000, 3)), np.ones(4000))
+    assert light.degrees == 20.0
+
+
+def test_student_survives_more_columns_than_rows_and_collinear_ones(rng):
+    x = rng.standard_normal((6, 10))
+    x[:, 1] = x[:, 0]
+    assert np.isfinite(fit_student(x, np.ones(6)).log_density(100 * x)).all()
+
+
+def test_em_recovers_a_separated_mixture(rng):
+    truth = GaussianMixtureLaw([0.2, 0.8], [[-3.0, 0.0], [2.0, 1.0]], np.stack([0.2 * np.eye(2), 0.5 * np.eye(2)]))
+    x = draw(truth, 5000, 1)
+    fitted = fit_mixture(x, np.ones(len(x)), 2, 1.0, rng)
+    order = np.argsort(fitted.means[:, 0])
+    assert_allclose(fitted.weights[order], truth.weights, atol=0.02)
+    assert_allclose(fitted.means[order], truth.means, atol=0.06)
+    assert_allclose(fitted.covariances[order], truth.covariances, atol=0.05)
+
+
+def test_em_weights_are_repetitions(mixture):
+    x = draw(mixture, 60)
+    weights = np.random.default_rng(0).integers(1, 4, 60).astype(float)
+    # One component has a closed-form fit, so the two must agree to round-off; strength 0 removes the prior.
+    weighted = fit_mixture(x, weights, 1, 0.0, np.random.default_rng(0))
+    repeated = fit_mixture(np.repeat(x, weights.astype(int), 0), np.ones(int(weights.sum())), 1, 0.0, np.random.default_rng(0))
+    assert_allclose(weighted.means, repeated.means, rtol=1e-10)
+    assert_allclose(weighted.covariances, repeated.covariances, rtol=1e-5)
+    doubled = fit_mixture(x, 2 * weights, 3, 1.0, np.random.default_rng(0))
+    same = fit_mixture(x, weights, 3, 1.0, np.random.default_rng(0))
+    assert_allclose(doubled.means, same.means, rtol=1e-8)
+
+
+def test_number_of_components_is_chosen_on_held_out_rows(rng):
+    centres = 6.0 * np.stack(np.meshgrid([0, 1], [0, 1]), -1).reshape(-1, 2)
+    truth = GaussianMixtureLaw(np.ones(4), centres, np.tile(np.eye(2), (4, 1, 1)))
+    x = draw(truth, 800, 2)
+    (n_components, _), score = select_mixture(x, np.ones(800), [np.arange(600, 800), np.arange(200)], rng)
+    assert n_components in (4, 6)
+    assert abs(score - truth.log_density(x).mean()) < 0.15
+
+
+def test_leave_one_out_is_the_density_of_the_others(rng):
+    x = rng.standard_normal((30, 2))
+    ours = leave_one_out(x, np.ones(30), [0.4], np.arange(30))[0]
+    expected = [KernelLaw(np.delete(x, i, 0), 0.4).log_density(x[[i]])[0] for i in range(30)]
+    assert_allclose(ours, expected, rtol=1e-10)
+
+
+def test_bandwidth_is_not_driven_to_zero_by_copies(rng):
+    x = np.repeat(rng.standard_normal((100, 2)), 3, axis=0)
+    assert select_bandwidth(x, np.ones(300), rng) > 0.1

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from skdiffusion.networks import ACTIVATIONS, FilmEnsemble, NetworkField
+from skdiffusion.networks._film import noise_features
+
+architectures = pytest.mark.parametrize("hidden", [(12, 7), (9,), (8, 6, 5)], ids=str)
+activations = pytest.mark.parametrize("activation", list(ACTIVATIONS))
+
+
+def make(hidden, activation="silu", d=3, members=2, dtype=torch.float64):
+    network = FilmEnsemble(d, hidden, activation, members, dtype, "cpu")
+    rng = np.random.default_rng(0)
+    network.flat.copy_(torch.as_tensor(0.4 * rng.standard_normal(network.flat.shape)))
+    return network
+
+
+@architectures
+@activations
+def test_divergence_is_the_trace_of_the_jacobian(hidden, activation, rng):
+    network = make(hidden, activation)
+    evaluate = network.evaluator()
+    z = torch.as_tensor(rng.standard_normal((6, 3)))
+    _, divergence = evaluate(z, 0.7, divergence=True)
+    jacobian = torch.autograd.functional.jacobian(lambda v: evaluate(v, 0.7)[0].sum(0), z)
+    assert_allclose(divergence, torch.einsum("ini->n", jacobian.permute(0, 1, 2)), rtol=1e-12, atol=1e-12)
+
+
+@architectures
+@activations
+def test_hand_written_gradient_is_that_of_automatic_differentiation(hidden, activation, rng):
+    network = make(hidden, activation)
+    z = torch.as_tensor(rng.standard_normal((2, 4, 5, 3)))
+    weight = torch.as_tensor(rng.standard_normal((2, 4, 5, 3)))
+    features = noise_features([0.1, 0.5, 1.0, 1.4], torch.float64, "cpu")
+    flat = network.flat.clone().requires_grad_(True)
+    total = (network.with_flat(flat).velocity_by_member(z, features) * weight).sum()
+    (expected,) = torch.autograd.grad(total, flat)
+    kept, ours = [], torch.zeros_like(network.flat)
+    network.velocity_by_member(z, features, kept)
+    network.gradient(weight, features, kept, ours)
+    assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
+
+
+@architectures
+def test_the_evaluator_is_the_mean_of_the_members(hidden, rng):
+    network = make(hidden, members=3)
+    z = torch.as_tensor(rng.standard_normal((5, 3)))
+    features = noise_features(0.6, torch.float64, "cpu")
+    by_member = network.velocity_by_member(z.expand(3, 1, 5, 3), features)[:, 0]
+    assert_allclose(network.evaluator()(z, 0.6)[0], by_member.mean(0), rtol=1e-12, atol=1e-13)
+
+
+def test_a_fresh_network_is_zero():
+    network = FilmEnsemble(4, (16, 16), "silu", 2, torch.float32, "cpu")
+    network.initialise(np.random.default_rng(0), 2.0, 1.0)
+    velocity, divergence = network.evaluator()(torch.ones(3, 4), 0.5, divergence=True)
+    assert not velocity.any()
+    assert not divergence.any()
+
+
+def test_float32_rows_do_not_depend_on_their_company(rng):
+    field = NetworkField(make((32, 32), d=5, dtype=torch.float32))
+    z = rng.standard_normal((700, 5))
+    velocity, divergence = field(z, 0.4, divergence=True)
+    order = rng.permutation(700)
+    shuffled = field(z[order], 0.4, divergence=True)
+    alone = field(z[123:124], 0.4, divergence=True)
+    tolerance = 0.0 if field.network.dtype == torch.float32 else 1e-12
+    assert_allclose(shuffled[0], velocity[order], rtol=0, atol=tolerance)
+    assert_allclose(shuffled[1], divergence[order], rtol=0, atol=tolerance)
+    assert_allclose(alone[1], divergence[123:124], rtol=0, atol=tolerance)
+
+
+def test_float32_is_close_to_float64(rng):
+    network = make((32, 32), d=5)
+    z = torch.as_tensor(rng.standard_normal((50, 5)))
+    exact, narrow = network.evaluator()(z, 0.4, True), NetworkField(network)(z.numpy(), 0.4, True)
+    for a, b in zip(exact, narrow):
+        assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_features_clamp_beyond_the_trained_range():
+    far = noise_features([np.arctan(20.0), np.arctan(500.0)], torch.float64, "cpu")
+    assert_allclose(far[0], far[1])

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.ode import GRIDS, STEPPERS, equidistributed_grid, log_snr_grid, solve
+from tests.conftest import draw
+
+START, STOP = np.arctan(0.02), np.arctan(20.0)
+steppers = pytest.mark.parametrize("name", list(STEPPERS))
+
+
+@pytest.fixture
+def reference(mixture, rng):
+    """Rows at the data end and where the converged flow takes them."""
+    z = np.cos(START) * draw(mixture, 100) + np.sin(START) * rng.standard_normal((100, 2))
+    return z, solve(mixture, z, log_snr_grid(1500, START, STOP), "rk4", divergence=True)
+
+
+def test_the_log_density_change_is_exact_on_a_fine_grid(mixture, reference):
+    z, end = reference
+    truth = mixture.log_density(end.z, np.cos(STOP), np.sin(STOP)) - mixture.log_density(z, np.cos(START), np.sin(START))
+    assert_allclose(end.log_density_change, truth, atol=1e-10)
+
+
+@steppers
+def test_observed_order_of_rows_and_log_densities(name, mixture, reference):
+    z, end = reference
+    counts = np.array([80, 160, 320])
+    row_error, density_error = [], []
+    for n in counts:
+        back = solve(mixture, end.z, log_snr_grid(n, START, STOP)[::-1], name, divergence=True)
+        row_error.append(np.sqrt(((back.z - z) ** 2).mean()))
+        density_error.append(np.abs(back.log_density_change + end.log_density_change).mean())
+    order = STEPPERS[name].order
+    observed = -np.polyfit(np.log(counts), np.log(row_error), 1)[0]
+    assert abs(observed - order) < 0.15, observed
+    observed = -np.polyfit(np.log(counts), np.log(density_error), 1)[0]
+    assert observed > order - 0.15, observed
+
+
+@steppers
+def test_forward_and_back_returns_the_start(name, mixture, rng):
+    """The round trip closes at the stepper's order: 8 times the steps, at least 8^(order - 0.5) closer."""
+    z = draw(mixture, 50)
+    gap = []
+    for n in (40, 320):
+        grid = log_snr_grid(n, START, STOP)
+        there = solve(mixture, z, grid, name).z
+        gap.append(np.sqrt(((solve(mixture, there, grid[::-1], name).z - z) ** 2).mean()))
+    assert gap[1] < gap[0] / 8 ** (STEPPERS[name].order - 0.5), gap
+
+
+@pytest.mark.parametrize("name", ["euler", "rk4", "ab2"])
+def test_a_standard_gaussian_is_solved_exactly_in_one_step(name):
+    law = GaussianMixtureLaw([1.0], [np.zeros(3)], [np.eye(3)])
+    z = np.random.default_rng(0).standard_normal((5, 3))
+    out = solve(law, z, [START, STOP], name, divergence=True)
+    assert_allclose(out.z, z, atol=1e-14)
+    assert_allclose(out.log_density_change, 0.0, atol=1e-13)
+
+
+def test_ddim_is_its_textbook_formula(mixture, rng):
+    """x_t = (alpha_t / alpha_s) x_s - sigma_t (e^h - 1) eps, h the rise of log(alpha / sigma)."""
+    z, s, t = rng.standard_normal((10, 2)), 0.9, 0.6
+    velocity, _ = mixture(z, s)
+    noise = np.sin(s) * z - np.cos(s) * velocity
+    h = np.log(np.tan(s)) - np.log(np.tan(t))
+    expected = np.cos(t) / np.cos(s) * z - np.sin(t) * np.expm1(h) * noise
+    assert_allclose(solve(mixture, z, [s, t], "ddim").z, expected, atol=1e-13)
+
+
+def test_frozen_score_is_its_textbook_formula(mixture, rng):
+    """The VP exponential integrator x_t = (alpha_t/alpha_s) x_s + (alpha_t/alpha_s - 1) score."""
+    z, s, t = rng.standard_normal((10, 2)), 0.9, 0.6
+    score = mixture.score(z, np.cos(s), np.sin(s))
+    ratio = np.cos(t) / np.cos(s)
+    assert_allclose(solve(mixture, z, [s, t], "frozen-score").z, ratio * z + (ratio - 1) * score, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(GRIDS))
+def test_grids_rise_from_end_to_end(name):
+    grid = GRIDS[name](17, START, STOP)
+    assert grid[0] == START
+    assert grid[-1] == STOP
+    assert len(grid) == 18
+    assert (np.diff(grid) > 0).all()
+
+
+def test_the_optimal_grid_of_a_standard_gaussian_is_the_angle_grid():
+    """sqrt(G Y) is constant in the angle there (Kremling et al.; theory of the W2 bound)."""
+    grid = equidistributed_grid(12, START, STOP, lambda theta: np.ones_like(theta))
+    assert_allclose(grid, GRIDS["angle"](12, START, STOP), atol=1e-4)
+
+
+def test_unknown_stepper_names_the_choices(mixture):
+    with pytest.raises(ValueError, match="'stepper' must be one of .*rk4.*Got 'dopri5'"):
+        solve(mixture, np.zeros((1, 2)), [START, STOP], "dopri5")
+
+
+@steppers
+def test_evaluations_are_counted(name, mixture):
+    rule = STEPPERS[name]
+    starters = {1: 0, 2: 2, 3: 8}[rule.order] if rule.multistep else 0
+    out = solve(mixture, np.zeros((2, 2)), log_snr_grid(10, START, STOP), name)
+    assert out.n_evaluations == 10 * rule.stages + starters

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
+
+from skdiffusion.preprocessing import (
+    MARGINAL_CANDIDATES,
+    Preprocessor,
+    Whitening,
+    column_resolution,
+    select_marginals,
+    spread_ties,
+)
+from skdiffusion.preprocessing._maps import BoxMap, GaussianizeMap, HalfLineMap, YeoJohnsonMap
+from tests.conftest import gradient_of
+
+BOUNDS = (np.array([-np.inf, -np.inf, 0.0, 0.0]), np.array([np.inf, 30.0, 1.0, np.inf]))
+candidates = pytest.mark.parametrize("marginals", MARGINAL_CANDIDATES, ids=str)
+bounds_cases = pytest.mark.parametrize("bounds", [None, BOUNDS], ids=["open", "bounded"])
+
+
+@pytest.fixture
+def table(rng):
+    x = rng.standard_normal(600)
+    return np.column_stack([x, rng.exponential(size=600) + x**2, rng.random(600), np.exp(rng.standard_normal(600))])
+
+
+@candidates
+@bounds_cases
+def test_the_inverse_returns_the_rows(table, marginals, bounds):
+    p = Preprocessor(table, np.ones(600), marginals, bounds)
+    z, _ = p.transform(table)
+    assert_allclose(p.inverse_transform(z), table, rtol=1e-9, atol=1e-10)
+
+
+@candidates
+def test_rows_beyond_the_data_come_back_too(table, marginals, rng):
+    p = Preprocessor(table, np.ones(600), marginals)
+    far = table.mean(0) + 20 * table.std(0) * rng.standard_normal((50, 4))
+    z, log_det = p.transform(far)
+    assert np.isfinite(log_det).all()
+    assert_allclose(p.inverse_transform(z), far, rtol=1e-7, atol=1e-7)
+
+
+@candidates
+@bounds_cases
+def test_log_determinant_is_that_of_the_jacobian(table, marginals, bounds, rng):
+    # Midpoints between rows, so that no difference straddles a knot of a spline.
+    p = Preprocessor(table, np.ones(600), marginals, bounds)
+    x = (table[:300] + 1e-3 * rng.random((300, 4))).clip(*(BOUNDS if bounds else (-np.inf, np.inf)))
+    _, log_det = p.transform(x)
+    jacobian = gradient_of(lambda v: p.transform(v)[0], x, 1e-7)
+    error = np.abs(np.linalg.slogdet(jacobian)[1] - log_det)
+    assert np.quantile(error, 0.97) < 1e-5, np.quantile(error, 0.97)
+
+
+@candidates
+@bounds_cases
+def test_pull_back_is_the_gradient_in_the_columns(table, marginals, bounds, rng):
+    p = Preprocessor(table, np.ones(600), marginals, bounds)
+    direction = rng.standard_normal(4)
+    x = table[:200]
+
+    def value(v):
+        z, log_det = p.transform(v)
+        return np.sin(z @ direction) + log_det
+
+    z, _ = p.transform(x)
+    ours = p.pull_back(x, np.cos(z @ direction)[:, None] * direction)
+    error = np.abs(gradient_of(value, x, 1e-7) - ours) / (1 + np.abs(ours))
+    assert np.quantile(error, 0.95) < 1e-5, np.quantile(error, 0.95)
+
+
+def test_whitened_rows_have_mean_zero_and_covariance_near_the_identity(table):
+    z, _ = Preprocessor(table, np.ones(600)).transform(table)
+    assert_allclose(z.mean(0), 0, atol=1e-12)
+    assert_allclose(np.cov(z.T, bias=True), np.eye(4), atol=0.1)
+
+
+@pytest.mark.parametrize("n", [3, 10, 2000])
+def test_whitening_is_invertible_for_few_rows_and_collinear_columns(n, rng):
+    u = rng.standard_normal((n, 8))
+    u[:, 7] = u[:, 0] + u[:, 1]
+    w = Whitening(u, np.ones(n))
+    assert_allclose(w.backward(w.forward(u)), u, atol=1e-7)
+    assert_allclose(w.log_det, np.linalg.slogdet(w.matrix)[1], rtol=1e-9)
+    assert np.isfinite(w.log_det)
+
+
+def test_a_uniform_box_becomes_normal(rng):
+    z = BoxMap(2.0, 5.0).forward(2 + 3 * rng.random(20000))
+    assert abs(z.mean()) < 0.03
+    assert abs(z.std() - 1) < 0.03
+
+
+def test_an_exponential_half_line_becomes_normal(rng):
+    x = 4 - 2 * rng.exponential(size=20000)
+    z = HalfLineMap(4.0, -1.0, 2.0).forward(x)
+    assert abs(z.mean()) < 0.03
+    assert abs(z.std() - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("map_", "edge"), [(BoxMap(0.0, 1.0), [0.0, 1.0, 1e-300, 1 - 1e-16]), (HalfLineMap(0.0, 1.0, 1.0), [0.0, 1e-300, 700.0])]
+)
+def test_edges_stay_finite(map_, edge):
+    z = map_.forward(np.array(edge))
+    assert np.isfinite(z).all()
+    assert np.isfinite(map_.log_slope(np.array(edge))).all()
+    assert_allclose(map_.inverse(z), edge, rtol=1e-12, atol=1e-15)
+
+
+def test_yeo_johnson_finds_the_exponent_of_a_log_normal(rng):
+    x = np.exp(rng.standard_normal(5000)) - 1
+    fitted = YeoJohnsonMap.fit(x[x > 0], np.ones((x > 0).sum()))
+    assert fitted.exponent < 0.5
+    twin = YeoJohnsonMap(0.0)
+    assert_allclose(twin.forward(np.array([3.0])), np.log(4.0))
+
+
+def test_gaussianising_map_follows_the_distribution_function(rng):
+    x = rng.standard_normal(4000) ** 3
+    m = GaussianizeMap.fit(x / x.std(), np.ones(4000), 0.3)
+    z = m.forward(np.sort(x / x.std()))
+    expected = norm.ppf((np.arange(4000) + 0.5) / 4000)
+    assert np.abs(z - expected)[100:-100].max() < 0.25
+
+
+def test_leaving_a_row_out_of_its_marginal(rng):
+    """The correction predicts what refitting the map without the row does to its log-density."""
+    x = rng.standard_normal(120)
+    w = np.ones(120)
+    m = GaussianizeMap.fit(x, w, 0.3)
+    log_f = lambda m, v: m.log_slope(v) + norm.logpdf(m.forward(v))  # noqa: E731
+    ours = m.left_out(x, w / w.sum())
+    refitted = np.array([
+        (log_f(GaussianizeMap.fit(np.delete(x, i), np.ones(119), 0.3), x[[i]]) - log_f(m, x[[i]]))[0] for i in range(120)
+    ])
+    inner = np.abs(x) < 1.5
+    assert abs(np.mean(ours[inner] - refitted[inner])) < 0.03
+
+
+def test_resolution_is_the_grid_step_of_tied_columns_only(rng):
+    X = np.column_stack([rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)])
+    resolution = column_resolution(X)
+    assert resolution[0] == 0
+    assert_allclose(resolution[1:3], [1.0, 0.25])
+    assert 0 < resolution[3] < 0.01
+    spread = spread_ties(X, resolution, rng)
+    assert_array_equal(spread[:, 0], X[:, 0])
+    assert np.abs(spread - X).max() <= 0.5
+    assert len(np.unique(spread[:, 1])) == 500
+
+
+def test_copies_of_rows_are_not_ties(rng):
+    X = np.repeat(rng.standard_normal((50, 2)), 4, axis=0)
+    assert not column_resolution(X).any()
+
+
+def test_spread_ties_stay_within_bounds(rng):
+    X = rng.integers(0, 3, (300, 1)).astype(float)
+    bounds = (np.array([0.0]), np.array([2.0]))
+    spread = spread_ties(X, column_resolution(X, bounds), rng, bounds)
+    assert spread.min() >= 0
+    assert spread.max() <= 2
+
+
+def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):
+    folds = np.array_split(rng.permutation(800), 4)
+    skewed = np.exp(rng.standard_normal((800, 3)))
+    scores = select_marginals(skewed, np.ones(800), folds, rng)
+    assert max(scores, key=scores.get) is not None
+    plain = select_marginals(rng.standard_normal((800, 3)), np.ones(800), folds, rng)
+    assert plain[None] > max(plain.values()) - 0.03
