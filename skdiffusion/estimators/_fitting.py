@@ -23,6 +23,7 @@ from skdiffusion.training import train
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
+PILOT_STEPS = 500  # length of the runs that settle which map is better for a network
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
@@ -64,7 +65,7 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     if len(preprocessors) == 1:
         return preprocessors[0]
     members = min(2, settings.n_members)
-    settings = replace(settings, n_members=members, n_steps=max(50, settings.n_steps // 3))
+    settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, settings.n_steps))
     plan = replace(plan, n_steps=settings.n_steps, verbose=0)
     scores = []
     for preprocessor in preprocessors:

@@ -26,7 +26,7 @@ def default_settings(n, d):
     """Settings for n rows (effective) and d columns."""
     hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
     if d <= 2:
-        n_members, n_steps, batch_size, learning_rate = 2, 4000, 256, 5e-3
+        n_members, n_steps, batch_size, learning_rate = 1, 5000 if d == 2 else 2500, 256, 5e-3
     elif n >= 5000:
         n_members, n_steps = 2, 4000
     if n < 1000:

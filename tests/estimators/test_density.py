@@ -95,13 +95,11 @@ def test_an_untrained_network_is_the_fitted_gaussian(X):
         hidden_layer_sizes=(8, 8), max_iter=1, learning_rate=1e-12, weight_decay=0.0, stacking=False, marginals=None,
         n_estimators=1, random_state=0,
     ).fit(X)
-    gaussian = multivariate_normal(X.mean(0), np.cov(X.T, bias=True))
-    # The map's shrinkage towards a diagonal correlation is of the order 1 / n.
-    w = est.preprocessor_.whitening
-    inverse = w.inverse.T @ w.inverse
-    exact = multivariate_normal(X.mean(0), inverse).logpdf(X)
-    assert_allclose(est.score_samples(X), exact, atol=1e-6)
-    assert np.abs(exact - gaussian.logpdf(X)).max() < 0.05
+    # The fitted Gaussian: the covariance whose square root is the inverse of the map.
+    root = est.preprocessor_.inverse_transform(np.eye(2)) - est.preprocessor_.inverse_transform(np.zeros((2, 2)))
+    covariance = root.T @ root
+    assert_allclose(covariance, np.cov(X.T, bias=True), atol=0.02)
+    assert_allclose(est.score_samples(X), multivariate_normal(X.mean(0), covariance).logpdf(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("member", ["fitted", "pure"])
@@ -236,11 +234,13 @@ NO_EFFECT = {"verbose", "device", "warm_start"}
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))
 def test_every_parameter_changes_the_density(name, X):
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"})
-    if name in ("early_stopping", "n_iter_no_change", "tol"):
+    if name in ("early_stopping", "n_iter_no_change"):
         # These act where training could go on past its best.
         base.set_params(max_iter=200, learning_rate=0.05, n_iter_no_change=1000)
     if name == "n_iter_no_change":
         base.set_params(tol=10.0)
+    if name == "tol":
+        base.set_params(max_iter=100, n_iter_no_change=50)
     before = base.fit(X).score_samples(X)
     after = clone(base).set_params(**{name: CHANGES[name]}).fit(X).score_samples(X)
     assert np.abs(before - after).max() > 1e-9
@@ -305,12 +305,13 @@ def test_partial_fit_continues_with_frozen_maps(X):
 
 
 def test_warm_start_continues_from_the_last_networks(X):
-    short = DiffusionDensityEstimator(**TINY | {"max_iter": 30}, stacking=False, warm_start=True).fit(X)
-    first = short.best_validation_score_
-    short.fit(X)
-    assert short.validation_scores_[0, 1] > 0.5 * first
-    cold = DiffusionDensityEstimator(**TINY | {"max_iter": 30}, stacking=False).fit(X)
-    assert cold.validation_scores_[0, 1] == pytest.approx(0.0, abs=0.2)
+    """With a vanishing learning rate the second fit is the first one; a cold start is the Gaussian."""
+    est = DiffusionDensityEstimator(**TINY, stacking=False, n_steps=8).fit(X)
+    first = est.score_samples(X)
+    est.set_params(learning_rate=1e-12, weight_decay=0.0, warm_start=True).fit(X)
+    assert_allclose(est.score_samples(X), first, atol=1e-4)
+    est.set_params(warm_start=False).fit(X)
+    assert np.abs(est.score_samples(X) - first).mean() > 0.05
 
 
 def test_curves_are_recorded(fitted):
