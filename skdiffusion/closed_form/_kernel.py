@@ -68,10 +68,16 @@ class KernelLaw(DiffusedLaw):
         return self.rows[row] + self.bandwidth * noise
 
 
-def leave_one_out(rows, weights, bandwidths, queries):
+def _half_squared_distances(law, x):
+    centred = x - law._centre
+    norms = (centred**2).sum(1)[:, None]
+    return np.maximum(norms / 2 - centred @ law._centred.T + law._half_norms, 0.0), norms
+
+
+def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
     """Log-density at the rows `queries` under the kernel law of all other rows, (n_bandwidths, n_queries).
 
-    A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
+    `seen_from` puts the queries at other places than their rows (n_rows, d). A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
     of zero without bound.
     """
     law = KernelLaw(rows, 1.0, weights)
@@ -79,9 +85,10 @@ def leave_one_out(rows, weights, bandwidths, queries):
     step = max(1, 1_000_000 // len(rows))
     for start in range(0, len(queries), step):
         block = queries[start : start + step]
-        centred = rows[block] - law._centre
-        squared = (centred**2).sum(1)[:, None] / 2 - centred @ law._centred.T + law._half_norms
-        same = squared <= 1e-12 * (1 + (centred**2).sum(1)[:, None])
+        squared, norms = _half_squared_distances(law, rows[block])
+        same = squared <= 1e-12 * (1 + norms)
+        if seen_from is not None:
+            squared, _ = _half_squared_distances(law, seen_from[block])
         log_weights = np.where(same, -np.inf, law._log_weights)
         total = np.log(np.maximum(np.exp(log_weights).sum(1), 1e-300))
         for b, h in enumerate(bandwidths):

@@ -33,7 +33,7 @@ from skdiffusion.stacking import blend_log_density
 from skdiffusion.training import TrainingPlan
 
 CHUNK_ROWS = 8192
-MAX_THREADS = 4  # small matrix products gain nothing from more
+MAX_THREADS = 1  # the products are small: a second thread wins a tenth and costs much where cores are shared
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
 DATA_TYPES = [np.float64, np.float32]
 
@@ -372,18 +372,20 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         )
         training = (folds, settings, plan, self.activation, device, rng)
         if continued:
-            mapped, initial = self.preprocessor_, self.score_model_.field.network
+            preprocessors = [self.preprocessor_]
+            initial = self.score_model_.field.network
         else:
             candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)
-            preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
-            mapped, initial = stages.choose_preprocessor(X, w, preprocessors, *training), None
-        raw = mapped if mapped.marginals is None else Preprocessor(X, w, None, bounds)
-        z, log_det = mapped.transform(X)
+            preprocessors, initial = [Preprocessor(X, w, c, bounds) for c in candidates], None
+        preprocessor = stages.choose_preprocessor(X, w, preprocessors, *training)
+        z, _ = preprocessor.transform(X)
 
         companions = []
         if self.stacking is not False:
+            raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
+            mapped = next((p for p in preprocessors if p.marginals is not None), None)
             companions = stages.fit_companions(
-                X, w, mapped, raw, folds, settings.n_members, rng, self.stacking != "mixture"
+                X, w, raw, mapped, folds, settings.n_members, rng, self.stacking != "mixture"
             )
             if self.t_min == "auto":
                 sigma_min = float(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN))
@@ -396,9 +398,10 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
             flow = stages.choose_steps(flow, z[held], stages.wide_rows(d, rng, 300))
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
         weights = [1.0]
-        members = [("diffusion", PlacedFlow(mapped, flow))]
+        members = [("diffusion", PlacedFlow(preprocessor, flow))]
         if companions:
-            held_out = stages.held_out_flow(z, log_det + mapped.left_out(X, w), result.network, flow, folds)
+            unseen = preprocessor.transform_left_out(X, w)
+            held_out = stages.held_out_flow(*unseen, result.network, flow, folds)
             stack = [stages.Member("diffusion", members[0][1], held_out), *companions]
             held = np.concatenate(folds[: settings.n_members])
             weights = stages.blend_weights(stack, w[held])
@@ -411,7 +414,7 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
                 InterruptedFitWarning,
                 stacklevel=4,
             )
-        self.preprocessor_ = mapped
+        self.preprocessor_ = preprocessor
         self.score_model_ = ScoreModel(flow.field, process)
         self.members_ = dict(members)
         self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}

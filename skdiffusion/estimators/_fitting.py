@@ -66,13 +66,13 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
         return preprocessors[0]
     members = min(2, settings.n_members)
     settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, settings.n_steps))
-    plan = replace(plan, n_steps=settings.n_steps, verbose=0)
+    plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, verbose=0)
     scores = []
     for preprocessor in preprocessors:
-        z, log_det = preprocessor.transform(X)
+        z, _ = preprocessor.transform(X)
         result = train_network(z, w, folds, settings, plan, activation, device, rng)
         flow = ProbabilityFlow(None, float(np.arctan(plan.sigma_range[0])), float(np.arctan(plan.sigma_range[1])))
-        density = held_out_flow(z, log_det + preprocessor.left_out(X, w), result.network, flow, folds)
+        density = held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
         held_weight = w[np.concatenate(folds[:members])]
         # As in the blend, a single far row must not decide.
         floor = np.median(density) - 20.0 - 2.0 * X.shape[1]
@@ -80,26 +80,30 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     return preprocessors[int(np.argmax(scores))]
 
 
-def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel):
-    """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring."""
+def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
+    """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring.
+
+    `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted
+    behind both, the kernel behind the better one.
+    """
     rows = np.arange(len(X))
     held = np.concatenate(folds[:n_scored])
     members = []
-    spaces = {"mixture": mapped} if mapped is raw else {"mixture": mapped, "raw_mixture": raw}
-    z_of = {id(p): p.transform(X) for p in (mapped, raw)}
-    left_out = mapped.left_out(X, w)
-    correction = {id(raw): np.zeros(len(X)), id(mapped): left_out}
+    spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
+    placed = {}
     for name, space in spaces.items():
-        z, log_det = z_of[id(space)]
+        placed[name] = space.transform(X)[0], *space.transform_left_out(X, w)
+    for name, space in spaces.items():
+        z, unseen, log_det = placed[name]
         judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
         (k, strength), _ = select_mixture(z, w, judges, rng)
         scores = []
         for fold in folds[:n_scored]:
             train_rows = np.setdiff1d(rows, fold)
             law = fit_mixture(z[train_rows], w[train_rows], k, strength, rng, tol=1e-3)
-            scores.append(law.log_density(z[fold]) + (log_det + correction[id(space)])[fold])
+            scores.append(law.log_density(unseen[fold]) + log_det[fold])
         members.append(Member(name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng)), np.concatenate(scores)))
-    z, log_det = z_of[id(raw)]
+    z, _, log_det = placed["mixture"]
     scores = []
     for fold in folds[:n_scored]:
         train_rows = np.setdiff1d(rows, fold)
@@ -108,10 +112,10 @@ def fit_companions(X, w, mapped, raw, folds, n_scored, rng, with_kernel):
     members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), np.concatenate(scores)))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
         best = None
-        for space in dict.fromkeys((mapped, raw)):
-            z, log_det = z_of[id(space)]
+        for name, space in spaces.items():
+            z, unseen, log_det = placed[name]
             bandwidth = select_bandwidth(z, w, rng)
-            scores = leave_one_out(z, w, [bandwidth], held)[0] + (log_det + correction[id(space)])[held]
+            scores = leave_one_out(z, w, [bandwidth], held, unseen)[0] + log_det[held]
             mean = np.average(np.maximum(scores, -1e6), weights=w[held])
             if best is None or mean > best[0]:
                 best = (mean, Member("kernel", PlacedLaw(space, KernelLaw(z, bandwidth, w)), scores))
@@ -186,7 +190,7 @@ def held_out_flow(z, log_det, network, flow, folds):
     """Held-out log-densities of the averaged network, from those of its members.
 
     A row's held-out value comes from the member that has not seen it; `averaging_gain` adds what the
-    average of all members is expected to win. `log_det` is that of the map, per row of z.
+    average of all members is expected to win. z and `log_det` are those of `transform_left_out`.
     """
     scored = folds[: network.n_members]
     held = np.concatenate(scored)
@@ -210,11 +214,11 @@ def wide_rows(d, rng, n_rows):
 
 
 def narrowest_scale(members):
-    """Smallest standard deviation, in whitened units, of a component that carries data."""
+    """Smallest standard deviation, in whitened units, of a mixture component that carries data."""
     scale = 1.0
     for member in members:
         law = getattr(member.law, "law", None)
-        if hasattr(law, "covariances") and member.name == "mixture":
+        if hasattr(law, "covariances"):
             used = law.weights > 1e-3
             scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(law.covariances[used]).min())))
     return scale

@@ -26,10 +26,12 @@ def default_settings(n, d):
     """Settings for n rows (effective) and d columns."""
     hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
     if d <= 2:
-        n_members, n_steps, batch_size, learning_rate = 1, 5000 if d == 2 else 2500, 256, 5e-3
+        # Sharp edges want steps: ensembling gains little here.
+        n_members, n_steps = 2, 2500 if d == 2 else 1500
     elif n >= 5000:
         n_members, n_steps = 2, 4000
     if n < 1000:
+        # Variance rules: many small members.
         hidden, n_members, n_steps, batch_size, learning_rate = (64, 64), 8, 800, 256, 5e-3
     if n <= 150:
         hidden, n_members, n_steps, batch_size = (32, 32), 4, 300, 128
@@ -39,7 +41,7 @@ def default_settings(n, d):
         n_folds=8,
         n_steps=n_steps,
         batch_size=batch_size,
-        n_references=2000 if d <= 2 else 512 if d <= 10 else 0,
+        n_references=2000 if d <= 2 else 512 if d <= 8 else 0,
         learning_rate=learning_rate,
         input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
         hidden_gain=1.2,

@@ -11,6 +11,7 @@ from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 LOG_2PI = np.log(2 * np.pi)
 TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the column
 BROAD_SHARE = 0.02  # share of a broad Gaussian in the gaussianising law: no gap has density zero
+BROAD_SCALE = 1.5  # its standard deviation, in those of the column
 MAX_KNOTS = 300
 MAX_KERNEL_ROWS = 5000
 
@@ -184,17 +185,23 @@ class GaussianizeMap:
         else:
             centres, masses = x, w
         u = (knots[:, None] - centres) / bandwidth
-        below = (1 - BROAD_SHARE) * (ndtr(u) @ masses) + BROAD_SHARE * ndtr(knots / 1.5)
-        above = (1 - BROAD_SHARE) * (ndtr(-u) @ masses) + BROAD_SHARE * ndtr(-knots / 1.5)
-        values = np.where(below < above, ndtri(below), -ndtri(above))
-        density = (1 - BROAD_SHARE) * (np.exp(-0.5 * u**2) @ masses) / bandwidth
-        density = (density + BROAD_SHARE * np.exp(-0.5 * (knots / 1.5) ** 2) / 1.5) / np.sqrt(2 * np.pi)
-        slopes = density * np.exp(0.5 * values**2 + 0.5 * LOG_2PI)
+        kernel = (ndtr(u) @ masses, ndtr(-u) @ masses, np.exp(-0.5 * u**2) @ masses / (bandwidth * np.sqrt(2 * np.pi)))
+        values, slopes = cls._values_and_slopes(knots, *kernel)
         slopes[[0, -1]] = np.minimum(slopes[[0, -1]], TAIL_SLOPE)
         rising = np.concatenate([[True], np.diff(values) > 1e-12])
         result = cls(knots[rising], values[rising], slopes[rising])
-        result._own_kernel = (1 - BROAD_SHARE) / (bandwidth * np.sqrt(2 * np.pi))
+        result._bandwidth, result._kernel = bandwidth, tuple(k[rising] for k in kernel)
         return result
+
+    @staticmethod
+    def _values_and_slopes(x, below, above, density):
+        """z and dz/dx where the kernel law has this mass below and above x, and this density."""
+        broad = x / BROAD_SCALE
+        below = (1 - BROAD_SHARE) * below + BROAD_SHARE * ndtr(broad)
+        above = (1 - BROAD_SHARE) * above + BROAD_SHARE * ndtr(-broad)
+        values = np.where(below < above, ndtri(below), -ndtri(above))
+        density = (1 - BROAD_SHARE) * density + BROAD_SHARE * np.exp(-0.5 * broad**2 - 0.5 * LOG_2PI) / BROAD_SCALE
+        return values, density * np.exp(0.5 * values**2 + 0.5 * LOG_2PI)
 
     def _bin(self, x, edges):
         k = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
@@ -247,11 +254,32 @@ class GaussianizeMap:
         value = (d_numerator / numerator - 2 * d_denominator / denominator) / dx
         return np.where((x < self.knots[0]) | (x > self.knots[-1]), 0.0, value)
 
-    def left_out(self, x, w):
-        """Change of log F'(x) when each of the rows x, of weight share w, is left out of F."""
-        density = np.exp(self.log_slope(x) - 0.5 * self.forward(x) ** 2 - 0.5 * LOG_2PI)
-        rest = np.maximum(density - w * self._own_kernel, 1e-3 * density)
-        return np.log(rest / ((1 - w) * density))
+    def left_out(self, x, share):
+        """z and log slope of rows of the fit, each under the map that is fitted without it.
+
+        The knots stay; the row's own kernel, of weight `share`, is taken out of the law at the two knots
+        around it. The largest and smallest rows are seen from the next knot, as a row beyond the data is.
+        """
+        k = np.clip(np.searchsorted(self.knots, x, side="right") - 1, 0, len(self.knots) - 2)
+        ends = []
+        for j in (k, k + 1):
+            u = (self.knots[j] - x) / self._bandwidth
+            own = (ndtr(u), ndtr(-u), np.exp(-0.5 * u**2 - 0.5 * LOG_2PI) / self._bandwidth)
+            rest = [np.maximum(whole[j] - share * part, 0.0) / (1 - share) for whole, part in zip(self._kernel, own)]
+            values, slopes = self._values_and_slopes(self.knots[j], *rest)
+            outer = (j == 0) | (j == len(self.knots) - 1)
+            ends.append((values, np.where(outer, np.minimum(slopes, TAIL_SLOPE), slopes)))
+        (z0, d0), (z1, d1) = ends
+        dx, dz = self.knots[k + 1] - self.knots[k], np.maximum(z1 - z0, 1e-12)
+        s, xi = dz / dx, (x - self.knots[k]) / dx
+        denominator = s + (d1 + d0 - 2 * s) * xi * (1 - xi)
+        z = z0 + dz * (s * xi**2 + d0 * xi * (1 - xi)) / denominator
+        log_slope = 2 * np.log(s) - 2 * np.log(denominator)
+        log_slope += np.log(d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2)
+        tail0, tail1 = np.minimum(d0, TAIL_SLOPE), np.minimum(d1, TAIL_SLOPE)
+        first, last = x <= self.knots[0], x >= self.knots[-1]
+        z = np.where(first, z1 - tail1 * dx, np.where(last, z0 + tail0 * dx, z))
+        return z, np.where(first, np.log(tail1), np.where(last, np.log(tail0), log_slope))
 
 
 class ChainMap:

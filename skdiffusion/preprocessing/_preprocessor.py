@@ -84,15 +84,21 @@ class Preprocessor:
             out[:, j] = out[:, j] * np.exp(column.log_slope(X[:, j])) + column.curvature(X[:, j])
         return out
 
-    def left_out(self, X, weights):
-        """Change of the log-determinant at the rows of the fit when each is left out of its marginals.
+    def transform_left_out(self, X, weights):
+        """`transform` of the rows of the fit, each as if its gaussianising maps had not seen it.
 
-        Gaussianising maps have seen the rows that are held out of everything else; without this
-        correction their likelihood would be flattered.
+        Rows that are held out of everything else must be held out of the marginal maps too, or their
+        likelihood would be flattered. The few moments of the other maps are not corrected.
         """
-        share, total = weights / weights.sum(), np.zeros(len(X))
+        share = weights / weights.sum()
+        U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, column in enumerate(self.columns):
-            if isinstance(column.maps[-1], GaussianizeMap):
-                u = ChainMap(*column.maps[:-1]).forward(X[:, j])
-                total += column.maps[-1].left_out(u, share)
-        return total
+            *before, last = column.maps
+            if isinstance(last, GaussianizeMap):
+                first = ChainMap(*before)
+                U[:, j], log_slope = last.left_out(first.forward(X[:, j]), share)
+                log_det += log_slope + first.log_slope(X[:, j])
+            else:
+                U[:, j] = column.forward(X[:, j])
+                log_det += column.log_slope(X[:, j])
+        return self.whitening.forward(U), log_det
