@@ -196,9 +196,16 @@ def summary(records):
             for member, share in r["weights"].items():
                 weights[member] += share / len(rs)
         rows.append(
-            row | worst | {
-                "dataset": name, "n": n, "peer": peer, "gap": gaps.mean(), "gap_se": float(np.sqrt(max(within, between))),
-                "seeds": len(rs), "weights": dict(weights),
+            row
+            | worst
+            | {
+                "dataset": name,
+                "n": n,
+                "peer": peer,
+                "gap": gaps.mean(),
+                "gap_se": float(np.sqrt(max(within, between))),
+                "seeds": len(rs),
+                "weights": dict(weights),
             }
         )
     return rows
@@ -210,8 +217,10 @@ def report(arguments):
 
     records = [json.loads(line) for path in arguments.files for line in Path(path).read_text().splitlines()]
     rows = summary(records)
-    print("| data | d | n | ours | diffusion alone | KDE | GMM | ours - best (se) | worst row: ours / best peer | KL | W1 ratio (se) | "
-          "novelty | fit s | error, nats | weights |")
+    print(
+        "| data | d | n | ours | diffusion alone | KDE | GMM | ours - best (se) | worst row: ours / best peer | KL | W1 ratio (se) | "
+        "novelty | fit s | error, nats | weights |"
+    )
     print("|" + "---|" * 15)
     for r in rows:
         kl = f"{r['entropy'] - r['ours']:.3f}" if "entropy" in r else ""
@@ -225,15 +234,21 @@ def report(arguments):
     gap, se = np.array([r["gap"] for r in rows]), np.array([r["gap_se"] for r in rows])
     behind = holm(norm.cdf((gap + margin) / np.maximum(se, 1e-9)))
     ratios = np.array([r["w1_ratio"] for r in rows])
-    print(f"\n{len(rows)} sets. Above both peers on {np.mean(gap > 0):.0%}; median lead {np.median(gap):.3f} nats; "
-          f"behind the better peer beyond the margin (Holm, 5 %): {[rows[i]['dataset'] for i in np.flatnonzero(behind)] or 'none'}; "
-          f"smallest gap {gap.min():+.3f} ({rows[int(gap.argmin())]['dataset']}).")
-    print(f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f} "
-          f"({rows[int(ratios.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
+    print(
+        f"\n{len(rows)} sets. Above both peers on {np.mean(gap > 0):.0%}; median lead {np.median(gap):.3f} nats; "
+        f"behind the better peer beyond the margin (Holm, 5 %): {[rows[i]['dataset'] for i in np.flatnonzero(behind)] or 'none'}; "
+        f"smallest gap {gap.min():+.3f} ({rows[int(gap.argmin())]['dataset']})."
+    )
+    print(
+        f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f} "
+        f"({rows[int(ratios.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}."
+    )
     fit = np.array([r["fit_s"] for r in records])
-    print(f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s. Largest mean numerical error "
-          f"{max(r['log_density_error'] for r in rows):.4f} nats. No row below the defensive promise by more than "
-          f"{max(r['below_promise'] for r in records):.2g} nats.")
+    print(
+        f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s. Largest mean numerical error "
+        f"{max(r['log_density_error'] for r in rows):.4f} nats. No row below the defensive promise by more than "
+        f"{max(r['below_promise'] for r in records):.2g} nats."
+    )
 
 
 def main():

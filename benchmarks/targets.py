@@ -129,7 +129,10 @@ class StudentCopula:
         T = -np.sign(X) * t.ppf(t.cdf(-np.abs(X), self.dof), self.nu)
         q, nu = (np.linalg.solve(self.factor, T.T) ** 2).sum(0), self.nu
         joint = (
-            gammaln((nu + 5) / 2) - gammaln(nu / 2) - 2.5 * np.log(nu * np.pi) - np.log(np.diag(self.factor)).sum()
+            gammaln((nu + 5) / 2)
+            - gammaln(nu / 2)
+            - 2.5 * np.log(nu * np.pi)
+            - np.log(np.diag(self.factor)).sum()
             - (nu + 5) / 2 * np.log1p(q / nu)
         )
         return joint + (t.logpdf(X, self.dof) - t.logpdf(T, nu)).sum(1)
@@ -173,7 +176,9 @@ def _moons():
 
 def _warped(d, seed):
     rng = np.random.default_rng(seed)
-    layers = [(rng.normal(size=(i, 8)) / np.sqrt(max(i, 1)), rng.uniform(-1, 1, 8), rng.normal(size=(8, 2))) for i in range(d)]
+    layers = [
+        (rng.normal(size=(i, 8)) / np.sqrt(max(i, 1)), rng.uniform(-1, 1, 8), rng.normal(size=(8, 2))) for i in range(d)
+    ]
 
     def rule(i, past):
         if i == 0:

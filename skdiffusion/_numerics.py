@@ -13,7 +13,11 @@ def log_sum_exp(a, axis):
     # Below exp(-700) a term cannot be seen, and subnormal results are slow.
     np.maximum(shifted, -700.0, out=shifted)
     np.exp(shifted, out=shifted)
-    total = np.sum(shifted, axis=axis) if np.isfinite(top).all() else np.sum(np.where(np.isneginf(a), 0.0, shifted), axis=axis)
+    total = (
+        np.sum(shifted, axis=axis)
+        if np.isfinite(top).all()
+        else np.sum(np.where(np.isneginf(a), 0.0, shifted), axis=axis)
+    )
     with np.errstate(divide="ignore"):
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
 

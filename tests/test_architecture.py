@@ -46,7 +46,9 @@ def edges():
 
 
 def test_every_module_has_a_layer():
-    found = {p.stem if p.is_file() else p.name for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    found = {
+        p.stem if p.is_file() else p.name for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     assert found - {"__init__"} == set(RANK)
 
 
@@ -60,7 +62,9 @@ def test_importing_the_package_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("layer", ["networks", "closed_form", "ode", "processes", "training", "preprocessing", "likelihood"])
+@pytest.mark.parametrize(
+    "layer", ["networks", "closed_form", "ode", "processes", "training", "preprocessing", "likelihood"]
+)
 def test_nothing_below_the_estimators_knows_scikit_learn(layer):
     files = [ROOT / f"{layer}.py"] if (ROOT / f"{layer}.py").exists() else (ROOT / layer).rglob("*.py")
     for path in files:

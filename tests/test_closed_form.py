@@ -41,7 +41,9 @@ def test_score_and_divergence_are_derivatives_of_the_log_density(name, alpha, si
     narrow = np.hypot(alpha * (0.3 if name == "kernel" else 0.02), sigma)
     step = 1e-4 * narrow
     score = law.score(x, alpha, sigma)
-    assert_allclose(gradient_of(lambda v: law.log_density(v, alpha, sigma), x, step), score, rtol=2e-5, atol=2e-6 / narrow)
+    assert_allclose(
+        gradient_of(lambda v: law.log_density(v, alpha, sigma), x, step), score, rtol=2e-5, atol=2e-6 / narrow
+    )
     jacobian = gradient_of(lambda v: law.score(v, alpha, sigma), x, step)
     assert_allclose(
         np.trace(jacobian, axis1=1, axis2=2), law.divergence(x, alpha, sigma), rtol=2e-5, atol=2e-5 / narrow**2
@@ -141,7 +143,9 @@ def test_em_weights_are_repetitions(mixture):
     weights = np.random.default_rng(0).integers(1, 4, 60).astype(float)
     # One component has a closed-form fit, so the two must agree to round-off; strength 0 removes the prior.
     weighted = fit_mixture(x, weights, 1, 0.0, np.random.default_rng(0))
-    repeated = fit_mixture(np.repeat(x, weights.astype(int), 0), np.ones(int(weights.sum())), 1, 0.0, np.random.default_rng(0))
+    repeated = fit_mixture(
+        np.repeat(x, weights.astype(int), 0), np.ones(int(weights.sum())), 1, 0.0, np.random.default_rng(0)
+    )
     assert_allclose(weighted.means, repeated.means, rtol=1e-10)
     assert_allclose(weighted.covariances, repeated.covariances, rtol=1e-5)
     doubled = fit_mixture(x, 2 * weights, 3, 1.0, np.random.default_rng(0))

@@ -19,7 +19,9 @@ def reference(mixture, rng):
 
 def test_the_log_density_change_is_exact_on_a_fine_grid(mixture, reference):
     z, end = reference
-    truth = mixture.log_density(end.z, np.cos(STOP), np.sin(STOP)) - mixture.log_density(z, np.cos(START), np.sin(START))
+    truth = mixture.log_density(end.z, np.cos(STOP), np.sin(STOP)) - mixture.log_density(
+        z, np.cos(START), np.sin(START)
+    )
     assert_allclose(end.log_density_change, truth, atol=1e-10)
 
 

@@ -101,7 +101,8 @@ def test_an_exponential_half_line_becomes_normal(rng):
 
 
 @pytest.mark.parametrize(
-    ("map_", "edge"), [(BoxMap(0.0, 1.0), [0.0, 1.0, 1e-300, 1 - 1e-16]), (HalfLineMap(0.0, 1.0, 1.0), [0.0, 1e-300, 700.0])]
+    ("map_", "edge"),
+    [(BoxMap(0.0, 1.0), [0.0, 1.0, 1e-300, 1 - 1e-16]), (HalfLineMap(0.0, 1.0, 1.0), [0.0, 1e-300, 700.0])],
 )
 def test_edges_stay_finite(map_, edge):
     z = map_.forward(np.array(edge))
@@ -142,7 +143,9 @@ def test_a_row_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
 
 
 def test_resolution_is_the_grid_step_of_tied_columns_only(rng):
-    X = np.column_stack([rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)])
+    X = np.column_stack(
+        [rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)]
+    )
     resolution = column_resolution(X)
     assert resolution[0] == 0
     assert_allclose(resolution[1:3], [1.0, 0.25])

@@ -26,8 +26,12 @@ def test_noise_starts_at_zero_and_the_ratio_rises(process):
 @processes
 def test_derivatives_are_those_of_the_scales(process):
     h = 1e-6
-    assert_allclose(process.d_alpha(TIMES), (process.alpha(TIMES + h) - process.alpha(TIMES - h)) / (2 * h), rtol=1e-6, atol=1e-8)
-    assert_allclose(process.d_sigma(TIMES), (process.sigma(TIMES + h) - process.sigma(TIMES - h)) / (2 * h), rtol=1e-6, atol=1e-8)
+    assert_allclose(
+        process.d_alpha(TIMES), (process.alpha(TIMES + h) - process.alpha(TIMES - h)) / (2 * h), rtol=1e-6, atol=1e-8
+    )
+    assert_allclose(
+        process.d_sigma(TIMES), (process.sigma(TIMES + h) - process.sigma(TIMES - h)) / (2 * h), rtol=1e-6, atol=1e-8
+    )
 
 
 def test_variance_preserving_processes_preserve_or_lose_variance():

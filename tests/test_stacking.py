@@ -10,7 +10,9 @@ def test_weights_maximise_the_held_out_log_density(rng):
     L = rng.standard_normal((200, 3))
     ours = stacking_weights(L)
     objective = lambda v: -blend_log_density(L, np.exp(v) / np.exp(v).sum()).mean()  # noqa: E731
-    best = minimize(objective, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 4000})
+    best = minimize(
+        objective, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 4000}
+    )
     assert_allclose(blend_log_density(L, ours).mean(), -best.fun, atol=1e-6)
 
 

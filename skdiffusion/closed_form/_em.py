@@ -122,10 +122,14 @@ def select_mixture(X, weights, folds, rng, max_components=64):
     largest = min(max_components, len(trains[0]) // 2)
 
     def held_out(setting, which):
-        return np.concatenate([
-            fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3).log_density(X[folds[i]])
-            for i in which
-        ])
+        return np.concatenate(
+            [
+                fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3).log_density(
+                    X[folds[i]]
+                )
+                for i in which
+            ]
+        )
 
     # A scan over the number of components on the first folds, then the best few on all of them.
     which = range(max(1, len(folds) // 3))

@@ -57,9 +57,7 @@ class KernelLaw(DiffusedLaw):
         x = np.asarray(x, dtype=float)
         variance = alpha**2 * self.bandwidth**2 + sigma**2
         step = max(1, 1_000_000 // len(self.rows))
-        parts = [
-            log_sum_exp(self._log_joint(x[i : i + step], alpha, variance), axis=1) for i in range(0, len(x), step)
-        ]
+        parts = [log_sum_exp(self._log_joint(x[i : i + step], alpha, variance), axis=1) for i in range(0, len(x), step)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def sample_from_noise(self, noise, uniforms):

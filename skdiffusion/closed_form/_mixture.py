@@ -51,9 +51,7 @@ class GaussianMixtureLaw(DiffusedLaw):
         mean_u = r_axes.sum(0)
         pull = alpha * self._variances[:, None] * u
         denoised = r.T @ self.means + ((r[:, :, None] * pull) @ self._axes.transpose(0, 2, 1)).sum(0)
-        laplacian = (
-            -(r * (1 / variances).sum(1)[:, None]).sum(0) + (r * (u * u).sum(2)).sum(0) - (mean_u**2).sum(1)
-        )
+        laplacian = -(r * (1 / variances).sum(1)[:, None]).sum(0) + (r * (u * u).sum(2)).sum(0) - (mean_u**2).sum(1)
         return Moments(log_density, mean_u, denoised, laplacian)
 
     def log_density(self, x, alpha=1.0, sigma=0.0):
@@ -73,9 +71,7 @@ class GaussianMixtureLaw(DiffusedLaw):
 
     def sample_from_noise(self, noise, uniforms):
         """Rows from standard normal `noise` (n, d), components chosen by `uniforms` (n,)."""
-        component = np.minimum(
-            np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1
-        )
+        component = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
         out = np.empty_like(noise)
         for k in np.unique(component):
             rows = component == k

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdiffusion._threads import torch_threads
 from skdiffusion._validation import (
     Interval,
-    Options,
     StrOptions,
     check_bounds,
     check_weights,

@@ -178,7 +178,9 @@ def choose_steps(flow, z, wide, mass_limit=1e-3, error_limit=0.01):
     while steps < MAX_STEPS:
         finer = replace(flow, density_steps=2 * steps).log_density(both)
         error = np.abs(finer - current)[: len(z)].mean()
-        moved = np.exp(np.minimum(finer[len(z) :] - log_wide, 30)) - np.exp(np.minimum(current[len(z) :] - log_wide, 30))
+        moved = np.exp(np.minimum(finer[len(z) :] - log_wide, 30)) - np.exp(
+            np.minimum(current[len(z) :] - log_wide, 30)
+        )
         noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
         if error < error_limit and abs(moved.mean()) < mass_limit + noise:
             break
@@ -228,4 +230,3 @@ def blend_weights(members, w_held):
     """Stacking weights of the members, the Student-t kept at its least weight."""
     least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
     return stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
-

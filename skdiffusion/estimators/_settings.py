@@ -27,7 +27,7 @@ def default_settings(n, d):
     hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
     if d <= 2:
         # Sharp edges want steps: ensembling gains little here.
-        n_members, n_steps = 2, 2500 if d == 2 else 1500
+        n_members, n_steps, batch_size, learning_rate = 2, 3000 if d == 2 else 1500, 256, 5e-3
     elif n >= 5000:
         n_members, n_steps = 2, 4000
     if n < 1000:

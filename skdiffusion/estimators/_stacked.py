@@ -84,7 +84,9 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
             return [("mixture", GaussianMixture(3, random_state=0)), ("kernel", KernelDensity(bandwidth="scott"))]
         names = [name for name, _ in self.estimators]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"The 'estimators' parameter must hold (name, estimator) pairs of distinct names. Got {names}.")
+            raise ValueError(
+                f"The 'estimators' parameter must hold (name, estimator) pairs of distinct names. Got {names}."
+            )
         for name, estimator in self.estimators:
             if not hasattr(estimator, "score_samples"):
                 raise ValueError(f"The estimator {name!r} in 'estimators' has no 'score_samples' method.")
@@ -146,7 +148,9 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return blend_log_density(np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_)
+        return blend_log_density(
+            np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_
+        )
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows, in nats.

@@ -87,7 +87,9 @@ class HalfLineMap:
         u = self._distance(x)
         # Phi(-z) = exp(-u), so z = -ndtri_exp(-u); near u = 0 its complement keeps the digits.
         small = u < 0.5
-        z = np.where(small, ndtri_exp(np.log(-np.expm1(-np.where(small, u, 0.5)))), -ndtri_exp(-np.where(small, 0.5, u)))
+        z = np.where(
+            small, ndtri_exp(np.log(-np.expm1(-np.where(small, u, 0.5)))), -ndtri_exp(-np.where(small, 0.5, u))
+        )
         return self.sign * z
 
     def inverse(self, z):
@@ -271,14 +273,14 @@ class GaussianizeMap:
             ends.append((values, np.where(outer, np.minimum(slopes, TAIL_SLOPE), slopes)))
         (z0, d0), (z1, d1) = ends
         dx, dz = self.knots[k + 1] - self.knots[k], np.maximum(z1 - z0, 1e-12)
-        s, xi = dz / dx, (x - self.knots[k]) / dx
+        s, xi = dz / dx, np.clip((x - self.knots[k]) / dx, 0.0, 1.0)
         denominator = s + (d1 + d0 - 2 * s) * xi * (1 - xi)
         z = z0 + dz * (s * xi**2 + d0 * xi * (1 - xi)) / denominator
         log_slope = 2 * np.log(s) - 2 * np.log(denominator)
         log_slope += np.log(d1 * xi**2 + 2 * s * xi * (1 - xi) + d0 * (1 - xi) ** 2)
         tail0, tail1 = np.minimum(d0, TAIL_SLOPE), np.minimum(d1, TAIL_SLOPE)
         first, last = x <= self.knots[0], x >= self.knots[-1]
-        z = np.where(first, z1 - tail1 * dx, np.where(last, z0 + tail0 * dx, z))
+        z = np.where(first, z1 - tail1 * (self.knots[k + 1] - x), np.where(last, z0 + tail0 * (x - self.knots[k]), z))
         return z, np.where(first, np.log(tail1), np.where(last, np.log(tail0), log_slope))
 
 

@@ -104,9 +104,9 @@ def _learning_rate(step, plan):
 def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     """Frozen (row, noise, level) draws of every member's held-out rows, and their plain targets."""
     per_level = max(1, VALIDATION_DRAWS // VALIDATION_LEVELS)
-    picks = np.stack([
-        _RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out
-    ]).reshape(len(held_out), VALIDATION_LEVELS, per_level)
+    picks = np.stack([_RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
+        len(held_out), VALIDATION_LEVELS, per_level
+    )
     theta = noise_angles(rng, 1, VALIDATION_LEVELS, plan.noise_mean, plan.noise_spread, plan.sigma_range)[0]
     noise = rng.standard_normal((*picks.shape, rows.shape[1]))
     make = lambda a: torch.as_tensor(a, dtype=dtype, device=device)  # noqa: E731
@@ -158,10 +158,12 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
         if longest <= plan.n_references:
             index = np.stack([np.resize(t, longest) for t in training_rows])
             with np.errstate(divide="ignore"):
-                log_weights = np.stack([
-                    np.where(np.arange(longest) < len(t), np.log(weights[np.resize(t, longest)]), -np.inf)
-                    for t in training_rows
-                ])
+                log_weights = np.stack(
+                    [
+                        np.where(np.arange(longest) < len(t), np.log(weights[np.resize(t, longest)]), -np.inf)
+                        for t in training_rows
+                    ]
+                )
             references = ReferenceRows(
                 rows[torch.as_tensor(index)], torch.as_tensor(log_weights, dtype=dtype, device=device)
             )
@@ -217,9 +219,9 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 noise = torch.randn(x.shape, generator=noise_generator, dtype=dtype, device=device)
                 z = add_noise(x, noise, cos, sin)
                 if references is not None:
-                    target = references.stable_target(z, cos, sin)
+                    target = references.stable_target(z, x, cos, sin)
                 elif plan.n_references:
-                    target = ReferenceRows(drawn).stable_target(z, cos, sin)
+                    target = ReferenceRows(drawn).stable_target(z, x, cos, sin)
                 else:
                     target = plain_target(x, noise, cos, sin)
                 kept = []

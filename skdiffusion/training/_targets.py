@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 
+CACHE_FLOATS = 100_000  # size of a block of weights: several passes over it stay in cache
+
 
 def noise_angles(rng, n_steps, n_levels, mean, spread, sigma_range):
     """Angles of truncated log-normal noise levels, one from each of `n_levels` strata."""
@@ -41,19 +43,28 @@ class ReferenceRows:
         self._rows_and_ones = torch.cat([rows, torch.ones_like(rows[..., :1])], -1)
         half_norm = rows.square().sum(-1, keepdim=True) / 2
         self._log_weights = None if log_weights is None else log_weights[:, None, :]
-        self._extended = torch.cat([rows, half_norm], -1).transpose(1, 2).contiguous()
+        self._extended = torch.cat([rows, half_norm, torch.ones_like(half_norm)], -1).transpose(1, 2).contiguous()
 
-    def stable_target(self, z, cos, sin):
-        """Velocity towards the posterior mean of the reference rows, for z (members, levels, rows, d)."""
+    def stable_target(self, z, rows, cos, sin):
+        """Velocity towards the posterior mean of the references, for z (members, levels, n_rows, d).
+
+        `rows` are the clean rows of z, which must be among the references: measured from their own
+        log-weight, the others cannot overflow, and no maximum need be searched.
+        """
         members, levels, n_rows, d = z.shape
         scale = (cos / sin.square())[:, None, None]
-        left = torch.cat([z * scale, (-cos[:, None, None] * scale).expand(members, levels, n_rows, 1)], -1)
-        logits = torch.bmm(left.reshape(members, levels * n_rows, d + 1), self._extended)
-        if self._log_weights is not None:
-            logits += self._log_weights
-        logits -= logits.amax(-1, keepdim=True)
-        # Below exp(-60) a weight cannot be seen in float32, and subnormal numbers are ten times slower.
-        weights = logits.clamp_(min=-60.0).exp_()
-        sums = torch.bmm(weights, self._rows_and_ones).view(members, levels, n_rows, d + 1)
-        posterior_mean = sums[..., :d] / sums[..., d:]
-        return (posterior_mean - z * cos[:, None, None]) / sin[:, None, None]
+        level_cos = cos[:, None, None]
+        own = scale * ((z * rows).sum(-1, keepdim=True) - level_cos * rows.square().sum(-1, keepdim=True) / 2)
+        left = torch.cat([z * scale, (-level_cos * scale).expand(members, levels, n_rows, 1), -own], -1)
+        left = left.reshape(members, levels * n_rows, d + 2)
+        sums = torch.empty(members, levels * n_rows, d + 1, dtype=z.dtype, device=z.device)
+        step = max(16, CACHE_FLOATS // (members * self._extended.shape[2]))
+        for start in range(0, levels * n_rows, step):
+            logits = torch.bmm(left[:, start : start + step], self._extended)
+            if self._log_weights is not None:
+                logits += self._log_weights
+            # Below exp(-60) a weight cannot be seen in float32, and subnormal numbers are ten times slower.
+            weights = logits.clamp_(min=-60.0).exp_()
+            sums[:, start : start + step] = torch.bmm(weights, self._rows_and_ones)
+        posterior_mean = (sums[..., :d] / sums[..., d:]).view(z.shape)
+        return (posterior_mean - z * level_cos) / sin[:, None, None]

@@ -92,8 +92,14 @@ def test_the_density_integrates_to_one(fitted):
 
 def test_an_untrained_network_is_the_fitted_gaussian(X):
     est = DiffusionDensityEstimator(
-        hidden_layer_sizes=(8, 8), max_iter=1, learning_rate=1e-12, weight_decay=0.0, stacking=False, marginals=None,
-        n_estimators=1, random_state=0,
+        hidden_layer_sizes=(8, 8),
+        max_iter=1,
+        learning_rate=1e-12,
+        weight_decay=0.0,
+        stacking=False,
+        marginals=None,
+        n_estimators=1,
+        random_state=0,
     ).fit(X)
     # The fitted Gaussian: the covariance whose square root is the inverse of the map.
     root = est.preprocessor_.inverse_transform(np.eye(2)) - est.preprocessor_.inverse_transform(np.zeros((2, 2)))
@@ -175,7 +181,9 @@ def test_calls_do_not_change_the_estimator(fitted, X):
     assert pickle.dumps(fitted) == before
 
 
-@pytest.mark.parametrize("copy", [lambda e: pickle.loads(pickle.dumps(e)), lambda e: joblib.load(_dump(e))], ids=["pickle", "joblib"])
+@pytest.mark.parametrize(
+    "copy", [lambda e: pickle.loads(pickle.dumps(e)), lambda e: joblib.load(_dump(e))], ids=["pickle", "joblib"]
+)
 def test_copies_give_the_same_bits(copy, fitted, X):
     twin = copy(fitted)
     assert_array_equal(twin.score_samples(X), fitted.score_samples(X))
@@ -253,7 +261,9 @@ def test_grid_search_over_network_size(X):
     assert search.best_estimator_.sample(3).shape == (3, 2)
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, lambda X, columns: pl.DataFrame(X, schema=columns)], ids=["pandas", "polars"])
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, lambda X, columns: pl.DataFrame(X, schema=columns)], ids=["pandas", "polars"]
+)
 def test_frames_are_checked_by_name(make, X):
     frame = make(X, columns=["a", "b"])
     est = DiffusionDensityEstimator(**TINY | {"max_iter": 2, "n_steps": 4}).fit(frame)
@@ -263,7 +273,9 @@ def test_frames_are_checked_by_name(make, X):
         est.score_samples(make(X, columns=["b", "a"]))
 
 
-@pytest.mark.parametrize("convert", [lambda X: X.astype(np.float32), lambda X: X.tolist(), lambda X: np.asfortranarray(X)])
+@pytest.mark.parametrize(
+    "convert", [lambda X: X.astype(np.float32), lambda X: X.tolist(), lambda X: np.asfortranarray(X)]
+)
 def test_other_inputs_give_the_same_fit(convert, X, fitted):
     other = DiffusionDensityEstimator(**TINY).fit(convert(X))
     assert other.score(X) == pytest.approx(fitted.score(X), abs=0.05)

@@ -1,0 +1,135 @@
+"""Every bad input gets an error that names the argument and the mend, and an earlier fit stays whole."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
+
+TINY = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 2, "n_steps": 4, "random_state": 0}
+X = np.random.default_rng(0).standard_normal((40, 2))
+CONSTANT_ROW = np.array([[1.0, 2.0]])
+
+BAD_DATA = {
+    "nan": (np.where(np.arange(80).reshape(40, 2) == 7, np.nan, X), "NaN"),
+    "infinity": (np.where(np.arange(80).reshape(40, 2) == 7, np.inf, X), "infinity"),
+    "one dimension": (X[:, 0], "Reshape your data"),
+    "three dimensions": (X[:, :, None], "dim 3"),
+    "one row": (CONSTANT_ROW, "minimum of 2"),
+    "no rows": (X[:0], "0 sample"),
+    "no columns": (X[:, :0], "0 feature"),
+    "complex": (X + 1j, "Complex data not supported"),
+    "words": (np.array([["a", "b"], ["c", "d"]], dtype=object), "could not convert string"),
+    "sparse": (csr_array(X), "[Ss]parse"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=list(BAD_DATA))
+def test_bad_rows_in_fit(data, message):
+    est = DiffusionDensityEstimator(**TINY).fit(X)
+    before = est.score_samples(X)
+    with pytest.raises((ValueError, TypeError), match=message):
+        est.fit(data)
+    assert est.n_features_in_ == 2
+    np.testing.assert_array_equal(est.score_samples(X), before)
+
+
+BAD_PARAMETERS = {
+    "hidden_layer_sizes": [(0, 4), (), (2.5,), "wide"],
+    "activation": ["swish", None],
+    "process": ["ddpm", 3],
+    "marginals": ["rank", 0.3],
+    "bounds": [(0.0,), (1.0, 0.0), ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])],
+    "stacking": ["all", 2],
+    "n_estimators": [0, 1.5],
+    "t_min": [0.0, 1.0, -1],
+    "learning_rate": [0.0, -1.0],
+    "weight_decay": [-1e-3],
+    "batch_size": [0, 2.5],
+    "max_iter": [0, "many"],
+    "early_stopping": ["yes"],
+    "validation_fraction": [0.0, 0.9],
+    "n_iter_no_change": [0],
+    "tol": [-1.0],
+    "solver": ["dopri5"],
+    "n_steps": [1, "few"],
+    "warm_start": [3],
+    "device": ["tpu9", 4],
+    "random_state": ["seed"],
+    "verbose": [-1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in BAD_PARAMETERS.items() for v in values])
+def test_bad_parameters_are_named(name, value):
+    est = DiffusionDensityEstimator(**TINY | {name: value})
+    with pytest.raises((ValueError, InvalidParameterError), match=f"'{name}'"):
+        est.fit(X)
+    assert not hasattr(est, "score_model_")
+    assert not hasattr(est, "n_features_in_")
+
+
+def test_every_parameter_has_a_bad_value_here():
+    assert set(BAD_PARAMETERS) == set(DiffusionDensityEstimator().get_params())
+
+
+def test_rows_out_of_bounds_are_counted():
+    with pytest.raises(ValueError, match=r"rows of X lie outside 'bounds' .*widen 'bounds'"):
+        DiffusionDensityEstimator(**TINY, bounds=(-0.5, 0.5)).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(np.ones(3), "weight"), (np.zeros(40), "zero"), (-np.ones(40), "[Nn]egative"), (np.full(40, np.nan), "NaN")],
+)
+def test_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionDensityEstimator(**TINY).fit(X, sample_weight=weights)
+
+
+def test_one_row_of_positive_weight_is_too_few():
+    with pytest.raises(ValueError, match="positive 'sample_weight'"):
+        DiffusionDensityEstimator(**TINY).fit(X, sample_weight=np.eye(40)[0])
+
+
+@pytest.mark.parametrize(
+    "method", ["score_samples", "score", "score_function", "log_density_error", "to_latent", "from_latent", "sample"]
+)
+def test_unfitted_use(method):
+    argument = 3 if method == "sample" else X
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(DiffusionDensityEstimator(), method)(argument)
+
+
+@pytest.mark.parametrize(
+    "method", ["score_samples", "score", "score_function", "log_density_error", "to_latent", "from_latent"]
+)
+def test_wrong_number_of_columns(method):
+    est = DiffusionDensityEstimator(**TINY).fit(X)
+    with pytest.raises(ValueError, match="X has 3 features, but DiffusionDensityEstimator is expecting 2"):
+        getattr(est, method)(np.ones((4, 3)))
+
+
+@pytest.mark.parametrize("n_samples", [-1, 2.5, "3", True])
+def test_bad_number_of_samples(n_samples):
+    with pytest.raises(ValueError, match="'n_samples'"):
+        DiffusionDensityEstimator(**TINY).fit(X).sample(n_samples)
+
+
+def test_partial_fit_refuses_other_columns_and_keeps_the_fit():
+    est = DiffusionDensityEstimator(**TINY).fit(X)
+    before = est.score_samples(X)
+    with pytest.raises(ValueError, match="expecting 2 features"):
+        est.partial_fit(np.ones((4, 3)))
+    np.testing.assert_array_equal(est.score_samples(X), before)
+
+
+@pytest.mark.parametrize(
+    ("estimators", "message"),
+    [([], "'estimators'"), ([("a", 1)], "'score_samples'"), ([("a", None), ("a", None)], "distinct")],
+)
+def test_stacked_estimators_are_checked(estimators, message):
+    with pytest.raises(ValueError, match=message):
+        StackedDensityEstimator(estimators).fit(X)

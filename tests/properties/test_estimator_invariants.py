@@ -1,0 +1,104 @@
+"""Invariants of the whole estimator, on small fits of tables of every kind."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import kstest
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.exceptions import DegenerateDataWarning
+from tests.strategies import tables
+
+TINY = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 2, "n_steps": 4, "random_state": 0}
+
+
+def fit(X, **given):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        return DiffusionDensityEstimator(**TINY | given).fit(X)
+
+
+@given(tables())
+def test_any_finite_table_gives_finite_densities_and_samples(X):
+    est = fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    sample = est.sample(20, random_state=1)
+    assert np.isfinite(sample).all()
+    assert np.isfinite(est.score_samples(sample)).all()
+    assert np.isfinite(est.score_samples(X + 1e3 * (np.ptp(X, axis=0) + 1))).all()
+
+
+@given(tables(min_rows=10), st.integers(-18, 18), st.booleans())
+@settings(max_examples=15)
+def test_positive_rescaling_moves_the_density_by_the_log_determinant(X, exponent, every):
+    """A power of two rescales without rounding, so the whole fit is the same bit for bit."""
+    assume((np.ptp(X, axis=0) > 0).all())  # a constant column has no scale to follow
+    factor = np.full(X.shape[1], 2.0**exponent)
+    factor[1:] = factor[1:] if every else 1.0
+    shifted = fit(X * factor).score_samples(X * factor)
+    assert_allclose(shifted, fit(X).score_samples(X) - np.log(factor).sum(), rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(0, 1000), st.floats(-5, 5))
+@settings(max_examples=10)
+def test_a_shift_moves_nothing_but_the_rows(seed, shift):
+    X = np.random.default_rng(seed).standard_normal((60, 2))
+    assert_allclose(fit(X + shift).score_samples(X + shift), fit(X).score_samples(X), atol=1e-3)
+
+
+@given(tables(min_rows=5), st.integers(0, 2**32 - 1))
+def test_rows_are_scored_alone(X, seed):
+    est = fit(X)
+    whole = est.score_samples(X)
+    order = np.random.default_rng(seed).permutation(len(X))
+    assert_allclose(est.score_samples(X[order]), whole[order], rtol=1e-9, atol=1e-9)
+    assert_allclose(est.score_samples(X[:1]), whole[:1], rtol=1e-9, atol=1e-9)
+
+
+@given(tables(min_rows=5), st.integers(0, 50), st.integers(0, 2**31 - 1))
+def test_fewer_samples_are_a_prefix(X, k, seed):
+    est = fit(X)
+    assert_array_equal(est.sample(50, random_state=seed)[:k], est.sample(k, random_state=seed))
+
+
+@pytest.mark.parametrize("stacking", ["auto", False])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_samples_agree_with_the_density_in_one_dimension(stacking, seed):
+    """The distribution function from `score_samples`, at rows from `sample`, is uniform.
+
+    False-alarm rate 1e-4 a case (Kolmogorov-Smirnov); the quadrature error is far below its resolution.
+    """
+    rng = np.random.default_rng(seed)
+    X = np.concatenate([rng.normal(-2, 0.5, 150), rng.gamma(2.0, 1.0, 150)])[:, None]
+    est = fit(X, max_iter=60, n_steps="auto", stacking=stacking)
+    grid = np.linspace(-60, 70, 60_001)
+    density = np.exp(est.score_samples(grid[:, None]))
+    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * (grid[1] - grid[0]))])
+    assert cumulative[-1] == pytest.approx(1.0, abs=3e-3)
+    sample = est.sample(3000, random_state=5)[:, 0]
+    assert kstest(np.interp(sample, grid, cumulative / cumulative[-1]), "uniform").pvalue > 1e-4
+
+
+def test_separated_narrow_peaks_are_normalised_after_training():
+    """Eight peaks 5 % of the column wide: the fitted density integrates to 1 within 2e-3."""
+    rng = np.random.default_rng(0)
+    X = (rng.integers(0, 8, 600) + 0.12 * rng.standard_normal(600))[:, None]
+    est = fit(X, hidden_layer_sizes=(32, 32), max_iter=150, n_steps="auto", stacking=False, marginals=None)
+    grid = np.linspace(-6, 13, 12_001)
+    mass = np.exp(est.score_samples(grid[:, None])).sum() * (grid[1] - grid[0])
+    assert mass == pytest.approx(1.0, abs=2e-3)
+
+
+def test_rotations_change_the_density_only_statistically():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2)) * [2.0, 0.5]
+    test = rng.standard_normal((500, 2)) * [2.0, 0.5]
+    a = np.pi / 5
+    rotation = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+    straight = fit(X, max_iter=20, marginals=None).score(test)
+    turned = fit(X @ rotation, max_iter=20, marginals=None).score(test @ rotation)
+    assert straight == pytest.approx(turned, abs=0.05)

@@ -1,0 +1,154 @@
+"""The training step against its definition and against oracles."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from skdiffusion.closed_form import KernelLaw
+from skdiffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.training import TrainingPlan, train
+from skdiffusion.training._loop import AdamW, _RowStream
+from skdiffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
+from tests.conftest import draw
+from tests.test_likelihood import standardised
+
+ANGLES = np.array([0.05, 0.5, 1.3])
+COS, SIN = torch.as_tensor(np.cos(ANGLES)), torch.as_tensor(np.sin(ANGLES))
+
+
+def test_stable_target_is_the_velocity_of_the_empirical_law(rng):
+    rows = rng.standard_normal((30, 2))
+    x = torch.as_tensor(rows[:12]).reshape(1, 3, 4, 2)
+    z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
+    ours = ReferenceRows(torch.as_tensor(rows)[None]).stable_target(z, x, COS, SIN)
+    law = KernelLaw(rows, 0.0)
+    for level, theta in enumerate(ANGLES):
+        expected, _ = law(z[0, level].numpy(), theta)
+        assert_allclose(ours[0, level], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_stable_target_with_weights_and_absent_rows(rng):
+    rows = rng.standard_normal((20, 2))
+    weights = np.where(np.arange(20) < 15, 1.0 + np.arange(20) % 3, 0.0)
+    x = torch.as_tensor(rows[:12]).reshape(1, 3, 4, 2)
+    z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
+    with np.errstate(divide="ignore"):
+        references = ReferenceRows(torch.as_tensor(rows)[None], torch.as_tensor(np.log(weights))[None])
+    ours = references.stable_target(z, x, COS, SIN)
+    law = KernelLaw(rows, 0.0, weights)
+    for level, theta in enumerate(ANGLES):
+        assert_allclose(ours[0, level], law(z[0, level].numpy(), theta)[0], rtol=1e-7, atol=1e-7)
+
+
+def test_plain_target_has_the_oracle_as_its_mean(mixture, rng):
+    """E[(target - F) g(z)] = 0 for any function g of z; within five standard errors."""
+    n = 200_000
+    x, e = torch.as_tensor(draw(mixture, n)), torch.as_tensor(rng.standard_normal((n, 2)))
+    theta = torch.tensor([0.7], dtype=torch.float64)
+    cos, sin = torch.cos(theta), torch.sin(theta)
+    z = add_noise(x.view(1, 1, n, 2), e.view(1, 1, n, 2), cos, sin)
+    residual = (
+        plain_target(x.view(1, 1, n, 2), e.view(1, 1, n, 2), cos, sin).numpy() - mixture(z[0, 0].numpy(), 0.7)[0]
+    )[0, 0]
+    for g in (np.ones(n), np.sin(3 * z[0, 0, :, 0].numpy()), z[0, 0, :, 1].numpy()):
+        product = residual * g[:, None]
+        assert (np.abs(product.mean(0)) < 5 * product.std(0) / np.sqrt(n)).all()
+
+
+def test_noise_levels_are_stratified_and_within_their_range(rng):
+    theta = noise_angles(rng, 200, 16, -1.2, 1.2, (0.01, 20.0))
+    sigma = np.tan(theta)
+    assert (np.diff(theta, axis=1) > 0).all()
+    assert sigma.min() >= 0.01 - 1e-12
+    assert sigma.max() <= 20.0 + 1e-9
+    assert np.median(np.log(sigma)) == pytest.approx(-1.2, abs=0.1)
+
+
+def test_a_row_comes_as_often_as_its_weight_asks(rng):
+    stream = _RowStream(np.arange(4), np.array([1.0, 0.0, 2.0, 1.0]), rng)
+    counts = np.bincount(stream.take(4000), minlength=4) / 4000
+    assert_allclose(counts, [0.25, 0.0, 0.5, 0.25], atol=1e-3)
+
+
+def test_adamw_is_torchs(rng):
+    start = torch.as_tensor(rng.standard_normal(30))
+    ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
+    mine = AdamW(ours, weight_decay=0.1)
+    reference = torch.optim.AdamW([theirs], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    for _ in range(20):
+        gradient = torch.as_tensor(rng.standard_normal(30))
+        theirs.grad = gradient.clone()
+        reference.step()
+        mine.step(gradient, 1e-2)
+    assert_allclose(ours, theirs.detach(), rtol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    from skdiffusion.closed_form import GaussianMixtureLaw
+
+    law = standardised(GaussianMixtureLaw([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.2 * np.eye(2), 0.2 * np.eye(2)]))
+    rows = draw(law, 1500)
+    network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
+    rng = np.random.default_rng(0)
+    network.initialise(rng, 2.0, 1.0)
+    folds = np.array_split(rng.permutation(1500), 5)
+    training = [np.setdiff1d(np.arange(1500), f) for f in folds[:2]]
+    plan = TrainingPlan(n_steps=500, n_references=400)
+    result = train(network, torch.as_tensor(rows, dtype=torch.float32), np.ones(1500), training, folds[:2], plan, rng)
+    return law, result
+
+
+def test_training_finds_the_oracles_velocity(trained, rng):
+    law, result = trained
+    field = NetworkField(result.network)
+    for theta in (0.3, 0.6, 0.9, 1.3):
+        z = np.cos(theta) * draw(law, 500, 7) + np.sin(theta) * rng.standard_normal((500, 2))
+        exact, _ = law(z, theta)
+        # The target has variance 1 a column whatever theta.
+        assert ((field(z, theta)[0] - exact) ** 2).mean() < 0.02
+        if theta < 0.9:
+            assert (exact**2).mean() > 0.15
+
+
+def test_the_loss_stays_above_its_floor(trained):
+    """The plain loss cannot fall below E tr Var(target | z): checked with the oracle on the same levels."""
+    law, result = trained
+    rng = np.random.default_rng(3)
+    theta = noise_angles(rng, 1, 16, -1.2, 1.2, (0.01, 20.0))[0]
+    floor = []
+    for level in theta:
+        x, e = draw(law, 4000, int(1e6 * level)), rng.standard_normal((4000, 2))
+        z = np.cos(level) * x + np.sin(level) * e
+        floor.append(((np.sin(level) * x - np.cos(level) * e - law(z, level)[0]) ** 2).mean(1))
+    floor = np.concatenate(floor)
+    best = min(loss for _, loss in result.validation_curve)
+    assert best > floor.mean() - 4 * floor.std() / np.sqrt(2048)
+
+
+def test_losses_start_at_one_and_fall(trained):
+    _, result = trained
+    assert result.validation_curve[0][1] == pytest.approx(1.0, abs=0.1)
+    assert result.validation_curve[-1][1] < 0.93
+    assert result.loss_curve[-1][1] < result.loss_curve[0][1]
+
+
+def test_the_best_average_of_each_member_is_kept(rng):
+    """Overfitting: 24 rows, many steps. The kept weights are those of the best check."""
+    rows = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
+    network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
+    network.initialise(rng, 2.0, 1.0)
+    folds = [np.arange(8), np.arange(8, 16)]
+    training = [np.arange(8, 32), np.r_[0:8, 16:32]]
+    result = train(network, rows, np.ones(32), training, folds, TrainingPlan(n_steps=600, batch_size=64), rng)
+    assert (result.best_step < 600).all()
+
+
+def test_patience_ends_training(rng):
+    rows = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
+    network = FilmEnsemble(2, (32, 32), "silu", 1, torch.float32, "cpu")
+    network.initialise(rng, 2.0, 1.0)
+    plan = TrainingPlan(n_steps=5000, batch_size=64, patience=100)
+    result = train(network, rows, np.ones(32), [np.arange(8, 32)], [np.arange(8)], plan, rng)
+    assert result.n_steps < 5000
