@@ -109,7 +109,7 @@ def test_training_finds_the_oracles_velocity(trained, rng):
         # The target has variance 1 a column whatever theta.
         assert ((field(z, theta)[0] - exact) ** 2).mean() < 0.02
         if theta < 0.9:
-            assert (exact**2).mean() > 0.15
+            assert (exact**2).mean() > 0.05  # the bound above says something there
 
 
 def test_the_loss_stays_above_its_floor(trained):

@@ -73,10 +73,23 @@ def _half_squared_distances(law, x):
 
 
 def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
-    """Log-density at the rows `queries` under the kernel law of all other rows, (n_bandwidths, n_queries).
+    """Log-density at rows under the kernel law of all other rows.
 
-    `seen_from` puts the queries at other places than their rows (n_rows, d). A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
+    A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
     of zero without bound.
+
+    Parameters
+    ----------
+    rows, weights : arrays of shape (n, d) and (n,)
+    bandwidths : sequence of float
+    queries : int array of shape (n_queries,)
+    seen_from : array of shape (n, d), optional
+        Places of the queries, where these differ from their rows.
+
+    Returns
+    -------
+    ndarray of shape (n_bandwidths, n_queries)
+        Nats.
     """
     law = KernelLaw(rows, 1.0, weights)
     out = np.empty((len(bandwidths), len(queries)))

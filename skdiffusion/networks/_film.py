@@ -204,7 +204,7 @@ class FilmEvaluator:
         if key not in self._levels:
             features = noise_features(key, self.network.dtype, self.network.device)
             out = []
-            for k, (w, b, film) in enumerate(self.layers[:-1]):
+            for w, b, film in self.layers[:-1]:
                 m = torch.matmul(features, film)
                 gain, shift = 1 + m[..., : w.shape[2]], m[..., w.shape[2] :]
                 # The bias is folded into the shift: p = gain * (x W) + (gain * b + shift).

@@ -156,7 +156,7 @@ def solve(field, z, thetas, stepper="rk4", divergence=False):
     if rule.multistep:
         evaluate = getattr(counted, rule.frozen)
         nodes, past = [], []
-        for k, (s, t) in enumerate(zip(thetas[:-1], thetas[1:])):
+        for s, t in zip(thetas[:-1], thetas[1:]):
             nodes, past = [s, *nodes][: rule.order], [evaluate(z, s), *past][: rule.order]
             if len(past) < rule.order:
                 # One-step methods of sufficient order start a multistep one.
