@@ -217,38 +217,35 @@ def report(arguments):
 
     records = [json.loads(line) for path in arguments.files for line in Path(path).read_text().splitlines()]
     rows = summary(records)
-    print(
-        "| data | d | n | ours | diffusion alone | KDE | GMM | ours - best (se) | worst row: ours / best peer | KL | W1 ratio (se) | "
-        "novelty | fit s | error, nats | weights |"
-    )
-    print("|" + "---|" * 15)
+    columns = (
+        "data", "d", "n", "ours", "diffusion alone", "KDE", "GMM", "ours - best (se)", "worst row: ours / best peer",
+        "KL", "W1 ratio (se)", "novelty", "fit s", "error, nats", "weights",
+    )  # fmt: skip
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for r in rows:
-        kl = f"{r['entropy'] - r['ours']:.3f}" if "entropy" in r else ""
-        weights = " ".join(f"{k} {v:.2f}" for k, v in r["weights"].items() if v >= 0.005)
-        print(
-            f"| {r['dataset']} | {r['d']:.0f} | {r['n_train']:.0f} | {r['ours']:.3f} | {r['diffusion']:.3f} | {r['kde']:.3f} | "
-            f"{r['gmm']:.3f} | {r['gap']:+.3f} ({r['gap_se']:.3f}) | {r['ours_worst']:.0f} / {r[r['peer'] + '_worst']:.0f} | {kl} | "
-            f"{r['w1_ratio']:.3f} ({r['w1_ratio_se']:.3f}) | {r['novelty']:.2f} | {r['fit_s']:.1f} | {r['log_density_error']:.4f} | {weights} |"
-        )
+        nats = [f"{r[who]:.3f}" for who in ("ours", "diffusion", "kde", "gmm")]
+        cells = [r["dataset"], f"{r['d']:.0f}", f"{r['n_train']:.0f}", *nats]
+        cells.append(f"{r['gap']:+.3f} ({r['gap_se']:.3f})")
+        cells.append(f"{r['ours_worst']:.0f} / {r[r['peer'] + '_worst']:.0f}")
+        cells.append(f"{r['entropy'] - r['ours']:.3f}" if "entropy" in r else "")
+        cells.append(f"{r['w1_ratio']:.3f} ({r['w1_ratio_se']:.3f})")
+        cells += [f"{r['novelty']:.2f}", f"{r['fit_s']:.1f}", f"{r['log_density_error']:.4f}"]
+        cells.append(" ".join(f"{k} {v:.2f}" for k, v in r["weights"].items() if v >= 0.005))
+        print("| " + " | ".join(cells) + " |")
     margin = np.where(np.array([r["n"] for r in rows]) < 1000, 0.05, 0.02)
     gap, se = np.array([r["gap"] for r in rows]), np.array([r["gap_se"] for r in rows])
     behind = holm(norm.cdf((gap + margin) / np.maximum(se, 1e-9)))
     ratios = np.array([r["w1_ratio"] for r in rows])
-    print(
-        f"\n{len(rows)} sets. Above both peers on {np.mean(gap > 0):.0%}; median lead {np.median(gap):.3f} nats; "
-        f"behind the better peer beyond the margin (Holm, 5 %): {[rows[i]['dataset'] for i in np.flatnonzero(behind)] or 'none'}; "
-        f"smallest gap {gap.min():+.3f} ({rows[int(gap.argmin())]['dataset']})."
-    )
-    print(
-        f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f} "
-        f"({rows[int(ratios.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}."
-    )
+    names = [rows[i]["dataset"] for i in np.flatnonzero(behind)]
+    print(f"\n{len(rows)} sets. Above both peers on {np.mean(gap > 0):.0%}; median lead {np.median(gap):.3f} nats;")
+    print(f"behind the better peer beyond the margin (Holm, 5 %): {names or 'none'};")
+    print(f"smallest gap {gap.min():+.3f} ({rows[int(gap.argmin())]['dataset']}).")
+    print(f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f}", end=" ")
+    print(f"({rows[int(ratios.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
     fit = np.array([r["fit_s"] for r in records])
-    print(
-        f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s. Largest mean numerical error "
-        f"{max(r['log_density_error'] for r in rows):.4f} nats. No row below the defensive promise by more than "
-        f"{max(r['below_promise'] for r in records):.2g} nats."
-    )
+    print(f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s.")
+    print(f"Largest mean numerical error {max(r['log_density_error'] for r in rows):.4f} nats.")
+    print(f"Furthest below the defensive promise: {max(r['below_promise'] for r in records):.2g} nats.")
 
 
 def main():
