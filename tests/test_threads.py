@@ -1,34 +1,50 @@
 import threading
 
+import pytest
 import torch
 
 from skdiffusion._threads import torch_threads
 
 
-def test_the_count_is_lowered_and_restored():
+@pytest.fixture(autouse=True)
+def _two_threads():
+    """A count that can be lowered, whatever the environment says."""
     before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_count_is_lowered_and_restored():
     with torch_threads(1):
         assert torch.get_num_threads() == 1
         with torch_threads(1):
             pass
         assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 2
 
 
-def test_overlapping_contexts_restore_when_the_last_one_leaves():
-    before = torch.get_num_threads()
-    entered, leave = threading.Event(), threading.Event()
+def test_the_count_is_restored_after_an_error():
+    with pytest.raises(KeyboardInterrupt), torch_threads(1):
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == 2
+
+
+def test_overlapping_contexts_of_two_threads_restore_both():
+    entered, leave, seen = threading.Event(), threading.Event(), []
 
     def hold():
+        torch.set_num_threads(2)
         with torch_threads(1):
             entered.set()
             leave.wait(5)
+        seen.append(torch.get_num_threads())
 
     thread = threading.Thread(target=hold)
     thread.start()
-    entered.wait(5)
+    assert entered.wait(5)
     with torch_threads(1):
-        pass
-    leave.set()
-    thread.join()
-    assert torch.get_num_threads() == before
+        leave.set()
+        thread.join()
+    assert torch.get_num_threads() == 2
+    assert seen == [2]

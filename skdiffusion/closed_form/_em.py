@@ -11,7 +11,7 @@ import numpy as np
 from skdiffusion._numerics import log_sum_exp
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
-COMPONENT_GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
 def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
@@ -41,22 +41,59 @@ def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
     return best
 
 
-def _log_joint(X, log_weights, means, covariances):
-    out = np.empty((len(X), len(means)))
-    for k, (mean, covariance) in enumerate(zip(means, covariances)):
-        factor = np.linalg.cholesky(covariance)
-        inverse = np.linalg.inv(factor)
-        scaled = X @ inverse.T - inverse @ mean
-        out[:, k] = (
-            log_weights[k]
-            - 0.5 * np.einsum("ij,ij->i", scaled, scaled)
-            - np.log(np.diag(factor)).sum()
-            - 0.5 * X.shape[1] * LOG_2PI
-        )
-    return out
+class _QuadraticFeatures:
+    """Rows as (1, x, x_i x_j for i <= j), in blocks of rows: both steps of EM are then matrix products.
+
+    The log-density of a Gaussian is linear in these features, and their weighted sums are its sufficient
+    statistics. Blocks are kept if they are small enough, else made again in every pass.
+    """
+
+    max_kept = 20_000_000  # numbers
+
+    def __init__(self, X):
+        self.X, d = X, X.shape[1]
+        self.upper = np.triu_indices(d)
+        self.n_features = 1 + d + len(self.upper[0])
+        size = max(1, 2_000_000 // self.n_features)
+        self.blocks = [slice(i, i + size) for i in range(0, len(X), size)]
+        keep = len(X) * self.n_features <= self.max_kept
+        self._kept = [self._make(b) for b in self.blocks] if keep else None
+
+    def _make(self, block):
+        x = self.X[block]
+        return np.column_stack([np.ones(len(x)), x, x[:, self.upper[0]] * x[:, self.upper[1]]])
+
+    def __iter__(self):
+        made = self._kept or (self._make(b) for b in self.blocks)
+        return zip(self.blocks, made)
+
+    def coefficients(self, log_weights, means, covariances):
+        """Columns that turn the features into log w_k N(x; m_k, C_k)."""
+        i, j = self.upper
+        out = np.empty((self.n_features, len(means)))
+        for k, (mean, covariance) in enumerate(zip(means, covariances)):
+            factor = np.linalg.cholesky(covariance)
+            inverse = np.linalg.inv(factor)
+            precision = inverse.T @ inverse
+            pull = precision @ mean
+            constant = log_weights[k] - 0.5 * mean @ pull - np.log(np.diag(factor)).sum() - 0.5 * len(mean) * LOG_2PI
+            # The diagonal counts once, a pair i < j twice.
+            quadratic = -np.where(i == j, 0.5, 1.0) * precision[i, j]
+            out[:, k] = np.concatenate([[constant], pull, quadratic])
+        return out
+
+    def moments(self, sums):
+        """Masses, means and scatter matrices about the means, from weighted sums of the features."""
+        i, j = self.upper
+        d = self.X.shape[1]
+        mass = np.maximum(sums[:, 0], 1e-10)
+        means = sums[:, 1 : 1 + d] / mass[:, None]
+        second = np.empty((len(mass), d, d))
+        second[:, i, j] = second[:, j, i] = sums[:, 1 + d :]
+        return mass, means, second - mass[:, None, None] * means[:, :, None] * means[:, None, :]
 
 
-def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4):
+def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4, n_init=1):
     """Fit a `GaussianMixtureLaw` by EM.
 
     Parameters
@@ -70,35 +107,45 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4)
     rng : numpy Generator
     max_iter, tol : int, float
         EM stops when the mean log-density rises by less than `tol` nats.
+    n_init : int
+        Runs, of which the one of greatest likelihood is kept.
     """
-    n, d = X.shape
     effective = weights.sum() ** 2 / (weights**2).sum()
     w = weights * (effective / weights.sum())
+    features = _QuadraticFeatures(X)
+    n_runs = n_init if n_components > 1 else 1
+    runs = [_run_em(features, w, n_components, strength, rng, max_iter, tol) for _ in range(n_runs)]
+    return max(runs, key=lambda run: run[1])[0]
+
+
+def _run_em(features, w, n_components, strength, rng, max_iter, tol):
+    """One run of EM with weights that sum to the effective rows: the law and its mean log-density."""
+    X = features.X
+    n, d = X.shape
+    effective = w.sum()
     mean = (w @ X) / effective
-    pooled = ((X - mean) * w[:, None]).T @ (X - mean) / effective
-    floor = 1e-6 * max(np.trace(pooled) / d, 1e-12)
+    floor = 1e-6 * max((w @ (X - mean) ** 2).sum() / effective / d, 1e-12)
     label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
-    r = np.zeros((n, n_components))
-    r[np.arange(n), label] = 1.0
+    one_hot = np.zeros((n, n_components))
+    one_hot[np.arange(n), label] = w
+    sums = sum(one_hot[block].T @ made for block, made in features)
     previous = -np.inf
     for _ in range(max_iter):
-        rw = r * w[:, None]
-        mass = np.maximum(rw.sum(0), 1e-10)
-        means = (rw.T @ X) / mass[:, None]
-        covariances = np.empty((n_components, d, d))
-        for k in range(n_components):
-            # Rows are whitened or nearly so: the shortcut E[xx'] - mm' loses no digits that matter.
-            covariances[k] = (X * rw[:, [k]]).T @ X - mass[k] * np.outer(means[k], means[k])
-        within = covariances.sum(0) / effective
-        covariances = (covariances + strength * within) / (mass + strength)[:, None, None] + floor * np.eye(d)
-        log_joint = _log_joint(X, np.log(mass / mass.sum()), means, covariances)
-        log_density = log_sum_exp(log_joint, axis=1)
-        r = np.exp(log_joint - log_density[:, None])
-        current = (w @ log_density) / effective
-        if current - previous < tol or n_components == 1:
+        mass, means, scatter = features.moments(sums)
+        within = scatter.sum(0) / effective
+        covariances = (scatter + strength * within) / (mass + strength)[:, None, None] + floor * np.eye(d)
+        coefficients = features.coefficients(np.log(mass / mass.sum()), means, covariances)
+        sums, total = np.zeros_like(sums), 0.0
+        for block, made in features:
+            log_joint = made @ coefficients
+            log_density = log_sum_exp(log_joint, axis=1)
+            total += w[block] @ log_density
+            r = np.exp(log_joint - log_density[:, None]) * w[block][:, None]
+            sums += r.T @ made
+        if total / effective - previous < tol or n_components == 1:
             break
-        previous = current
-    return GaussianMixtureLaw(mass, means, covariances)
+        previous = total / effective
+    return GaussianMixtureLaw(mass, means, covariances), total / effective
 
 
 def select_mixture(X, weights, folds, rng, max_components=64):

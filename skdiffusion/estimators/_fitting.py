@@ -22,6 +22,7 @@ from skdiffusion.training import train
 
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
+FINAL_RUNS = 3  # EM runs of the mixture that is kept
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 PILOT_STEPS = 500  # length of the runs that settle which map is better for a network
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
@@ -102,7 +103,7 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
             train_rows = np.setdiff1d(rows, fold)
             law = fit_mixture(z[train_rows], w[train_rows], k, strength, rng, tol=1e-3)
             scores.append(law.log_density(unseen[fold]) + log_det[fold])
-        members.append(Member(name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng)), np.concatenate(scores)))
+        members.append(Member(name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng, n_init=FINAL_RUNS)), np.concatenate(scores)))
     z, _, log_det = placed["mixture"]
     scores = []
     for fold in folds[:n_scored]:
