@@ -34,7 +34,7 @@ def default_settings(n, d):
         # Variance rules: many small members.
         hidden, n_members, n_steps, batch_size, learning_rate = (64, 64), 8, 800, 256, 5e-3
     if n <= 150:
-        hidden, n_members, n_steps, batch_size = (32, 32), 4, 300, 128
+        hidden, n_steps, batch_size = (32, 32), 300, 128
     return Settings(
         hidden_layer_sizes=hidden,
         n_members=n_members,

@@ -35,7 +35,7 @@ def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CA
             z_held, log_det = map_.transform(X[held])
             w = weights[held]
             for i, k in enumerate(JUDGES):
-                if 5 * k > len(train) and k > 1:
+                if 30 * k > len(train) and k > 1:
                     by_judge[i] = -np.inf
                     continue
                 law = fit_mixture(z_train, weights[train], k, 2.0 + X.shape[1], rng, max_iter=50, tol=1e-3)
