@@ -5,7 +5,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._threads import torch_threads
@@ -18,9 +17,10 @@ from skdiffusion._validation import (
     generator_seed,
     resolve_device,
 )
-from skdiffusion.companions import PlacedFlow, student_chi2
+from skdiffusion.companions import PlacedFlow
 from skdiffusion.estimators import _fitting as stages
-from skdiffusion.estimators._settings import default_settings, resolve_max_iter
+from skdiffusion.estimators._base import DATA_TYPES, MAX_THREADS, BlendedDensityEstimator
+from skdiffusion.estimators._settings import SIGMA_MIN, layer_sizes, resolve_settings, training_plan
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.likelihood import ProbabilityFlow
 from skdiffusion.networks import ACTIVATIONS, NetworkField
@@ -28,16 +28,11 @@ from skdiffusion.ode import STEPPERS
 from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ties
 from skdiffusion.processes import PROCESSES, Process, resolve_process
 from skdiffusion.score_model import ScoreModel
-from skdiffusion.stacking import blend_log_density
-from skdiffusion.training import TrainingPlan
 
-CHUNK_ROWS = 8192
-MAX_THREADS = 1  # the products are small: a second thread wins a tenth and costs much where cores are shared
-SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
-DATA_TYPES = [np.float64, np.float32]
+MAX_HORIZON = 200.0  # noise-to-signal ratio at which any process is stopped
 
 
-class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
+class DiffusionDensityEstimator(BlendedDensityEstimator):
     r"""Density estimation by a diffusion model, stacked with closed-form companions.
 
     Rows are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
@@ -300,84 +295,31 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
                 )
         return X, w, bounds
 
-    def _check_sizes(self):
-        if isinstance(self.hidden_layer_sizes, str):
-            return None
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).ravel()
-        if not len(sizes) or not all(isinstance(s, Integral) and s > 0 for s in sizes):
-            raise ValueError(
-                "The 'hidden_layer_sizes' parameter must be 'auto' or a tuple of positive integers. "
-                f"Got {self.hidden_layer_sizes!r} instead."
-            )
-        return tuple(int(s) for s in sizes)
-
-    def _settings(self, n, d):
-        settings = default_settings(n, d)
-        given = {}
-        if (sizes := self._check_sizes()) is not None:
-            given["hidden_layer_sizes"] = sizes
-        if self.n_estimators != "auto":
-            given["n_members"] = int(self.n_estimators)
-        if self.batch_size != "auto":
-            given["batch_size"] = int(self.batch_size)
-        if self.learning_rate != "auto":
-            given["learning_rate"] = float(self.learning_rate)
-        if self.n_iter_no_change != "auto":
-            given["patience"] = int(self.n_iter_no_change)
-        settings = replace(settings, **given)
-        n_folds = min(n, max(settings.n_members, int(round(1 / self.validation_fraction))))
-        n_steps = resolve_max_iter(self.max_iter, settings.n_steps, n, settings.batch_size)
-        return replace(settings, n_folds=n_folds, n_members=min(settings.n_members, n_folds), n_steps=n_steps)
-
     def _fit(self, X, sample_weight):
         device = resolve_device(self.device)
         process = resolve_process(self.process)
-        self._check_sizes()
+        layer_sizes(self.hidden_layer_sizes)
         X, w, bounds = self._check_rows(X, sample_weight, reset=True)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
-        continued = self.warm_start and hasattr(self, "score_model_")
-
-        resolution = column_resolution(X, bounds)
-        constant = np.ptp(X, axis=0) == 0
-        if constant.any():
-            warnings.warn(
-                f"Columns {np.flatnonzero(constant).tolist()} are constant and have no density: they are given "
-                "a nominal resolution. Drop them to compare log-densities.",
-                DegenerateDataWarning,
-                stacklevel=4,
-            )
-        X = spread_ties(X, resolution, rng, bounds)
-        settings = self._settings(n, d)
-        folds = stages.make_folds(n, settings.n_folds, rng)
-
-        theta_max = float(np.arctan(min(process.ratio(1.0), 200.0)))
+        initial = self._initial_network(d) if self.warm_start else None
+        settings = resolve_settings(self, n, d, initial)
         theta_min = float(np.arctan(SIGMA_MIN) if self.t_min == "auto" else process.angle(self.t_min))
+        theta_max = float(np.arctan(min(process.ratio(1.0), MAX_HORIZON)))
         if theta_min >= theta_max:
             raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
-        plan = TrainingPlan(
-            n_steps=settings.n_steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            weight_decay=self.weight_decay,
-            noise_mean=settings.noise_mean,
-            sigma_range=(float(np.tan(theta_min)), SIGMA_MAX),
-            n_references=settings.n_references,
-            patience=settings.patience if self.early_stopping else 0,
-            keep_best=self.early_stopping,
-            tol=self.tol,
-            verbose=self.verbose,
-        )
+        plan = training_plan(self, settings, theta_min)
+
+        X = self._spread_ties(X, rng, bounds)
+        folds = stages.make_folds(n, settings.n_folds, rng)
         training = (folds, settings, plan, self.activation, device, rng)
-        if continued:
-            preprocessors = [self.preprocessor_]
-            initial = self.score_model_.field.network
-        else:
+        if initial is None:
             candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)
-            preprocessors, initial = [Preprocessor(X, w, c, bounds) for c in candidates], None
+            preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
+        else:
+            preprocessors = [self.preprocessor_]
         preprocessor = stages.choose_preprocessor(X, w, preprocessors, *training)
-        z, _ = preprocessor.transform(X)
 
         companions = []
         if self.stacking is not False:
@@ -386,39 +328,67 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
             companions = stages.fit_companions(
                 X, w, raw, mapped, folds, settings.n_members, rng, self.stacking != "mixture"
             )
-            if self.t_min == "auto":
-                sigma_min = float(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN))
-                theta_min = float(np.arctan(sigma_min))
-                training = (folds, settings, replace(plan, sigma_range=(sigma_min, SIGMA_MAX)), *training[3:])
-        result = stages.train_network(z, w, *training, initial)
+        if self.t_min == "auto":
+            theta_min = float(np.arctan(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN)))
+            plan = training_plan(self, settings, theta_min)
+
+        z, _ = preprocessor.transform(X)
+        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
         flow = self._make_flow(NetworkField(result.network), theta_min, theta_max)
         if self.n_steps == "auto":
-            held = folds[0][:200]
-            flow = stages.choose_steps(flow, z[held], stages.wide_rows(d, rng, 300))
+            wide = stages.wide_rows(d, rng, 1000 if d <= 2 else 300)
+            flow = stages.choose_steps(flow, z[folds[0][:200]], wide)
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
-        weights = [1.0]
-        members = [("diffusion", PlacedFlow(preprocessor, flow))]
+        members, weights = [("diffusion", PlacedFlow(preprocessor, flow))], [1.0]
         if companions:
-            unseen = preprocessor.transform_left_out(X, w)
-            held_out = stages.held_out_flow(*unseen, result.network, flow, folds)
-            stack = [stages.Member("diffusion", members[0][1], held_out), *companions]
-            held = np.concatenate(folds[: settings.n_members])
-            weights = stages.blend_weights(stack, w[held])
+            held_out = stages.held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
+            stack = [stages.Member(*members[0], held_out), *companions]
+            weights = stages.blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
             members = [(m.name, m.law) for m in stack]
 
-        if result.interrupted:
-            warnings.warn(
-                f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
-                "far are kept. Fit again, or with warm_start=True to continue.",
-                InterruptedFitWarning,
-                stacklevel=4,
-            )
+        self._warn_if_interrupted(result, settings)
         self.preprocessor_ = preprocessor
         self.score_model_ = ScoreModel(flow.field, process)
         self.members_ = dict(members)
         self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}
         self._sample_seed = sample_seed
         self._record(result, settings, n)
+
+    def _initial_network(self, d):
+        """The networks to continue from, if there are any; they must fit the parameters and the rows."""
+        if not hasattr(self, "score_model_"):
+            return None
+        network, sizes = self.score_model_.field.network, layer_sizes(self.hidden_layer_sizes)
+        asked = network.n_members if self.n_estimators == "auto" else self.n_estimators
+        same = (d, sizes or network.hidden_layer_sizes, self.activation, asked)
+        if same != (network.n_features, network.hidden_layer_sizes, network.activation, network.n_members):
+            raise ValueError(
+                "With 'warm_start' the number of columns, 'hidden_layer_sizes', 'activation' and 'n_estimators' must "
+                "be those of the previous fit: set warm_start=False to start anew."
+            )
+        return network
+
+    @staticmethod
+    def _spread_ties(X, rng, bounds):
+        constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+        if len(constant):
+            warnings.warn(
+                f"Columns {constant.tolist()} are constant and have no density: they are given a nominal "
+                "resolution. Drop them to compare log-densities.",
+                DegenerateDataWarning,
+                stacklevel=5,
+            )
+        return spread_ties(X, column_resolution(X, bounds), rng, bounds)
+
+    @staticmethod
+    def _warn_if_interrupted(result, settings):
+        if result.interrupted:
+            warnings.warn(
+                f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
+                "far are kept. Fit again, or with warm_start=True to continue.",
+                InterruptedFitWarning,
+                stacklevel=5,
+            )
 
     def _record(self, result, settings, n):
         self.n_iter_ = max(1, int(np.ceil(result.n_steps * settings.batch_size / n)))
@@ -442,170 +412,20 @@ class DiffusionDensityEstimator(DensityMixin, BaseEstimator):
         if not len(X):
             return
         rng = np.random.default_rng([self._sample_seed, self.n_iter_])
-        X = spread_ties(X, column_resolution(X, bounds), rng, bounds)
-        z, _ = self.preprocessor_.transform(X)
-        member = self.members_["diffusion"]
-        network = self.score_model_.field.network
-        settings = replace(self._settings(len(X), X.shape[1]), n_members=network.n_members)
-        plan = TrainingPlan(
-            n_steps=settings.n_steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate / 4,
-            weight_decay=self.weight_decay,
-            noise_mean=settings.noise_mean,
-            sigma_range=(float(np.tan(member.flow.theta_min)), SIGMA_MAX),
-            n_references=settings.n_references,
-            verbose=self.verbose,
-        )
-        result = stages.train_more(z, w, network, plan, rng)
+        z, _ = self.preprocessor_.transform(spread_ties(X, column_resolution(X, bounds), rng, bounds))
+        member, network = self.members_["diffusion"], self.score_model_.field.network
+        settings = resolve_settings(self, len(X), X.shape[1], network)
+        # New rows should move the networks, not erase them.
+        settings = replace(settings, learning_rate=settings.learning_rate / 4)
+        result = stages.train_more(z, w, network, training_plan(self, settings, member.flow.theta_min), rng)
+        self._warn_if_interrupted(result, settings)
         flow = replace(member.flow, field=NetworkField(result.network))
         self.members_ = {**self.members_, "diffusion": replace(member, flow=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
 
-    # -- densities -------------------------------------------------------------------------------
-
-    def _by_chunk(self, function, X, columns=()):
-        """Apply `function` to chunks of rows within the bounds; -inf for scalars elsewhere."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
-        out = np.full((len(X), *columns), np.nan if columns else -np.inf)
-        with torch_threads(MAX_THREADS):
-            for start in range(0, len(X), CHUNK_ROWS):
-                block = X[start : start + CHUNK_ROWS].astype(np.float64)
-                inside = self.preprocessor_.inside(block)
-                if inside.any():
-                    out[start : start + CHUNK_ROWS][inside] = function(block[inside])
-        return out
-
-    def _member_log_densities(self, X):
-        return np.stack([m.log_density(X) for m in self.members_.values()], axis=1)
-
-    def score_samples(self, X):
-        """Log-density of every row, in nats, in the units of the columns.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            -inf for rows outside `bounds`. A row's value does not depend on the other rows.
-        """
-        weights = np.array(list(getattr(self, "stacking_weights_", {}).values()))
-        return self._by_chunk(lambda block: blend_log_density(self._member_log_densities(block), weights), X)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        float
-        """
-        log_density = self.score_samples(X)
-        if sample_weight is None:
-            return float(log_density.mean())
-        w = check_weights(sample_weight, log_density[:, None])
-        return float(np.average(log_density[w > 0], weights=w[w > 0]))
-
-    def score_function(self, X):
-        """Gradient of the log-density that `score_samples` reports.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            NaN is returned for rows outside `bounds`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        weights = np.array(list(self.stacking_weights_.values()))
-
-        def gradient(block):
-            L = self._member_log_densities(block)
-            share = weights * np.exp(L - blend_log_density(L, weights)[:, None])
-            return sum(share[:, [i]] * m.score(block) for i, m in enumerate(self.members_.values()))
-
-        return self._by_chunk(gradient, X, (self.n_features_in_,))
-
-    def log_density_error(self, X):
-        """Estimated numerical error of `score_samples` per row, in nats, by doubling the solver's steps.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Non-negative; 0 for rows outside `bounds`, whose density is known to be zero.
-        """
-        check_is_fitted(self)
-        member = self.members_["diffusion"]
-        weights = np.array(list(self.stacking_weights_.values()))
-
-        def error(block):
-            L = self._member_log_densities(block)
-            flow = replace(member.flow, density_steps=2 * member.flow.density_steps)
-            finer = L.copy()
-            finer[:, 0] = replace(member, flow=flow).log_density(block)
-            return np.abs(blend_log_density(L, weights) - blend_log_density(finer, weights))
-
-        out = self._by_chunk(error, X)
-        return np.where(np.isneginf(out), 0.0, out)
-
-    # -- samples and codes -----------------------------------------------------------------------
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows from the fitted density.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer rows is a prefix of a draw of more.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
-            raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
-        if random_state is not None:
-            seed = generator_seed(random_state)
-        elif self.random_state is not None:
-            seed = self._sample_seed
-        else:
-            seed = None
-        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
-        weights = np.array(list(self.stacking_weights_.values()))
-        law = getattr(self.members_.get("student"), "law", None)
-        out = np.empty((n_samples, self.n_features_in_))
-        with torch_threads(MAX_THREADS):
-            for start in range(0, n_samples, CHUNK_ROWS):
-                rows = min(CHUNK_ROWS, n_samples - start)
-                noise = streams[0].standard_normal((rows, self.n_features_in_))
-                choice = np.searchsorted(np.cumsum(weights), streams[1].random(rows), side="right")
-                uniforms = streams[2].random(rows)
-                chi2 = student_chi2(streams[3], rows, law.degrees if law is not None else None)
-                block = out[start : start + rows]
-                for i, member in enumerate(self.members_.values()):
-                    mine = np.minimum(choice, len(weights) - 1) == i
-                    if mine.any():
-                        block[mine] = member.sample_from_noise(noise[mine], uniforms[mine], chi2[mine])
-        return out
+    # -- codes -------------------------------------------------------------------------------------
 
     def to_latent(self, X):
         """Codes of rows under the diffusion member: standard normal if the model is right.

@@ -72,6 +72,8 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     for preprocessor in preprocessors:
         z, _ = preprocessor.transform(X)
         result = train_network(z, w, folds, settings, plan, activation, device, rng)
+        if result.interrupted:
+            raise KeyboardInterrupt  # nothing worth keeping yet
         flow = ProbabilityFlow(None, float(np.arctan(plan.sigma_range[0])), float(np.arctan(plan.sigma_range[1])))
         density = held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
         held_weight = w[np.concatenate(folds[:members])]
@@ -103,7 +105,11 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
             train_rows = np.setdiff1d(rows, fold)
             law = fit_mixture(z[train_rows], w[train_rows], k, strength, rng, tol=1e-3)
             scores.append(law.log_density(unseen[fold]) + log_det[fold])
-        members.append(Member(name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng, n_init=FINAL_RUNS)), np.concatenate(scores)))
+        members.append(
+            Member(
+                name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng, n_init=FINAL_RUNS)), np.concatenate(scores)
+            )
+        )
     z, _, log_det = placed["mixture"]
     scores = []
     for fold in folds[:n_scored]:
@@ -127,14 +133,13 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
 def train_network(z, w, folds, settings, plan, activation, device, rng, initial=None):
     """Train one member per scored fold on the rows outside it."""
     rows = np.arange(len(z))
-    network = FilmEnsemble(
-        z.shape[1], settings.hidden_layer_sizes, activation, settings.n_members, torch.float32, device
-    )
-    network.initialise(rng, settings.input_gain, settings.hidden_gain)
-    if initial is not None:
-        network = initial.to(dtype=torch.float32, device=device).with_flat(
-            initial.flat.to(dtype=torch.float32, device=device).clone()
+    if initial is None:
+        network = FilmEnsemble(
+            z.shape[1], settings.hidden_layer_sizes, activation, settings.n_members, torch.float32, device
         )
+        network.initialise(rng, settings.input_gain, settings.hidden_gain)
+    else:
+        network = initial.copy(torch.float32, device)
     held_out = [folds[m % len(folds)] for m in range(settings.n_members)]
     training = [np.setdiff1d(rows, h) for h in held_out]
     tensor = torch.as_tensor(z, dtype=torch.float32, device=device)
@@ -144,7 +149,7 @@ def train_network(z, w, folds, settings, plan, activation, device, rng, initial=
 def train_more(z, w, network, plan, rng):
     """Continue all members of a network on new rows, without held-out ones."""
     everything = [np.arange(len(z))] * network.n_members
-    network = network.to(dtype=torch.float32).with_flat(network.flat.to(torch.float32).clone())
+    network = network.copy(torch.float32, network.device)
     rows = torch.as_tensor(z, dtype=torch.float32, device=network.device)
     return train(network, rows, w, everything, [], plan, rng)
 
@@ -161,7 +166,7 @@ def choose_sample_steps(flow, noise, error_limit=0.02):
     return flow
 
 
-def choose_steps(flow, z, wide, mass_limit=1e-3, error_limit=0.01):
+def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
     """Double the density steps until held-out rows and the mass seen by a wide law stop changing.
 
     Parameters

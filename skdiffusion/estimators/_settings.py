@@ -1,8 +1,13 @@
 """Sizes, steps and members chosen from the shape of the data. Measured in benchmarks/ablation.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
+
+from skdiffusion.training import TrainingPlan
+
+SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
 
 
 @dataclass(frozen=True)
@@ -11,7 +16,6 @@ class Settings:
 
     hidden_layer_sizes: tuple
     n_members: int
-    n_folds: int
     n_steps: int
     batch_size: int
     n_references: int
@@ -20,6 +24,7 @@ class Settings:
     hidden_gain: float
     noise_mean: float
     patience: int
+    n_folds: int = 8
 
 
 def default_settings(n, d):
@@ -38,7 +43,6 @@ def default_settings(n, d):
     return Settings(
         hidden_layer_sizes=hidden,
         n_members=n_members,
-        n_folds=8,
         n_steps=n_steps,
         batch_size=batch_size,
         n_references=2000 if d <= 2 else 512 if d <= 8 else 0,
@@ -50,8 +54,59 @@ def default_settings(n, d):
     )
 
 
-def resolve_max_iter(max_iter, n_steps, n, batch_size):
-    """Optimiser steps: `max_iter` epochs over n rows, or the default number."""
-    if max_iter == "auto":
-        return n_steps
-    return int(max(1, np.ceil(max_iter * n / batch_size)))
+def layer_sizes(hidden_layer_sizes):
+    """A tuple of ints, or None for "auto".
+
+    Raises
+    ------
+    ValueError
+        If the sizes are not positive integers.
+    """
+    if isinstance(hidden_layer_sizes, str):
+        return None
+    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).ravel()
+    if not len(sizes) or not all(isinstance(s, Integral) and s > 0 for s in sizes):
+        raise ValueError(
+            "The 'hidden_layer_sizes' parameter must be 'auto' or a tuple of positive integers. "
+            f"Got {hidden_layer_sizes!r} instead."
+        )
+    return tuple(int(s) for s in sizes)
+
+
+def resolve_settings(est, n, d, network=None):
+    """The settings that the parameters of an estimator ask for; those of an earlier network are kept."""
+    given = {}
+    if network is not None:
+        given = {"hidden_layer_sizes": network.hidden_layer_sizes, "n_members": network.n_members}
+    if (sizes := layer_sizes(est.hidden_layer_sizes)) is not None:
+        given["hidden_layer_sizes"] = sizes
+    asked = {
+        "n_members": est.n_estimators,
+        "batch_size": est.batch_size,
+        "learning_rate": est.learning_rate,
+        "patience": est.n_iter_no_change,
+    }
+    given |= {name: value for name, value in asked.items() if value != "auto"}
+    settings = replace(default_settings(n, d), **given)
+    n_steps = settings.n_steps
+    if est.max_iter != "auto":
+        n_steps = int(np.ceil(est.max_iter * n / settings.batch_size))
+    n_folds = min(n, max(settings.n_members, int(round(1 / est.validation_fraction))))
+    return replace(settings, n_folds=n_folds, n_members=min(settings.n_members, n_folds), n_steps=n_steps)
+
+
+def training_plan(est, settings, theta_min):
+    """The plan of `skdiffusion.training.train` for an estimator's parameters."""
+    return TrainingPlan(
+        n_steps=settings.n_steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=est.weight_decay,
+        noise_mean=settings.noise_mean,
+        sigma_range=(float(np.tan(theta_min)), SIGMA_MAX),
+        n_references=settings.n_references,
+        patience=settings.patience if est.early_stopping else 0,
+        keep_best=est.early_stopping,
+        tol=est.tol,
+        verbose=est.verbose,
+    )

@@ -99,6 +99,10 @@ class FilmEnsemble:
         """A copy with parameters of another type or on another device."""
         return self.with_flat(self.flat.to(dtype=dtype, device=device))
 
+    def copy(self, dtype, device):
+        """A copy that shares no memory with this one."""
+        return self.with_flat(self.flat.to(dtype=dtype, device=device, copy=True))
+
     def views(self, flat):
         """The parameters as a list of layers: (W, b, film) for hidden ones, (W, film) for the last."""
         parts, start = [], 0

@@ -155,11 +155,11 @@ def test_sampling_seeds(fitted, X):
 
 def test_samples_do_not_depend_on_the_chunks(fitted, monkeypatch):
     whole = fitted.sample(700, random_state=0)
-    monkeypatch.setattr("skdiffusion.estimators._density.CHUNK_ROWS", 97)
+    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_ROWS", 97)
     assert_array_equal(fitted.sample(700, random_state=0), whole)
     monkeypatch.undo()
     inside = fitted.score_samples(whole)
-    monkeypatch.setattr("skdiffusion.estimators._density.CHUNK_ROWS", 97)
+    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_ROWS", 97)
     assert_allclose(fitted.score_samples(whole), inside, rtol=0, atol=1e-9)
 
 
@@ -324,6 +324,28 @@ def test_warm_start_continues_from_the_last_networks(X):
     assert_allclose(est.score_samples(X), first, atol=1e-4)
     est.set_params(warm_start=False).fit(X)
     assert np.abs(est.score_samples(X) - first).mean() > 0.05
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_layer_sizes": (8,)}, {"activation": "tanh"}, {"n_estimators": 3}], ids=lambda c: next(iter(c))
+)
+def test_warm_start_refuses_another_architecture(change, X, fitted):
+    est = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True, **change)
+    with pytest.raises(ValueError, match="set warm_start=False"):
+        est.fit(X)
+
+
+def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
+    """The short runs that choose a map leave nothing worth keeping."""
+    from skdiffusion.training import _loop
+
+    def interrupt(step, plan):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_loop, "_learning_rate", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._fitting.marginal_candidates", lambda *args: [None, "yeo-johnson"])
+    with pytest.raises(KeyboardInterrupt):
+        DiffusionDensityEstimator(**TINY).fit(X)
 
 
 def test_curves_are_recorded(fitted):
