@@ -1,8 +1,11 @@
 """The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
@@ -15,9 +18,22 @@ __all__ = [
     "fit_context",
     "generator_seed",
     "resolve_device",
+    "restored_on_failure",
 ]
 
 fit_context = _fit_context
+
+
+@contextmanager
+def restored_on_failure(estimator):
+    """Leave an estimator exactly as it was if the body raises, a keyboard interrupt included."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def check_weights(sample_weight, X):
@@ -82,8 +98,6 @@ def resolve_device(device):
 
 def generator_seed(random_state):
     """A seed for numpy's Generator from anything scikit-learn accepts as `random_state`."""
-    from sklearn.utils import check_random_state
-
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**63 - 1))
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

@@ -52,7 +52,8 @@ class BlendedDensityEstimator(DensityMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             -inf for rows outside `bounds`. A row's value does not depend on the other rows.
         """
-        weights = np.array(list(getattr(self, "stacking_weights_", {}).values()))
+        check_is_fitted(self)
+        weights = np.array(list(self.stacking_weights_.values()))
         return self._by_chunk(lambda block: blend_log_density(self._member_log_densities(block), weights), X)
 
     def score(self, X, y=None, sample_weight=None):

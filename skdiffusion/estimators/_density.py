@@ -16,6 +16,7 @@ from skdiffusion._validation import (
     fit_context,
     generator_seed,
     resolve_device,
+    restored_on_failure,
 )
 from skdiffusion.companions import PlacedFlow
 from skdiffusion.estimators import _fitting as stages
@@ -244,7 +245,9 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         DegenerateDataWarning
             For constant columns, which have no density.
         """
-        return self._restore_on_failure(self._fit, X, sample_weight)
+        with restored_on_failure(self), torch_threads(MAX_THREADS):
+            self._fit(X, sample_weight)
+        return self
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -262,18 +265,11 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         -------
         self
         """
-        first = not hasattr(self, "score_model_")
-        return self._restore_on_failure(self._fit if first else self._continue, X, sample_weight)
-
-    def _restore_on_failure(self, function, X, sample_weight):
-        before = self.__dict__.copy()
-        try:
-            with torch_threads(MAX_THREADS):
-                function(X, sample_weight)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        with restored_on_failure(self), torch_threads(MAX_THREADS):
+            if hasattr(self, "score_model_"):
+                self._continue(X, sample_weight)
+            else:
+                self._fit(X, sample_weight)
         return self
 
     def _check_rows(self, X, sample_weight, reset):
@@ -376,7 +372,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
                 f"Columns {constant.tolist()} are constant and have no density: they are given a nominal "
                 "resolution. Drop them to compare log-densities.",
                 DegenerateDataWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return spread_ties(X, column_resolution(X, bounds), rng, bounds)
 
@@ -387,7 +383,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
                 f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
                 "far are kept. Fit again, or with warm_start=True to continue.",
                 InterruptedFitWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     def _record(self, result, settings, n):

@@ -7,7 +7,7 @@ from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._validation import check_weights, fit_context, generator_seed
+from skdiffusion._validation import check_weights, fit_context, generator_seed, restored_on_failure
 from skdiffusion.stacking import blend_log_density, stacking_weights
 
 
@@ -17,13 +17,13 @@ def _draw(estimator, n_samples, seed):
         rows = estimator.sample(n_samples, random_state=seed)
     except TypeError:
         # GaussianMixture draws from its own parameter, and groups the rows by component.
-        rows = clone_with_seed(estimator, seed).sample(n_samples)
+        rows = _with_seed(estimator, seed).sample(n_samples)
     if isinstance(rows, tuple):
         rows = rows[0][np.random.default_rng(seed).permutation(n_samples)]
     return np.asarray(rows)
 
 
-def clone_with_seed(estimator, seed):
+def _with_seed(estimator, seed):
     """A shallow copy of a fitted estimator with another `random_state`."""
     twin = estimator.__class__.__new__(estimator.__class__)
     twin.__dict__.update(estimator.__dict__)
@@ -105,6 +105,11 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         -------
         self
         """
+        with restored_on_failure(self):
+            self._fit(X)
+        return self
+
+    def _fit(self, X):
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = generator_seed(self.random_state)
         cv = self.cv
@@ -125,7 +130,6 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         self.stacking_weights_ = stacking_weights(np.concatenate(tables))
         self.estimators_ = [self._fit_member(estimator, X) for _, estimator in members]
         self._sample_seed = seed
-        return self
 
     @staticmethod
     def _fit_member(estimator, X):

@@ -133,3 +133,13 @@ def test_partial_fit_refuses_other_columns_and_keeps_the_fit():
 def test_stacked_estimators_are_checked(estimators, message):
     with pytest.raises(ValueError, match=message):
         StackedDensityEstimator(estimators).fit(X)
+
+
+def test_a_failed_stack_keeps_the_earlier_fit():
+    est = StackedDensityEstimator(random_state=0).fit(X)
+    before = est.score_samples(X)
+    est.set_params(estimators=[("a", 1)])
+    with pytest.raises(ValueError, match="'score_samples'"):
+        est.fit(np.ones((10, 3)))
+    assert est.n_features_in_ == 2
+    np.testing.assert_array_equal(est.score_samples(X), before)

@@ -1,0 +1,54 @@
+"""The blend of any density estimators."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import KFold
+from sklearn.neighbors import KernelDensity
+
+from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
+
+
+@pytest.fixture(scope="module")
+def X():
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(-3, 0.3, (150, 2)), rng.normal(2, 1.0, (150, 2))])
+
+
+MEMBERS = [
+    ("mixture", GaussianMixture(2, random_state=0)),
+    ("kernel", KernelDensity(bandwidth=0.4)),
+    ("poor", KernelDensity(bandwidth=20.0)),
+]
+
+
+def test_the_right_member_gets_the_weight(X):
+    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+    assert est.stacking_weights_[0] > 0.8
+    assert est.stacking_weights_[2] < 1e-3
+
+
+def test_the_density_is_the_blend(X):
+    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+    densities = [w * np.exp(e.score_samples(X)) for w, e in zip(est.stacking_weights_, est.estimators_)]
+    assert_allclose(est.score_samples(X), np.log(sum(densities)))
+    assert est.score(X) == pytest.approx(est.score_samples(X).mean())
+
+
+def test_samples_come_from_all_members_with_one_seed(X):
+    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+    assert_array_equal(est.sample(50, random_state=1), est.sample(50, random_state=1))
+    draws = est.sample(4000, random_state=2)
+    assert np.abs(draws.mean(0) - X.mean(0)).max() < 0.25
+    assert (np.sign(draws[:20, 0]) != np.sign(draws[0, 0])).any(), "components must not come in blocks"
+
+
+def test_other_folds_and_our_own_estimator_as_a_member(X):
+    ours = DiffusionDensityEstimator(
+        hidden_layer_sizes=(16, 16), max_iter=10, n_estimators=2, n_steps=4, random_state=0
+    )
+    est = StackedDensityEstimator([*MEMBERS[:2], ("diffusion", ours)], cv=KFold(3, shuffle=True, random_state=0))
+    est.set_params(random_state=0).fit(X)
+    assert est.stacking_weights_.sum() == pytest.approx(1.0)
+    assert est.sample(30).shape == (30, 2)
