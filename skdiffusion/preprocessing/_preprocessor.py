@@ -31,8 +31,9 @@ class Preprocessor:
     X : array of shape (n_samples, n_features)
         Rows within the bounds, ties already spread.
     weights : array of shape (n_samples,)
-    marginals : None, "yeo-johnson" or float
-        Map of every column: affine, power, or gaussianising with this bandwidth factor.
+    marginals : None, "yeo-johnson", float or tuple
+        Map of every column: affine, power, or gaussianising with this bandwidth factor. A tuple holds
+        one of them for each column.
     bounds : pair of arrays of shape (n_features,), optional
         Lower and upper bounds, infinite where there are none.
     """
@@ -49,10 +50,11 @@ class Preprocessor:
             u = ChainMap(*maps).forward(X[:, j])
             standard = AffineMap.standardise(u, weights)
             maps, u = [*maps, standard], standard.forward(u)
-            if marginals == "yeo-johnson":
+            kind = marginals[j] if isinstance(marginals, tuple) else marginals
+            if kind == "yeo-johnson":
                 maps.append(YeoJohnsonMap.fit(u, weights))
-            elif marginals is not None:
-                maps.append(GaussianizeMap.fit(u, weights, float(marginals)))
+            elif kind is not None:
+                maps.append(GaussianizeMap.fit(u, weights, float(kind)))
             self.columns.append(ChainMap(*maps))
             U[:, j] = self.columns[-1].forward(X[:, j])
         self.whitening = Whitening(U, weights)
@@ -60,6 +62,14 @@ class Preprocessor:
     def inside(self, X):
         """Rows within the bounds, shape (n,) of bool."""
         return ((X >= self.low) & (X <= self.high)).all(1)
+
+    def column_log_density(self, X):
+        """Log-density of every entry if its column alone were Gaussian behind its map, (n, d)."""
+        out = np.empty((len(X), self.n_features))
+        for j, (column, mean, scale) in enumerate(zip(self.columns, self.whitening.shift, self.whitening.scale)):
+            u = (column.forward(X[:, j]) - mean) / scale
+            out[:, j] = column.log_slope(X[:, j]) - 0.5 * u**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
+        return out
 
     def transform(self, X):
         """Whitened rows (n, d) and log |det dz/dx| (n,)."""

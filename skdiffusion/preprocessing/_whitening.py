@@ -29,7 +29,8 @@ class Whitening:
 
     Attributes
     ----------
-    shift : ndarray (d,)
+    shift, scale : ndarrays (d,)
+        Means and standard deviations of the columns.
     matrix, inverse : ndarrays (d, d)
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
@@ -42,7 +43,7 @@ class Whitening:
         centred = U - self.shift
         covariance = centred.T @ (centred * w[:, None])
         scale = np.sqrt(np.diag(covariance))
-        scale = np.where(scale > 0, scale, 1.0)
+        self.scale = scale = np.where(scale > 0, scale, 1.0)
         correlation = covariance / np.outer(scale, scale)
         rho = shrinkage(correlation, 1.0 / (w**2).sum())
         values, axes = np.linalg.eigh((1 - rho) * correlation + rho * np.eye(len(scale)))
