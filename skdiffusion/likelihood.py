@@ -103,7 +103,7 @@ class ProbabilityFlow:
         finer = replace(self, density_steps=2 * self.density_steps)
         return np.abs(self.log_density(x) - finer.log_density(x))
 
-    def log_density_gradient(self, x):
+    def score(self, x):
         """Gradient of `log_density` at whitened rows x, by reverse differentiation through the solver."""
         _, taken = self._refined_log_density(x)
         out = np.empty_like(x)
@@ -130,8 +130,8 @@ class ProbabilityFlow:
         """Whitened rows of codes; the inverse of `to_latent` at the order of the stepper."""
         return self._decode(codes, self.density_stepper, n_steps or self.density_steps)
 
-    def sample_from_noise(self, noise, n_steps=None):
-        """Whitened rows from standard normal noise (n, d), with the sampling stepper."""
+    def sample_from_noise(self, noise, mixing=None, n_steps=None):
+        """Whitened rows from standard normal noise (n, d), with the sampling stepper; it mixes nothing."""
         return self._decode(noise, self.sample_stepper, n_steps or self.sample_steps)
 
     def _decode(self, codes, stepper, n_steps):

@@ -113,6 +113,14 @@ def test_student_density_is_scipys_and_its_score_the_gradient(rng):
     assert_allclose(gradient_of(law.log_density, x), law.score(x), rtol=1e-6, atol=1e-8)
 
 
+def test_student_density_is_finite_however_far():
+    law = StudentLaw(np.zeros(2), np.eye(2), 3.0)
+    far = np.array([[1e200, 0.0], [-1e300, 1e300]])
+    assert_allclose(law.log_density(far)[0], law.log_density([[1e100, 0.0]])[0] - 5 * np.log(1e100), rtol=1e-12)
+    assert np.isfinite(law.log_density(far)).all()
+    assert np.isfinite(law.log_density([[0.0, 0.0]])).all()
+
+
 def test_student_fit_finds_heavy_tails(rng):
     x = multivariate_t(np.zeros(3), np.eye(3), df=3).rvs(4000, random_state=1)
     fitted = fit_student(x, np.ones(len(x)))

@@ -32,7 +32,11 @@ class StudentLaw:
         constant = (
             gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(self._factor)).sum()
         )
-        return constant - (nu + d) / 2 * np.log1p(self.squared_distance(np.asarray(x, dtype=float)) / nu)
+        scaled = (np.asarray(x, dtype=float) - self.location) @ self._inverse.T
+        # log(1 + |scaled|^2 / nu) without squaring: this member bounds the cost of rows however far.
+        largest = np.maximum(np.abs(scaled).max(1), 1e-300)
+        log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
+        return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
 
     def score(self, x):
         """Gradient of the log-density, shape (n, d)."""

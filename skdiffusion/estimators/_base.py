@@ -115,9 +115,9 @@ class BlendedDensityEstimator(DensityMixin, BaseEstimator):
 
         def error(block):
             L = self._member_log_densities(block)
-            flow = replace(member.flow, density_steps=2 * member.flow.density_steps)
+            flow = replace(member.law, density_steps=2 * member.law.density_steps)
             finer = L.copy()
-            finer[:, 0] = replace(member, flow=flow).log_density(block)
+            finer[:, 0] = replace(member, law=flow).log_density(block)
             return np.abs(blend_log_density(L, weights) - blend_log_density(finer, weights))
 
         out = self._by_chunk(error, X)

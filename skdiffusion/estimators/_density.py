@@ -18,7 +18,7 @@ from skdiffusion._validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion.companions import PlacedFlow
+from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, MAX_THREADS, BlendedDensityEstimator
 from skdiffusion.estimators._settings import SIGMA_MIN, layer_sizes, resolve_settings, training_plan
@@ -335,7 +335,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
             wide = stages.wide_rows(d, rng, 1000 if d <= 2 else 300)
             flow = stages.choose_steps(flow, z[folds[0][:200]], wide)
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
-        members, weights = [("diffusion", PlacedFlow(preprocessor, flow))], [1.0]
+        members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:
             held_out = stages.held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
             stack = [stages.Member(*members[0], held_out), *companions]
@@ -413,10 +413,10 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         settings = resolve_settings(self, len(X), X.shape[1], network)
         # New rows should move the networks, not erase them.
         settings = replace(settings, learning_rate=settings.learning_rate / 4)
-        result = stages.train_more(z, w, network, training_plan(self, settings, member.flow.theta_min), rng)
+        result = stages.train_more(z, w, network, training_plan(self, settings, member.law.theta_min), rng)
         self._warn_if_interrupted(result, settings)
-        flow = replace(member.flow, field=NetworkField(result.network))
-        self.members_ = {**self.members_, "diffusion": replace(member, flow=flow)}
+        flow = replace(member.law, field=NetworkField(result.network))
+        self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
@@ -437,7 +437,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         """
         check_is_fitted(self)
         member = self.members_["diffusion"]
-        encode = lambda block: member.flow.to_latent(member.preprocessor.transform(block)[0])  # noqa: E731
+        encode = lambda block: member.law.to_latent(member.preprocessor.transform(block)[0])  # noqa: E731
         return self._by_chunk(encode, X, (self.n_features_in_,))
 
     def from_latent(self, codes):
@@ -455,4 +455,4 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self.members_["diffusion"]
         with torch_threads(MAX_THREADS):
-            return member.preprocessor.inverse_transform(member.flow.from_latent(codes.astype(np.float64)))
+            return member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))

@@ -1,6 +1,7 @@
 """The stages of a fit, as functions of arrays: folds, map, companions, training, steps, weights."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,40 +84,36 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     return preprocessors[int(np.argmax(scores))]
 
 
+def _out_of_fold(fit, w, folds, z, unseen, log_det):
+    """Log-densities of the rows of each fold under laws fitted to the rows outside it."""
+    scores = []
+    for fold in folds:
+        train_rows = np.setdiff1d(np.arange(len(z)), fold)
+        scores.append(fit(z[train_rows], w[train_rows]).log_density(unseen[fold]) + log_det[fold])
+    return np.concatenate(scores)
+
+
 def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring.
 
     `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted
     behind both, the kernel behind the better one.
     """
-    rows = np.arange(len(X))
-    held = np.concatenate(folds[:n_scored])
-    members = []
+    scored = folds[:n_scored]
+    held = np.concatenate(scored)
+    judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
-    placed = {}
+    placed = {name: (space.transform(X)[0], *space.transform_left_out(X, w)) for name, space in spaces.items()}
+    members = []
     for name, space in spaces.items():
-        placed[name] = space.transform(X)[0], *space.transform_left_out(X, w)
-    for name, space in spaces.items():
-        z, unseen, log_det = placed[name]
-        judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
+        z = placed[name][0]
         (k, strength), _ = select_mixture(z, w, judges, rng)
-        scores = []
-        for fold in folds[:n_scored]:
-            train_rows = np.setdiff1d(rows, fold)
-            law = fit_mixture(z[train_rows], w[train_rows], k, strength, rng, tol=1e-3)
-            scores.append(law.log_density(unseen[fold]) + log_det[fold])
-        members.append(
-            Member(
-                name, PlacedLaw(space, fit_mixture(z, w, k, strength, rng, n_init=FINAL_RUNS)), np.concatenate(scores)
-            )
-        )
-    z, _, log_det = placed["mixture"]
-    scores = []
-    for fold in folds[:n_scored]:
-        train_rows = np.setdiff1d(rows, fold)
-        law = fit_student(z[train_rows], w[train_rows])
-        scores.append(law.log_density(z[fold]) + log_det[fold])
-    members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), np.concatenate(scores)))
+        fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
+        final = PlacedLaw(space, fit(z, w, n_init=FINAL_RUNS))
+        members.append(Member(name, final, _out_of_fold(partial(fit, tol=1e-3), w, scored, *placed[name])))
+    z = placed["mixture"][0]
+    student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
+    members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), student))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
         best = None
         for name, space in spaces.items():
@@ -184,9 +181,8 @@ def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
     while steps < MAX_STEPS:
         finer = replace(flow, density_steps=2 * steps).log_density(both)
         error = np.abs(finer - current)[: len(z)].mean()
-        moved = np.exp(np.minimum(finer[len(z) :] - log_wide, 30)) - np.exp(
-            np.minimum(current[len(z) :] - log_wide, 30)
-        )
+        now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
+        moved = now - then
         noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
         if error < error_limit and abs(moved.mean()) < mass_limit + noise:
             break
@@ -225,7 +221,7 @@ def narrowest_scale(members):
     """Smallest standard deviation, in whitened units, of a mixture component that carries data."""
     scale = 1.0
     for member in members:
-        law = getattr(member.law, "law", None)
+        law = member.law.law
         if hasattr(law, "covariances"):
             used = law.weights > 1e-3
             scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(law.covariances[used]).min())))

@@ -143,3 +143,11 @@ def test_a_failed_stack_keeps_the_earlier_fit():
         est.fit(np.ones((10, 3)))
     assert est.n_features_in_ == 2
     np.testing.assert_array_equal(est.score_samples(X), before)
+
+
+@pytest.mark.parametrize("marginals", [None, "yeo-johnson", "gaussianize"])
+@pytest.mark.parametrize("distance", [1e5, 1e100, 1e300, -1e300])
+def test_no_row_is_too_far(marginals, distance):
+    """The Student-t member gives every finite row a finite density, without warnings."""
+    est = DiffusionDensityEstimator(**TINY, marginals=marginals).fit(X)
+    assert np.isfinite(est.score_samples([[distance, 0.0], [0.0, distance]])).all()
