@@ -213,10 +213,12 @@ def summary(records):
 
 def report(arguments):
     """Print the table and the verdicts."""
-    from scipy.stats import norm
-
     records = [json.loads(line) for path in arguments.files for line in Path(path).read_text().splitlines()]
     rows = summary(records)
+    if arguments.brief:
+        brief(rows)
+        verdicts(rows, records)
+        return
     columns = (
         "data", "d", "n", "ours", "diffusion alone", "KDE", "GMM", "ours - best (se)", "worst row: ours / best peer",
         "KL", "W1 ratio (se)", "novelty", "fit s", "error, nats", "weights",
@@ -232,6 +234,27 @@ def report(arguments):
         cells += [f"{r['novelty']:.2f}", f"{r['fit_s']:.1f}", f"{r['log_density_error']:.4f}"]
         cells.append(" ".join(f"{k} {v:.2f}" for k, v in r["weights"].items() if v >= 0.005))
         print("| " + " | ".join(cells) + " |")
+    verdicts(rows, records)
+
+
+def brief(rows):
+    """The README's table."""
+    print("| data | d | n | ours | KernelDensity | GaussianMixture | lead (se) | KL to the truth | W1 ratio | fit s |")
+    print("|---" * 10 + "|")
+    for r in rows:
+        kl = f"{r['entropy'] - r['ours']:.3f}" if "entropy" in r else ""
+        nats = " | ".join(f"{r[who]:.2f}" for who in ("ours", "kde", "gmm"))
+        lead = f"{r['gap']:+.3f} ({r['gap_se']:.3f})"
+        print(
+            f"| {r['dataset']} | {r['d']:.0f} | {r['n_train']:.0f} | {nats} | {lead} | {kl} | "
+            f"{r['w1_ratio']:.2f} | {r['fit_s']:.0f} |"
+        )
+
+
+def verdicts(rows, records):
+    """The claims, each with its figure."""
+    from scipy.stats import norm
+
     margin = np.where(np.array([r["n"] for r in rows]) < 1000, 0.05, 0.02)
     gap, se = np.array([r["gap"] for r in rows]), np.array([r["gap_se"] for r in rows])
     behind = holm(norm.cdf((gap + margin) / np.maximum(se, 1e-9)))
@@ -261,6 +284,7 @@ def main():
     p.set_defaults(function=run)
     p = commands.add_parser("report")
     p.add_argument("files", nargs="+")
+    p.add_argument("--brief", action="store_true")
     p.set_defaults(function=report)
     p = commands.add_parser("cell")
     p.add_argument("spec")
