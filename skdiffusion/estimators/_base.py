@@ -13,7 +13,7 @@ from skdiffusion.companions import student_chi2
 from skdiffusion.stacking import blend_log_density
 
 CHUNK_ROWS = 8192
-MAX_THREADS = 1  # a second thread saved 15 % of a fit, and cost ten times as much where cores were shared
+MAX_THREADS = 1  # a second thread saved 15 % of a fit, and cost many times as much where cores were shared
 DATA_TYPES = [np.float64, np.float32]
 
 
