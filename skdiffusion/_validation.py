@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -83,6 +82,8 @@ def resolve_device(device):
     ValueError
         If the name is unknown or the device is not available on this machine.
     """
+    import torch  # only where a network is wanted: metrics need none
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

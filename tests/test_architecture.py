@@ -11,6 +11,8 @@ import skdiffusion
 
 # From top to bottom. A module may import from its own line and from lines below.
 LAYERS = [
+    ["testing", "model_selection"],
+    ["compose", "metrics"],
     ["estimators"],
     ["companions"],
     ["stacking"],
@@ -22,6 +24,8 @@ LAYERS = [
     ["networks"],
     ["closed_form"],
     ["processes"],
+    ["drawing"],
+    ["jacobians"],
     ["exceptions", "_validation", "_threads", "_numerics"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}

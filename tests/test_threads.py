@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from skdiffusion._threads import torch_threads
+from skdiffusion._threads import one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -16,16 +16,16 @@ def _two_threads():
 
 
 def test_the_count_is_lowered_and_restored():
-    with torch_threads(1):
+    with one_thread():
         assert torch.get_num_threads() == 1
-        with torch_threads(1):
+        with one_thread():
             pass
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
 
 
 def test_the_count_is_restored_after_an_error():
-    with pytest.raises(KeyboardInterrupt), torch_threads(1):
+    with pytest.raises(KeyboardInterrupt), one_thread():
         raise KeyboardInterrupt
     assert torch.get_num_threads() == 2
 
@@ -35,7 +35,7 @@ def test_overlapping_contexts_of_two_threads_restore_both():
 
     def hold():
         torch.set_num_threads(2)
-        with torch_threads(1):
+        with one_thread():
             entered.set()
             leave.wait(5)
         seen.append(torch.get_num_threads())
@@ -43,7 +43,7 @@ def test_overlapping_contexts_of_two_threads_restore_both():
     thread = threading.Thread(target=hold)
     thread.start()
     assert entered.wait(5)
-    with torch_threads(1):
+    with one_thread():
         leave.set()
         thread.join()
     assert torch.get_num_threads() == 2

@@ -87,6 +87,6 @@ def gaussian_flow_map(mean, covariance, z, theta_from, theta_to):
     with alpha = cos, sigma = sin of the angles.
     """
     values, axes = np.linalg.eigh(np.asarray(covariance, dtype=float))
-    scale = lambda theta: np.sqrt(np.cos(theta) ** 2 * values + np.sin(theta) ** 2)  # noqa: E731
+    old, new = (np.sqrt(np.cos(theta) ** 2 * values + np.sin(theta) ** 2) for theta in (theta_from, theta_to))
     q = (z - np.cos(theta_from) * mean) @ axes
-    return np.cos(theta_to) * mean + (q * scale(theta_to) / scale(theta_from)) @ axes.T
+    return np.cos(theta_to) * mean + (q * new / old) @ axes.T

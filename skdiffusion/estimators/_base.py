@@ -7,17 +7,39 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._threads import torch_threads
+from skdiffusion._threads import one_thread
 from skdiffusion._validation import check_weights, generator_seed
 from skdiffusion.companions import student_chi2
 from skdiffusion.stacking import blend_log_density
 
 CHUNK_ROWS = 8192
-MAX_THREADS = 1  # a second thread saved 15 % of a fit, and cost many times as much where cores were shared
 DATA_TYPES = [np.float64, np.float32]
 
 
-class BlendedDensityEstimator(DensityMixin, BaseEstimator):
+class MeanLogDensity(DensityMixin, BaseEstimator):
+    """`score` of every estimator here: the mean of `score_samples`."""
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-density of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        log_density = self.score_samples(X)
+        if sample_weight is None:
+            return float(log_density.mean())
+        w = check_weights(sample_weight, log_density[:, None])
+        return float(np.average(log_density[w > 0], weights=w[w > 0]))
+
+
+class BlendedDensityEstimator(MeanLogDensity):
     """Base of the diffusion estimators.
 
     A subclass sets in `fit`: `members_` (name -> placed law, the diffusion first), `stacking_weights_`
@@ -29,7 +51,7 @@ class BlendedDensityEstimator(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
         out = np.full((len(X), *columns), np.nan if columns else -np.inf)
-        with torch_threads(MAX_THREADS):
+        with one_thread():
             for start in range(0, len(X), CHUNK_ROWS):
                 block = X[start : start + CHUNK_ROWS].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
@@ -55,25 +77,6 @@ class BlendedDensityEstimator(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         weights = np.array(list(self.stacking_weights_.values()))
         return self._by_chunk(lambda block: blend_log_density(self._member_log_densities(block), weights), X)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        float
-        """
-        log_density = self.score_samples(X)
-        if sample_weight is None:
-            return float(log_density.mean())
-        w = check_weights(sample_weight, log_density[:, None])
-        return float(np.average(log_density[w > 0], weights=w[w > 0]))
 
     def score_function(self, X):
         """Gradient of the log-density that `score_samples` reports.
@@ -150,7 +153,7 @@ class BlendedDensityEstimator(DensityMixin, BaseEstimator):
         weights = np.array(list(self.stacking_weights_.values()))
         law = getattr(self.members_.get("student"), "law", None)
         out = np.empty((n_samples, self.n_features_in_))
-        with torch_threads(MAX_THREADS):
+        with one_thread():
             for start in range(0, n_samples, CHUNK_ROWS):
                 rows = min(CHUNK_ROWS, n_samples - start)
                 noise = streams[0].standard_normal((rows, self.n_features_in_))

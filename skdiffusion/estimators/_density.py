@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._threads import torch_threads
+from skdiffusion._threads import one_thread
 from skdiffusion._validation import (
     Interval,
     StrOptions,
@@ -20,7 +20,7 @@ from skdiffusion._validation import (
 )
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
-from skdiffusion.estimators._base import DATA_TYPES, MAX_THREADS, BlendedDensityEstimator
+from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator
 from skdiffusion.estimators._settings import SIGMA_MIN, layer_sizes, resolve_settings, training_plan
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.likelihood import ProbabilityFlow
@@ -102,6 +102,8 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of str
         Names of the columns, where `X` had them.
+    feature_scale_ : ndarray of shape (n_features,)
+        Standard deviations of the training columns.
     n_iter_ : int
         Epochs run.
     loss_curve_ : ndarray of shape (n_checks, 2)
@@ -245,7 +247,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         DegenerateDataWarning
             For constant columns, which have no density.
         """
-        with restored_on_failure(self), torch_threads(MAX_THREADS):
+        with restored_on_failure(self), one_thread():
             self._fit(X, sample_weight)
         return self
 
@@ -265,7 +267,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         -------
         self
         """
-        with restored_on_failure(self), torch_threads(MAX_THREADS):
+        with restored_on_failure(self), one_thread():
             if hasattr(self, "score_model_"):
                 self._continue(X, sample_weight)
             else:
@@ -347,6 +349,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         self.score_model_ = ScoreModel(flow.field, process)
         self.members_ = dict(members)
         self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}
+        self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed
         self._record(result, settings, n)
 
@@ -437,7 +440,10 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         """
         check_is_fitted(self)
         member = self.members_["diffusion"]
-        encode = lambda block: member.law.to_latent(member.preprocessor.transform(block)[0])  # noqa: E731
+
+        def encode(block):
+            return member.law.to_latent(member.preprocessor.transform(block)[0])
+
         return self._by_chunk(encode, X, (self.n_features_in_,))
 
     def from_latent(self, codes):
@@ -454,5 +460,5 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         check_is_fitted(self)
         codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self.members_["diffusion"]
-        with torch_threads(MAX_THREADS):
+        with one_thread():
             return member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))

@@ -1,37 +1,19 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin, clone
+from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._validation import check_weights, fit_context, generator_seed, restored_on_failure
+from skdiffusion._validation import fit_context, generator_seed, restored_on_failure
+from skdiffusion.drawing import draw_rows
+from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.stacking import blend_log_density, stacking_weights
 
 
-def _draw(estimator, n_samples, seed):
-    """Rows of any density estimator: `sample` may take no seed and may return a tuple."""
-    try:
-        rows = estimator.sample(n_samples, random_state=seed)
-    except TypeError:
-        # GaussianMixture draws from its own parameter, and groups the rows by component.
-        rows = _with_seed(estimator, seed).sample(n_samples)
-    if isinstance(rows, tuple):
-        rows = rows[0][np.random.default_rng(seed).permutation(n_samples)]
-    return np.asarray(rows)
-
-
-def _with_seed(estimator, seed):
-    """A shallow copy of a fitted estimator with another `random_state`."""
-    twin = estimator.__class__.__new__(estimator.__class__)
-    twin.__dict__.update(estimator.__dict__)
-    twin.random_state = seed
-    return twin
-
-
-class StackedDensityEstimator(DensityMixin, BaseEstimator):
+class StackedDensityEstimator(MeanLogDensity):
     r"""Mixture of density estimators, weighted by cross-validated likelihood.
 
     Each member is fitted on folds of the rows and scored on the rest; the weights maximise the mean of
@@ -41,7 +23,7 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
     ----------
     estimators : list of (str, estimator) or None, default=None
         Density estimators with `score_samples` (and `sample`, to draw). None stands for a Gaussian
-        mixture of 3 components and a kernel density.
+        mixture of 3 components (fewer with fewer rows) and a kernel density.
     cv : int or cross-validation generator, default=5
         Folds; an int stands for shuffled folds.
     random_state : int, RandomState instance or None, default=None
@@ -52,6 +34,8 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
     estimators_ : list of estimators
         Members fitted on all rows.
     stacking_weights_ : ndarray of shape (n_estimators,)
+    feature_scale_ : ndarray of shape (n_features,)
+        Standard deviations of the training columns.
     n_features_in_ : int
 
     References
@@ -79,9 +63,10 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
-    def _members(self):
+    def _members(self, n_rows):
         if self.estimators is None:
-            return [("mixture", GaussianMixture(3, random_state=0)), ("kernel", KernelDensity(bandwidth="scott"))]
+            mixture = GaussianMixture(min(3, n_rows), random_state=0)
+            return [("mixture", mixture), ("kernel", KernelDensity(bandwidth="scott"))]
         names = [name for name, _ in self.estimators]
         if not names or len(set(names)) < len(names):
             raise ValueError(
@@ -110,7 +95,7 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         return self
 
     def _fit(self, X):
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
         seed = generator_seed(self.random_state)
         cv = self.cv
         if isinstance(cv, (int, np.integer)):
@@ -119,25 +104,17 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
             splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
         else:
             splits = list(check_cv(cv).split(X))
-        members = self._members()
+        members = self._members(min(len(train) for train, _ in splits))
         tables = []
         for train, held in splits:
             columns = []
             for _, estimator in members:
-                fitted = self._fit_member(estimator, X[train])
-                columns.append(fitted.score_samples(X[held]))
+                columns.append(clone(estimator).fit(X[train]).score_samples(X[held]))
             tables.append(np.column_stack(columns))
         self.stacking_weights_ = stacking_weights(np.concatenate(tables))
-        self.estimators_ = [self._fit_member(estimator, X) for _, estimator in members]
+        self.estimators_ = [clone(estimator).fit(X) for _, estimator in members]
+        self.feature_scale_ = X.std(0, dtype=np.float64)
         self._sample_seed = seed
-
-    @staticmethod
-    def _fit_member(estimator, X):
-        twin = clone(estimator)
-        components = getattr(twin, "n_components", None)
-        if isinstance(components, (int, np.integer)) and components > len(X):
-            twin.set_params(n_components=len(X))
-        return twin.fit(X)
 
     def score_samples(self, X):
         """Log-density of every row, nats, shape (n_samples,).
@@ -151,26 +128,10 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
         return blend_log_density(
             np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_
         )
-
-    def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        float
-        """
-        log_density = self.score_samples(X)
-        return float(np.average(log_density, weights=check_weights(sample_weight, log_density[:, None])))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows: each from a member chosen by its weight.
@@ -195,5 +156,5 @@ class StackedDensityEstimator(DensityMixin, BaseEstimator):
         for i, estimator in enumerate(self.estimators_):
             mine = choice == i
             if mine.any():
-                out[mine] = _draw(estimator, int(mine.sum()), (seed + i) % (2**31))
+                out[mine] = draw_rows(estimator, int(mine.sum()), (seed + i) % (2**31))
         return out

@@ -55,8 +55,7 @@ class NetworkField:
     def __call__(self, z, theta, divergence=False):
         """Velocity (n, d) and divergence (n,) or None; numpy in, numpy out; tensors stay tensors."""
         if isinstance(z, np.ndarray):
-            run = lambda block: tuple(o for o in self(block, theta, divergence) if o is not None)  # noqa: E731
-            out = self.run_blocks(run, z)
+            out = self.run_blocks(lambda block: [o for o in self(block, theta, divergence) if o is not None], z)
             return out if divergence else (out[0], None)
         velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
         return velocity.double(), None if trace is None else trace.double()

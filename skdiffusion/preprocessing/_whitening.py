@@ -1,7 +1,8 @@
-r"""Whitening by the eigenvectors of a shrunk correlation matrix.
+r"""Whitening by the symmetric root of a shrunk correlation matrix.
 
-:math:`z = \Lambda^{-1/2} Q^T D^{-1}(u - m)` with D the standard deviations and
-:math:`(1-\rho)R + \rho I = Q\Lambda Q^T`. The shrinkage rho is that of Chen, Wiesel, Eldar, Hero (2010),
+:math:`z = Q\Lambda^{-1/2} Q^T D^{-1}(u - m)` with D the standard deviations and
+:math:`(1-\rho)R + \rho I = Q\Lambda Q^T`. The symmetric root depends continuously on the rows, where single
+eigenvectors flip and turn with their last bits. The shrinkage rho is that of Chen, Wiesel, Eldar, Hero (2010),
 "Shrinkage algorithms for MMSE covariance estimation" (OAS): about 0 for many rows, large for n < d, so
 that collinear columns never give a singular map.
 """
@@ -48,8 +49,8 @@ class Whitening:
         rho = shrinkage(correlation, 1.0 / (w**2).sum())
         values, axes = np.linalg.eigh((1 - rho) * correlation + rho * np.eye(len(scale)))
         values = np.maximum(values, MIN_SHRINKAGE / 2)
-        self.matrix = axes / np.sqrt(values) / scale[:, None]
-        self.inverse = (axes * np.sqrt(values)).T * scale
+        self.matrix = (axes / np.sqrt(values)) @ axes.T / scale[:, None]
+        self.inverse = (axes * np.sqrt(values)) @ axes.T * scale
         self.log_det = float(-0.5 * np.log(values).sum() - np.log(scale).sum())
         self.shrinkage = rho
 

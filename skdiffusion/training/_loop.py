@@ -109,8 +109,8 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     )
     theta = noise_angles(rng, 1, VALIDATION_LEVELS, plan.noise_mean, plan.noise_spread, plan.sigma_range)[0]
     noise = rng.standard_normal((*picks.shape, rows.shape[1]))
-    make = lambda a: torch.as_tensor(a, dtype=dtype, device=device)  # noqa: E731
-    x, e, cos, sin = rows[torch.as_tensor(picks)].to(dtype), make(noise), make(np.cos(theta)), make(np.sin(theta))
+    e, cos, sin = (torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(theta), np.sin(theta)))
+    x = rows[torch.as_tensor(picks)].to(dtype)
     return add_noise(x, e, cos, sin), noise_features(theta, dtype, device), plain_target(x, e, cos, sin)
 
 

@@ -1,0 +1,43 @@
+"""Ready search spaces for scikit-learn's search classes."""
+
+from scipy import stats
+
+__all__ = ["param_distributions"]
+
+
+def param_distributions(n_samples, n_features, *, prefix=""):
+    """Distributions of the parameters that matter, for RandomizedSearchCV and HalvingRandomSearchCV.
+
+    Parameters
+    ----------
+    n_samples : int
+        Rows of the table: wide networks are tried where there are rows to fill them.
+    n_features : int
+        Columns of the table: the choice of column maps is left out for one column of few rows.
+    prefix : str, default=""
+        Put before every name, such as "diffusiondensityestimator__" for a step of a pipeline.
+
+    Returns
+    -------
+    dict
+        Name of a parameter of `DiffusionDensityEstimator` -> list or scipy distribution.
+
+    Examples
+    --------
+    >>> from skdiffusion.model_selection import param_distributions
+    >>> sorted(param_distributions(2000, 8))
+    ['activation', 'hidden_layer_sizes', 'learning_rate', 'marginals', 'n_estimators', 'weight_decay']
+    """
+    if n_samples < 2 or n_features < 1:
+        raise ValueError(f"A table has at least 2 rows and 1 column. Got {n_samples} and {n_features}.")
+    widths = [32, 64, 128] if n_samples < 1000 else [64, 128, 256]
+    space = {
+        "hidden_layer_sizes": [(h, h) for h in widths],
+        "activation": ["silu", "tanh"],
+        "learning_rate": stats.loguniform(2e-3, 2e-2),
+        "weight_decay": stats.loguniform(1e-5, 1e-1),
+        "n_estimators": [1, 2, 4, 8] if n_samples < 5000 else [1, 2, 4],
+    }
+    if n_features > 1 or n_samples >= 200:
+        space["marginals"] = ["auto", None]
+    return {prefix + name: values for name, values in space.items()}

@@ -1,0 +1,243 @@
+"""The contract of a density estimator, for which scikit-learn has no checks."""
+
+import inspect
+
+import numpy as np
+from scipy import stats
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from skdiffusion.drawing import draw_rows
+
+__all__ = ["check_density_estimator"]
+
+FALSE_ALARM = 1e-4  # of a single Kolmogorov-Smirnov test
+N_ROWS, N_DRAWS = 150, 1000
+NODES = {1: 4001, 2: 141}
+
+
+def _rows(n, d, seed=0):
+    """Two separated Gaussian clusters, shares 0.4 and 0.6."""
+    rng = np.random.default_rng(seed)
+    first = rng.random(n) < 0.4
+    X = rng.standard_normal((n, d)) * 0.5
+    X[first] = X[first] * 0.8 + 3.0
+    return X
+
+
+def _grid(estimator, X):
+    """Mid-points of a box far wider than the data, the density there, and the axes."""
+    d, reach = X.shape[1], 3.0 * np.ptp(X, axis=0)
+    if d == 2:
+        reach = 0.7 * np.ptp(X, axis=0)
+    low, high = X.min(0) - reach, X.max(0) + reach
+    axes = [a + (b - a) * (np.arange(NODES[d]) + 0.5) / NODES[d] for a, b in zip(low, high)]
+    nodes = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], axis=1)
+    cell = np.prod((high - low) / NODES[d])
+    return nodes, np.exp(estimator.score_samples(nodes)) * cell, (high - low) / NODES[d]
+
+
+def _normalised(estimator):
+    """exp(score_samples) integrates to 1, in one and two columns."""
+    for d in (1, 2):
+        X = _rows(N_ROWS, d)
+        mass = _grid(clone(estimator).fit(X), X)[1].sum()
+        assert abs(mass - 1) < 0.01, f"the density of {d} column(s) integrates to {mass:.4f}"
+
+
+def _samples_agree(estimator):
+    """The rows drawn have the distribution that score_samples describes."""
+    X = _rows(N_ROWS, 2)
+    fitted = clone(estimator).fit(X)
+    nodes, mass, width = _grid(fitted, X)
+    draws = draw_rows(fitted, N_DRAWS, 1)
+    rng = np.random.default_rng(0)
+    # Cells are spread out, so that the distribution function is smooth.
+    nodes = nodes + width * (rng.random(nodes.shape) - 0.5)
+    for direction in ([1.0, 0.0], [0.0, 1.0], [0.6, -0.8]):
+        order = np.argsort(nodes @ direction)
+        cdf = np.cumsum(mass[order]) / mass.sum()
+        at = np.interp(draws @ direction, (nodes @ direction)[order], cdf)
+        p_value = stats.kstest(at, "uniform").pvalue
+        assert p_value > FALSE_ALARM, f"along {direction} samples and density disagree (p = {p_value:.1e})"
+
+
+def _sample_is_array(estimator):
+    """sample(n) returns an array of shape (n, n_features) and nothing else."""
+    X = _rows(N_ROWS, 2)
+    rows = clone(estimator).fit(X).sample(7)
+    assert isinstance(rows, np.ndarray), f"sample returned a {type(rows).__name__}"
+    assert rows.shape == (7, 2), f"sample(7) has shape {rows.shape}"
+
+
+def _sample_takes_a_seed(estimator):
+    """sample(n, random_state=seed) repeats for one seed and differs for another."""
+    fitted = clone(estimator).fit(_rows(N_ROWS, 2))
+    assert "random_state" in inspect.signature(fitted.sample).parameters, "sample has no random_state"
+    one, same, other = (np.asarray(fitted.sample(20, random_state=s)) for s in (0, 0, 1))
+    assert np.array_equal(one, same), "the same seed gave other rows"
+    assert not np.array_equal(one, other), "another seed gave the same rows"
+
+
+def _score_is_the_mean(estimator):
+    """score(X) is a float, the mean of score_samples(X)."""
+    X = _rows(N_ROWS, 2)
+    fitted = clone(estimator).fit(X)
+    score, mean = fitted.score(X), fitted.score_samples(X).mean()
+    assert isinstance(score, float), f"score returned {type(score).__name__}"
+    assert np.isclose(score, mean, rtol=1e-9, atol=1e-9), f"score is {score:.6g}, the mean log-density {mean:.6g}"
+
+
+def _rows_are_independent(estimator):
+    """A row's log-density depends neither on the other rows nor on their order."""
+    X = _rows(N_ROWS, 2)
+    fitted = clone(estimator).fit(X)
+    whole = fitted.score_samples(X[:20])
+    single = np.concatenate([fitted.score_samples(X[i : i + 1]) for i in range(20)])
+    np.testing.assert_allclose(single, whole, rtol=1e-7, atol=1e-7, err_msg="one by one")
+    np.testing.assert_allclose(fitted.score_samples(X[:20][::-1])[::-1], whole, rtol=1e-7, atol=1e-7, err_msg="order")
+
+
+def _fit_repeats(estimator):
+    """Two fits with the same random_state give the same density."""
+    X = _rows(N_ROWS, 2)
+    seeded = clone(estimator)
+    if "random_state" in seeded.get_params():
+        seeded.set_params(random_state=0)
+    one, two = (clone(seeded).fit(X).score_samples(X) for _ in range(2))
+    np.testing.assert_allclose(one, two, rtol=1e-7, atol=1e-7)
+
+
+def _affine_equivariant(estimator):
+    """Rescaled and shifted columns move the log-density by the log-determinant, and nothing else."""
+    X, fresh = _rows(N_ROWS, 2), _rows(100, 2, seed=1)
+    scale, shift = np.array([8.0, 0.25]), np.array([100.0, -3.0])
+    seeded = clone(estimator)
+    if "random_state" in seeded.get_params():
+        seeded.set_params(random_state=0)
+    plain = clone(seeded).fit(X).score_samples(fresh)
+    moved = clone(seeded).fit(X * scale + shift).score_samples(fresh * scale + shift) + np.log(scale).sum()
+    worst = np.median(np.abs(plain - moved))
+    assert worst < 0.02, f"the median log-density moves by {worst:.3g} nats"
+
+
+def _finite_far_away(estimator):
+    """Rows far from the data have a finite log-density, lower than that of the data."""
+    X = _rows(N_ROWS, 2)
+    fitted = clone(estimator).fit(X)
+    far = fitted.score_samples(X[:4] + 1e3 * np.array([[1, 0], [0, 1], [-1, 0], [1, -1]]))
+    assert np.isfinite(far).all(), f"log-densities far away: {far}"
+    assert far.max() < fitted.score_samples(X).min(), "a row far away is likelier than a row of the data"
+
+
+def _weights_are_repetition(estimator):
+    """Integer weights act, in distribution, as repeated rows, and zero as absence."""
+    X = _rows(N_ROWS, 2)
+    assert has_fit_parameter(estimator, "sample_weight"), "fit has no sample_weight"
+    first = X.sum(1) > 3.0
+    for weight in (0.0, 5.0):
+        w = np.where(first, weight, 1.0)
+        share = (draw_rows(clone(estimator).fit(X, sample_weight=w), N_DRAWS, 0).sum(1) > 3.0).mean()
+        expected = w[first].sum() / w.sum()
+        assert abs(share - expected) < 0.05, f"weight {weight}: share of draws {share:.3f}, of weight {expected:.3f}"
+
+
+_CHECKS = {
+    "normalised": _normalised,
+    "samples_agree": _samples_agree,
+    "sample_is_array": _sample_is_array,
+    "seeded_sampling": _sample_takes_a_seed,
+    "score_is_mean": _score_is_the_mean,
+    "independent_rows": _rows_are_independent,
+    "fit_repeats": _fit_repeats,
+    "affine_equivariance": _affine_equivariant,
+    "finite_far_away": _finite_far_away,
+    "sample_weight": _weights_are_repetition,
+}
+
+
+def check_density_estimator(
+    estimator,
+    *,
+    sample_is_array=True,
+    seeded_sampling=True,
+    score_is_mean=True,
+    affine_equivariance=True,
+    finite_far_away=True,
+    sample_weight=True,
+    on_fail="raise",
+):
+    """Check what every density estimator should satisfy, beyond scikit-learn's own checks.
+
+    Always checked: the density integrates to 1 in one and two columns; samples have the distribution that
+    the density describes; a row's density does not depend on the other rows; a seeded fit repeats. The
+    flags name capabilities that some estimators do not have: False skips that check.
+
+    Parameters
+    ----------
+    estimator : density estimator
+        Unfitted, with `score_samples` and `sample`. It is cloned, and fitted about a dozen times to at most
+        150 rows of one or two columns.
+    sample_is_array : bool, default=True
+        ``sample(n)`` returns an array of shape (n, n_features).
+    seeded_sampling : bool, default=True
+        ``sample(n, random_state=seed)`` repeats.
+    score_is_mean : bool, default=True
+        ``score(X)`` is the mean of ``score_samples(X)``.
+    affine_equivariance : bool, default=True
+        Rescaled and shifted columns move the log-density by the log-determinant (0.02 nats in the median).
+    finite_far_away : bool, default=True
+        Log-densities a thousand units away are finite.
+    sample_weight : bool, default=True
+        Integer weights act as repeated rows, and zero as absence.
+    on_fail : {"raise", None}, default="raise"
+        None returns failures instead of raising the first.
+
+    Returns
+    -------
+    list of dict
+        `check_name`, `status` ("passed", "failed" or "skipped") and `exception` of every check.
+
+    Raises
+    ------
+    AssertionError
+        At the first check that fails, unless `on_fail` is None.
+
+    Notes
+    -----
+    Samples are compared with the density by three Kolmogorov-Smirnov tests at 1e-4 each: the stated rate
+    of false alarms of a correct estimator is below 3e-4. The draws have a fixed seed: an outcome repeats.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skdiffusion.testing import check_density_estimator
+    >>> results = check_density_estimator(KernelDensity(bandwidth=0.3), on_fail=None)
+    >>> [r["check_name"] for r in results if r["status"] == "failed"]
+    ['score_is_mean', 'affine_equivariance']
+    """
+    if on_fail not in ("raise", None):
+        raise ValueError(f"The 'on_fail' argument must be 'raise' or None. Got {on_fail!r} instead.")
+    wanted = {
+        "sample_is_array": sample_is_array,
+        "seeded_sampling": seeded_sampling,
+        "score_is_mean": score_is_mean,
+        "affine_equivariance": affine_equivariance,
+        "finite_far_away": finite_far_away,
+        "sample_weight": sample_weight,
+    }
+    results = []
+    for name, check in _CHECKS.items():
+        if not wanted.get(name, True):
+            results.append({"check_name": name, "status": "skipped", "exception": None})
+            continue
+        try:
+            check(estimator)
+        except Exception as error:
+            if on_fail == "raise":
+                message = f"{type(estimator).__name__} fails the check {name!r} ({check.__doc__}) {error}"
+                raise AssertionError(message) from error
+            results.append({"check_name": name, "status": "failed", "exception": error})
+        else:
+            results.append({"check_name": name, "status": "passed", "exception": None})
+    return results

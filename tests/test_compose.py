@@ -1,0 +1,226 @@
+"""Jacobians against finite differences; densities in the units of the input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KernelDensity
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Normalizer,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.compose import DensityPipeline, inverse_rows, log_abs_det_jacobian, make_density_pipeline
+from tests.conftest import gradient_of
+
+SMALL = {"max_iter": 2, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}
+
+
+class Cube(TransformerMixin, BaseEstimator):
+    """A transformer from elsewhere that follows the open protocol."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X**3
+
+    def inverse_transform(self, Z):
+        return np.cbrt(Z)
+
+    def log_abs_det_jacobian(self, X):
+        return (np.log(3) + 2 * np.log(np.abs(X))).sum(1)
+
+
+TRANSFORMERS = {
+    "standard": StandardScaler(),
+    "standard, no scale": StandardScaler(with_std=False),
+    "min-max": MinMaxScaler((-2, 5)),
+    "max-abs": MaxAbsScaler(),
+    "robust": RobustScaler(unit_variance=True),
+    "robust, no scale": RobustScaler(with_scaling=False),
+    "pca": PCA(),
+    "pca, whitened": PCA(whiten=True),
+    "yeo-johnson": PowerTransformer(),
+    "yeo-johnson, raw": PowerTransformer(standardize=False),
+    "box-cox": PowerTransformer("box-cox"),
+    "quantile": QuantileTransformer(n_quantiles=40),
+    "quantile, normal": QuantileTransformer(n_quantiles=40, output_distribution="normal"),
+    "log": FunctionTransformer(np.log),
+    "identity": FunctionTransformer(),
+    "columns": ColumnTransformer(
+        [("a", make_pipeline(FunctionTransformer(np.log), StandardScaler()), [2, 0])], remainder="passthrough"
+    ),
+    "pipeline": make_pipeline(StandardScaler(), PCA(whiten=True)),
+    "protocol": Cube(),
+}
+
+
+@pytest.fixture
+def positive(rng):
+    return np.exp(rng.normal(size=(400, 3)) * [0.5, 1.0, 0.3] + [0.0, 1.0, -1.0])
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_jacobian_and_inverse(name, positive):
+    t = clone(TRANSFORMERS[name]).fit(positive)
+    middle = positive[(np.abs(stats.zscore(np.log(positive))) < 1.5).all(1)][:40]
+    numerical = np.linalg.slogdet(gradient_of(t.transform, middle, 1e-6))[1]
+    known = log_abs_det_jacobian(t, middle)
+    # A row within the step of a quantile has two slopes.
+    assert np.median(np.abs(known - numerical)) < 1e-7
+    assert np.mean(np.abs(known - numerical) < 1e-6) > 0.9
+    np.testing.assert_allclose(inverse_rows(t, t.transform(middle)), middle, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [np.log, np.log1p, np.log2, np.log10, np.exp, np.expm1, np.sqrt, np.cbrt, np.arcsinh, np.sinh, np.arctan, np.tanh,
+     np.arctanh, special.logit, special.expit],
+)  # fmt: skip
+def test_known_functions(function, rng):
+    X = rng.uniform(0.1, 0.9, (30, 2))
+    t = FunctionTransformer(function).fit(X)
+    numerical = np.linalg.slogdet(gradient_of(t.transform, X, 1e-6))[1]
+    np.testing.assert_allclose(log_abs_det_jacobian(t, X), numerical, atol=1e-7)
+    np.testing.assert_allclose(inverse_rows(t, t.transform(X)), X, rtol=1e-9)
+
+
+def test_a_repeated_quantile_is_no_density():
+    X = np.array([0.0] * 30 + list(np.linspace(1, 2, 30)))[:, None]
+    t = QuantileTransformer(n_quantiles=20).fit(X)
+    assert np.isfinite(log_abs_det_jacobian(t, [[1.5]])).all()
+    assert np.isneginf(log_abs_det_jacobian(t, [[2.5], [-0.5]])).all()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (StandardScaler(),),
+        (PCA(whiten=True),),
+        (MinMaxScaler(), PowerTransformer()),
+    ],
+    ids=["standard", "pca", "min-max, yeo-johnson"],
+)
+def test_densities_integrate_to_one(steps, positive):
+    X = np.log(positive[:, :2])
+    pipe = make_density_pipeline(*steps, GaussianMixture(2, random_state=0)).fit(X)
+    low, high = X.min(0) - 3, X.max(0) + 3
+    axes = [np.linspace(a, b, 401) for a, b in zip(low, high)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    mass = np.exp(pipe.score_samples(grid)).sum() * np.prod((high - low) / 400)
+    assert mass == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_behind_quantiles_the_mass_is_that_of_the_range(law, rng):
+    X = rng.normal(size=(400, 1))
+    pipe = make_density_pipeline(QuantileTransformer(n_quantiles=50, output_distribution=law), GaussianMixture(1)).fit(
+        X
+    )
+    nodes = X.min() + np.ptp(X) * (np.arange(200_001) + 0.5) / 200_001
+    mass = np.exp(pipe.score_samples(nodes[:, None])).mean() * np.ptp(X)
+    low, high = pipe[:-1].transform([[X.min()], [X.max()]])[:, 0]
+    model = stats.norm(pipe[-1].means_[0, 0], np.sqrt(pipe[-1].covariances_[0, 0, 0]))
+    assert mass == pytest.approx(model.cdf(high) - model.cdf(low), abs=1e-4)
+
+
+def test_the_scaler_does_not_change_the_score(positive):
+    X, test = positive[:300], positive[300:]
+    plain = GaussianMixture(1, reg_covar=0).fit(X).score(test)
+    for scaler in (StandardScaler(), MinMaxScaler(), MaxAbsScaler(), RobustScaler(), PCA(whiten=True)):
+        pipe = make_density_pipeline(scaler, GaussianMixture(1, reg_covar=0)).fit(X)
+        assert pipe.score(test) == pytest.approx(plain, abs=1e-8)
+        assert Pipeline(pipe.steps).score(test) != pytest.approx(plain, abs=0.1)
+
+
+def test_the_score_of_a_kernel_density_is_a_mean(positive):
+    pipe = make_density_pipeline(StandardScaler(), KernelDensity(bandwidth=0.3)).fit(positive)
+    assert pipe.score(positive) == pytest.approx(pipe.score_samples(positive).mean())
+    weights = np.arange(len(positive))
+    expected = np.average(pipe.score_samples(positive), weights=weights)
+    assert pipe.score(positive, sample_weight=weights) == pytest.approx(expected)
+
+
+def test_a_grid_over_preprocessing_finds_the_logarithm(rng):
+    X = np.exp(rng.normal(size=(300, 2)))
+    grid = {"map": [StandardScaler(), FunctionTransformer(np.log), MinMaxScaler((0, 1e-3))]}
+    model = GaussianMixture(1, reg_covar=1e-12)
+    right = GridSearchCV(DensityPipeline([("map", "passthrough"), ("model", model)]), grid).fit(X)
+    wrong = GridSearchCV(Pipeline([("map", "passthrough"), ("model", model)]), grid).fit(X)
+    assert right.best_params_["map"].get_params().get("func") is np.log
+    assert isinstance(wrong.best_params_["map"], MinMaxScaler)
+    assert right.best_score_ == pytest.approx(stats.lognorm(1).logpdf(X).sum(1).mean(), abs=0.05)
+
+
+def test_samples_are_in_the_units_of_the_input(positive):
+    pipe = make_density_pipeline(FunctionTransformer(np.log), GaussianMixture(1, random_state=0)).fit(positive)
+    rows = pipe.sample(2000, random_state=3)
+    assert rows.shape == (2000, 3)
+    np.testing.assert_allclose(np.median(rows, 0), np.median(positive, 0), rtol=0.2)
+    np.testing.assert_array_equal(rows, pipe.sample(2000, random_state=3))
+    assert not np.array_equal(rows, pipe.sample(2000, random_state=4))
+    np.testing.assert_array_equal(pipe.sample(5), pipe.sample(5))  # the mixture has a seed of its own
+
+
+def test_the_diffusion_estimator_behind_a_scaler(positive):
+    names = ["a", "b", "c"]
+    frame = pd.DataFrame(positive[:100], columns=names)
+    columns = ColumnTransformer([("log", FunctionTransformer(np.log), ["c", "a"])], remainder=StandardScaler())
+    pipe = make_density_pipeline(columns, DiffusionDensityEstimator(**SMALL)).fit(frame)
+    assert np.isfinite(pipe.score(frame))
+    assert pipe.sample(7, random_state=0).shape == (7, 3)
+    assert (pipe.sample(500, random_state=0)[:, [0, 2]] > 0).all()
+    np.testing.assert_allclose(pipe.feature_scale_, positive[:100].std(0))
+
+
+def test_rows_without_an_image_have_density_zero(positive):
+    pipe = make_density_pipeline(FunctionTransformer(np.log), StandardScaler(), GaussianMixture(1)).fit(positive)
+    rows = positive[:3].copy()
+    rows[1, 0] = -1.0
+    out = pipe.score_samples(rows)
+    assert np.isneginf(out[1])
+    assert np.isfinite(out[[0, 2]]).all()
+    np.testing.assert_array_equal(out[[0, 2]], pipe.score_samples(rows[[0, 2]]))
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (Normalizer(), "not known"),
+        (PCA(2), "2 of 3 directions"),
+        (MinMaxScaler(clip=True), "clip"),
+        (FunctionTransformer(np.square), "square"),
+        (ColumnTransformer([("a", StandardScaler(), [0, 1])]), "drops"),
+        (ColumnTransformer([("a", StandardScaler(), [0, 1, 2]), ("b", StandardScaler(), [2])]), "twice"),
+        (make_pipeline(StandardScaler(), PCA(1)), "directions"),
+    ],
+)
+def test_a_step_that_is_not_invertible_is_named(step, message, positive):
+    pipe = DensityPipeline([("bad", step), ("model", GaussianMixture(1))])
+    with pytest.raises(TypeError, match=f"Step 'bad'.*{message}"):
+        pipe.fit(positive)
+
+
+def test_it_stays_a_pipeline(positive):
+    pipe = DensityPipeline([("scale", StandardScaler()), ("skip", "passthrough"), ("model", GaussianMixture(1))])
+    search = GridSearchCV(pipe, {"model__n_components": [1, 2], "scale": [StandardScaler(), "passthrough"]}).fit(
+        positive
+    )
+    assert search.best_estimator_.sample(3, random_state=0).shape == (3, 3)
+    assert isinstance(clone(pipe)[:1], DensityPipeline)
+    assert not hasattr(DensityPipeline([("scale", StandardScaler())]), "sample")
