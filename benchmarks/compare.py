@@ -60,18 +60,9 @@ def gaussian_mixture(X, seed):
 PEERS = {"kde": kernel_density, "gmm": gaussian_mixture}
 
 
-def wasserstein_1(A, B):
-    """Exact W1 between two equal samples."""
-    import ot
-
-    if A.shape[1] == 1:
-        return float(np.abs(np.sort(A[:, 0]) - np.sort(B[:, 0])).mean())
-    return float(ot.emd2([], [], ot.dist(A, B, metric="euclidean"), numItermax=1_000_000))
-
-
 def sample_quality(model, X, test, target, seed):
     """Ratio of mean W1 (sample, fresh) to mean W1 (fresh, fresh) over pairs, and the novelty of the draws."""
-    from scipy.spatial import cKDTree
+    from skdiffusion.metrics import novelty, wasserstein_1
 
     scale, rng = X.std(0), np.random.default_rng([seed, 3])
     m = min(PAIR_ROWS, len(test) // 2)
@@ -85,11 +76,10 @@ def sample_quality(model, X, test, target, seed):
             a, b = test[pick[:m]] / scale, test[pick[m : 2 * m]] / scale
         ours.append(wasserstein_1(draws[i * m : (i + 1) * m], a))
         floor.append(wasserstein_1(a, b))
-    tree = cKDTree(X / scale)
-    novelty = np.median(tree.query(draws[:2000])[0]) / np.median(tree.query(test[:2000] / scale)[0])
     ratio = np.mean(ours) / np.mean(floor)
     spread = ratio * np.hypot(np.std(ours) / np.mean(ours), np.std(floor) / np.mean(floor)) / np.sqrt(N_PAIRS)
-    return {"w1_ratio": ratio, "w1_ratio_se": spread, "novelty": float(novelty)}
+    new = novelty(draws[:2000], X / scale, test[:2000] / scale)
+    return {"w1_ratio": ratio, "w1_ratio_se": spread, "novelty": new}
 
 
 def run_cell(name, n, seed, data):

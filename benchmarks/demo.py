@@ -10,18 +10,12 @@ import time
 import numpy as np
 
 from benchmarks import targets
-from benchmarks.compare import PEERS, wasserstein_1
+from benchmarks.compare import PEERS
 from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.drawing import draw_rows
+from skdiffusion.metrics import wasserstein_1
 
 PICTURE = "demo.png"
-
-
-def draw(model, n, seed):
-    """Rows of any of the estimators."""
-    if hasattr(model, "n_components"):
-        model.random_state = seed
-        return model.sample(n)[0]
-    return model.sample(n, random_state=seed)
 
 
 def picture(X, sample, path):
@@ -65,7 +59,7 @@ def main():
     floor = np.mean([wasserstein_1(h[:m], h[m : 2 * m]) for h in halves])
     print(f"\n{'':34}held-out nats    W1 of samples   seconds")
     for label, model in models.items():
-        sample = draw(model, 20 * m, 1)[np.random.default_rng(0).permutation(20 * m)]
+        sample = draw_rows(model, 20 * m, 1)
         w1 = np.mean([wasserstein_1(sample[i * m : (i + 1) * m], h[:m]) for i, h in enumerate(halves)])
         print(f"{label:34}{np.mean(model.score_samples(test)):13.2f}{w1:17.3f}{seconds[label]:10.1f}")
     print(f"{'real rows against real rows':34}{'':13}{floor:17.3f}")

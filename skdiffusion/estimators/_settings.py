@@ -32,7 +32,9 @@ def default_settings(n, d):
     hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
     if d <= 2:
         # Sharp edges want steps: ensembling gains little here.
-        n_members, n_steps, batch_size, learning_rate = 2, 3000 if d == 2 else 1500, 256, 5e-3
+        n_members, n_steps, batch_size, learning_rate = 2, 3000, 256, 1e-2
+        if d == 1:
+            n_steps, learning_rate = 1500, 5e-3
     elif n >= 5000:
         n_members, n_steps = 2, 4000
     if n < 1000:
