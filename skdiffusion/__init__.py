@@ -9,10 +9,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",
+    "ManifoldDiffusionEstimator": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
 }
 
-__all__ = ["DiffusionDensityEstimator", "StackedDensityEstimator", "__version__"]
+__all__ = ["DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "StackedDensityEstimator", "__version__"]
 
 
 def __getattr__(name):

@@ -12,5 +12,5 @@ class DegenerateDataWarning(UserWarning):
     """A column is constant or tied: it has no density, and a resolution was put in its place."""
 
 
-class NumericalErrorWarning(UserWarning):
-    """The estimated numerical error of the log-density stayed above its target."""
+class FullDimensionWarning(UserWarning):
+    """Rows that were expected near a low-dimensional set fill the space."""

@@ -14,6 +14,7 @@ LAYERS = [
     ["testing", "model_selection"],
     ["compose", "metrics"],
     ["estimators"],
+    ["datasets", "geometry"],
     ["companions"],
     ["stacking"],
     ["training"],

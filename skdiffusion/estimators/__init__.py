@@ -1,6 +1,7 @@
 """The scikit-learn estimators: the only place that speaks the scikit-learn protocol."""
 
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
 from skdiffusion.estimators._stacked import StackedDensityEstimator
 
-__all__ = ["DiffusionDensityEstimator", "StackedDensityEstimator"]
+__all__ = ["DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "StackedDensityEstimator"]

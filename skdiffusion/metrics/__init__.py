@@ -18,7 +18,15 @@ from skdiffusion.metrics._scorers import (
     neg_c2st,
     neg_sliced_wasserstein_1,
     neg_wasserstein_1,
+)
+from skdiffusion.metrics._support import (
+    delta_coverage,
+    density_comparability,
+    fidelity,
+    memorised_excess,
+    memorised_fraction,
     novelty,
+    subspace_error,
 )
 from skdiffusion.metrics._transport import (
     gaussian_wasserstein_2,
@@ -29,7 +37,10 @@ from skdiffusion.metrics._transport import (
 
 __all__ = [
     "classifier_two_sample_test",
+    "delta_coverage",
+    "density_comparability",
     "energy_distance",
+    "fidelity",
     "gaussian_wasserstein_2",
     "highest_density_coverage",
     "importance_mass",
@@ -37,11 +48,14 @@ __all__ = [
     "make_sample_scorer",
     "maximum_mean_discrepancy",
     "mean_log_likelihood",
+    "memorised_excess",
+    "memorised_fraction",
     "neg_c2st",
     "neg_sliced_wasserstein_1",
     "neg_wasserstein_1",
     "novelty",
     "sliced_wasserstein_1",
+    "subspace_error",
     "total_variation",
     "two_sample_floor",
     "wasserstein_1",

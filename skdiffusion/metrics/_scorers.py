@@ -1,7 +1,6 @@
 """Scorers for cross-validation and grid searches: ``scorer(estimator, X, y=None) -> float``, greater is better."""
 
 import numpy as np
-from scipy.spatial import cKDTree
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_array
@@ -9,6 +8,7 @@ from sklearn.utils.validation import check_array
 from skdiffusion._threads import one_thread
 from skdiffusion.drawing import draw_rows
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
+from skdiffusion.metrics._support import novelty
 from skdiffusion.metrics._transport import sliced_wasserstein_1, wasserstein_1, wasserstein_2
 
 SAMPLE_METRICS = {
@@ -52,26 +52,6 @@ def _mixture_scale(mixture):
         "spherical": lambda c: np.tile(c[:, None], (1, mixture.means_.shape[1])),
     }[mixture.covariance_type](mixture.covariances_)
     return np.sqrt(mixture.weights_ @ (within + (mixture.means_ - centre) ** 2))
-
-
-def novelty(draws, train, fresh):
-    """Median distance of draws to their nearest training row, over that of fresh rows.
-
-    Parameters
-    ----------
-    draws, train, fresh : arrays of shape (n, n_features), (m, n_features) and (k, n_features)
-
-    Returns
-    -------
-    float
-        0 for copies of training rows, 1 for rows as new as fresh ones, more for rows off the support.
-    """
-    tree = cKDTree(train)
-    typical = np.median(tree.query(fresh)[0])
-    near = np.median(tree.query(draws)[0])
-    if typical == 0:
-        return 1.0 if near == 0 else float("inf")
-    return float(near / typical)
 
 
 class SampleScorer:

@@ -60,6 +60,15 @@ class NetworkField:
         velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
         return velocity.double(), None if trace is None else trace.double()
 
+    def jacobian(self, z, theta):
+        """Jacobian of the velocity at every row of z, float64, shape (n, d, d)."""
+        return self.run_blocks(lambda block: (self._jacobian(block, theta),), z)[0]
+
+    def _jacobian(self, block, theta):
+        # In small pieces: a row has n_features tangents.
+        pieces = block.to(self.network.dtype).split(max(1, len(block) // block.shape[1]))
+        return torch.cat([self._evaluator.jacobian(piece, theta) for piece in pieces]).double()
+
     def run_blocks(self, function, rows):
         """Apply `function` (tensors in, tuple of tensors out) to fixed-size blocks of float64 rows."""
         rows = np.asarray(rows, dtype=np.float64)

@@ -246,3 +246,15 @@ class FilmEvaluator:
             last = self.layers[-1][0].transpose(1, 2)[:, None] / members
             trace = (tangents * last).sum((0, 2, 3))
         return out, trace
+
+    def jacobian(self, z, theta):
+        """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
+        *levels, _ = self.modulation(theta)
+        members, act = self.network.n_members, self.act
+        x, tangents = z.expand(members, *z.shape), None
+        for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):
+            p = torch.addcmul(shift, torch.bmm(x, w), gain)
+            s = (act.slope(p) * gain)[:, :, None, :]
+            tangents = s * w[:, None] if tangents is None else torch.matmul(tangents, w[:, None]) * s
+            x = act.value(p)
+        return torch.matmul(tangents, self.layers[-1][0][:, None]).mean(0).transpose(1, 2)

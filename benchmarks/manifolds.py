@@ -1,0 +1,167 @@
+"""Samples on unknown manifolds: ours beside the plain diffusion, kernels, PCA with a mixture, and the empirical score.
+
+    python -m benchmarks.manifolds --out benchmarks/results/manifolds.jsonl [--seeds 3] [--report]
+
+Every model sees the same 2000 rows. Distance to the set (median), novelty, memorised excess, and the
+delta-coverage beside that of the training rows themselves.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np  # noqa: E402
+
+N_ROWS, N_DRAWS = 2000, 20_000
+
+
+def laws():
+    """Name -> law."""
+    from skdiffusion.datasets import Sphere, SwissRoll, Torus
+
+    out = {}
+    for density in ("uniform", "kinked"):
+        out[f"circle {density}"] = Sphere(1, density=density)
+        out[f"sphere {density}"] = Sphere(2, density=density)
+        out[f"torus {density}"] = Torus(density=density)
+        out[f"swiss roll {density}"] = SwissRoll(density=density)
+        out[f"4-sphere in R^64 {density}"] = Sphere(4, 64, density=density)
+    return out
+
+
+def ours(X, seed):
+    from skdiffusion import ManifoldDiffusionEstimator
+
+    model = ManifoldDiffusionEstimator(random_state=seed).fit(X)
+    return model, lambda n: model.sample(n, random_state=seed)
+
+
+def plain(X, seed):
+    from skdiffusion import DiffusionDensityEstimator
+
+    model = DiffusionDensityEstimator(stacking=False, random_state=seed).fit(X)
+    return model, lambda n: model.sample(n, random_state=seed)
+
+
+def kernel(X, seed):
+    from sklearn.model_selection import GridSearchCV, KFold
+    from sklearn.neighbors import KernelDensity
+
+    grid = np.geomspace(0.003, 0.5, 16) * X.std()
+    model = GridSearchCV(KernelDensity(), {"bandwidth": grid}, cv=KFold(5, shuffle=True, random_state=seed)).fit(X)
+    return model, lambda n: model.best_estimator_.sample(n, random_state=seed)
+
+
+def empirical(X, seed):
+    """The exact score of the training rows, stopped at their spacing, with the final denoising step."""
+    from skdiffusion.closed_form import KernelLaw
+    from skdiffusion.geometry import sample_spacing
+
+    scale = sample_spacing(X, 1)
+    law, rng = KernelLaw(X, 0.0), np.random.default_rng(seed)
+
+    def draw(n):
+        noised = X[rng.integers(len(X), size=n)] + scale * rng.standard_normal((n, X.shape[1]))
+        return law.denoised(noised, 1.0, scale)
+
+    return law, draw
+
+
+def pca_mixture(X, seed):
+    from sklearn.decomposition import PCA
+
+    from benchmarks.compare import gaussian_mixture
+
+    pca = PCA(0.999999).fit(X)
+    model = gaussian_mixture(pca.transform(X), seed)
+    rng = np.random.default_rng(seed)
+    return model, lambda n: pca.inverse_transform(model.sample(n)[0])[rng.permutation(n)]
+
+
+MODELS = {
+    "ours": ours, "plain diffusion": plain, "kernel density": kernel, "empirical score": empirical,
+    "PCA, mixture": pca_mixture,
+}  # fmt: skip
+
+
+def run_cell(name, seed):
+    """One record: every model on one law."""
+    from skdiffusion.metrics import delta_coverage, fidelity, memorised_excess, novelty
+
+    law = laws()[name]
+    X, fresh, reference = law.sample(N_ROWS, seed), law.sample(N_ROWS, 1000 + seed), law.sample(100_000, 2000 + seed)
+    centres = fresh[:300]
+    out = {"law": name, "seed": seed, "train_coverage": delta_coverage(X, reference, centres)}
+    for label, fit in MODELS.items():
+        start = time.process_time()
+        model, draw = fit(X, seed)
+        seconds = time.process_time() - start
+        draws = draw(N_DRAWS)
+        out[label] = {
+            "distance": fidelity(draws, law.distance), "novelty": novelty(draws, X, fresh),
+            "memorised": memorised_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centres),
+            "fit_s": seconds,
+        }  # fmt: skip
+        if label == "ours":
+            out["dimension"], out["true_dimension"] = model.intrinsic_dimension_, law.dimension
+    return out
+
+
+def report(path):
+    """Medians over seeds."""
+    table = defaultdict(list)
+    for r in map(json.loads, Path(path).read_text().splitlines()):
+        table[r["law"]].append(r)
+    print("Distance to the set (median; in brackets novelty, memorised excess), coverage beside that of the rows.\n")
+    print("| law | k found | " + " | ".join(MODELS) + " | coverage: ours / rows | distance: best honest rival / ours |")
+    print("|---" * (len(MODELS) + 4) + "|")
+    for name, records in table.items():
+        right = sum(r["dimension"] == r["true_dimension"] for r in records)
+        cells, honest = [], []
+        for label in MODELS:
+            d, v, m = (np.median([r[label][key] for r in records]) for key in ("distance", "novelty", "memorised"))
+            cells.append(f"{d:.1e} ({v:.2f}, {m:+.2f})")
+            if label != "ours" and v >= 0.8:
+                honest.append(d)
+        ours_d = np.median([r["ours"]["distance"] for r in records])
+        cover = [np.median([r["ours"]["coverage"] for r in records]), np.median([r["train_coverage"] for r in records])]
+        ratio = min(honest) / ours_d
+        print(
+            f"| {name} | {right}/{len(records)} | "
+            + " | ".join(cells)
+            + f" | {cover[0]:.3f} / {cover[1]:.3f} | {ratio:.3g} |"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="benchmarks/results/manifolds.jsonl")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--laws", default="")
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.report:
+        report(arguments.out)
+        return
+    path = Path(arguments.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text().splitlines() if path.exists() else []
+    done = {(r["law"], r["seed"]) for r in map(json.loads, lines)}
+    for seed in range(arguments.seeds):
+        for name in arguments.laws.split(",") if arguments.laws else laws():
+            if (name, seed) not in done:
+                record = run_cell(name, seed)
+                with path.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+                ours_ = record["ours"]
+                print(name, seed, {k: round(v, 6) for k, v in ours_.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

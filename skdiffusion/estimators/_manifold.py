@@ -1,0 +1,524 @@
+"""ManifoldDiffusionEstimator: densities and samples on an unknown low-dimensional support."""
+
+import warnings
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdiffusion._threads import one_thread
+from skdiffusion._validation import Interval, StrOptions, fit_context, generator_seed, restored_on_failure
+from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
+from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.exceptions import FullDimensionWarning
+from skdiffusion.geometry import (
+    IntrinsicDensity,
+    denoiser_jacobian,
+    dimension_spectrum,
+    fit_local_polynomials,
+    flipd,
+    linear_dimension,
+    plateau_dimension,
+)
+
+CHUNK_ROWS = 8192
+LEAST_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear support stops
+DETECTION_ROWS = 200
+
+
+def _is_linear(estimator):
+    if getattr(estimator, "support_", estimator.support) != "linear":
+        raise AttributeError(
+            "transform and inverse_transform exist for a linear support only: a curved set has no k coordinates. "
+            "Use `project`, or set support='linear'."
+        )
+    return True
+
+
+class ManifoldDiffusionEstimator(MeanLogDensity):
+    r"""Density and samples on an unknown linear subspace or manifold near which the rows lie.
+
+    Principal directions that carry nothing but isotropic noise are split off, and modelled exactly by a
+    Gaussian (Chen, Huang, Zhao and Wang, 2023). A diffusion model is trained on the rest. If the Jacobian
+    of its score says that the rows fill these directions, the support is linear. If not, the flow stops
+    at a coarse noise level, and its rows are projected onto the set by local polynomials: the score knows the
+    set before the density on it, and the smoothness of the set, not of the density, decides how close
+    samples come (Shen, Hsieh and He, 2026).
+
+    Parameters
+    ----------
+    n_components : "auto" or int, default="auto"
+        Intrinsic dimension k.
+    support : {"auto", "linear", "nonlinear"}, default="auto"
+        Whether the support is a subspace or a curved set. "auto" compares k with the number of principal
+        directions.
+    noise_floor : "auto" or float, default="auto"
+        Standard deviation of the noise at which the flow stops, in the units of the columns. "auto" takes
+        the standard deviation of the noise across a linear support (at least 1 % of the spread), and for a
+        nonlinear one 0.4 to 1 times the spacing of the rows, by the residual of held-out rows.
+    hidden_layer_sizes : "auto" or tuple of int, default="auto"
+        As for `DiffusionDensityEstimator`.
+    n_estimators : "auto" or int, default="auto"
+        Networks whose velocities are averaged.
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate.
+    batch_size : "auto" or int, default="auto"
+        Rows a step and network.
+    max_iter : "auto" or int, default="auto"
+        Passes over the rows.
+    device : str, default="auto"
+        Torch device.
+    random_state : int, RandomState instance or None, default=None
+        Seed of everything random.
+    verbose : int, default=0
+        Print progress if positive.
+
+    Attributes
+    ----------
+    intrinsic_dimension_ : int
+        k, given or found.
+    support_ : {"linear", "nonlinear", "full"}
+        "full" if the rows fill the space: the estimator then is the plain one.
+    components_ : ndarray of shape (n_directions, n_features)
+        Orthonormal rows spanning the linear support, or the smallest subspace that holds a nonlinear one.
+    mean_ : ndarray of shape (n_features,)
+    noise_variance_ : float
+        Variance of the isotropic noise across `components_`; 0 if there is none.
+    noise_floor_ : float
+        Noise at which the flow stops, in the units of the columns.
+    dimension_spectrum_ : ndarray of shape (n_levels, n_directions) or None
+        Mean eigenvalues of the denoiser's Jacobian at the noise levels of `skdiffusion.geometry.PLATEAU`:
+        about 1 along the support, 0 across. None if nothing had to be found.
+    flipd_dimension_ : float or None
+        Median of a second, independent estimate of the dimension (FLIPD).
+    estimator_ : DiffusionDensityEstimator
+        The diffusion on the coordinates along `components_`.
+    surface_ : LocalPolynomials or None
+        The nonlinear support; it keeps the training rows.
+    feature_scale_ : ndarray of shape (n_features,)
+        Standard deviations of the training columns.
+    n_features_in_ : int
+    n_iter_ : int
+
+    Warns
+    -----
+    FullDimensionWarning
+        If no direction can be left out.
+
+    References
+    ----------
+    Chen, Huang, Zhao and Wang (2023), Score approximation, estimation and distribution recovery of diffusion
+    models on low-dimensional data. Shen, Hsieh and He (2026), arXiv 2603.23792. Stanczuk et al. (2024),
+    Diffusion models encode the intrinsic dimension of data manifolds. Kamkari et al. (2024), A geometric view
+    of data complexity.
+
+    Examples
+    --------
+    >>> from skdiffusion import ManifoldDiffusionEstimator
+    >>> from skdiffusion.datasets import Sphere
+    >>> circle = Sphere(1, n_features=3)
+    >>> est = ManifoldDiffusionEstimator(max_iter=20, random_state=0).fit(circle.sample(300, 0))
+    >>> est.intrinsic_dimension_, est.support_
+    (1, 'nonlinear')
+    >>> bool(circle.distance(est.sample(100)).max() < 0.01)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "support": [StrOptions({"auto", "linear", "nonlinear"})],
+        "noise_floor": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        **{
+            name: DiffusionDensityEstimator._parameter_constraints[name]
+            for name in (
+                "hidden_layer_sizes",
+                "n_estimators",
+                "learning_rate",
+                "batch_size",
+                "max_iter",
+                "device",
+                "random_state",
+                "verbose",
+            )
+        },
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        support="auto",
+        *,
+        noise_floor="auto",
+        hidden_layer_sizes="auto",
+        n_estimators="auto",
+        learning_rate="auto",
+        batch_size="auto",
+        max_iter="auto",
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.support = support
+        self.noise_floor = noise_floor
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fitting ---------------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Find the support of the rows of X and the density on it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least 2 rows.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For rows that are not finite or too few, bad parameter values, or more components than the
+            rows span.
+        """
+        with restored_on_failure(self), one_thread():
+            self._fit(X)
+        return self
+
+    def _inner(self, seed, **given):
+        shared = ("hidden_layer_sizes", "n_estimators", "learning_rate", "batch_size", "max_iter", "device", "verbose")
+        return DiffusionDensityEstimator(**{n: getattr(self, n) for n in shared}, random_state=seed, **given)
+
+    def _fit(self, X):
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
+        n, d = X.shape
+        rng = np.random.default_rng(generator_seed(self.random_state))
+        seed = int(rng.integers(2**31 - 1))
+        self._sample_seed = int(rng.integers(2**62))
+        self.feature_scale_ = X.std(0)
+        self.mean_ = X.mean(0)
+        directions, noise_variance = self._principal_directions(X - self.mean_)
+        r = len(directions)
+        self.components_, self.noise_variance_ = directions, noise_variance
+        U = (X - self.mean_) @ directions.T
+
+        self.dimension_spectrum_ = self.flipd_dimension_ = self.surface_ = self._density = None
+        k = r if self.n_components == "auto" else int(self.n_components)
+        look = self.support != "linear" and r > 1 and self.n_components == "auto"
+        curved = None
+        if look or k < r:
+            curved = self._inner(seed, stacking=False, marginals=None).fit(U)
+        if look:
+            k = self._find_dimension(curved, U, rng)
+        self.intrinsic_dimension_ = k
+        if k < r:
+            self.support_, self.estimator_ = "nonlinear", curved
+            self._fit_surface(U, rng)
+        else:
+            self.support_, self.estimator_ = "linear" if r < d else "full", self._inner(seed).fit(U)
+            spread = np.sqrt(U.var(0).mean())
+            automatic = max(np.sqrt(noise_variance), LEAST_FLOOR * spread)
+            self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
+        if self.support_ == "full":
+            self.noise_floor_ = 0.0
+            warnings.warn(
+                f"The rows fill all {d} columns: no lower dimension was found, and the fit is that of "
+                "DiffusionDensityEstimator.",
+                FullDimensionWarning,
+                stacklevel=4,
+            )
+        self.n_iter_ = self.estimator_.n_iter_
+
+    def _principal_directions(self, centred):
+        n, d = centred.shape
+        _, values, axes = np.linalg.svd(centred, full_matrices=False)
+        variances = values**2 / n
+        if variances[0] == 0:
+            raise ValueError("All rows of X are the same: they have no support to be found.")
+        spanned = int((variances > 1e-20 * variances[0]).sum())
+        if self.n_components != "auto" and self.n_components > spanned:
+            raise ValueError(
+                f"The 'n_components' parameter is {self.n_components}, but the rows of X span {spanned} dimensions."
+            )
+        if self.support == "linear" and self.n_components != "auto":
+            r = int(self.n_components)
+            noise = float(variances[r:].sum() / (d - r)) if r < d else 0.0
+        else:
+            r, noise = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
+            if self.n_components != "auto" and r < self.n_components:
+                r, noise = spanned, 0.0
+        axes = axes[:r]
+        # A sign that does not depend on the routine: the largest entry is positive.
+        largest = axes[np.arange(r), np.abs(axes).argmax(1)]
+        return axes * np.sign(largest)[:, None], noise
+
+    def _find_dimension(self, estimator, U, rng):
+        member = estimator.members_["diffusion"]
+        z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_ROWS]])[0]
+        spectrum = dimension_spectrum(member.law.field, z, rng)
+        self.dimension_spectrum_ = spectrum.mean(1)
+        self.flipd_dimension_ = float(np.median(flipd(member.law.field, z, 0.1)))
+        return max(1, plateau_dimension(spectrum))
+
+    def _fit_surface(self, U, rng):
+        # Copies of a row say nothing about the set.
+        rows = np.unique(U, axis=0)
+        least = 2 * (self.intrinsic_dimension_ + 1)
+        if len(rows) < least:
+            raise ValueError(
+                f"Found {len(rows)} distinct rows, while at least {least} are needed for a nonlinear support of "
+                f"dimension {self.intrinsic_dimension_}: set support='linear' or a smaller 'n_components'."
+            )
+        scale = None if self.noise_floor == "auto" else float(self.noise_floor)
+        self.surface_ = fit_local_polynomials(rows, self.intrinsic_dimension_, rng, scale)
+        self.noise_floor_ = float(self.surface_.scale)
+        self._density = IntrinsicDensity(self.surface_, rng)
+
+    # -- the support -------------------------------------------------------------------------------
+
+    def _checked(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=DATA_TYPES, reset=False).astype(np.float64)
+
+    def _coordinates(self, X):
+        """Coordinates along the components, and the part of the rows across them."""
+        centred = X - self.mean_
+        U = centred @ self.components_.T
+        return U, centred - U @ self.components_
+
+    def _rows(self, U):
+        return self.mean_ + U @ self.components_
+
+    def _on_support(self, U):
+        return U if self.surface_ is None else self.surface_.project(U)
+
+    def project(self, X):
+        """Nearest points of the learned support.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        X = self._checked(X)
+        return X if self.support_ == "full" else self._rows(self._on_support(self._coordinates(X)[0]))
+
+    def distance(self, X):
+        """Distance of rows to the learned support, in the units of the columns.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        X = self._checked(X)
+        return np.linalg.norm(X - self.project(X), axis=1)
+
+    def tangent_space(self, X):
+        """Orthonormal basis of the tangent space of the support at the projection of every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features, intrinsic_dimension_)
+        """
+        X = self._checked(X)
+        if self.surface_ is None:
+            return np.tile(self.components_.T, (len(X), 1, 1))
+        basis = self.surface_.tangent(self._on_support(self._coordinates(X)[0]))
+        return np.einsum("nrk,rd->ndk", basis, self.components_)
+
+    def local_dimension(self, X):
+        """Dimension of the support around every row, for sets that are a curve here and a surface there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of int, shape (n_samples,)
+            Eigenvalues of the denoiser's Jacobian above one half, by the vote of the noise levels.
+        """
+        X = self._checked(X)
+        member = self.estimator_.members_["diffusion"]
+        z = member.preprocessor.transform(self._coordinates(X)[0])[0]
+        rng = np.random.default_rng(self._sample_seed)
+        noise = rng.standard_normal((8, z.shape[1]))
+        counts = []
+        for level in (0.2, 0.14, 0.1):
+            theta = float(np.arctan(level))
+            # The same few directions of noise around every row: no row depends on another.
+            jacobian = np.mean(
+                [denoiser_jacobian(member.law.field, np.cos(theta) * z + np.sin(theta) * e, theta) for e in noise], 0
+            )
+            counts.append((np.linalg.eigvalsh(jacobian) > 0.5).sum(1))
+        return np.maximum(1, np.median(counts, axis=0).astype(int))
+
+    @available_if(_is_linear)
+    def transform(self, X):
+        """Coordinates of rows along `components_` (linear support only).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, intrinsic_dimension_)
+        """
+        X = self._checked(X)
+        _is_linear(self)
+        return self._coordinates(X)[0]
+
+    @available_if(_is_linear)
+    def inverse_transform(self, codes):
+        """Points of the support with given coordinates (linear support only).
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, intrinsic_dimension_)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        codes = np.asarray(codes, dtype=np.float64)
+        if codes.ndim != 2 or codes.shape[1] != len(self.components_):
+            raise ValueError(
+                f"'codes' must have shape (n_samples, {len(self.components_)}). Got {codes.shape} instead."
+            )
+        return self._rows(codes)
+
+    # -- the density -------------------------------------------------------------------------------
+
+    def _flow(self):
+        """The diffusion member, its flow stopped at the noise floor; and that level in whitened units."""
+        member = self.estimator_.members_["diffusion"]
+        spread = np.exp(np.log(self.estimator_.feature_scale_).mean())
+        level = max(self.noise_floor_ / spread, np.tan(member.law.theta_min))
+        return replace(member.law, theta_min=float(np.arctan(level))), member.preprocessor, level
+
+    def _across(self, residual):
+        """Log-density of the part across the components: Gaussian, exactly."""
+        d = self.n_features_in_ - len(self.components_)
+        variance = self.noise_variance_ + self.noise_floor_**2
+        if d == 0:
+            return 0.0
+        return -0.5 * (residual**2).sum(1) / variance - 0.5 * d * np.log(2 * np.pi * variance)
+
+    def score_samples(self, X):
+        """Log-density of rows under the law smoothed at the noise floor, in nats: a proper density on R^D.
+
+        Its value grows without bound as the floor falls, by the number of directions across the support:
+        compare it between fits with the same floor only, and see `intrinsic_log_density`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        X = self._checked(X)
+        U, residual = self._coordinates(X)
+        if self.surface_ is None:
+            along = self.estimator_.score_samples(X if self.support_ == "full" else U)
+        else:
+            flow, preprocessor, level = self._flow()
+            z, log_det = preprocessor.transform(U)
+            cos = np.cos(np.arctan(level))
+            with one_thread():
+                # The flow's law is that of rows plus noise, times the cosine.
+                along = np.concatenate(
+                    [flow.log_density(cos * z[i : i + CHUNK_ROWS]) for i in range(0, len(z), CHUNK_ROWS)]
+                )
+            along = along + z.shape[1] * np.log(cos) + log_det
+        return along + self._across(residual)
+
+    def intrinsic_log_density(self, X):
+        """Log-density with respect to the k-dimensional volume of the support, at the projections of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats. On a nonlinear support it is a local-likelihood estimate on the rows themselves; it holds
+            where the support bends little within its bandwidth (see `IntrinsicDensity`).
+        """
+        X = self._checked(X)
+        U, _ = self._coordinates(X)
+        if self.surface_ is None:
+            return self.estimator_.score_samples(X if self.support_ == "full" else U)
+        return self._density.log_density(self._on_support(U))
+
+    def sample(self, n_samples=1, random_state=None, *, denoise=True):
+        """Draw rows on the support.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+        denoise : bool, default=True
+            Take the last step onto the support. False leaves the noise of the floor on the rows: they then have
+            the density of `score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
+            raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
+        if random_state is not None:
+            seed = generator_seed(random_state)
+        else:
+            seed = self._sample_seed if self.random_state is not None else None
+        along, across = np.random.SeedSequence(seed).spawn(2)
+        if self.surface_ is None:
+            U = self.estimator_.sample(n_samples, random_state=int(along.generate_state(1)[0] // 2))
+        else:
+            flow, preprocessor, level = self._flow()
+            rng = np.random.default_rng(along)
+            U = np.empty((n_samples, len(self.components_)))
+            with one_thread():
+                for start in range(0, n_samples, CHUNK_ROWS):
+                    part = U[start : start + CHUNK_ROWS]
+                    z = flow.sample_from_noise(rng.standard_normal(part.shape)) / np.cos(np.arctan(level))
+                    part[:] = preprocessor.inverse_transform(z)
+                    if denoise:
+                        part[:] = self._on_support(part)
+        rows = self._rows(U)
+        if not denoise and len(self.components_) < self.n_features_in_:
+            noise = np.random.default_rng(across).standard_normal(rows.shape)
+            noise -= (noise @ self.components_.T) @ self.components_
+            rows += np.sqrt(self.noise_variance_ + self.noise_floor_**2) * noise
+        return rows
