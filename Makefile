@@ -19,10 +19,10 @@ demo: $(VENV)/runtime
 
 test: $(VENV)/tests
 	$(VENV)/bin/ruff check skdiffusion tests benchmarks
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow"
 
 test-slow: $(VENV)/tests
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 -m slow
+	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m slow
 
 lint: $(VENV)/tests
 	$(VENV)/bin/ruff check skdiffusion tests benchmarks

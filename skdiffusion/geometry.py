@@ -50,10 +50,14 @@ def dimension_spectrum(field, z, rng, levels=PLATEAU):
 
 
 def plateau_dimension(spectrum):
-    """The number of tangent directions on which most noise levels agree; the finer ones in a tie."""
+    """The number of tangent directions on which most noise levels agree; the finer ones in a tie.
+
+    Levels at which separated clusters look like points (no tangent direction) have no vote.
+    """
     counts = np.median((spectrum > TANGENT).sum(2), axis=1).astype(int)
     votes = np.bincount(counts)
-    return int(next(c for c in counts[::-1] if votes[c] == votes.max()))
+    votes[0] = 0
+    return int(next((c for c in counts[::-1] if votes[c] and votes[c] == votes.max()), 1))
 
 
 def flipd(field, z, level):
@@ -112,7 +116,7 @@ class LocalPolynomials:
     dimension : int
         k.
     scale : float
-        tau.
+        tau; wider where the last neighbour is further away than 2.5 tau.
     degree : int
         Of the polynomial; 1 is the tangent plane.
     rows_per_term : float, default=3

@@ -207,3 +207,54 @@ def test_mixtures_have_a_kl_that_sampling_and_quadrature_agree_on(rng):
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_memorised_share_of_copies_and_of_honest_rows():
+    """Honest rows of a k-dimensional law are not at 0 but near 3**-k."""
+    angle = 2 * np.pi * np.random.default_rng(0).random((2, 3000))
+    train, fresh = (np.column_stack([np.cos(a), np.sin(a)]) for a in angle)
+    assert metrics.memorised_fraction(fresh, train) == pytest.approx(1 / 3, abs=0.04)
+    assert metrics.memorised_fraction(train[:100], train) == 1.0
+    assert metrics.memorised_excess(fresh, train, fresh) == 0.0
+    assert metrics.memorised_excess(train[:100], train, fresh) == 1.0
+
+
+def test_fidelity_is_a_median_distance():
+    assert metrics.fidelity([[3.0, 0.0], [0.0, 2.0], [5.0, 0.0]], lambda X: np.abs(np.hypot(*X.T) - 1)) == 2.0
+
+
+def test_coverage_of_many_rows_is_finer_than_that_of_few(rng):
+    truth, centres = rng.uniform(size=(50_000, 1)), rng.uniform(0.1, 0.9, (100, 1))
+    few, many = rng.uniform(size=(100, 1)), rng.uniform(size=(20_000, 1))
+    assert metrics.delta_coverage(many, truth, centres) < metrics.delta_coverage(few, truth, centres) / 3
+    assert metrics.delta_coverage(np.full((50, 1), 7.0), truth, centres) == np.inf
+    assert metrics.delta_coverage(truth, truth, centres) < 0.01
+
+
+def test_comparability(rng):
+    truth = rng.uniform(size=(50_000, 2))
+    low, high = metrics.density_comparability(rng.uniform(size=(50_000, 2)), truth)
+    assert 0.8 < low < 1 < high < 1.2
+    assert metrics.density_comparability(truth[truth[:, 0] < 0.5], truth)[0] < 0.1
+
+
+def test_subspace_error():
+    eye = np.eye(4)
+    assert metrics.subspace_error(eye[:, :2], eye[:, :2] @ [[2.0, 1.0], [0.0, 3.0]]) < 1e-28
+    assert metrics.subspace_error(eye[:, :2], eye[:, 2:]) == pytest.approx(4.0)
+    angle = 1e-9
+    turned = np.column_stack([eye[:, 0], np.cos(angle) * eye[:, 1] + np.sin(angle) * eye[:, 2]])
+    assert metrics.subspace_error(eye[:, :2], turned) == pytest.approx(2 * angle**2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.novelty([[0.0]], [[0.0, 1.0]], [[0.0]]), "same columns"),
+        (lambda: metrics.memorised_fraction([[0.0]], [[0.0]]), "2 training rows"),
+        (lambda: metrics.subspace_error(np.eye(3)[:, :1], np.eye(4)[:, :1]), "same space"),
+    ],
+)
+def test_bad_tables_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

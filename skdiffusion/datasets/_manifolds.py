@@ -15,6 +15,12 @@ from skdiffusion.closed_form import GaussianMixtureLaw
 KINK_FLOOR = 0.2
 
 
+def _directions(Y, otherwise):
+    """Rows divided by their norms; a given unit vector for rows of norm zero, where all are equally near."""
+    norm = np.linalg.norm(Y, axis=1, keepdims=True)
+    return np.where(norm > 0, Y / np.where(norm > 0, norm, 1.0), otherwise)
+
+
 class _Embedded:
     """A law of R^m carried into R^D by an isometry, with isotropic noise."""
 
@@ -109,8 +115,7 @@ class Sphere(_Embedded):
         return self._uniform(n, rng)
 
     def _nearest(self, Y):
-        norm = np.linalg.norm(Y, axis=1, keepdims=True)
-        return np.where(norm > 0, Y / np.where(norm > 0, norm, 1.0), np.eye(Y.shape[1])[0])
+        return _directions(Y, np.eye(Y.shape[1])[0])
 
     def _log_density(self, Y):
         Y = self._nearest(Y)
@@ -150,10 +155,8 @@ class Torus(_Embedded):
         return np.column_stack([ring * np.cos(phi), ring * np.sin(phi), self.tube * np.sin(psi)])
 
     def _nearest(self, Y):
-        ring = np.linalg.norm(Y[:, :2], axis=1, keepdims=True)
-        centre = np.column_stack([Y[:, :2] / np.maximum(ring, 1e-300), np.zeros(len(Y))])
-        away = Y - centre
-        return centre + self.tube * away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-300)
+        centre = np.column_stack([_directions(Y[:, :2], [1.0, 0.0]), np.zeros(len(Y))])
+        return centre + self.tube * _directions(Y - centre, [0.0, 0.0, 1.0])
 
     def _log_density(self, Y):
         uniform = -np.log(4 * np.pi**2 * self.tube)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import TransformerTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -172,6 +173,12 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        if hasattr(self, "transform"):
+            tags.transformer_tags = TransformerTags(preserves_dtype=[])
+        return tags
+
     # -- fitting ---------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -258,7 +265,7 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
             noise = float(variances[r:].sum() / (d - r)) if r < d else 0.0
         else:
             r, noise = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
-            if self.n_components != "auto" and r < self.n_components:
+            if self.n_components != "auto" and r < self.n_components + (self.support == "nonlinear"):
                 r, noise = spanned, 0.0
         axes = axes[:r]
         # A sign that does not depend on the routine: the largest entry is positive.
@@ -271,7 +278,7 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
         spectrum = dimension_spectrum(member.law.field, z, rng)
         self.dimension_spectrum_ = spectrum.mean(1)
         self.flipd_dimension_ = float(np.median(flipd(member.law.field, z, 0.1)))
-        return max(1, plateau_dimension(spectrum))
+        return plateau_dimension(spectrum)
 
     def _fit_surface(self, U, rng):
         # Copies of a row say nothing about the set.
@@ -389,9 +396,22 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, intrinsic_dimension_)
         """
-        X = self._checked(X)
-        _is_linear(self)
-        return self._coordinates(X)[0]
+        return self._coordinates(self._checked(X))[0]
+
+    @available_if(_is_linear)
+    def fit_transform(self, X, y=None):
+        """`fit`, then `transform` of the same rows (linear support only).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        ndarray of shape (n_samples, intrinsic_dimension_)
+        """
+        return self.fit(X).transform(X)
 
     @available_if(_is_linear)
     def inverse_transform(self, codes):

@@ -4,18 +4,30 @@ import pytest
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 3, "n_estimators": 2, "n_steps": 4}
 
 
-@parametrize_with_checks([DiffusionDensityEstimator(**SMALL, random_state=0), StackedDensityEstimator(random_state=0)])
+MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "random_state": 0}
+
+
+@pytest.mark.filterwarnings("ignore::skdiffusion.exceptions.FullDimensionWarning")
+@parametrize_with_checks(
+    [
+        DiffusionDensityEstimator(**SMALL, random_state=0),
+        StackedDensityEstimator(random_state=0),
+        ManifoldDiffusionEstimator(**MANIFOLD),
+        ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([DiffusionDensityEstimator()])
+@pytest.mark.filterwarnings("ignore::skdiffusion.exceptions.FullDimensionWarning")
+@parametrize_with_checks([DiffusionDensityEstimator(), ManifoldDiffusionEstimator()])
 def test_scikit_learn_checks_with_true_defaults(estimator, check):
     check(estimator)
 

@@ -1,0 +1,101 @@
+"""Laws on manifolds: their distances, projections and densities against one another and against integrals."""
+
+import numpy as np
+import pytest
+from scipy.special import gammaln
+
+from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
+
+LAWS = {
+    "circle": lambda **k: Sphere(1, **k),
+    "sphere": lambda **k: Sphere(2, **k),
+    "4-sphere": lambda **k: Sphere(4, **{"n_features": 12, **k}),
+    "torus": lambda **k: Torus(**k),
+    "swiss roll": lambda **k: SwissRoll(**k),
+}
+
+
+@pytest.mark.parametrize("density", ["uniform", "kinked", "vmf"])
+@pytest.mark.parametrize("name", LAWS)
+def test_rows_lie_on_the_set(name, density):
+    if density == "vmf" and "sphere" not in name and name != "circle":
+        pytest.skip("von Mises-Fisher is a law on spheres")
+    law = LAWS[name](density=density)
+    X = law.sample(500, 3)
+    assert X.shape == (500, law.n_features)
+    assert law.distance(X).max() < 1e-8
+    assert np.isfinite(law.log_density(X)).all()
+    np.testing.assert_array_equal(X, law.sample(500, 3))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_projection_is_the_nearest_point(name, rng):
+    law = LAWS[name](n_features=12)
+    X = law.sample(200, 0) + 0.05 * rng.standard_normal((200, 12))
+    P = law.project(X)
+    assert law.distance(P).max() < 1e-8
+    others = law.sample(20_000, 1)
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(others).query(X)[0]
+    assert (law.distance(X) <= nearest + 1e-9).all()
+
+
+def test_known_distances():
+    np.testing.assert_allclose(Sphere(2).distance([[0, 0, 3.0], [0.2, 0, 0]]), [2.0, 0.8])
+    np.testing.assert_allclose(Torus().distance([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 1.0]]), [0.4, 0.6, np.sqrt(2) - 0.4])
+    np.testing.assert_allclose(Subspace(2, 5).distance(np.zeros((1, 5))), [0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("density", ["kinked", "vmf", "uniform"])
+@pytest.mark.parametrize("name", LAWS)
+def test_densities_integrate_to_one(name, density):
+    """By uniform rows: the mean of the density relative to the uniform one is 1."""
+    if density == "vmf" and "sphere" not in name and name != "circle":
+        pytest.skip("von Mises-Fisher is a law on spheres")
+    law, uniform = LAWS[name](density=density), LAWS[name]()
+    X = uniform.sample(40_000, 0)
+    ratio = np.exp(law.log_density(X) - uniform.log_density(X))
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / 200 + 1e-9
+
+
+@pytest.mark.parametrize("density", ["kinked", "vmf"])
+def test_samples_follow_the_density(density):
+    law = Sphere(2, density=density)
+    X, U = law.sample(40_000, 0), Sphere(2).sample(40_000, 1)
+    weight = np.exp(law.log_density(U) - Sphere(2).log_density(U))
+    for moment in (lambda Y: Y[:, 0], lambda Y: np.abs(Y[:, 0]), lambda Y: Y[:, 1] ** 2):
+        assert moment(X).mean() == pytest.approx((weight * moment(U)).mean(), abs=0.02)
+
+
+def test_volumes():
+    assert Sphere(1).log_density(np.eye(2))[0] == pytest.approx(-np.log(2 * np.pi))
+    assert Sphere(2).log_density(np.eye(3))[0] == pytest.approx(-np.log(4 * np.pi))
+    area = np.log(2) + 2.5 * np.log(np.pi) - gammaln(2.5)
+    assert Sphere(4).log_density(np.eye(5))[0] == pytest.approx(-area)
+
+
+def test_noise_and_rotation(rng):
+    law = Sphere(1, n_features=6, noise=0.1, rotation_seed=3)
+    X = law.sample(5000, 0)
+    assert np.linalg.norm(X - X @ law.frame @ law.frame.T, axis=1).std() > 0
+    assert np.sqrt(((X - X @ law.frame @ law.frame.T) ** 2).sum(1).mean() / 4) == pytest.approx(0.1, rel=0.05)
+    np.testing.assert_allclose(law.frame.T @ law.frame, np.eye(2), atol=1e-12)
+
+
+def test_the_latent_law_does_not_depend_on_the_columns():
+    a, b = Subspace(2, 4), Subspace(2, 64)
+    np.testing.assert_allclose(a.sample(50, 0) @ a.frame, b.sample(50, 0) @ b.frame, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sphere(2, n_features=2), "n_features"),
+        (lambda: Torus(density="vmf"), "density"),
+        (lambda: SwissRoll(noise=-1.0), "noise"),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
