@@ -14,8 +14,6 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import numpy as np  # noqa: E402
-
 
 def laws(seed):
     """Name -> (law, rows)."""
@@ -91,7 +89,7 @@ def main():
                 record = run_cell(name, seed)
                 with path.open("a") as file:
                     file.write(json.dumps(record) + "\n")
-                print(name, seed, record["true"], np.round(list(record["found"].values()), 2), flush=True)
+                print(name, seed, record["true"], record["found"], flush=True)
 
 
 if __name__ == "__main__":

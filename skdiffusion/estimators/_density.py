@@ -1,6 +1,5 @@
 """DiffusionDensityEstimator: diffusion models as a scikit-learn density estimator."""
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -22,7 +21,6 @@ from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator
 from skdiffusion.estimators._settings import SIGMA_MIN, layer_sizes, resolve_settings, training_plan
-from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.likelihood import ProbabilityFlow
 from skdiffusion.networks import ACTIVATIONS, NetworkField
 from skdiffusion.ode import STEPPERS
@@ -245,7 +243,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         InterruptedFitWarning
             After Ctrl-C during training: the best weights so far are kept.
         DegenerateDataWarning
-            For constant columns, which have no density.
+            For constant columns, which have no density, and for rows that lie on a set of lower dimension.
         """
         with restored_on_failure(self), one_thread():
             self._fit(X, sample_weight)
@@ -309,7 +307,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
             raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
         plan = training_plan(self, settings, theta_min)
 
-        X = self._spread_ties(X, rng, bounds)
+        X = stages.resolved(X, rng, bounds)
         folds = stages.make_folds(n, settings.n_folds, rng)
         training = (folds, settings, plan, self.activation, device, rng)
         if initial is None:
@@ -344,7 +342,8 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
             weights = stages.blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
             members = [(m.name, m.law) for m in stack]
 
-        self._warn_if_interrupted(result, settings)
+        stages.warn_if_interrupted(result, settings)
+        stages.warn_if_singular(X, flow.field, z[folds[0]], rng)
         self.preprocessor_ = preprocessor
         self.score_model_ = ScoreModel(flow.field, process)
         self.members_ = dict(members)
@@ -366,28 +365,6 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
                 "be those of the previous fit: set warm_start=False to start anew."
             )
         return network
-
-    @staticmethod
-    def _spread_ties(X, rng, bounds):
-        constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-        if len(constant):
-            warnings.warn(
-                f"Columns {constant.tolist()} are constant and have no density: they are given a nominal "
-                "resolution. Drop them to compare log-densities.",
-                DegenerateDataWarning,
-                stacklevel=4,
-            )
-        return spread_ties(X, column_resolution(X, bounds), rng, bounds)
-
-    @staticmethod
-    def _warn_if_interrupted(result, settings):
-        if result.interrupted:
-            warnings.warn(
-                f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
-                "far are kept. Fit again, or with warm_start=True to continue.",
-                InterruptedFitWarning,
-                stacklevel=4,
-            )
 
     def _record(self, result, settings, n):
         self.n_iter_ = max(1, int(np.ceil(result.n_steps * settings.batch_size / n)))
@@ -417,7 +394,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         # New rows should move the networks, not erase them.
         settings = replace(settings, learning_rate=settings.learning_rate / 4)
         result = stages.train_more(z, w, network, training_plan(self, settings, member.law.theta_min), rng)
-        self._warn_if_interrupted(result, settings)
+        stages.warn_if_interrupted(result, settings)
         flow = replace(member.law, field=NetworkField(result.network))
         self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)

@@ -1,5 +1,6 @@
 """The stages of a fit, as functions of arrays: folds, map, companions, training, steps, weights."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,9 +16,11 @@ from skdiffusion.closed_form import (
 )
 from skdiffusion.closed_form._kernel import leave_one_out
 from skdiffusion.companions import PlacedLaw
+from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
+from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
 from skdiffusion.networks import FilmEnsemble, NetworkField
-from skdiffusion.preprocessing import MARGINAL_CANDIDATES, select_marginals
+from skdiffusion.preprocessing import MARGINAL_CANDIDATES, column_resolution, select_marginals, spread_ties
 from skdiffusion.stacking import averaging_gain, stacking_weights
 from skdiffusion.training import train
 
@@ -232,3 +235,47 @@ def blend_weights(members, w_held):
     """Stacking weights of the members, the Student-t kept at its least weight."""
     least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
     return stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
+
+
+def resolved(X, rng, bounds):
+    """Rows with ties spread at the columns' own resolution; a warning for constant columns."""
+    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+    if len(constant):
+        warnings.warn(
+            f"Columns {constant.tolist()} are constant and have no density: they are given a nominal "
+            "resolution. Drop them to compare log-densities.",
+            DegenerateDataWarning,
+            stacklevel=5,
+        )
+    return spread_ties(X, column_resolution(X, bounds), rng, bounds)
+
+
+def warn_if_interrupted(result, settings):
+    """Say how far a fit got before Ctrl-C."""
+    if result.interrupted:
+        warnings.warn(
+            f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
+            "far are kept. Fit again, or with warm_start=True to continue.",
+            InterruptedFitWarning,
+            stacklevel=5,
+        )
+
+
+def warn_if_singular(X, field, z, rng):
+    """Warn of rows on a set of lower dimension: collinear columns, or a curved set as the network sees it."""
+    n, d = X.shape
+    if d == 1 or n <= 2 * d:
+        return
+    standard = (X - X.mean(0)) / np.maximum(X.std(0), 1e-300)
+    k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
+    if k == d and n >= 500:
+        # At the finest levels that a network resolves, rows that fill the space have d tangent directions.
+        counts = np.median((dimension_spectrum(field, z[:100], rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
+        k = int(counts.max())
+    if 0 < k < d:
+        warnings.warn(
+            f"The rows of X lie on or very near a set of dimension {k} of {d}: a density with respect to the "
+            "volume of all columns is then arbitrarily large. ManifoldDiffusionEstimator models such rows.",
+            DegenerateDataWarning,
+            stacklevel=5,
+        )

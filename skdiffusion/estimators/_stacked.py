@@ -1,6 +1,7 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import check_cv
@@ -90,7 +91,8 @@ class StackedDensityEstimator(MeanLogDensity):
         -------
         self
         """
-        with restored_on_failure(self):
+        # The members see numpy arrays: not all of them know other namespaces.
+        with restored_on_failure(self), config_context(array_api_dispatch=False):
             self._fit(X)
         return self
 

@@ -1,6 +1,7 @@
 """ManifoldDiffusionEstimator: identities to round-off, support found, samples on it."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere, Subspace
-from skdiffusion.exceptions import FullDimensionWarning
+from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.metrics import memorised_excess, novelty, subspace_error
 
 SMALL = {"max_iter": 4, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}
@@ -148,6 +149,20 @@ def test_rows_that_fill_the_space_behave_as_the_plain_estimator(rng):
     assert isinstance(plain, DiffusionDensityEstimator)
     np.testing.assert_allclose(est.intrinsic_log_density(X), est.score_samples(X))
     assert est.sample(5, random_state=0).shape == (5, 2)
+
+
+@pytest.mark.parametrize("law", [Subspace(2, 5), Sphere(2)], ids=["plane", "sphere"])
+def test_the_plain_estimator_points_here(law):
+    X = law.sample(1000, 0)
+    with pytest.warns(DegenerateDataWarning, match=f"dimension 2 of {law.n_features}.*ManifoldDiffusionEstimator"):
+        DiffusionDensityEstimator(stacking=False, n_estimators=1, random_state=0).fit(X)
+
+
+def test_the_plain_estimator_is_silent_on_rows_that_fill_the_space(rng):
+    X = np.concatenate([rng.normal(size=(500, 3)) * 0.2, rng.normal(size=(500, 3)) * 0.2 + 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DiffusionDensityEstimator(stacking=False, n_estimators=1, random_state=0).fit(X)
 
 
 def test_seeds_clones_and_pickles(plane):

@@ -1,0 +1,83 @@
+"""
+The support before the density, and memory last
+===============================================
+
+Two measurements after Shen, Hsieh and He (2026). First, a network is trained far too long on 16 points of a
+circle: its samples come closest to the circle early, and only later does it start to repeat the points.
+Second, the accuracy of the support depends on the support alone: with a density that has a kink, the
+distance falls with the spacing of the rows at the same rate.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullFormatter
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.datasets import Sphere
+from skdiffusion.geometry import LocalPolynomials, sample_spacing
+from skdiffusion.metrics import fidelity, memorised_excess, novelty
+
+circle = Sphere(1)
+X, fresh = circle.sample(16, 0), circle.sample(2000, 1)
+steps = np.array([30, 100, 300, 1000, 3000])
+curves = []
+for n in steps:
+    est = DiffusionDensityEstimator(
+        (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
+        batch_size=64, max_iter=int(n * 64 / 16), learning_rate=3e-3, weight_decay=0.0, t_min=0.01, random_state=0,
+    ).fit(X)  # fmt: skip
+    draws = est.sample(2000, random_state=1)
+    curves.append(
+        (est.loss_curve_[-1, 1], fidelity(draws, circle.distance), novelty(draws, X, fresh),
+         memorised_excess(draws, X, fresh))
+    )  # fmt: skip
+    print(f"{n:5d} steps: loss {curves[-1][0]:.3f}  distance {curves[-1][1]:.4f}  novelty {curves[-1][2]:.2f}")
+loss, distance, new, memory = np.array(curves).T
+
+# %%
+# The rate at which the projection improves, for a uniform density and for one with a kink.
+
+slopes, rates = {}, {}
+for density in ("uniform", "kinked"):
+    law = Sphere(1, density=density)
+    spacing, errors = [], []
+    for n in (250, 500, 1000, 2000, 4000):
+        repeats = [(law.sample(n, seed), law.sample(500, 100 + seed)) for seed in range(5)]
+        spacing.append(np.mean([sample_spacing(rows, 1) for rows, _ in repeats]))
+        errors.append(
+            np.median([fidelity(LocalPolynomials(r, 1, s, 2, 12.0).project(y), law.distance) for (r, y), s in
+                       zip(repeats, [spacing[-1]] * 5)])
+        )  # fmt: skip
+    slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
+    rates[density] = (spacing, errors)
+print("slope of log distance on log spacing:", {k: round(v, 2) for k, v in slopes.items()})
+
+fig, axes = plt.subplots(1, 2, figsize=(10, 3.9), layout="constrained")
+axes[0].plot(steps, distance / distance.max(), "o-", color="#1f4e79", label="distance to the circle (relative)")
+axes[0].plot(steps, new, "s-", color="#2e8b57", label="novelty")
+axes[0].plot(steps, memory, "^-", color="#b5441f", label="memorised beyond fresh rows")
+axes[0].axhline(0.1, color="#b5441f", linewidth=0.8, linestyle=":")
+axes[0].set_xscale("log")
+axes[0].set_xlabel("optimiser steps on 16 points")
+axes[0].legend(frameon=False, fontsize=9)
+for (density, (spacing, errors)), colour in zip(rates.items(), ("#1f4e79", "#b5441f")):
+    label = f"{density}: slope {slopes[density]:.2f}"
+    axes[1].loglog(spacing, errors, "o-", color=colour, label=label)
+axes[1].xaxis.set_minor_formatter(NullFormatter())
+axes[1].set_xlabel("spacing of the rows")
+axes[1].set_ylabel("distance after projection (degree 2)")
+axes[1].legend(frameon=False, fontsize=9)
+for ax in axes:
+    ax.spines[["top", "right"]].set_visible(False)
+fig.savefig("plot_coarse_scores.png", dpi=130)
+
+onset = int(np.argmax(memory > 0.1))
+assert memory[onset] > 0.1
+assert np.argmin(distance) < onset
+assert new[-1] < 0.5 < new[0]
+assert loss[-1] < loss[0]
+assert abs(slopes["kinked"] / slopes["uniform"] - 1) < 0.2
+
+# %%
+# Where it fails: 16 points are few. With 64 the same network was still as new as fresh rows after 20000
+# steps: a smooth network resists memory, and the default stops on held-out rows long before.
