@@ -129,6 +129,13 @@ class LocalPolynomials:
         self.n_terms = 1 + dimension + len(self.powers)
         self.n_neighbours = min(len(rows), max(int(rows_per_term * self.n_terms), 2 * dimension + 4))
         self._tree = cKDTree(rows)
+        self._centre, self._reach = rows.mean(0), 1e6 * np.abs(rows - rows.mean(0)).max()
+
+    def _within(self, y):
+        """Rows, those absurdly far away drawn in: squares of their distances would overflow."""
+        away = np.asarray(y, dtype=float) - self._centre
+        size = np.abs(away).max(1, keepdims=True)
+        return self._centre + np.where(size > self._reach, away / np.maximum(size, 1.0) * self._reach, away)
 
     def _terms(self, u):
         """Monomials (..., n_terms) of tangent coordinates u (..., k), in units of the scale."""
@@ -175,7 +182,7 @@ class LocalPolynomials:
 
     def project(self, y, n_iterations=2):
         """Nearest points of the set, to the order of the polynomial: (n, d)."""
-        y = np.asarray(y, dtype=float)
+        y = self._within(y)
         for _ in range(n_iterations):
             y = self._chunked(self._surface, y)
         return y
@@ -186,7 +193,7 @@ class LocalPolynomials:
 
     def tangent(self, y):
         """Orthonormal basis of the tangent space at rows: (n, d, k)."""
-        return self._chunked(lambda block: self._frames(block)[1], np.asarray(y, dtype=float))
+        return self._chunked(lambda block: self._frames(block)[1], self._within(y))
 
 
 def sample_spacing(rows, dimension):

@@ -340,7 +340,10 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
         ndarray of shape (n_samples,)
         """
         X = self._checked(X)
-        return np.linalg.norm(X - self.project(X), axis=1)
+        away = X - self.project(X)
+        # Scaled first: a square may overflow where the distance does not.
+        size = np.maximum(np.abs(away).max(1, keepdims=True), 1e-300)
+        return size[:, 0] * np.linalg.norm(away / size, axis=1)
 
     def tangent_space(self, X):
         """Orthonormal basis of the tangent space of the support at the projection of every row.
@@ -450,7 +453,8 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
         variance = self.noise_variance_ + self.noise_floor_**2
         if d == 0:
             return 0.0
-        return -0.5 * (residual**2).sum(1) / variance - 0.5 * d * np.log(2 * np.pi * variance)
+        with np.errstate(over="ignore"):
+            return -0.5 * (residual**2).sum(1) / variance - 0.5 * d * np.log(2 * np.pi * variance)
 
     def score_samples(self, X):
         """Log-density of rows under the law smoothed at the noise floor, in nats: a proper density on R^D.
@@ -474,12 +478,13 @@ class ManifoldDiffusionEstimator(MeanLogDensity):
             flow, preprocessor, level = self._flow()
             z, log_det = preprocessor.transform(U)
             cos = np.cos(np.arctan(level))
-            with one_thread():
+            with one_thread(), np.errstate(over="ignore", invalid="ignore"):
                 # The flow's law is that of rows plus noise, times the cosine.
                 along = np.concatenate(
                     [flow.log_density(cos * z[i : i + CHUNK_ROWS]) for i in range(0, len(z), CHUNK_ROWS)]
                 )
             along = along + z.shape[1] * np.log(cos) + log_det
+            along = np.where(np.isnan(along), -np.inf, along)
         return along + self._across(residual)
 
     def intrinsic_log_density(self, X):

@@ -118,6 +118,17 @@ def test_the_geometry_of_a_circle(circle):
     assert np.abs(est.intrinsic_log_density(X) + np.log(2 * np.pi)).mean() < 0.3
 
 
+def test_rows_far_away_have_answers(circle):
+    law, est = circle
+    far = law.sample(4, 0) * np.array([[10], [1e3], [1e8], [1e200]])
+    np.testing.assert_allclose(est.distance(far), np.array([9, 999, 1e8 - 1, 1e200]), rtol=1e-2)
+    assert law.distance(est.project(far)).max() < 1e-2
+    assert (np.diff(est.score_samples(far)) <= 0).all() or np.isneginf(est.score_samples(far)[1:]).any()
+    assert est.score_samples(far).max() < est.score_samples(law.sample(50, 1)).min()
+    for values in (est.intrinsic_log_density(far), est.local_dimension(far), est.tangent_space(far)):
+        assert np.isfinite(values).all()
+
+
 def test_the_density_of_a_circle_is_proper(circle):
     """Smoothed at the noise floor it integrates to 1 over R^5, by importance sampling around the set."""
     law, est = circle
