@@ -14,6 +14,8 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import numpy as np  # noqa: E402
+
 
 def laws(seed):
     """Name -> (law, rows)."""
@@ -64,9 +66,9 @@ def report(path):
     for name, records in table.items():
         cells = []
         for label in labels:
-            values = [r["found"].get(label) for r in records]
-            right = sum(v is not None and round(v) == r["true"] for v, r in zip(values, records))
-            cells.append(f"{right}/{len(records)}" if any(v is not None for v in values) else "")
+            values = np.array([r["found"].get(label) for r in records], dtype=float)  # nan: gave no answer
+            right = int((np.round(values) == [r["true"] for r in records]).sum())
+            cells.append(f"{right}/{len(records)}" if np.isfinite(values).any() else "")
         print(f"| {name} | {records[0]['true']} | " + " | ".join(cells) + " |")
 
 
