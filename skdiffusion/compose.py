@@ -10,8 +10,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
-from skdiffusion._validation import check_weights
-from skdiffusion.drawing import draw_rows
+from skdiffusion._validation import check_weights, generator_seed
+from skdiffusion.drawing import draw_through
 from skdiffusion.jacobians import active_steps, has_known_jacobian, inverse_rows, log_abs_det_jacobian, not_invertible
 
 __all__ = ["DensityPipeline", "inverse_rows", "log_abs_det_jacobian", "make_density_pipeline"]
@@ -111,7 +111,9 @@ class DensityPipeline(Pipeline):
         Returns
         -------
         ndarray of shape (n_samples,)
-            -inf for rows without an image, such as negative ones before a logarithm.
+            -inf for rows without an image, such as negative ones before a logarithm. The density integrates
+            to the mass that the last step puts on images: all of it, but for transformers that reach only a
+            part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
         """
         check_is_fitted(self)
         if not hasattr(X, "iloc"):
@@ -160,10 +162,7 @@ class DensityPipeline(Pipeline):
         own = getattr(self._final_estimator, "random_state", None)
         if random_state is None and own is not None:
             random_state = check_random_state(own)
-        rows = draw_rows(self._final_estimator, n_samples, random_state)
-        for _, step in reversed(active_steps(self)[:-1]):
-            rows = inverse_rows(step, rows)
-        return rows
+        return draw_through(self, n_samples, generator_seed(random_state))
 
 
 def make_density_pipeline(*steps, memory=None, verbose=False):

@@ -1,11 +1,14 @@
 """Rows from any density estimator of the scikit-learn world, by one call and with a seed of our own."""
 
 import inspect
+import warnings
 
 import numpy as np
 
 from skdiffusion._validation import generator_seed
 from skdiffusion.jacobians import active_steps, inverse_rows
+
+MAX_ATTEMPTS = 20
 
 
 def _fitted(estimator):
@@ -48,13 +51,7 @@ def draw_rows(estimator, n_samples, random_state=None):
     seed = generator_seed(random_state)
     if not hasattr(estimator, "sample"):
         if hasattr(estimator, "steps"):
-            rows = draw_rows(estimator.steps[-1][1], n_samples, seed)
-            for name, step in reversed(active_steps(estimator)[:-1]):
-                try:
-                    rows = inverse_rows(step, rows)
-                except TypeError as error:
-                    raise TypeError(f"Step {name!r} of the Pipeline: {error}") from error
-            return rows
+            return draw_through(estimator, n_samples, seed)
         raise TypeError(f"{type(estimator).__name__} has no 'sample' method: no rows can be drawn from it.")
     if "random_state" in inspect.signature(estimator.sample).parameters:
         rows = estimator.sample(n_samples, random_state=seed)
@@ -64,3 +61,47 @@ def draw_rows(estimator, n_samples, random_state=None):
         # GaussianMixture groups the rows by component.
         rows = np.asarray(rows[0])[np.random.default_rng(seed).permutation(n_samples)]
     return np.asarray(rows)
+
+
+def draw_through(pipeline, n_samples, seed):
+    """Rows of a pipeline's last step, mapped back through its transformers.
+
+    Draws that no input maps to (a power transform reaches a half-line only) are drawn again.
+
+    Parameters
+    ----------
+    pipeline : fitted Pipeline
+    n_samples : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+
+    Raises
+    ------
+    TypeError
+        If a step cannot be inverted.
+    ValueError
+        If hardly any draw has a preimage.
+    """
+    (_, final), *transformers = reversed(active_steps(pipeline))
+    kept, missing = [], n_samples
+    for attempt in range(MAX_ATTEMPTS):
+        rows = draw_rows(final, missing, (seed + attempt) % 2**31)
+        for name, step in transformers:
+            try:
+                with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    warnings.simplefilter("ignore")  # scikit-learn warns of the rows that are dropped below
+                    rows = inverse_rows(step, rows)
+            except TypeError as error:
+                raise TypeError(f"Step {name!r} of the Pipeline: {error}") from error
+            rows = rows[np.isfinite(rows).all(1)]
+        kept.append(rows)
+        missing -= len(rows)
+        if missing == 0:
+            return np.concatenate(kept)
+    raise ValueError(
+        f"{missing} of {n_samples} rows drawn from {type(final).__name__} have no preimage under the Pipeline's "
+        "transformers: choose other transformers."
+    )

@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
 
 from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.compose import DensityPipeline, inverse_rows, log_abs_det_jacobian, make_density_pipeline
+from skdiffusion.drawing import draw_rows
 from tests.conftest import gradient_of
 
 SMALL = {"max_iter": 2, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}
@@ -196,6 +197,22 @@ def test_rows_without_an_image_have_density_zero(positive):
     assert np.isneginf(out[1])
     assert np.isfinite(out[[0, 2]]).all()
     np.testing.assert_array_equal(out[[0, 2]], pipe.score_samples(rows[[0, 2]]))
+
+
+def test_draws_without_a_preimage_are_drawn_again(rng):
+    """A power of 3 (Yeo-Johnson) has images above -0.5 only on the negative side."""
+    X = 1 - rng.exponential(0.02, (300, 1))
+    power = PowerTransformer(standardize=False).fit(X)
+    assert power.lambdas_[0] > 2
+    for pipe in (DensityPipeline, Pipeline):
+        fitted = pipe([("power", PowerTransformer()), ("model", KernelDensity(bandwidth=5.0))]).fit(X)
+        rows = draw_rows(fitted, 500, 0)
+        assert rows.shape == (500, 1)
+        assert np.isfinite(rows).all()
+    never = make_density_pipeline(PowerTransformer(standardize=False), KernelDensity(bandwidth=1e-3)).fit(X)
+    never[-1].fit(np.full((3, 1), -1e6))
+    with pytest.raises(ValueError, match="no preimage"):
+        never.sample(3, random_state=0)
 
 
 @pytest.mark.parametrize(
