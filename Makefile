@@ -18,15 +18,15 @@ demo: $(VENV)/runtime
 	$(VENV)/bin/python -m benchmarks.demo
 
 test: $(VENV)/tests
-	$(VENV)/bin/ruff check skdiffusion tests benchmarks
+	$(VENV)/bin/ruff check skdiffusion tests benchmarks examples
 	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow"
 
 test-slow: $(VENV)/tests
 	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m slow
 
 lint: $(VENV)/tests
-	$(VENV)/bin/ruff check skdiffusion tests benchmarks
-	$(VENV)/bin/ruff format --check skdiffusion tests benchmarks
+	$(VENV)/bin/ruff check skdiffusion tests benchmarks examples
+	$(VENV)/bin/ruff format --check skdiffusion tests benchmarks examples
 
 clean:
 	rm -rf $(VENV)
