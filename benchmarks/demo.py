@@ -10,9 +10,8 @@ import time
 import numpy as np
 
 from benchmarks import targets
-from benchmarks.compare import PEERS
+from benchmarks.peers import PEERS
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.drawing import draw_rows
 from skdiffusion.metrics import wasserstein_1
 
 PICTURE = "demo.png"
@@ -50,16 +49,17 @@ def main():
     start = time.perf_counter()
     models["DiffusionDensityEstimator"] = DiffusionDensityEstimator(random_state=0).fit(X)
     seconds["DiffusionDensityEstimator"] = time.perf_counter() - start
-    for label, key in (("KernelDensity (cross-validated)", "kde"), ("GaussianMixture (BIC)", "gmm")):
+    labels = {"kernel density": "KernelDensity (cross-validated)", "Gaussian mixture": "GaussianMixture (BIC)"}
+    for key, label in labels.items():
         start = time.perf_counter()
-        models[label] = PEERS[key](X, 0)
+        models[label] = PEERS[key]().fit(X, 0, seconds=np.inf)
         seconds[label] = time.perf_counter() - start
     m = len(test) // 2
     halves = [np.random.default_rng(s).permutation(test) for s in range(20)]
     floor = np.mean([wasserstein_1(h[:m], h[m : 2 * m]) for h in halves])
     print(f"\n{'':34}held-out nats    W1 of samples   seconds")
     for label, model in models.items():
-        sample = draw_rows(model, 20 * m, 1)
+        sample = model.sample(20 * m, 1)
         w1 = np.mean([wasserstein_1(sample[i * m : (i + 1) * m], h[:m]) for i, h in enumerate(halves)])
         print(f"{label:34}{np.mean(model.score_samples(test)):13.2f}{w1:17.3f}{seconds[label]:10.1f}")
     print(f"{'real rows against real rows':34}{'':13}{floor:17.3f}")

@@ -76,12 +76,11 @@ def empirical(X, seed):
 def pca_mixture(X, seed):
     from sklearn.decomposition import PCA
 
-    from benchmarks.compare import gaussian_mixture
+    from benchmarks.peers import Mixture
 
     pca = PCA(0.999999).fit(X)
-    model = gaussian_mixture(pca.transform(X), seed)
-    rng = np.random.default_rng(seed)
-    return model, lambda n: pca.inverse_transform(model.sample(n)[0])[rng.permutation(n)]
+    model = Mixture().fit(pca.transform(X), seed, np.inf)
+    return model, lambda n: pca.inverse_transform(model.sample(n, seed))
 
 
 MODELS = {

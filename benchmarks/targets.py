@@ -211,7 +211,9 @@ TARGETS = {
     "tcopula5": StudentCopula,
     "warped8": lambda: _warped(8, 3),
     "gmm_sep_d8": lambda: _random_mixture(8, 2.0, 8),
+    "warped16": lambda: _warped(16, 5),
     "gmm_mix_d32": lambda: _random_mixture(32, 0.5, 132),
+    "gmm_sep_d64": lambda: _random_mixture(64, 1.0, 64),
 }
 
 

@@ -16,12 +16,13 @@ import numpy as np
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Subspace
 from skdiffusion.exceptions import DegenerateDataWarning
-from skdiffusion.metrics import two_sample_floor, wasserstein_1
+from skdiffusion.metrics import subspace_error, two_sample_floor, wasserstein_1
 
 
 def mean_distance(law, draws):
-    """W1 on the plane between 8 samples of 1000 rows and fresh ones."""
-    pairs = zip(np.split(draws @ law.frame, 8), np.split(law.sample(8000, 7) @ law.frame, 8))
+    """W1 on the plane between samples of 1000 rows and fresh ones."""
+    n = len(draws) // 1000
+    pairs = zip(np.split(draws @ law.frame, n), np.split(law.sample(1000 * n, 7) @ law.frame, n))
     return np.mean([wasserstein_1(a, b) for a, b in pairs])
 
 
@@ -34,13 +35,41 @@ for d in columns:
     est = ManifoldDiffusionEstimator(random_state=0).fit(X)
     assert est.intrinsic_dimension_ == 2
     nats.append(est.intrinsic_log_density(fresh).mean())
-    distance.append(mean_distance(law, est.sample(8000, random_state=0)))
+    distance.append(mean_distance(law, est.sample(32_000, random_state=0)))
     print(f"D = {d:3d}: latent log-density {nats[-1]:.3f} nats, W1 {distance[-1]:.3f}")
     if d <= 64:
         # The plain estimator sees all columns; its samples are brought to the plane to be compared.
         rough = DiffusionDensityEstimator(stacking=False, marginals=None, max_iter=40, random_state=0).fit(X)
         plain.append(mean_distance(law, rough.sample(8000, random_state=0)))
         print(f"         plain estimator: W1 {plain[-1]:.3f}")
+# %%
+# Across the plane the model is exact, whatever the network: the standard deviation of the draws is that of the noise
+# left at the stopping level, and nothing is left after the last step.
+
+across = np.eye(256) - est.components_.T @ est.components_
+rough = (est.sample(500, random_state=0, denoise=False) - est.mean_) @ across
+smooth = (est.sample(500, random_state=0) - est.mean_) @ across
+off_plane = np.sqrt((rough**2).sum() / (500 * 254))
+print(f"across the plane: {off_plane:.5f}, stated {est.noise_floor_:.5f}, after the last step {np.abs(smooth).max():.0e}")
+assert abs(off_plane / est.noise_floor_ - 1) < 0.02
+assert np.abs(smooth).max() < 1e-10
+
+# %%
+# With isotropic noise the plane itself is estimated. Its squared error follows
+# :math:`2(D-k)n^{-1}\sum_i (\eta^2/\lambda_i + \eta^4/\lambda_i^2)`: the principal directions attain it, and a
+# likelihood fit of the plane could gain a share of at most :math:`\eta^2/\lambda` more.
+
+eta, errors, predicted = 0.1, [], []
+for seed in range(8):
+    noisy = Subspace(2, 64, noise=eta, rotation_seed=seed)
+    rows = noisy.sample(2000, seed)
+    found = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(rows)
+    errors.append(subspace_error(found.components_.T, noisy.frame))
+    spread = np.linalg.eigvalsh(np.cov((rows @ noisy.frame).T)) - eta**2
+    predicted.append(2 * 62 / 2000 * (eta**2 / spread + eta**4 / spread**2).sum())
+print(f"squared error of the plane: {np.mean(errors):.5f}, predicted {np.mean(predicted):.5f}")
+assert 1 / 1.5 < np.mean(errors) / np.mean(predicted) < 1.5
+
 truth = law.log_density(fresh).mean()
 floor, _ = two_sample_floor(wasserstein_1, law.sample(4000, 5) @ law.frame, n_samples=1000, n_repeats=10)
 

@@ -118,6 +118,16 @@ def test_the_geometry_of_a_circle(circle):
     assert np.abs(est.intrinsic_log_density(X) + np.log(2 * np.pi)).mean() < 0.3
 
 
+def test_dimension_of_a_disc_joined_by_a_line():
+    rng = np.random.default_rng(0)
+    disc = np.column_stack([rng.uniform(-2.5, -0.5, 600), rng.uniform(-1, 1, 600), np.zeros(600)])
+    line = rng.uniform(0.3, 2.3, (300, 1)) * [1.0, 0.0, 0.8]
+    est = ManifoldDiffusionEstimator(hidden_layer_sizes=(64, 64), n_estimators=1, max_iter=200, random_state=0)
+    dimension = est.fit(np.concatenate([disc, line])).local_dimension(np.concatenate([disc, line]))
+    assert np.mean(dimension[:600] == 2) > 0.85
+    assert np.mean(dimension[600:] == 1) > 0.9
+
+
 def test_rows_far_away_have_answers(circle):
     law, est = circle
     far = law.sample(4, 0) * np.array([[10], [1e3], [1e8], [1e200]])
