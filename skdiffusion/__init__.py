@@ -9,11 +9,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",
+    "DiffusionOutlierDetector": "skdiffusion.estimators",
+    "DiffusionTransformer": "skdiffusion.estimators",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
+    "load": "skdiffusion.persistence",
 }
 
-__all__ = ["DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "StackedDensityEstimator", "__version__"]
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name):

@@ -1,18 +1,21 @@
 """The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
 
 from contextlib import contextmanager
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
+    "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
     "check_bounds",
+    "check_count",
     "check_weights",
     "fit_context",
     "generator_seed",
@@ -21,6 +24,7 @@ __all__ = [
 ]
 
 fit_context = _fit_context
+CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
 @contextmanager
@@ -30,9 +34,17 @@ def restored_on_failure(estimator):
     try:
         yield
     except BaseException:
+        # scikit-learn's own record of running callbacks, which it takes off itself.
+        running = {k: v for k, v in estimator.__dict__.items() if k in CALLBACK_RECORD}
         estimator.__dict__.clear()
-        estimator.__dict__.update(before)
+        estimator.__dict__.update(before | running)
         raise
+
+
+def check_count(n_samples):
+    """Raise ValueError unless `n_samples` is a number of rows."""
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
+        raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
 
 
 def check_weights(sample_weight, X):

@@ -53,8 +53,10 @@ def draw_rows(estimator, n_samples, random_state=None):
         if hasattr(estimator, "steps"):
             return draw_through(estimator, n_samples, seed)
         raise TypeError(f"{type(estimator).__name__} has no 'sample' method: no rows can be drawn from it.")
-    if "random_state" in inspect.signature(estimator.sample).parameters:
-        rows = estimator.sample(n_samples, random_state=seed)
+    arguments = inspect.signature(estimator.sample).parameters
+    if "random_state" in arguments:
+        plain = {"as_frame": False} if "as_frame" in arguments else {}
+        rows = estimator.sample(n_samples, random_state=seed, **plain)
     else:
         rows = _with_seed(estimator, seed).sample(n_samples)
     if isinstance(rows, tuple):

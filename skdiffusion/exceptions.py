@@ -14,3 +14,7 @@ class DegenerateDataWarning(UserWarning):
 
 class FullDimensionWarning(UserWarning):
     """Rows that were expected near a low-dimensional set fill the space."""
+
+
+class InconsistentVersionWarning(UserWarning):
+    """An estimator was saved by another version of skdiffusion."""

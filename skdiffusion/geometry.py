@@ -131,6 +131,13 @@ class LocalPolynomials:
         self._tree = cKDTree(rows)
         self._centre, self._reach = rows.mean(0), 1e6 * np.abs(rows - rows.mean(0)).max()
 
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_tree"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._tree = cKDTree(self.rows)
+
     def _within(self, y):
         """Rows, those absurdly far away drawn in: squares of their distances would overflow."""
         away = np.asarray(y, dtype=float) - self._centre

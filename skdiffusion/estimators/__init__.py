@@ -2,6 +2,14 @@
 
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
+from skdiffusion.estimators._outliers import DiffusionOutlierDetector
 from skdiffusion.estimators._stacked import StackedDensityEstimator
+from skdiffusion.estimators._transformer import DiffusionTransformer
 
-__all__ = ["DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "StackedDensityEstimator"]
+__all__ = [
+    "DiffusionDensityEstimator",
+    "DiffusionOutlierDetector",
+    "DiffusionTransformer",
+    "ManifoldDiffusionEstimator",
+    "StackedDensityEstimator",
+]

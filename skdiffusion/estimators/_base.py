@@ -1,23 +1,59 @@
 """What an estimator made of a blend of laws can do once it is fitted: densities, gradients and samples."""
 
+import warnings
 from dataclasses import replace
-from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+import skdiffusion
+from skdiffusion._frames import to_frame, wants_frame
 from skdiffusion._threads import one_thread
-from skdiffusion._validation import check_weights, generator_seed
+from skdiffusion._validation import check_count, check_weights, generator_seed
 from skdiffusion.companions import student_chi2
+from skdiffusion.exceptions import InconsistentVersionWarning
+from skdiffusion.persistence import save
 from skdiffusion.stacking import blend_log_density
 
 CHUNK_ROWS = 8192
 DATA_TYPES = [np.float64, np.float32]
 
 
-class MeanLogDensity(DensityMixin, BaseEstimator):
-    """`score` of every estimator here: the mean of `score_samples`."""
+class SavableEstimator(BaseEstimator):
+    """Files, and the version with which an estimator was pickled."""
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_skdiffusion_version": skdiffusion.__version__}
+
+    def __setstate__(self, state):
+        written = state.get("_skdiffusion_version")
+        if written != skdiffusion.__version__:
+            warnings.warn(
+                f"This {type(self).__name__} was saved by skdiffusion {written} and is read by "
+                f"{skdiffusion.__version__}: fit it again if its results differ.",
+                InconsistentVersionWarning,
+                stacklevel=2,
+            )
+        super().__setstate__({k: v for k, v in state.items() if k != "_skdiffusion_version"})
+
+    def save(self, path):
+        """Write the fitted estimator to a file that `skdiffusion.load` reads without running code.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        TypeError
+            If a part of the estimator is not skdiffusion's own: use joblib, whose files run code.
+        """
+        save(self, path)
+
+
+class MeanLogDensity(DensityMixin, SavableEstimator):
+    """`score` of every density estimator here: the mean of `score_samples`."""
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows, in nats.
@@ -126,7 +162,44 @@ class BlendedDensityEstimator(MeanLogDensity):
         out = self._by_chunk(error, X)
         return np.where(np.isneginf(out), 0.0, out)
 
-    def sample(self, n_samples=1, random_state=None):
+    def to_latent(self, X):
+        """Codes of rows under the diffusion member: standard normal if the model is right.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows within `bounds`; others get NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        member = self.members_["diffusion"]
+
+        def encode(block):
+            return member.law.to_latent(member.preprocessor.transform(block)[0])
+
+        return self._by_chunk(encode, X, (self.n_features_in_,))
+
+    def from_latent(self, codes):
+        """Rows of codes: the inverse of `to_latent`, up to the solver's error.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
+        member = self.members_["diffusion"]
+        with one_thread():
+            return member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
+
+    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
         """Draw rows from the fitted density.
 
         Parameters
@@ -135,14 +208,17 @@ class BlendedDensityEstimator(MeanLogDensity):
         random_state : int, RandomState or None, default=None
             None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
             entropy where that is None too. A draw of fewer rows is a prefix of a draw of more.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer columns are rounded.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray or frame of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
-            raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
         if random_state is not None:
             seed = generator_seed(random_state)
         elif self.random_state is not None:
@@ -165,4 +241,4 @@ class BlendedDensityEstimator(MeanLogDensity):
                     mine = np.minimum(choice, len(weights) - 1) == i
                     if mine.any():
                         block[mine] = member.sample_from_noise(noise[mine], uniforms[mine], chi2[mine])
-        return out
+        return to_frame(out, self) if wanted else out

@@ -1,11 +1,14 @@
 """DiffusionDensityEstimator: diffusion models as a scikit-learn density estimator."""
 
+import time
 from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
+from skdiffusion._frames import note_frame
+from skdiffusion._progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
 from skdiffusion._threads import one_thread
 from skdiffusion._validation import (
     Interval,
@@ -27,11 +30,12 @@ from skdiffusion.ode import STEPPERS
 from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ties
 from skdiffusion.processes import PROCESSES, Process, resolve_process
 from skdiffusion.score_model import ScoreModel
+from skdiffusion.training import CHECK_EVERY
 
 MAX_HORIZON = 200.0  # noise-to-signal ratio at which any process is stopped
 
 
-class DiffusionDensityEstimator(BlendedDensityEstimator):
+class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     r"""Density estimation by a diffusion model, stacked with closed-form companions.
 
     Rows are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
@@ -87,12 +91,16 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         Steps of the flow. "auto" doubles them until held-out log-densities and the total mass are stable.
     warm_start : bool, default=False
         Continue from the networks of the previous `fit`, keeping its column maps.
+    max_fit_seconds : float or None, default=None
+        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time.
+        Maps and companions are not cut, so that the least time depends on the rows.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
-        Print progress if positive.
+        If positive, show a progress bar with the losses and the time left. From scikit-learn 1.9 on the estimator
+        also takes callbacks (`set_callbacks`), for instance `sklearn.callback.ProgressBar`.
 
     Attributes
     ----------
@@ -110,6 +118,8 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         Optimiser step and 1 - loss on held-out rows: the explained part.
     best_validation_score_ : float
         Largest of `validation_scores_`.
+    loss_by_noise_ : ndarray of shape (n_levels, 2)
+        Noise level, in whitened standard deviations, and held-out loss there at the best check.
     stacking_weights_ : dict
         Weight of every member of the blend.
     members_ : dict
@@ -158,6 +168,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         "solver": [StrOptions({"auto", *STEPPERS})],
         "n_steps": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "warm_start": ["boolean"],
+        "max_fit_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -185,6 +196,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         solver="auto",
         n_steps="auto",
         warm_start=False,
+        max_fit_seconds=None,
         device="auto",
         random_state=None,
         verbose=0,
@@ -208,12 +220,14 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         self.solver = solver
         self.n_steps = n_steps
         self.warm_start = warm_start
+        self.max_fit_seconds = max_fit_seconds
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
     # -- fitting ---------------------------------------------------------------------------------
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
         """Fit the density to the rows of X.
@@ -249,6 +263,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
             self._fit(X, sample_weight)
         return self
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
         """Continue training on new rows; the first call is a `fit`.
@@ -292,9 +307,11 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         return X, w, bounds
 
     def _fit(self, X, sample_weight):
+        started = time.perf_counter()
         device = resolve_device(self.device)
         process = resolve_process(self.process)
         layer_sizes(self.hidden_layer_sizes)
+        note_frame(self, X)
         X, w, bounds = self._check_rows(X, sample_weight, reset=True)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
@@ -329,6 +346,8 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
             plan = training_plan(self, settings, theta_min)
 
         z, _ = preprocessor.transform(X)
+        progress = FitProgress(self, -(-plan.n_steps // CHECK_EVERY))
+        plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds))
         result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
         flow = self._make_flow(NetworkField(result.network), theta_min, theta_max)
         if self.n_steps == "auto":
@@ -351,6 +370,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed
         self._record(result, settings, n)
+        progress.close()
 
     def _initial_network(self, d):
         """The networks to continue from, if there are any; they must fit the parameters and the rows."""
@@ -371,6 +391,7 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         self.loss_curve_ = np.array(result.loss_curve).reshape(-1, 2)
         scores = np.array(result.validation_curve).reshape(-1, 2)
         self.validation_scores_ = np.column_stack([scores[:, 0], 1 - scores[:, 1]])
+        self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
     def _make_flow(self, field, theta_min, theta_max):
@@ -393,49 +414,16 @@ class DiffusionDensityEstimator(BlendedDensityEstimator):
         settings = resolve_settings(self, len(X), X.shape[1], network)
         # New rows should move the networks, not erase them.
         settings = replace(settings, learning_rate=settings.learning_rate / 4)
-        result = stages.train_more(z, w, network, training_plan(self, settings, member.law.theta_min), rng)
+        progress = FitProgress(self, -(-settings.n_steps // CHECK_EVERY))
+        plan = replace(
+            training_plan(self, settings, member.law.theta_min), monitor=progress,
+            deadline=training_deadline(time.perf_counter(), self.max_fit_seconds),
+        )  # fmt: skip
+        result = stages.train_more(z, w, network, plan, rng)
         stages.warn_if_interrupted(result, settings)
         flow = replace(member.law, field=NetworkField(result.network))
         self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
-
-    # -- codes -------------------------------------------------------------------------------------
-
-    def to_latent(self, X):
-        """Codes of rows under the diffusion member: standard normal if the model is right.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows within `bounds`; others get NaN.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        member = self.members_["diffusion"]
-
-        def encode(block):
-            return member.law.to_latent(member.preprocessor.transform(block)[0])
-
-        return self._by_chunk(encode, X, (self.n_features_in_,))
-
-    def from_latent(self, codes):
-        """Rows of codes: the inverse of `to_latent`, up to the solver's error.
-
-        Parameters
-        ----------
-        codes : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
-        member = self.members_["diffusion"]
-        with one_thread():
-            return member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
+        progress.close()

@@ -71,7 +71,7 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
         return preprocessors[0]
     members = min(2, settings.n_members)
     settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, settings.n_steps))
-    plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, verbose=0)
+    plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, monitor=None)
     scores = []
     for preprocessor in preprocessors:
         z, _ = preprocessor.transform(X)

@@ -1,5 +1,6 @@
 """ManifoldDiffusionEstimator: densities and samples on an unknown low-dimensional support."""
 
+import time
 import warnings
 from dataclasses import replace
 from numbers import Integral, Real
@@ -8,8 +9,16 @@ import numpy as np
 from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdiffusion._frames import note_frame, to_frame, wants_frame
 from skdiffusion._threads import one_thread
-from skdiffusion._validation import Interval, StrOptions, fit_context, generator_seed, restored_on_failure
+from skdiffusion._validation import (
+    Interval,
+    StrOptions,
+    check_count,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+)
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._support import SupportedDensityEstimator
@@ -59,12 +68,14 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         Rows a step and network.
     max_iter : "auto" or int, default="auto"
         Passes over the rows.
+    max_fit_seconds : float or None, default=None
+        Wall-clock time that the training of the networks should end within.
     device : str, default="auto"
         Torch device.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random.
     verbose : int, default=0
-        Print progress if positive.
+        Show a progress bar for every network if positive.
 
     Attributes
     ----------
@@ -129,6 +140,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
                 "learning_rate",
                 "batch_size",
                 "max_iter",
+                "max_fit_seconds",
                 "device",
                 "random_state",
                 "verbose",
@@ -147,6 +159,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         learning_rate="auto",
         batch_size="auto",
         max_iter="auto",
+        max_fit_seconds=None,
         device="auto",
         random_state=None,
         verbose=0,
@@ -159,6 +172,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_iter = max_iter
+        self.max_fit_seconds = max_fit_seconds
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -197,11 +211,18 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
             self._fit(X)
         return self
 
-    def _inner(self, seed, **given):
+    def _inner(self, seed, started, **given):
         shared = ("hidden_layer_sizes", "n_estimators", "learning_rate", "batch_size", "max_iter", "device", "verbose")
-        return DiffusionDensityEstimator(**{n: getattr(self, n) for n in shared}, random_state=seed, **given)
+        given |= {name: getattr(self, name) for name in shared}
+        if self.max_fit_seconds is not None:
+            # A second network may follow the one that looks at the support.
+            left = self.max_fit_seconds - (time.perf_counter() - started)
+            given["max_fit_seconds"] = max(left / 2 if given.get("stacking") is False else left, 1e-3)
+        return DiffusionDensityEstimator(**given, random_state=seed)
 
     def _fit(self, X):
+        started = time.perf_counter()
+        note_frame(self, X)
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
@@ -219,7 +240,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         look = self.support != "linear" and r > 1 and self.n_components == "auto"
         curved = None
         if look or k < r:
-            curved = self._inner(seed, stacking=False, marginals=None).fit(U)
+            curved = self._inner(seed, started, stacking=False, marginals=None).fit(U)
         if look:
             k = self._find_dimension(curved, U, rng)
         self.intrinsic_dimension_ = k
@@ -227,7 +248,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
             self.support_, self.estimator_ = "nonlinear", curved
             self._fit_surface(U, rng)
         else:
-            self.support_, self.estimator_ = "linear" if r < d else "full", self._inner(seed).fit(U)
+            self.support_, self.estimator_ = "linear" if r < d else "full", self._inner(seed, started).fit(U)
             spread = np.sqrt(U.var(0).mean())
             automatic = max(np.sqrt(noise_variance), LEAST_FLOOR * spread)
             self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
@@ -354,7 +375,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
             return self.estimator_.score_samples(X if self.support_ == "full" else U)
         return self._density.log_density(self._on_support(U))
 
-    def sample(self, n_samples=1, random_state=None, *, denoise=True):
+    def sample(self, n_samples=1, random_state=None, *, denoise=True, as_frame="auto"):
         """Draw rows on the support.
 
         Parameters
@@ -365,14 +386,17 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         denoise : bool, default=True
             Take the last step onto the support. False leaves the noise of the floor on the rows: they then have
             the density of `score_samples`.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer columns are rounded.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray or frame of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
-            raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
         if random_state is not None:
             seed = generator_seed(random_state)
         else:
@@ -396,4 +420,4 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
             noise = np.random.default_rng(across).standard_normal(rows.shape)
             noise -= (noise @ self.components_.T) @ self.components_
             rows += np.sqrt(self.noise_variance_ + self.noise_floor_**2) * noise
-        return rows
+        return to_frame(rows, self) if wanted else rows

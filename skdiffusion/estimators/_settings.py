@@ -110,5 +110,4 @@ def training_plan(est, settings, theta_min):
         patience=settings.patience if est.early_stopping else 0,
         keep_best=est.early_stopping,
         tol=est.tol,
-        verbose=est.verbose,
     )

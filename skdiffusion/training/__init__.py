@@ -1,5 +1,5 @@
 """Training of score networks by denoising score matching."""
 
-from skdiffusion.training._loop import TrainingPlan, TrainingResult, train
+from skdiffusion.training._loop import CHECK_EVERY, TrainingPlan, TrainingResult, train
 
-__all__ = ["TrainingPlan", "TrainingResult", "train"]
+__all__ = ["CHECK_EVERY", "TrainingPlan", "TrainingResult", "train"]

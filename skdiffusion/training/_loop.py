@@ -8,7 +8,7 @@ are an average over about the last tenth of the steps.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ class TrainingPlan:
     patience: int = 0
     keep_best: bool = True
     tol: float = 0.0
-    verbose: int = 0
+    deadline: float = np.inf  # of time.perf_counter(): the schedule is shortened to end by it
+    monitor: object = None  # called with (step, n_steps, training loss, validation loss); true to stop
 
 
 @dataclass
@@ -50,7 +51,9 @@ class TrainingResult:
     n_steps: int
     loss_curve: list = field(default_factory=list)
     validation_curve: list = field(default_factory=list)
+    loss_by_noise: np.ndarray = None  # (levels, 2): noise level and mean held-out loss, at the best check
     best_step: np.ndarray = None
+    out_of_time: bool = False
     interrupted: bool = False
 
 
@@ -102,7 +105,7 @@ def _learning_rate(step, plan):
 
 
 def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
-    """Frozen (row, noise, level) draws of every member's held-out rows, and their plain targets."""
+    """Angles, and frozen (row, noise, level) draws of every member's held-out rows with their plain targets."""
     per_level = max(1, VALIDATION_DRAWS // VALIDATION_LEVELS)
     picks = np.stack([_RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
         len(held_out), VALIDATION_LEVELS, per_level
@@ -111,12 +114,20 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     noise = rng.standard_normal((*picks.shape, rows.shape[1]))
     e, cos, sin = (torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(theta), np.sin(theta)))
     x = rows[torch.as_tensor(picks)].to(dtype)
-    return add_noise(x, e, cos, sin), noise_features(theta, dtype, device), plain_target(x, e, cos, sin)
+    return theta, (add_noise(x, e, cos, sin), noise_features(theta, dtype, device), plain_target(x, e, cos, sin))
 
 
-def _member_losses(network, batch):
+def _losses_by_level(network, batch):
+    """Mean squared errors of every member at every frozen noise level: (members, levels)."""
     z, features, target = batch
-    return (network.velocity_by_member(z, features) - target).square().mean((1, 2, 3))
+    return (network.velocity_by_member(z, features) - target).square().mean((2, 3)).double().cpu().numpy()
+
+
+def _shortened(plan, step, started):
+    """The plan with as many steps as its deadline allows at the speed seen so far."""
+    now = time.perf_counter()
+    allowed = step + max(0, int((plan.deadline - now) * step / max(now - started, 1e-9)))
+    return replace(plan, n_steps=min(plan.n_steps, max(allowed, step)))
 
 
 def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
@@ -150,7 +161,8 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     batch = per_level * plan.n_levels
     streams = [_RowStream(t, weights[t], rng) for t in training_rows]
     validate = bool(held_out_rows)
-    validation = _validation_set(rows, held_out_rows, weights, plan, rng, dtype, device) if validate else None
+    if validate:
+        angles, validation = _validation_set(rows, held_out_rows, weights, plan, rng, dtype, device)
 
     references, extra = None, 0
     if plan.n_references:
@@ -177,11 +189,12 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     best_loss = np.full(members, np.inf)
     best_step = np.zeros(members, dtype=int)
     result = TrainingResult(network=None, n_steps=0)
-    started, recent, last_gain = time.perf_counter(), [], 0
+    started, recent, last_gain, step = time.perf_counter(), [], 0, 0
 
     def check(step):
         nonlocal best_loss, last_gain
-        losses = _member_losses(average, validation).double().cpu().numpy()
+        by_level = _losses_by_level(average, validation)
+        losses = by_level.mean(1)
         gained = losses < best_loss - plan.tol
         for m in np.flatnonzero(losses < best_loss):
             best[m] = average.flat[m]
@@ -190,17 +203,14 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
         if gained.any():
             last_gain = step
         result.validation_curve.append((step, float(losses.mean())))
-        if plan.verbose:
-            print(
-                f"step {step}/{plan.n_steps}  training loss {np.mean(recent or [np.nan]):.4f}  "
-                f"validation loss {losses.mean():.4f}  {time.perf_counter() - started:.1f} s"
-            )
+        if result.validation_curve[-1][1] <= min(v for _, v in result.validation_curve):
+            result.loss_by_noise = np.column_stack([np.tan(angles), by_level.mean(0)])
 
     try:
         with torch.no_grad():
             if validate:
                 check(0)
-            for step in range(plan.n_steps):
+            while step < plan.n_steps:
                 if step % CHECK_EVERY == 0:
                     chunk = min(CHECK_EVERY, plan.n_steps - step)
                     theta = noise_angles(
@@ -230,14 +240,21 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 network.gradient(residual * (2.0 / (batch * d)), features, kept, gradient)
                 optimiser.step(gradient, _learning_rate(step, plan))
                 average.flat.lerp_(flat, min(1.0, 10.0 / (step + 10.0)))
-                result.n_steps = step + 1
-                if (step + 1) % CHECK_EVERY == 0 or step + 1 == plan.n_steps:
-                    recent = [float(torch.stack(recent).mean())]
-                    result.loss_curve.append((step + 1, recent[0]))
+                step += 1
+                result.n_steps = step
+                if step % CHECK_EVERY == 0 or step == plan.n_steps:
+                    loss, recent = float(torch.stack(recent).mean()), []
+                    result.loss_curve.append((step, loss))
                     if validate:
-                        check(step + 1)
-                    recent = []
-                    if validate and plan.patience and step + 1 - last_gain >= plan.patience:
+                        check(step)
+                    held = result.validation_curve[-1][1] if validate else None
+                    if plan.monitor is not None and plan.monitor(step, plan.n_steps, loss, held):
+                        break
+                    if np.isfinite(plan.deadline):
+                        shortened = _shortened(plan, step, started)
+                        result.out_of_time |= shortened.n_steps < plan.n_steps
+                        plan = shortened
+                    if validate and plan.patience and step - last_gain >= plan.patience:
                         break
     except KeyboardInterrupt:
         result.interrupted = True

@@ -4,7 +4,13 @@ import pytest
 from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionOutlierDetector,
+    DiffusionTransformer,
+    ManifoldDiffusionEstimator,
+    StackedDensityEstimator,
+)
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 3, "n_estimators": 2, "n_steps": 4}
 
@@ -19,6 +25,8 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         StackedDensityEstimator(random_state=0),
         ManifoldDiffusionEstimator(**MANIFOLD),
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
+        DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False), random_state=0),
+        DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0, stacking="mixture"), random_state=0),
     ]
 )
 def test_scikit_learn_checks(estimator, check):

@@ -1,0 +1,64 @@
+"""Rows drawn for users of pandas and polars: back in a frame of the columns that `fit` saw."""
+
+import sys
+
+import numpy as np
+
+LIBRARIES = ("pandas", "polars")
+
+
+def note_frame(estimator, X):
+    """Keep the library and the dtypes of a frame on an estimator; forget those of an earlier fit."""
+    library = type(X).__module__.partition(".")[0]
+    frame = library in LIBRARIES and hasattr(X, "columns")
+    estimator._frame = (library, [str(dtype) for dtype in X.dtypes]) if frame else None
+
+
+def wants_frame(estimator, as_frame):
+    """Whether `sample` should return a frame.
+
+    Raises
+    ------
+    ValueError
+        If a frame is asked for and `fit` saw none.
+    """
+    if as_frame not in ("auto", True, False):
+        raise ValueError(f"The 'as_frame' argument must be 'auto', True or False. Got {as_frame!r} instead.")
+    if as_frame is True and estimator._frame is None:
+        raise ValueError(
+            "as_frame=True asks for the columns of a frame, but the estimator was fitted on an array: fit it on a pandas "
+            "or polars frame, or leave 'as_frame' out."
+        )
+    return as_frame is not False and estimator._frame is not None
+
+
+def _within(values, kind, low, high):
+    """Rounded and clipped values of a whole-number column."""
+    return np.clip(np.round(values), low, high).astype(kind)
+
+
+def _column(values, dtype):
+    """Values as the numbers that a dtype of this name can hold."""
+    name = dtype.lower()
+    if name.startswith("bool"):
+        return _within(values, np.int8, 0, 1).astype(bool)
+    for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
+        if name == kind:
+            bounds = np.iinfo(kind)
+            # The largest values of 64 bits are not doubles.
+            return _within(values, kind, np.nextafter(float(bounds.min), 0), np.nextafter(float(bounds.max), 0))
+    return values
+
+
+def to_frame(rows, estimator):
+    """Rows as a frame of the library, names and dtypes that `note_frame` saw."""
+    library, dtypes = estimator._frame
+    names = getattr(estimator, "feature_names_in_", None)
+    names = [f"column_{j}" for j in range(rows.shape[1])] if names is None else list(names)
+    columns = {name: _column(rows[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
+    module = sys.modules.get(library) or __import__(library)
+    frame = module.DataFrame(columns)
+    if library == "pandas":
+        return frame.astype(dict(zip(names, dtypes)))
+    known = {name: getattr(module, dtype, None) for name, dtype in zip(names, dtypes)}
+    return frame.cast({name: dtype for name, dtype in known.items() if dtype is not None})

@@ -1,0 +1,65 @@
+"""How far a fit has come: a progress bar, scikit-learn's callbacks where it has them, and a time limit."""
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:
+        """Stands in for scikit-learn's mixin: no callbacks."""
+
+    def with_callbacks(method):
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "FitProgress", "training_deadline", "with_callbacks"]
+
+TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
+
+
+def training_deadline(started, max_fit_seconds):
+    """Moment of time.perf_counter() at which training must end."""
+    return float("inf") if max_fit_seconds is None else started + TRAINING_SHARE * max_fit_seconds
+
+
+class FitProgress:
+    """Monitor of `skdiffusion.training.train`: each check is a subtask of the fit.
+
+    Parameters
+    ----------
+    estimator : estimator being fitted
+        With the parameter `verbose`.
+    n_checks : int
+        Checks of a whole training run.
+    """
+
+    def __init__(self, estimator, n_checks):
+        self.estimator, self.bar, self.context = estimator, None, None
+        if hasattr(estimator, "_init_callback_context"):
+            self.context = estimator._init_callback_context(max_subtasks=n_checks)
+            self.context.call_on_fit_task_begin(estimator=estimator)
+        if estimator.verbose:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=None, unit="step", desc=type(estimator).__name__)
+
+    def __call__(self, step, n_steps, loss, held_out):
+        """Show a check of the training run; True if a callback asks for the end."""
+        if self.bar is not None:
+            self.bar.total = n_steps
+            shown = {"loss": f"{loss:.4f}"}
+            if held_out is not None:
+                shown["held out"] = f"{held_out:.4f}"
+            self.bar.set_postfix(shown, refresh=False)
+            self.bar.update(step - self.bar.n)
+        if self.context is None:
+            return False
+        task = self.context.subcontext(task_name=f"training to step {step}")
+        task.call_on_fit_task_begin(estimator=self.estimator)
+        return task.call_on_fit_task_end(estimator=self.estimator)
+
+    def close(self):
+        """End the bar and the fit's task."""
+        if self.bar is not None:
+            self.bar.close()
+        if self.context is not None:
+            self.context.call_on_fit_task_end(estimator=self.estimator)

@@ -1,0 +1,130 @@
+"""DiffusionOutlierDetector: rows of low density as outliers, by scikit-learn's conventions."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.base import OutlierMixin, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdiffusion._validation import HasMethods, Interval, StrOptions, fit_context, generator_seed, restored_on_failure
+from skdiffusion.drawing import draw_rows
+from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
+from skdiffusion.estimators._density import DiffusionDensityEstimator
+
+AUTO_SHARE = 0.01  # of the fitted law's own draws that "auto" calls outliers
+AUTO_DRAWS = 5000
+
+
+class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
+    """Outliers as the rows of lowest density under a diffusion model.
+
+    Parameters
+    ----------
+    estimator : density estimator or None, default=None
+        The model to fit, with `score_samples`; None stands for a DiffusionDensityEstimator without the kernel companion,
+        which would see an outlier of the training rows as a likely place.
+    contamination : "auto" or float, default="auto"
+        Share of outliers among the training rows, in (0, 0.5]. "auto" draws the line where 1 % of the model's own
+        samples fall below it.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the default model and of its samples.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted density.
+    offset_ : float
+        Log-density, in nats, below which a row is an outlier.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator, DiffusionOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> model = DiffusionDensityEstimator(max_iter=5, random_state=0)
+    >>> detector = DiffusionOutlierDetector(model, random_state=0).fit(X)
+    >>> detector.predict([[0.0, 0.0], [6.0, -6.0]])
+    array([ 1, -1])
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "score_samples"]), None],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator=None, *, contamination="auto", random_state=None):
+        self.estimator = estimator
+        self.contamination = contamination
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit the density, and draw the line.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        with restored_on_failure(self):
+            rows = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+            seed = None if self.random_state is None else generator_seed(self.random_state)
+            if self.estimator is None:
+                self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)
+            else:
+                self.estimator_ = clone(self.estimator)
+            self.estimator_.fit(rows)
+            if self.contamination == "auto":
+                draws = draw_rows(self.estimator_, AUTO_DRAWS, seed)
+                self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
+            else:
+                scores = self.estimator_.score_samples(rows)
+                self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
+        return self
+
+    def score_samples(self, X):
+        """Log-density of rows in nats; the lower, the more abnormal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.score_samples(validate_data(self, X, dtype=DATA_TYPES, reset=False))
+
+    def decision_function(self, X):
+        """Log-density above the line: negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """-1 for outliers, 1 for inliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of int, shape (n_samples,)
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)

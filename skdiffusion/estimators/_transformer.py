@@ -1,0 +1,107 @@
+"""DiffusionTransformer: the map to Gaussian codes as a scikit-learn transformer."""
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdiffusion._validation import HasMethods, fit_context, generator_seed, restored_on_failure
+from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
+from skdiffusion.estimators._density import DiffusionDensityEstimator
+
+
+class DiffusionTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
+    """Map rows to independent standard normal codes by the flow of a diffusion model, and back.
+
+    The map is smooth and invertible: what a quantile transformer does to every column alone is done to all columns
+    together, dependence included.
+
+    Parameters
+    ----------
+    estimator : DiffusionDensityEstimator or None, default=None
+        The model to fit; None stands for one without companions, which have no part in the map.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the default model.
+
+    Attributes
+    ----------
+    estimator_ : DiffusionDensityEstimator
+        The fitted model.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator, DiffusionTransformer
+    >>> X = np.random.default_rng(0).exponential(size=(200, 2))
+    >>> mapper = DiffusionTransformer(DiffusionDensityEstimator(max_iter=5, random_state=0)).fit(X)
+    >>> codes = mapper.transform(X)
+    >>> bool(np.abs(mapper.inverse_transform(codes) - X).max() < 0.05)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "to_latent", "from_latent"]), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator=None, *, random_state=None):
+        self.estimator = estimator
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Fit the model to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        with restored_on_failure(self):
+            rows = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+            if self.estimator is None:
+                seed = None if self.random_state is None else generator_seed(self.random_state)
+                self.estimator_ = DiffusionDensityEstimator(stacking=False, random_state=seed)
+            else:
+                self.estimator_ = clone(self.estimator)
+            self.estimator_.fit(rows)
+        return self
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+    def transform(self, X):
+        """Codes of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        return self.estimator_.to_latent(validate_data(self, X, dtype=DATA_TYPES, reset=False))
+
+    def inverse_transform(self, X):
+        """Rows of codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        # Codes in a frame bear the names of `get_feature_names_out`.
+        return self.estimator_.from_latent(np.asarray(X))

@@ -1,0 +1,115 @@
+"""Progress, callbacks, time limits and interruptions of a fit."""
+
+import time
+
+import numpy as np
+import pytest
+
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
+from skdiffusion._progress import training_deadline
+
+callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
+
+SMALL = {"hidden_layer_sizes": (8, 8), "n_estimators": 2, "random_state": 0, "stacking": False, "marginals": None}
+
+
+def rows(n=200):
+    return np.random.default_rng(0).normal(size=(n, 2))
+
+
+class Recorder:
+    """A callback that counts, and may ask for the end."""
+
+    def __init__(self, stop_after=None):
+        self.calls, self.stop_after = [], stop_after
+
+    def setup(self, estimator, context):
+        self.calls.append("setup")
+
+    def teardown(self, estimator, context):
+        self.calls.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.calls.append("begin")
+
+    def on_fit_task_end(self, estimator, context):
+        self.calls.append(context.task_name)
+        return self.stop_after is not None and len(self.calls) > self.stop_after
+
+
+def test_the_bar_shows_losses(capsys):
+    DiffusionDensityEstimator(**SMALL, max_iter=50, verbose=1).fit(rows())
+    shown = capsys.readouterr().err
+    assert "DiffusionDensityEstimator" in shown
+    assert "loss=" in shown
+    assert "held out=" in shown
+    DiffusionDensityEstimator(**SMALL, max_iter=5).fit(rows())
+    assert capsys.readouterr().err == ""
+
+
+def test_callbacks_see_every_check():
+    recorder = Recorder()
+    est = DiffusionDensityEstimator(**SMALL, max_iter=200, early_stopping=False).set_callbacks(recorder)
+    est.fit(rows())
+    assert recorder.calls[:2] == ["setup", "begin"]
+    assert recorder.calls[-2:] == ["fit", "teardown"]
+    checks = [c for c in recorder.calls if c.startswith("training")]
+    assert len(checks) == len(est.loss_curve_)
+    recorder.calls.clear()
+    est.partial_fit(rows())
+    assert recorder.calls[-1] == "teardown"
+
+
+def test_a_callback_can_ask_for_the_end():
+    whole = DiffusionDensityEstimator(**SMALL, max_iter=200).fit(rows())
+    short = DiffusionDensityEstimator(**SMALL, max_iter=200).set_callbacks(Recorder(stop_after=3)).fit(rows())
+    assert len(short.loss_curve_) < len(whole.loss_curve_)
+    assert np.isfinite(short.score(rows()))
+
+
+def test_callbacks_are_torn_down_when_a_fit_fails():
+    recorder = Recorder()
+    est = DiffusionDensityEstimator(**SMALL, max_iter=5).set_callbacks(recorder)
+    est.fit(rows())
+    before = {k: v for k, v in est.__dict__.items()}
+    recorder.on_fit_task_end = lambda estimator, context: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        est.fit(rows())
+    assert recorder.calls[-1] == "teardown"
+    assert est.__dict__.keys() == before.keys()
+    assert all(est.__dict__[k] is v for k, v in before.items())
+
+
+def test_scikit_learns_progress_bar_works(capsys):
+    pytest.importorskip("rich", reason="the bar of scikit-learn is drawn by rich")
+    est = DiffusionDensityEstimator(**SMALL, max_iter=50).set_callbacks(callback.ProgressBar())
+    assert np.isfinite(est.fit(rows()).score(rows()))
+
+
+@pytest.mark.parametrize(
+    "est",
+    [
+        DiffusionDensityEstimator(random_state=0, max_iter=20_000, early_stopping=False),
+        ManifoldDiffusionEstimator(random_state=0, max_iter=20_000, support="linear", n_components=1),
+    ],
+    ids=["density", "manifold"],
+)
+def test_a_time_limit_shortens_the_training(est):
+    start = time.perf_counter()
+    est.set_params(max_fit_seconds=2.0).fit(rows(300))
+    seconds = time.perf_counter() - start
+    # Untold hours without the limit; the companions and the stack may take a few seconds on a busy machine.
+    assert seconds < 60
+    assert est.n_iter_ < 20_000
+    assert est.score(rows()) > -5
+
+
+def test_the_limit_leaves_time_for_the_rest():
+    assert training_deadline(10.0, None) == float("inf")
+    assert 10.0 < training_deadline(10.0, 4.0) < 14.0
+
+
+def test_a_limit_that_does_not_bind_changes_nothing():
+    one = DiffusionDensityEstimator(**SMALL, max_iter=40).fit(rows())
+    two = DiffusionDensityEstimator(**SMALL, max_iter=40, max_fit_seconds=1e6).fit(rows())
+    np.testing.assert_array_equal(one.score_samples(rows()), two.score_samples(rows()))
