@@ -38,12 +38,11 @@ def run_all(module, cells, path, jobs=1, limit_s=900.0):
             if slot in running or not cells:
                 continue
             cell = cells.pop(0)
-            # A process started on one core stays there: no cell's cache is shared with another's.
-            pin = (lambda core=cores[slot % len(cores)]: os.sched_setaffinity(0, [core])) if jobs <= len(cores) else None
             command = [sys.executable, "-m", module, "cell", json.dumps(cell)]
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pin
-            )
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            if jobs <= len(cores):
+                # On one core to its end: no cell's cache is shared with another's.
+                os.sched_setaffinity(process.pid, [cores[slot]])
             running[slot] = (cell, process, time.monotonic() + limit_s)
         time.sleep(0.1)
         for slot, (cell, process, deadline) in list(running.items()):

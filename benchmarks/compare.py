@@ -19,11 +19,9 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks import cells
+import numpy as np
 
-import numpy as np  # noqa: I001  (threads are set by `cells`, first)
-
-from benchmarks import targets
+from benchmarks import cells, targets
 from benchmarks.peers import PEERS
 
 N_SCORED = 2000
@@ -294,7 +292,9 @@ def verdicts(rows, ours):
     gap, se = (np.array([r[key] for r in compared]) for key in ("gap", "gap_se"))
     behind = holm(norm.cdf((gap + margin) / np.maximum(se, 1e-9)))
     tables = np.array(["truth" not in r for r in compared])
-    print(f"\n{len(compared)} sets. Above every peer on {np.mean(gap > 0):.0%}, within 0.01 of the best or above", end=" ")
+    print(
+        f"\n{len(compared)} sets. Above every peer on {np.mean(gap > 0):.0%}, above or within 0.01 of the best", end=" "
+    )
     print(f"on {np.mean(gap >= -0.01):.0%}; median lead {np.median(gap):.3f} nats", end="")
     print(f", on tables {np.median(gap[tables]):.3f};" if tables.any() else ";")
     names = [compared[i]["dataset"] for i in np.flatnonzero(behind)]
@@ -318,8 +318,9 @@ def verdicts(rows, ours):
 
 def peer_table(rows):
     """Each estimator over all sets it finished."""
-    print("\n| estimator | sets | nats below the best of all, median | W1 ratio | C2ST | W1_test / copy | coverage | ", end="")
-    print("fit s | rows scored / s | rows drawn / s |\n" + "|---" * 10 + "|")
+    head = "estimator, sets, nats below the best of all (median), W1 ratio, C2ST, W1_test / copy, coverage, fit s, "
+    head += "rows scored / s, rows drawn / s"
+    print("\n| " + " | ".join(head.split(", ")) + " |\n" + "|---" * 10 + "|")
     for who in [OURS, *PEERS]:
         mine = [(r, r if who == OURS else r["peers"].get(who)) for r in rows]
         mine = [(r, m) for r, m in mine if m]

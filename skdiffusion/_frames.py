@@ -26,8 +26,8 @@ def wants_frame(estimator, as_frame):
         raise ValueError(f"The 'as_frame' argument must be 'auto', True or False. Got {as_frame!r} instead.")
     if as_frame is True and estimator._frame is None:
         raise ValueError(
-            "as_frame=True asks for the columns of a frame, but the estimator was fitted on an array: fit it on a pandas "
-            "or polars frame, or leave 'as_frame' out."
+            "as_frame=True asks for the columns of a frame, but the estimator was fitted on an array: fit it on a "
+            "pandas or polars frame, or leave 'as_frame' out."
         )
     return as_frame is not False and estimator._frame is not None
 

@@ -65,6 +65,13 @@ def draw_rows(estimator, n_samples, random_state=None):
     return np.asarray(rows)
 
 
+def score_rows(estimator, rows):
+    """Log-densities of rows in an array, under an estimator that may have been fitted on a frame."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return estimator.score_samples(rows)
+
+
 def draw_through(pipeline, n_samples, seed):
     """Rows of a pipeline's last step, mapped back through its transformers.
 

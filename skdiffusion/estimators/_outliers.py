@@ -21,8 +21,8 @@ class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
     Parameters
     ----------
     estimator : density estimator or None, default=None
-        The model to fit, with `score_samples`; None stands for a DiffusionDensityEstimator without the kernel companion,
-        which would see an outlier of the training rows as a likely place.
+        The model to fit, with `score_samples`; None stands for a DiffusionDensityEstimator without the kernel
+        companion, which would see an outlier of the training rows as a likely place.
     contamination : "auto" or float, default="auto"
         Share of outliers among the training rows, in (0, 0.5]. "auto" draws the line where 1 % of the model's own
         samples fall below it.

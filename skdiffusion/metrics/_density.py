@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils.validation import check_array
 
-from skdiffusion.drawing import draw_rows
+from skdiffusion.drawing import draw_rows, score_rows
 
 QUADRATURE_NODES = {1: 20_001, 2: 401}
 
@@ -124,7 +124,7 @@ def highest_density_coverage(estimator, X, *, levels=None, n_samples=10_000, ran
     levels = np.linspace(0.05, 0.95, 19) if levels is None else np.asarray(levels, dtype=np.float64)
     if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
         raise ValueError("The 'levels' argument must hold masses strictly between 0 and 1.")
-    own = np.sort(estimator.score_samples(draw_rows(estimator, n_samples, random_state)))
+    own = np.sort(score_rows(estimator, draw_rows(estimator, n_samples, random_state)))
     held_out = estimator.score_samples(X)
     thresholds = np.quantile(own, 1 - levels)
     return levels, (held_out[:, None] >= thresholds).mean(0)
