@@ -24,7 +24,7 @@ def _directions(Y, otherwise):
 class _Embedded:
     """A law of R^m carried into R^D by an isometry, with isotropic noise."""
 
-    densities = ("uniform", "kinked")
+    densities: tuple[str, ...] = ("uniform", "kinked")
 
     def __init__(self, own_dimension, n_features, density, noise, rotation_seed):
         if n_features < own_dimension:

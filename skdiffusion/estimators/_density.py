@@ -351,8 +351,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
         flow = self._make_flow(NetworkField(result.network), theta_min, theta_max)
         if self.n_steps == "auto":
-            wide = stages.wide_rows(d, rng, 1000 if d <= 2 else 300)
-            flow = stages.choose_steps(flow, z[folds[0][:200]], wide)
+            flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_rows(d, rng, 400 if d <= 2 else 150))
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
         members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:

@@ -7,16 +7,22 @@ from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._validation import HasMethods, Interval, StrOptions, fit_context, generator_seed, restored_on_failure
+from skdiffusion.closed_form import fit_student
 from skdiffusion.drawing import draw_rows
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.preprocessing import Preprocessor
 
+LEAST_TRIMMED, LEAST_ROWS = 0.1, 20
 AUTO_SHARE = 0.01  # of the fitted law's own draws that "auto" calls outliers
 AUTO_DRAWS = 5000
 
 
 class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
-    """Outliers as the rows of lowest density under a diffusion model.
+    """Outliers as the rows of lowest density under a diffusion model of the others.
+
+    A flexible density fitted to outliers finds them likely. So the rows furthest out under a robust law, a multivariate
+    Student-t, are left out of the fit: a tenth of them, or the share `contamination` where that is more.
 
     Parameters
     ----------
@@ -80,7 +86,7 @@ class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
                 self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            self.estimator_.fit(rows)
+            self.estimator_.fit(rows[self._inner(rows)])
             if self.contamination == "auto":
                 draws = draw_rows(self.estimator_, AUTO_DRAWS, seed)
                 self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
@@ -88,6 +94,18 @@ class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
                 scores = self.estimator_.score_samples(rows)
                 self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
         return self
+
+    def _inner(self, X):
+        """Which rows the density is fitted to: those nearest under a Student-t."""
+        share = max(LEAST_TRIMMED, 0.0 if self.contamination == "auto" else self.contamination)
+        n_kept = len(X) - int(share * len(X))
+        if n_kept < LEAST_ROWS:
+            return np.arange(len(X))
+        weights = np.ones(len(X))
+        whitening = Preprocessor(X.astype(np.float64), weights)
+        z, log_det = whitening.transform(X.astype(np.float64))
+        log_density = fit_student(z, weights).log_density(z) + log_det
+        return np.sort(np.argsort(-log_density, kind="stable")[:n_kept])
 
     def score_samples(self, X):
         """Log-density of rows in nats; the lower, the more abnormal.

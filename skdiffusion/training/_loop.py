@@ -51,8 +51,8 @@ class TrainingResult:
     n_steps: int
     loss_curve: list = field(default_factory=list)
     validation_curve: list = field(default_factory=list)
-    loss_by_noise: np.ndarray = None  # (levels, 2): noise level and mean held-out loss, at the best check
-    best_step: np.ndarray = None
+    loss_by_noise: np.ndarray | None = None  # (levels, 2): noise level and mean held-out loss, at the best check
+    best_step: np.ndarray | None = None
     out_of_time: bool = False
     interrupted: bool = False
 

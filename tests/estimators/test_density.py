@@ -236,7 +236,7 @@ CHANGES = {
     "n_steps": 7,
     "random_state": 5,
 }
-NO_EFFECT = {"verbose", "device", "warm_start"}
+NO_EFFECT = {"verbose", "device", "warm_start", "max_fit_seconds"}  # the last is tested with progress
 
 
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))

@@ -59,6 +59,7 @@ BAD_PARAMETERS = {
     "device": ["tpu9", 4],
     "random_state": ["seed"],
     "verbose": [-1],
+    "max_fit_seconds": [0, -1.0, "soon"],
 }
 
 

@@ -1,0 +1,55 @@
+"""The outlier detector: signs, the share of outliers, and rows that must not be learnt."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+from sklearn.mixture import GaussianMixture
+
+from skdiffusion import DiffusionDensityEstimator, DiffusionOutlierDetector
+
+SMALL = DiffusionDensityEstimator((8, 8), max_iter=5, n_estimators=2, random_state=0)
+
+
+def contaminated(n_odd=15):
+    rng = np.random.default_rng(0)
+    odd = rng.normal(size=(n_odd, 3)) * 0.2 + [4.0, -4.0, 4.0]
+    return np.concatenate([rng.normal(size=(200, 3)), odd]), np.arange(200 + n_odd) >= 200
+
+
+def test_signs_and_share():
+    X, _ = contaminated()
+    est = DiffusionOutlierDetector(SMALL, contamination=0.1).fit(X)
+    assert np.mean(est.predict(X) == -1) == pytest.approx(0.1, abs=0.01)
+    np.testing.assert_allclose(est.decision_function(X), est.score_samples(X) - est.offset_)
+    np.testing.assert_array_equal(est.predict(X) == -1, est.decision_function(X) < 0)
+    far, near = est.score_samples([[9.0, 9.0, -9.0], [0.0, 0.0, 0.0]])
+    assert far < near
+
+
+def test_auto_leaves_a_hundredth_of_its_own_law_outside():
+    X, _ = contaminated(0)
+    est = DiffusionOutlierDetector(SMALL, random_state=0).fit(X)
+    assert np.mean(est.predict(est.estimator_.sample(4000, random_state=7)) == -1) == pytest.approx(0.01, abs=0.006)
+
+
+def test_a_cluster_of_outliers_is_not_learnt():
+    """A mixture gives the cluster a component of its own; the detector is not to."""
+    X, odd = contaminated()
+    learnt = GaussianMixture(3, random_state=0).fit(X).score_samples(X)
+    assert average_precision_score(odd, -learnt) < 0.5
+    est = DiffusionOutlierDetector(GaussianMixture(3, random_state=0), random_state=0).fit(X)
+    assert average_precision_score(odd, -est.score_samples(X)) > 0.95
+
+
+def test_few_rows_are_all_used():
+    X, _ = contaminated(0)
+    est = DiffusionOutlierDetector(GaussianMixture(1), random_state=0).fit(X[:12])
+    np.testing.assert_allclose(est.estimator_.means_[0], X[:12].mean(0))
+
+
+def test_bad_parameters_are_named():
+    X, _ = contaminated()
+    with pytest.raises(ValueError, match="contamination"):
+        DiffusionOutlierDetector(SMALL, contamination=0.7).fit(X)
+    with pytest.raises(ValueError, match="estimator"):
+        DiffusionOutlierDetector("kde").fit(X)
