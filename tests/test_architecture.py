@@ -11,7 +11,7 @@ import skdiffusion
 
 # From top to bottom. A module may import from its own line and from lines below.
 LAYERS = [
-    ["testing", "model_selection", "inspection"],
+    ["testing", "model_selection", "inspection", "theory"],
     ["compose", "metrics"],
     ["estimators"],
     ["datasets", "geometry"],

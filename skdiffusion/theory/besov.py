@@ -1,0 +1,190 @@
+r"""Minimax estimation over Besov classes: rates, sizes, noise levels (Oko, Akiyama and Suzuki, 2023).
+
+For a density of smoothness s on :math:`[-1,1]^d`, n rows and a sparse network of about :math:`N = n^{d/(2s+d)}`
+weights the expected total variation falls as :math:`n^{-s/(2s+d)}` and the expected W1 as :math:`n^{-(s+1)/(2s+d)}`,
+up to logarithms and an arbitrarily small exponent; on a subspace d is its dimension. The rates are those of the
+paper; sizes are read practically, without its powers of log n.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def _check(n, smoothness, n_features):
+    if not (n >= 2 and smoothness > 0 and n_features >= 1):
+        raise ValueError(
+            f"Needs n >= 2, smoothness > 0 and n_features >= 1. Got {(n, smoothness, n_features)!r} instead."
+        )
+
+
+def rate_tv(n, smoothness, n_features):
+    """Order of the total variation, n**(-s / (2 s + d)).
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    smoothness : float
+    n_features : int
+        Intrinsic dimension, where the rows lie on a subspace.
+
+    Returns
+    -------
+    float
+    """
+    _check(n, smoothness, n_features)
+    return float(n ** (-smoothness / (2 * smoothness + n_features)))
+
+
+def rate_w1(n, smoothness, n_features):
+    """Order of the Wasserstein-1 distance: the larger of n**(-(s + 1) / (2 s + d)) and n**(-1 / 2).
+
+    Parameters
+    ----------
+    n, smoothness, n_features : as for `rate_tv`
+
+    Returns
+    -------
+    float
+    """
+    _check(n, smoothness, n_features)
+    return float(max(n ** (-(smoothness + 1) / (2 * smoothness + n_features)), n**-0.5))
+
+
+def effective_size(n, smoothness, n_features):
+    """Number of basis functions that balances bias and variance, n**(d / (2 s + d)).
+
+    Parameters
+    ----------
+    n, smoothness, n_features : as for `rate_tv`
+
+    Returns
+    -------
+    float
+    """
+    _check(n, smoothness, n_features)
+    return float(n ** (n_features / (2 * smoothness + n_features)))
+
+
+def stopping_level(n, smoothness, n_features, loss="tv"):
+    """Noise level, in standard deviations of a column, at which the flow may stop without losing the rate.
+
+    Parameters
+    ----------
+    n, smoothness, n_features : as for `rate_tv`
+    loss : {"tv", "w1"}, default="tv"
+
+    Returns
+    -------
+    float
+    """
+    _check(n, smoothness, n_features)
+    if loss not in ("tv", "w1"):
+        raise ValueError(f"The 'loss' must be 'tv' or 'w1'. Got {loss!r} instead.")
+    power = max(1.0, smoothness) if loss == "tv" else smoothness + 1
+    return float(n ** (-power / (2 * smoothness + n_features)))
+
+
+def clipping_level(n, constant=2.0):
+    """Bound of the predicted noise in every column, C sqrt(log n); C = 2 never bites on true scores.
+
+    Parameters
+    ----------
+    n : int
+    constant : float, default=2.0
+        C; Gaussian tails alone reach sqrt 2.
+
+    Returns
+    -------
+    float
+    """
+    _check(n, 1.0, 1)
+    return float(constant * np.sqrt(np.log(n)))
+
+
+def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0, floor=1.0):
+    r"""Dyadic intervals of diffusion time t, and the network size each needs.
+
+    One network of size N up to :math:`t_* = n^{-2/(2s+d)}`; then, since the law noised to t is smooth at scale
+    :math:`\sqrt t`, sizes :math:`t^{-d/2}` that fall with t. Switching is what buys the rate in W1.
+
+    Parameters
+    ----------
+    n, smoothness, n_features : as for `rate_tv`
+    first : float, optional
+        Start of the first interval; half the square of the stopping level for W1 by default.
+    last : float, default=1.0
+        End of the last interval.
+    slack : float, default=0.0
+        The paper's small delta: sizes grow by n**(delta d / (2 (2 s + d))).
+    floor : float, default=1.0
+        Least size.
+
+    Returns
+    -------
+    edges : ndarray of shape (n_intervals + 1,)
+    sizes : ndarray of shape (n_intervals,)
+    """
+    _check(n, smoothness, n_features)
+    if first is None:
+        first = stopping_level(n, smoothness, n_features, "w1") ** 2 / 2
+    turn = n ** (-2 / (2 * smoothness + n_features))
+    edges = [first, *(turn * 2.0 ** np.arange(0, max(1, int(np.ceil(np.log2(last / turn))))))]
+    edges = np.array([e for e in edges if first <= e < last] + [last])
+    size = effective_size(n, smoothness, n_features)
+    growth = n ** (slack * n_features / (2 * (2 * smoothness + n_features)))
+    sizes = np.minimum(np.maximum(edges[:-1], turn) ** (-n_features / 2) * growth, size)
+    return edges, np.maximum(sizes, floor)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a smoothness asks for.
+
+    Parameters
+    ----------
+    parameters : dict
+        For the constructor of `DiffusionDensityEstimator`.
+    effective_size, stopping_level, clipping_level : float
+    edges, sizes : ndarray
+        Of `time_partition`.
+    """
+
+    parameters: dict
+    effective_size: float
+    stopping_level: float
+    clipping_level: float
+    edges: np.ndarray
+    sizes: np.ndarray
+
+
+def design(n, smoothness, n_features, *, loss="tv", weights_per_function=32.0):
+    """Constructor parameters for n rows of a density of known smoothness.
+
+    Parameters
+    ----------
+    n, smoothness, n_features : as for `rate_tv`
+    loss : {"tv", "w1"}, default="tv"
+    weights_per_function : float, default=32.0
+        Weights of a network for each basis function.
+
+    Returns
+    -------
+    Design
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import design
+    >>> design(10_000, smoothness=1.0, n_features=2).parameters["hidden_layer_sizes"]
+    (57, 57)
+    """
+    size = effective_size(n, smoothness, n_features)
+    level = stopping_level(n, smoothness, n_features, loss)
+    width = max(8, int(np.ceil(np.sqrt(weights_per_function * size))))
+    # On the straight path from data to noise the noise-to-signal ratio is t / (1 - t).
+    parameters = {
+        "hidden_layer_sizes": (width, width), "process": "flow", "t_min": level / (1 + level), "stacking": False,
+    }  # fmt: skip
+    edges, sizes = time_partition(n, smoothness, n_features)
+    return Design(parameters, size, level, clipping_level(n), edges, sizes)

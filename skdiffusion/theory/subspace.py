@@ -1,0 +1,109 @@
+r"""Rates and stopping levels on linear subspaces and manifolds.
+
+Chen, Huang, Zhao and Wang (2023): on an unknown k-dimensional subspace of R^D, with an encoder-decoder network and
+noise stopped at :math:`t_0 = n^{-(1-\delta)/(k+5)}`, errors fall with exponents of k alone. The rates are quoted in
+the form in which they are recalled, without logarithms. Shen, Hsieh and He (2026): the score finds a smooth set at
+noise levels that are much coarser than the spacing of the rows.
+"""
+
+import numpy as np
+
+
+def _check(n, dimension):
+    if not (n >= 2 and dimension >= 1):
+        raise ValueError(f"Needs n >= 2 and dimension >= 1. Got {(n, dimension)!r} instead.")
+
+
+def score_rate(n, dimension, n_features):
+    """Order of the mean squared error of the score times the stopping time: n**(-2/(k+5)) + D n**(-(k+3)/(k+5)).
+
+    Parameters
+    ----------
+    n : int
+    dimension : int
+        k.
+    n_features : int
+        D.
+
+    Returns
+    -------
+    float
+    """
+    _check(n, dimension)
+    return float(n ** (-2 / (dimension + 5)) + n_features * n ** (-(dimension + 3) / (dimension + 5)))
+
+
+def stopping_time(n, dimension):
+    """Diffusion time at which the flow stops, n**(-1 / (k + 5)).
+
+    Parameters
+    ----------
+    n, dimension : as for `score_rate`
+
+    Returns
+    -------
+    float
+    """
+    _check(n, dimension)
+    return float(n ** (-1 / (dimension + 5)))
+
+
+def subspace_error(n, n_features, noise, latent_variances):
+    r"""Expected :math:`|VV^T - AA^T|_F^2` of the principal subspace of n rows with isotropic noise.
+
+    To first order :math:`2 (D-k)/n \sum_i (\eta^2/\lambda_i + \eta^4/\lambda_i^2)`; without noise the subspace is
+    exact.
+
+    Parameters
+    ----------
+    n : int
+    n_features : int
+        D.
+    noise : float
+        Standard deviation eta.
+    latent_variances : array-like of shape (k,)
+
+    Returns
+    -------
+    float
+    """
+    variances = np.asarray(latent_variances, dtype=float)
+    _check(n, len(variances))
+    ratio = noise**2 / variances
+    return float(2 * (n_features - len(variances)) / n * (ratio + ratio**2).sum())
+
+
+def coarse_level(n, dimension, volume=1.0):
+    """Noise level of order (log n / n)**(1/k) at which a score knows a k-dimensional set of this volume, not its rows.
+
+    Parameters
+    ----------
+    n, dimension : as for `score_rate`
+    volume : float, default=1.0
+        k-volume of the set.
+
+    Returns
+    -------
+    float
+    """
+    _check(n, dimension)
+    return float((volume * np.log(n) / n) ** (1 / dimension))
+
+
+def projection_rate(n, dimension, smoothness):
+    """Order of the distance to a set of smoothness beta after projection, (log n / n)**(beta / k).
+
+    It does not depend on the density on the set.
+
+    Parameters
+    ----------
+    n, dimension : as for `score_rate`
+    smoothness : float
+        beta.
+
+    Returns
+    -------
+    float
+    """
+    _check(n, dimension)
+    return float((np.log(n) / n) ** (smoothness / dimension))

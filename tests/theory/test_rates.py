@@ -1,0 +1,102 @@
+"""Rates, sizes and noise levels of the other papers, against the figures they stand for."""
+
+import numpy as np
+import pytest
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.theory import besov, gaussian, subspace
+
+
+@pytest.mark.parametrize(
+    ("n", "s", "d", "size"), [(1e3, 1, 1, 10), (1e4, 2, 2, 22), (1e4, 1, 2, 100), (1e5, 1, 4, 2154)]
+)
+def test_effective_sizes(n, s, d, size):
+    assert besov.effective_size(n, s, d) == pytest.approx(size, rel=0.03)
+
+
+def test_rates_are_power_laws():
+    n = 2.0 ** np.arange(9, 16)
+    for s, slope in ((0.5, -0.25), (1.0, -1 / 3), (1.5, -0.375), (2.5, -5 / 12)):
+        values = [besov.rate_tv(m, s, 1) for m in n]
+        assert np.polyfit(np.log(n), np.log(values), 1)[0] == pytest.approx(slope)
+        assert besov.rate_w1(n[-1], s, 1) == pytest.approx(n[-1] ** -0.5)
+    assert besov.rate_w1(1e4, 1, 6) == pytest.approx(1e4 ** (-2 / 8))
+    assert besov.rate_tv(1e4, 1, 2) > besov.rate_tv(1e4, 2, 2)
+
+
+def test_stopping_and_clipping():
+    assert besov.stopping_level(1e4, 2, 1, "w1") == pytest.approx(1e4 ** (-3 / 5))
+    assert besov.stopping_level(1e4, 0.5, 1) == pytest.approx(1e4 ** (-1 / 2))
+    assert besov.clipping_level(1e4) == pytest.approx(2 * np.sqrt(np.log(1e4)))
+    with pytest.raises(ValueError, match="'loss'"):
+        besov.stopping_level(100, 1, 1, "kl")
+    with pytest.raises(ValueError, match="smoothness > 0"):
+        besov.rate_tv(100, 0, 1)
+
+
+def test_the_clipping_level_never_bites_on_true_scores(rng):
+    """The largest predicted noise of a uniform law over many draws stays below C = 2."""
+    n, x = 10_000, rng.uniform(-1, 1, 20_000)
+    centres = np.linspace(-1, 1, 2001)
+    for tau in (0.03, 0.15, 0.5, 2.0):
+        y = x + tau * rng.standard_normal(x.size)
+        worst = 0.0
+        for block in np.array_split(y, 20):
+            logits = -0.5 * ((block[:, None] - centres) / tau) ** 2
+            share = np.exp(logits - logits.max(1, keepdims=True))
+            noise = (block - share @ centres / share.sum(1)) / tau
+            worst = max(worst, np.abs(noise).max())
+        assert worst < besov.clipping_level(n)
+
+
+def test_the_partition_is_dyadic_and_its_sizes_fall():
+    edges, sizes = besov.time_partition(1e5, 1.0, 3)
+    assert edges[0] == pytest.approx(besov.stopping_level(1e5, 1.0, 3, "w1") ** 2 / 2)
+    np.testing.assert_allclose(edges[2:-1] / edges[1:-2], 2.0)
+    assert edges[-1] == 1.0
+    assert (np.diff(sizes) <= 0).all()
+    assert sizes[0] == pytest.approx(besov.effective_size(1e5, 1.0, 3))
+    assert sizes[0] / sizes[-1] > 10
+
+
+def test_a_design_can_be_fitted(rng):
+    plan = besov.design(400, 1.0, 1)
+    est = DiffusionDensityEstimator(**plan.parameters, max_iter=20, random_state=0).fit(rng.uniform(-1, 1, (400, 1)))
+    level = np.tan(est.members_["diffusion"].law.theta_min)
+    assert level == pytest.approx(plan.stopping_level)
+    assert np.isfinite(est.score(rng.uniform(-1, 1, (50, 1))))
+
+
+@pytest.mark.parametrize("theta", [0.05, 0.6, 1.4])
+def test_relative_scores_of_mixtures(theta, rng):
+    weights, means = np.array([0.3, 0.7]), np.array([[1.0, -0.5], [-0.4, 0.2]])
+    law = GaussianMixtureLaw(weights, means, np.tile(np.eye(2), (2, 1, 1)))
+    X = rng.standard_normal((40, 2))
+    part = gaussian.unit_mixture_relative_score(X, theta, weights, means)
+    alpha, sigma = np.cos(theta), np.sin(theta)
+    denoised = alpha * X + sigma**2 * part
+    np.testing.assert_allclose(denoised, law.denoised(X, alpha, sigma), rtol=1e-9, atol=1e-12)
+    # Bounded by the longest mean, at every level and in every place.
+    far = gaussian.unit_mixture_relative_score(100 * X, theta, weights, means)
+    assert np.linalg.norm(np.concatenate([part, far]), axis=1).max() <= np.linalg.norm(means, axis=1).max() + 1e-12
+
+    def tilt(rows):
+        return gaussian.unit_mixture_tilt(rows, weights, means)
+
+    def gradient(rows):
+        return gaussian.unit_mixture_relative_score(rows, 0.0, weights, means)
+
+    drawn = gaussian.relative_score(gradient, tilt, X[:5], theta, rng, 40_000)
+    np.testing.assert_allclose(drawn, part[:5], atol=0.03)
+
+
+def test_subspace_rates():
+    assert subspace.stopping_time(1e4, 2) == pytest.approx(1e4 ** (-1 / 7))
+    assert subspace.score_rate(1e4, 2, 64) == pytest.approx(1e4 ** (-2 / 7) + 64 * 1e4 ** (-5 / 7))
+    assert subspace.subspace_error(100, 6, 0.0, [1.0, 2.0]) == 0
+    assert subspace.subspace_error(1000, 12, 0.2, [1.0]) == pytest.approx(2 * 11 / 1000 * (0.04 + 0.0016))
+    assert subspace.coarse_level(1000, 2) > subspace.coarse_level(4000, 2)
+    assert subspace.projection_rate(1e4, 2, 4) == pytest.approx((np.log(1e4) / 1e4) ** 2)
+    with pytest.raises(ValueError, match="dimension >= 1"):
+        subspace.coarse_level(100, 0)
