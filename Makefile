@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint docs clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,11 @@ test-slow: $(VENV)/tests
 lint: $(VENV)/tests
 	$(VENV)/bin/ruff check skdiffusion tests benchmarks examples
 	$(VENV)/bin/ruff format --check skdiffusion tests benchmarks examples
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/runtime
+	$(PIP) --editable ".[plot,bench,dask,docs]"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
 	rm -rf $(VENV)

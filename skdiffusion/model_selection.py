@@ -15,7 +15,7 @@ def param_distributions(n_samples, n_features, *, prefix=""):
     n_features : int
         Columns of the table: the choice of column maps is left out for one column of few rows.
     prefix : str, default=""
-        Put before every name, such as "diffusiondensityestimator__" for a step of a pipeline.
+        Put before every name, such as ``diffusiondensityestimator__`` for a step of a pipeline.
 
     Returns
     -------

@@ -125,7 +125,7 @@ def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None
         "wasserstein_1", "wasserstein_2", "sliced_wasserstein_1", "energy_distance",
         "maximum_mean_discrepancy", "c2st" (all from one set of draws, negated: greater is better) or
         "mean_log_likelihood" (nats). A list makes a scorer that returns a dict, for multi-metric use; its
-        keys are "neg_" and the name, and "mean_log_likelihood".
+        keys are ``neg_`` and the name, and "mean_log_likelihood".
     n_samples : int, default=1000
         Rows drawn from the model; as many held-out rows at most are compared with them.
     reference : array-like of shape (n, n_features), optional

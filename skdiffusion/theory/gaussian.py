@@ -13,7 +13,7 @@ from scipy.special import logsumexp, softmax
 
 
 def unit_mixture_tilt(X, weights, means):
-    """f of a mixture of unit Gaussians, log sum_i w_i exp(m_i . x - |m_i|**2 / 2).
+    r"""f of a mixture of unit Gaussians, :math:`\log\sum_i w_i\exp(m_i\cdot x - |m_i|^2/2)`.
 
     Parameters
     ----------

@@ -4,7 +4,8 @@ All levels are noise-to-signal ratios :math:`\tau = \sigma/\alpha`, on rows :mat
 process is a choice of grid and of integrator there. A law is *weakly log-concave* with constants (a, M) if its score
 S has
 
-.. math:: -\langle S(x)-S(y), x-y\rangle \ge r^2\,[a - f_M(r)/r],\quad r=|x-y|,\quad f_M(r) = 2\sqrt M\tanh(\sqrt M r/2).
+.. math:: -\langle S(x)-S(y), x-y\rangle \ge r^2\,[a - f_M(r)/r],\quad f_M(r) = 2\sqrt M\tanh(\sqrt M r/2),
+    \quad r=|x-y|.
 
 The setting is that of Kremling, Iafrate, Taheri and Lederer (2025), arXiv 2510.17608, whose constants were not used:
 the bound here is a derivation of its own, complete and computable, with three terms (start, discretisation, score

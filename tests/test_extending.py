@@ -1,0 +1,88 @@
+"""What the documentation says about extending: one file, and a line or two."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.model_selection import cross_val_score
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion._validation import StrOptions
+from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.likelihood import ProbabilityFlow
+from skdiffusion.metrics import make_sample_scorer
+from skdiffusion.metrics._scorers import SAMPLE_METRICS
+from skdiffusion.networks._activations import ACTIVATIONS, Activation
+from skdiffusion.ode import STEPPERS
+from skdiffusion.ode._steppers import Stepper
+from skdiffusion.processes import Process
+
+SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
+
+
+def rows():
+    return np.random.default_rng(0).normal(size=(90, 2))
+
+
+@dataclass(frozen=True)
+class Cosine(Process):
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2)."""
+
+    def alpha(self, t):
+        return np.cos(np.pi / 2 * np.asarray(t, dtype=float))
+
+    def sigma(self, t):
+        return np.sin(np.pi / 2 * np.asarray(t, dtype=float))
+
+    def d_alpha(self, t):
+        return -np.pi / 2 * self.sigma(t)
+
+    def d_sigma(self, t):
+        return np.pi / 2 * self.alpha(t)
+
+    def ratio_to_time(self, tau):
+        return 2 / np.pi * np.arctan(tau)
+
+
+def test_a_process():
+    est = DiffusionDensityEstimator(process=Cosine(), t_min=0.05, **SMALL).fit(rows())
+    assert est.members_["diffusion"].law.theta_min == pytest.approx(0.05 * np.pi / 2)
+    assert np.isfinite(est.score_samples(rows())).all()
+
+
+def test_a_stepper(monkeypatch):
+    """A multistep method of order 4 is one row of the table, and converges at its order."""
+    monkeypatch.setitem(STEPPERS, "ab4", Stepper(4, "velocity", True, 1))
+    law = GaussianMixtureLaw(np.array([0.4, 0.6]), np.array([[-1.0], [0.7]]), np.full((2, 1, 1), 0.3))
+    noise = np.random.default_rng(0).standard_normal((200, 1))
+
+    def draw(n_steps, stepper="ab4"):
+        return ProbabilityFlow(law, 0.05, 1.5, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
+
+    exact = draw(4096, "rk4")
+    errors = [np.abs(draw(n) - exact).mean() for n in (128, 512)]
+    assert np.log2(errors[0] / errors[1]) / 2 == pytest.approx(4, abs=0.5)
+
+
+def median_gap(X, Y):
+    """Distance of the medians."""
+    return float(np.abs(np.median(X, axis=0) - np.median(Y, axis=0)).sum())
+
+
+def test_a_metric(monkeypatch):
+    monkeypatch.setitem(SAMPLE_METRICS, "median_gap", median_gap)
+    scorer = make_sample_scorer("median_gap", n_samples=50)
+    scores = cross_val_score(DiffusionDensityEstimator(**SMALL), rows(), scoring=scorer, cv=2)
+    assert (scores <= 0).all()
+
+
+def test_an_activation(monkeypatch):
+    softplus = Activation(F.softplus, torch.sigmoid, lambda grad, p: grad * torch.sigmoid(p))
+    monkeypatch.setitem(ACTIVATIONS, "softplus", softplus)
+    monkeypatch.setitem(
+        DiffusionDensityEstimator._parameter_constraints, "activation", [StrOptions(set(ACTIVATIONS))]
+    )  # fmt: skip
+    est = DiffusionDensityEstimator(activation="softplus", **SMALL).fit(rows())
+    assert np.isfinite(est.score_samples(rows())).all()
