@@ -86,7 +86,8 @@ for (degree, (errors, slope)), colour in zip(orders.items(), ("#1f4e79", "#2e8b5
 axes[2].xaxis.set_minor_formatter(NullFormatter())
 axes[2].set_xlabel("width of the neighbourhood")
 axes[2].set_ylabel("distance after projection")
-axes[2].legend(frameon=False, fontsize=9)
+axes[2].legend(frameon=False, fontsize=9, loc="center right")
+axes[2].set_ylim(top=0.02)
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 fig.savefig("plot_coarse_scores.png", dpi=130)

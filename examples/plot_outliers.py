@@ -62,8 +62,8 @@ for i, (label, colour) in enumerate(zip(detectors, ("#b5441f", "0.55", "#1f4e79"
     ax.bar(x, runs.mean(1), 0.24, color=colour, label=label, alpha=0.85)
     ax.plot(np.repeat(x, runs.shape[1]), runs.ravel(), ".", color="black", markersize=4)
 ax.set_xticks(range(len(tables)), tables)
-ax.set(ylabel="average precision", ylim=(0, 1))
-ax.legend(frameon=False, ncols=3, loc="upper center")
+ax.set(ylabel="average precision", ylim=(0, 1.02))
+fig.legend(frameon=False, ncols=3, loc="outside upper center")
 ax.spines[["top", "right"]].set_visible(False)
 fig.savefig("plot_outliers.png", dpi=120)
 

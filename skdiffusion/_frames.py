@@ -8,10 +8,10 @@ LIBRARIES = ("pandas", "polars")
 
 
 def note_frame(estimator, X):
-    """Keep the library and the dtypes of a frame on an estimator; forget those of an earlier fit."""
+    """Keep the library, names and dtypes of a frame on an estimator; forget those of an earlier fit."""
     library = type(X).__module__.partition(".")[0]
     frame = library in LIBRARIES and hasattr(X, "columns")
-    estimator._frame = (library, [str(dtype) for dtype in X.dtypes]) if frame else None
+    estimator._frame = (library, list(X.columns), [str(dtype) for dtype in X.dtypes]) if frame else None
 
 
 def wants_frame(estimator, as_frame):
@@ -52,9 +52,7 @@ def _column(values, dtype):
 
 def to_frame(rows, estimator):
     """Rows as a frame of the library, names and dtypes that `note_frame` saw."""
-    library, dtypes = estimator._frame
-    names = getattr(estimator, "feature_names_in_", None)
-    names = [f"column_{j}" for j in range(rows.shape[1])] if names is None else list(names)
+    library, names, dtypes = estimator._frame
     columns = {name: _column(rows[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
     module = sys.modules.get(library) or __import__(library)
     frame = module.DataFrame(columns)
