@@ -1,5 +1,6 @@
-"""Laws with known answers: manifolds and subspaces with exact distance and intrinsic density."""
+"""Laws with known densities and supports, for tests, examples and benchmarks."""
 
+from skdiffusion.datasets._besov import BesovDensity
 from skdiffusion.datasets._manifolds import Sphere, Subspace, SwissRoll, Torus
 
-__all__ = ["Sphere", "Subspace", "SwissRoll", "Torus"]
+__all__ = ["BesovDensity", "Sphere", "Subspace", "SwissRoll", "Torus"]
