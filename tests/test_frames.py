@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
 from skdiffusion.drawing import draw_rows
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
@@ -47,6 +47,14 @@ def test_the_manifold_estimator_does_too(library):
     est = ManifoldDiffusionEstimator(support="linear", **SMALL).fit(frame)
     assert type(est.sample(4)) is type(frame)
     assert isinstance(est.sample(4, as_frame=False), np.ndarray)
+
+
+def test_a_blend_does_too():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({k: v for k, v in columns().items() if k in ("height", "weight")})
+    blend = StackedDensityEstimator(random_state=0).fit(frame)
+    assert list(blend.sample(4).columns) == ["height", "weight"]
+    assert isinstance(blend.sample(4, as_frame=False), np.ndarray)
 
 
 def test_nullable_dtypes_of_pandas():

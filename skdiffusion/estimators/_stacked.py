@@ -8,7 +8,8 @@ from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._validation import fit_context, generator_seed, restored_on_failure
+from skdiffusion._frames import note_frame, to_frame, wants_frame
+from skdiffusion._validation import check_count, fit_context, generator_seed, restored_on_failure
 from skdiffusion.drawing import draw_rows
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.stacking import blend_log_density, stacking_weights
@@ -93,6 +94,7 @@ class StackedDensityEstimator(MeanLogDensity):
         """
         # The members see numpy arrays: not all of them know other namespaces.
         with restored_on_failure(self), config_context(array_api_dispatch=False):
+            note_frame(self, X)
             self._fit(X)
         return self
 
@@ -135,7 +137,7 @@ class StackedDensityEstimator(MeanLogDensity):
             np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_
         )
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
         """Draw rows: each from a member chosen by its weight.
 
         Parameters
@@ -143,12 +145,17 @@ class StackedDensityEstimator(MeanLogDensity):
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
             None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer columns are rounded.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray or frame of shape (n_samples, n_features)
         """
         check_is_fitted(self)
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
         if random_state is not None:
             seed = generator_seed(random_state)
         else:
@@ -159,4 +166,4 @@ class StackedDensityEstimator(MeanLogDensity):
             mine = choice == i
             if mine.any():
                 out[mine] = draw_rows(estimator, int(mine.sum()), (seed + i) % (2**31))
-        return out
+        return to_frame(out, self) if wanted else out
