@@ -326,7 +326,6 @@ def peer_table(rows):
         mine = [(r, m) for r, m in mine if m]
         if not mine:
             continue
-        median = lambda key, mine=mine: np.median([m[key] for _, m in mine if key in m] or [np.nan])  # noqa: E731
         behind = []
         for r, _ in mine:
             leads = {w: lead for w, (lead, _) in r["leads"].items()} | {OURS: 0.0}
@@ -337,7 +336,10 @@ def peer_table(rows):
         c2st = np.mean([m["c2st"] for _, m in mine])
         copies = [m["w1_test"] / m["w1_copy"] for _, m in mine if "w1_copy" in m]
         cover = [m["coverage"] for _, m in mine if "coverage" in m]
-        speed = [f"{median(k):.3g}" for k in ("fit_s", "score_rows_s", "sample_rows_s")]
+        speed = []
+        for key in ("fit_s", "score_rows_s", "sample_rows_s"):
+            values = [m[key] for _, m in mine if key in m]
+            speed.append(f"{np.median(values):.3g}" if values else "")
         protocol = [f"{np.mean(v):.3f}" if v else "" for v in (copies, cover)]
         print("| " + " | ".join([who, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")
 

@@ -290,7 +290,10 @@ class FlowMatching(Neural):
         torch.manual_seed(seed)
         with torch.no_grad():
             noise = (torch.randn(n, self.d),)
-            derivative = lambda t, state: (self._velocity(t.expand(len(state[0])), state[0]),)  # noqa: E731
+
+            def derivative(t, state):
+                return (self._velocity(t.expand(len(state[0])), state[0]),)
+
             return self._solve(derivative, noise, self.noise_time, self.data_time)[0].double().numpy()
 
 

@@ -40,6 +40,7 @@ _KNOWN_FUNCTIONS = {
 
 
 def not_invertible(transformer, reason):
+    """The error for a step of a pipeline that has no density to give back."""
     return TypeError(
         f"{type(transformer).__name__} is not an invertible map with a density: {reason}. Leave it out, or give it "
         "methods inverse_transform(Z) and log_abs_det_jacobian(X)."
