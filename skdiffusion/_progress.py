@@ -11,7 +11,7 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitProgress", "training_deadline", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "FitParts", "FitProgress", "training_deadline", "with_callbacks"]
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
 
@@ -19,6 +19,45 @@ TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and 
 def training_deadline(started, max_fit_seconds):
     """Moment of time.perf_counter() at which training must end."""
     return float("inf") if max_fit_seconds is None else started + TRAINING_SHARE * max_fit_seconds
+
+
+def _begin_fit(estimator, n_tasks):
+    """The context of a fit's callbacks, or None where there can be none."""
+    if not hasattr(estimator, "_init_callback_context"):
+        return None
+    context = estimator._init_callback_context(max_subtasks=n_tasks)
+    context.call_on_fit_task_begin(estimator=estimator)
+    return context
+
+
+class FitParts:
+    """The fits within a fit: callbacks see each as a task, and those meant for it go on to the inner estimator.
+
+    Parameters
+    ----------
+    estimator : estimator being fitted
+    n_parts : int
+        Inner fits at most.
+    """
+
+    def __init__(self, estimator, n_parts):
+        self.estimator, self.context = estimator, _begin_fit(estimator, n_parts)
+
+    def fit(self, name, inner, X):
+        """Fit an inner estimator to the rows of X."""
+        if self.context is None:
+            return inner.fit(X)
+        task = self.context.subcontext(task_name=name)
+        task.call_on_fit_task_begin(estimator=self.estimator)
+        with task.propagate_callback_context(inner):
+            inner.fit(X)
+        task.call_on_fit_task_end(estimator=self.estimator)
+        return inner
+
+    def close(self):
+        """End the fit's task."""
+        if self.context is not None:
+            self.context.call_on_fit_task_end(estimator=self.estimator)
 
 
 class FitProgress:
@@ -33,10 +72,7 @@ class FitProgress:
     """
 
     def __init__(self, estimator, n_checks):
-        self.estimator, self.bar, self.context = estimator, None, None
-        if hasattr(estimator, "_init_callback_context"):
-            self.context = estimator._init_callback_context(max_subtasks=n_checks)
-            self.context.call_on_fit_task_begin(estimator=estimator)
+        self.estimator, self.bar, self.context = estimator, None, _begin_fit(estimator, n_checks)
         if estimator.verbose:
             from tqdm.auto import tqdm
 

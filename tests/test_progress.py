@@ -5,7 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionOutlierDetector,
+    DiffusionTransformer,
+    ManifoldDiffusionEstimator,
+)
 from skdiffusion._progress import training_deadline
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
@@ -35,6 +40,36 @@ class Recorder:
     def on_fit_task_end(self, estimator, context):
         self.calls.append(context.task_name)
         return self.stop_after is not None and len(self.calls) > self.stop_after
+
+
+class Inherited(Recorder):
+    """A recorder that inner estimators get too."""
+
+    max_propagation_depth = None
+
+
+MANIFOLD = {"hidden_layer_sizes": (8, 8), "n_estimators": 2, "max_iter": 5, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ManifoldDiffusionEstimator(2, support="linear", **MANIFOLD),
+        lambda: DiffusionTransformer(DiffusionDensityEstimator(**SMALL, max_iter=5)),
+        lambda: DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, max_iter=5)),
+    ],
+    ids=["manifold", "transformer", "outliers"],
+)
+def test_callbacks_of_wrappers_see_the_inner_fit(make):
+    X = rows() @ np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    X += 0.01 * np.random.default_rng(1).normal(size=X.shape)
+    own, inherited = Recorder(), Inherited()
+    est = make().set_callbacks(own, inherited).fit(X)
+    assert own.calls[-2:] == ["fit", "teardown"]
+    assert sum(c.startswith("density") for c in own.calls) == 1
+    assert not any(c.startswith("training") for c in own.calls)
+    assert any(c.startswith("training") for c in inherited.calls)
+    assert np.isfinite(est.score_samples(X)).all() if hasattr(est, "score_samples") else est.transform(X).shape == X.shape
 
 
 def test_the_bar_shows_losses(capsys):

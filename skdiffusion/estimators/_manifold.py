@@ -10,6 +10,7 @@ from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._frames import note_frame, to_frame, wants_frame
+from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._threads import one_thread
 from skdiffusion._validation import (
     Interval,
@@ -37,7 +38,7 @@ LEAST_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear
 DETECTION_ROWS = 200
 
 
-class ManifoldDiffusionEstimator(SupportedDensityEstimator):
+class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator):
     r"""Density and samples on an unknown linear subspace or manifold near which the rows lie.
 
     Principal directions that carry nothing but isotropic noise are split off, and modelled exactly by a
@@ -185,6 +186,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
 
     # -- fitting ---------------------------------------------------------------------------------
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Find the support of the rows of X and the density on it.
@@ -238,9 +240,10 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
         self.dimension_spectrum_ = self.flipd_dimension_ = self.surface_ = self._density = None
         k = r if self.n_components == "auto" else int(self.n_components)
         look = self.support != "linear" and r > 1 and self.n_components == "auto"
-        curved = None
+        curved, parts = None, FitParts(self, 2)
         if look or k < r:
-            curved = self._inner(seed, started, stacking=False, marginals=None).fit(U)
+            inner = self._inner(seed, started, stacking=False, marginals=None)
+            curved = parts.fit("look at the support", inner, U)
         if look:
             k = self._find_dimension(curved, U, rng)
         self.intrinsic_dimension_ = k
@@ -248,7 +251,8 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
             self.support_, self.estimator_ = "nonlinear", curved
             self._fit_surface(U, rng)
         else:
-            self.support_, self.estimator_ = "linear" if r < d else "full", self._inner(seed, started).fit(U)
+            self.support_ = "linear" if r < d else "full"
+            self.estimator_ = parts.fit("density on the support", self._inner(seed, started), U)
             spread = np.sqrt(U.var(0).mean())
             automatic = max(np.sqrt(noise_variance), LEAST_FLOOR * spread)
             self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
@@ -261,6 +265,7 @@ class ManifoldDiffusionEstimator(SupportedDensityEstimator):
                 stacklevel=4,
             )
         self.n_iter_ = self.estimator_.n_iter_
+        parts.close()
 
     def _principal_directions(self, centred):
         n, d = centred.shape

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._validation import HasMethods, Interval, StrOptions, fit_context, generator_seed, restored_on_failure
 from skdiffusion.closed_form import fit_student
 from skdiffusion.drawing import draw_rows
@@ -18,7 +19,7 @@ AUTO_SHARE = 0.01  # of the fitted law's own draws that "auto" calls outliers
 AUTO_DRAWS = 5000
 
 
-class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
+class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstimator):
     """Outliers as the rows of lowest density under a diffusion model of the others.
 
     A flexible density fitted to outliers finds them likely. So the rows furthest out under a robust law, a multivariate
@@ -66,6 +67,7 @@ class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
         self.contamination = contamination
         self.random_state = random_state
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Fit the density, and draw the line.
@@ -86,13 +88,15 @@ class DiffusionOutlierDetector(OutlierMixin, SavableEstimator):
                 self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            self.estimator_.fit(rows[self._inner(rows)])
+            parts = FitParts(self, 1)
+            parts.fit("density", self.estimator_, rows[self._inner(rows)])
             if self.contamination == "auto":
                 draws = draw_rows(self.estimator_, AUTO_DRAWS, seed)
                 self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
             else:
                 scores = self.estimator_.score_samples(rows)
                 self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
+            parts.close()
         return self
 
     def _inner(self, X):

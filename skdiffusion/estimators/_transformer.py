@@ -4,12 +4,13 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._validation import HasMethods, fit_context, generator_seed, restored_on_failure
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 
 
-class DiffusionTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
+class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
     """Map rows to independent standard normal codes by the flow of a diffusion model, and back.
 
     The map is smooth and invertible: what a quantile transformer does to every column alone is done to all columns
@@ -49,6 +50,7 @@ class DiffusionTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sa
         self.estimator = estimator
         self.random_state = random_state
 
+    @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Fit the model to the rows of X.
@@ -69,7 +71,9 @@ class DiffusionTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sa
                 self.estimator_ = DiffusionDensityEstimator(stacking=False, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            self.estimator_.fit(rows)
+            parts = FitParts(self, 1)
+            parts.fit("density", self.estimator_, rows)
+            parts.close()
         return self
 
     @property
