@@ -1,30 +1,47 @@
 """The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
 
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 __all__ = [
+    "NON_NEGATIVE",
+    "POSITIVE",
     "HasMethods",
     "Interval",
     "Options",
     "StrOptions",
+    "at_least",
     "check_bounds",
     "check_count",
+    "check_mixture",
     "check_weights",
     "fit_context",
     "generator_seed",
     "resolve_device",
     "restored_on_failure",
+    "validated",
 ]
 
 fit_context = _fit_context
+POSITIVE = [Interval(Real, 0, None, closed="neither")]
+NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+
+
+def at_least(low, kind=Real):
+    """Constraint of a finite number, for `validated`."""
+    return [Interval(kind, low, None, closed="left")]
+
+
+def validated(**constraints):
+    """Decorator: arguments that meet scikit-learn's constraints, or its error that names the argument."""
+    return validate_params(constraints, prefer_skip_nested_validation=True)
 
 
 @contextmanager
@@ -84,6 +101,23 @@ def check_bounds(bounds, n_features):
     if not (low < high).all():
         raise ValueError(message)
     return low, high
+
+
+def check_mixture(weights, means):
+    """Weights that sum to 1 and means, shapes (n_components,) and (n_components, n_features).
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, if all are zero, or if there is not one for each mean.
+    """
+    means = check_array(means, dtype=np.float64, input_name="means")
+    weights = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
+    if weights.shape != means.shape[:1] or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            f"'weights' must hold a non-negative number for each of the {len(means)} means. Got {weights!r} instead."
+        )
+    return weights / weights.sum(), means
 
 
 def resolve_device(device):

@@ -1,10 +1,15 @@
 """Ready search spaces for scikit-learn's search classes."""
 
+from numbers import Integral
+
 from scipy import stats
+
+from skdiffusion._validation import at_least, validated
 
 __all__ = ["param_distributions"]
 
 
+@validated(n_samples=at_least(2, Integral), n_features=at_least(1, Integral), prefix=[str])
 def param_distributions(n_samples, n_features, *, prefix=""):
     """Distributions of the parameters that matter, for RandomizedSearchCV and HalvingRandomSearchCV.
 
@@ -28,8 +33,6 @@ def param_distributions(n_samples, n_features, *, prefix=""):
     >>> sorted(param_distributions(2000, 8))
     ['activation', 'hidden_layer_sizes', 'learning_rate', 'marginals', 'n_estimators', 'weight_decay']
     """
-    if n_samples < 2 or n_features < 1:
-        raise ValueError(f"A table has at least 2 rows and 1 column. Got {n_samples} and {n_features}.")
     widths = [32, 64, 128] if n_samples < 1000 else [64, 128, 256]
     space = {
         "hidden_layer_sizes": [(h, h) for h in widths],

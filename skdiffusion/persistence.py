@@ -260,6 +260,8 @@ def load(path):
     """
     from safetensors import SafetensorError, safe_open
 
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"The 'path' must be a string or a path. Got {path!r} instead.")
     try:
         with safe_open(str(path), framework="numpy") as file:
             document = json.loads((file.metadata() or {})[KEY])

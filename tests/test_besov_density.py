@@ -65,7 +65,7 @@ def test_diffused_density_and_score(theta):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="between 0 and 3"):
+    with pytest.raises(ValueError, match="'smoothness'"):
         BesovDensity(3.0)
-    with pytest.raises(ValueError, match="1 or 2"):
+    with pytest.raises(ValueError, match="'n_features'"):
         BesovDensity(1.0, 3)

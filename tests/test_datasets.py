@@ -15,7 +15,8 @@ LAWS = {
 }
 
 
-CASES = [(name, density) for name, make in LAWS.items() for density in make().densities]
+CASES = [(name, density) for name in LAWS for density in ("uniform", "kinked")]
+CASES += [(name, "vmf") for name in ("circle", "sphere", "4-sphere")]
 
 
 @pytest.mark.parametrize(("name", "density"), CASES)

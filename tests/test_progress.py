@@ -69,7 +69,9 @@ def test_callbacks_of_wrappers_see_the_inner_fit(make):
     assert sum(c.startswith("density") for c in own.calls) == 1
     assert not any(c.startswith("training") for c in own.calls)
     assert any(c.startswith("training") for c in inherited.calls)
-    assert np.isfinite(est.score_samples(X)).all() if hasattr(est, "score_samples") else est.transform(X).shape == X.shape
+    assert (
+        np.isfinite(est.score_samples(X)).all() if hasattr(est, "score_samples") else est.transform(X).shape == X.shape
+    )
 
 
 def test_the_bar_shows_losses(capsys):

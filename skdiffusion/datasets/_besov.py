@@ -1,11 +1,12 @@
 """Densities on [-1, 1]^d of known smoothness, no more and no less, with their diffused densities and scores."""
 
 from math import comb, factorial
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import logsumexp
 
-from skdiffusion._validation import generator_seed
+from skdiffusion._validation import Interval, at_least, generator_seed, validated
 
 ORDER = 4  # of the cardinal B-spline: smoothness below 3 can be made
 PEAK = 2 / 3  # its largest value
@@ -53,11 +54,13 @@ class BesovDensity:
     (100, 1)
     """
 
+    @validated(
+        smoothness=[Interval(Real, 0, ORDER - 1, closed="neither")],
+        n_features=[Interval(Integral, 1, 2, closed="both")],
+        n_levels=[Interval(Integral, 1, 20, closed="both"), None],
+        sign_seed=at_least(0, Integral),
+    )
     def __init__(self, smoothness, n_features=1, n_levels=None, *, sign_seed=0):
-        if not 0 < smoothness < ORDER - 1:
-            raise ValueError(f"The 'smoothness' argument must lie between 0 and 3. Got {smoothness!r} instead.")
-        if n_features not in (1, 2):
-            raise ValueError(f"The 'n_features' argument must be 1 or 2. Got {n_features!r} instead.")
         self.smoothness, self.n_features, self.sign_seed = smoothness, n_features, sign_seed
         self.n_levels = n_levels or (10 if n_features == 1 else 6)
         rng = np.random.default_rng(sign_seed)

@@ -5,14 +5,20 @@ Each lives in the coordinates of its own dimension and is carried into R^D by a 
 "vmf", von Mises-Fisher, on spheres.
 """
 
+from numbers import Integral
+
 import numpy as np
 from scipy.special import gammaln
 from scipy.stats import vonmises_fisher
 from sklearn.utils import check_random_state
 
+from skdiffusion._validation import NON_NEGATIVE, POSITIVE, StrOptions, at_least, validated
 from skdiffusion.closed_form import GaussianMixtureLaw
 
 KINK_FLOOR = 0.2
+COUNT = at_least(1, Integral)
+EMBEDDING = {"n_features": COUNT, "noise": NON_NEGATIVE, "rotation_seed": at_least(0, Integral)}
+SURFACE = EMBEDDING | {"density": [StrOptions({"uniform", "kinked"})]}
 
 
 def _directions(Y, otherwise):
@@ -24,15 +30,9 @@ def _directions(Y, otherwise):
 class _Embedded:
     """A law of R^m carried into R^D by an isometry, with isotropic noise."""
 
-    densities: tuple[str, ...] = ("uniform", "kinked")
-
     def __init__(self, own_dimension, n_features, density, noise, rotation_seed):
         if n_features < own_dimension:
             raise ValueError(f"The 'n_features' argument must be at least {own_dimension}. Got {n_features!r} instead.")
-        if density not in self.densities:
-            raise ValueError(f"The 'density' argument must be one of {self.densities}. Got {density!r} instead.")
-        if not noise >= 0:
-            raise ValueError(f"The 'noise' argument must not be negative. Got {noise!r} instead.")
         self.n_features, self.density, self.noise, self.rotation_seed = n_features, density, noise, rotation_seed
         self.frame = np.eye(n_features)[:, :own_dimension]
         if n_features > own_dimension:
@@ -91,8 +91,10 @@ class Sphere(_Embedded):
     rotation_seed : int, default=0
     """
 
-    densities = ("uniform", "kinked", "vmf")
-
+    @validated(
+        **EMBEDDING | {"dimension": COUNT, "n_features": [*COUNT, None], "concentration": POSITIVE},
+        density=[StrOptions({"uniform", "kinked", "vmf"})],
+    )
     def __init__(
         self, dimension=2, n_features=None, density="uniform", *, concentration=2.0, noise=0.0, rotation_seed=0
     ):
@@ -139,6 +141,7 @@ class Torus(_Embedded):
     dimension = 2
     tube = 0.4
 
+    @validated(**SURFACE)
     def __init__(self, n_features=3, density="uniform", *, noise=0.0, rotation_seed=0):
         super().__init__(3, n_features, density, noise, rotation_seed)
 
@@ -178,6 +181,7 @@ class SwissRoll(_Embedded):
     dimension = 2
     scale, low, high, width = 0.1, 1.5 * np.pi, 4.5 * np.pi, 20.0
 
+    @validated(**SURFACE)
     def __init__(self, n_features=3, density="uniform", *, noise=0.0, rotation_seed=0):
         super().__init__(3, n_features, density, noise, rotation_seed)
 
@@ -239,6 +243,7 @@ class Subspace(_Embedded):
         Orthonormal basis of the subspace.
     """
 
+    @validated(dimension=COUNT, **EMBEDDING)
     def __init__(self, dimension=2, n_features=16, *, noise=0.0, rotation_seed=0):
         self.dimension = dimension
         super().__init__(dimension, n_features, "uniform", noise, rotation_seed)

@@ -157,7 +157,9 @@ class BlendedDensityEstimator(MeanLogDensity):
             flow = replace(member.law, density_steps=2 * member.law.density_steps)
             finer = L.copy()
             finer[:, 0] = replace(member, law=flow).log_density(block)
-            return np.abs(blend_log_density(L, weights) - blend_log_density(finer, weights))
+            coarse, fine = blend_log_density(L, weights), blend_log_density(finer, weights)
+            with np.errstate(invalid="ignore"):
+                return np.where(coarse == fine, 0.0, np.abs(coarse - fine))  # both may be minus infinity
 
         out = self._by_chunk(error, X)
         return np.where(np.isneginf(out), 0.0, out)

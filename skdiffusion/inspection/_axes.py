@@ -1,6 +1,7 @@
 """Axes, names and colours that the displays share."""
 
 import numpy as np
+from sklearn.utils import check_array
 
 DATA, MODEL, QUIET = "#1f4e79", "#b5441f", "0.6"
 
@@ -27,10 +28,24 @@ def new_axes(ax, **figure):
     return tidy(pyplot().subplots(layout="constrained", **figure)[1])
 
 
-def column_names(estimator, n_features):
-    """Names of the columns, or x0, x1, ..."""
+def column_names(estimator):
+    """Names of the columns of a fitted estimator, or x0, x1, ..."""
     names = getattr(estimator, "feature_names_in_", None)
-    return [f"x{j}" for j in range(n_features)] if names is None else [str(name) for name in names]
+    return [f"x{j}" for j in range(estimator.n_features_in_)] if names is None else [str(name) for name in names]
+
+
+def named_rows(estimator, X):
+    """Rows as an array, and the names of their columns.
+
+    Raises
+    ------
+    ValueError
+        For rows that are not finite, or of other columns than the estimator was fitted on.
+    """
+    rows = check_array(X, dtype=np.float64, input_name="X")
+    if rows.shape[1] != estimator.n_features_in_:
+        raise ValueError(f"X has {rows.shape[1]} columns, but the estimator was fitted on {estimator.n_features_in_}.")
+    return rows, column_names(estimator)
 
 
 def check_features(features, names, count=None):

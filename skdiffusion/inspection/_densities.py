@@ -6,7 +6,17 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion.drawing import draw_rows, score_rows
-from skdiffusion.inspection._axes import DATA, MODEL, check_features, column_names, new_axes, pyplot, span, tidy
+from skdiffusion.inspection._axes import (
+    DATA,
+    MODEL,
+    check_features,
+    column_names,
+    named_rows,
+    new_axes,
+    pyplot,
+    span,
+    tidy,
+)
 
 
 class DensityDisplay:
@@ -54,8 +64,7 @@ class DensityDisplay:
         DensityDisplay
         """
         check_is_fitted(estimator)
-        rows = np.asarray(X, dtype=float)
-        names = column_names(estimator, rows.shape[1])
+        rows, names = named_rows(estimator, X)
         a, b = check_features(features, names, 2)
         base = np.median(rows, axis=0) if fixed is None else np.asarray(fixed, dtype=float)
         xx, yy = np.meshgrid(*(np.linspace(*span(rows[:, j]), n_grid) for j in (a, b)))
@@ -136,8 +145,7 @@ class PairDisplay:
         PairDisplay
         """
         check_is_fitted(estimator)
-        rows = np.asarray(X, dtype=float)
-        names = column_names(estimator, rows.shape[1])
+        rows, names = named_rows(estimator, X)
         shown = check_features(range(min(4, rows.shape[1])) if features is None else features, names)
         samples = draw_rows(estimator, len(rows), random_state)
         return cls(rows[:, shown], samples[:, shown], [names[j] for j in shown]).plot(**plot_options)
@@ -226,7 +234,7 @@ class TrajectoryDisplay:
         """
         check_is_fitted(estimator)
         member = estimator.members_["diffusion"]
-        names = column_names(estimator, estimator.n_features_in_)
+        names = column_names(estimator)
         a, b = check_features(features, names, 2)
         noise = np.random.default_rng(random_state).standard_normal((n_rows, estimator.n_features_in_))
         flow = member.law

@@ -222,10 +222,10 @@ class DimensionSpectrumDisplay:
             If the dimension was given, so that no spectrum was computed.
         """
         check_is_fitted(estimator)
-        if estimator.dimension_spectrum_ is None:
+        if getattr(estimator, "dimension_spectrum_", None) is None:
             raise ValueError(
-                "The estimator has no dimension spectrum: its dimension was given, or a single direction was left. "
-                "Fit it with n_components='auto'."
+                "The estimator has no dimension spectrum: it is no ManifoldDiffusionEstimator, its dimension was "
+                "given, or a single direction was left. Fit a ManifoldDiffusionEstimator with n_components='auto'."
             )
         return cls(estimator.dimension_spectrum_, PLATEAU, estimator.intrinsic_dimension_).plot(ax=ax)
 

@@ -5,7 +5,7 @@ A density is a callable ``log_density(X)`` -> array of shape (n,), in nats, such
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import check_array, check_consistent_length
 
 from skdiffusion.drawing import draw_rows, score_rows
 
@@ -43,7 +43,10 @@ def _evaluated(log_p, log_q, bounds, samples, n_nodes):
         rows, cell = _grid(bounds, n_nodes)
     else:
         rows, cell = check_array(samples, dtype=np.float64, input_name="samples"), None
-    return _check_log_density("log_p", log_p(rows)), _check_log_density("log_q", log_q(rows)), cell
+    p, q = _check_log_density("log_p", log_p(rows)), _check_log_density("log_q", log_q(rows))
+    if cell is None and np.isneginf(p).any():
+        raise ValueError("'log_p' is minus infinity on a row of 'samples': they cannot have been drawn from p.")
+    return p, q, cell
 
 
 def total_variation(log_p, log_q, *, bounds=None, samples=None, n_nodes=None):
@@ -148,7 +151,9 @@ def importance_mass(log_q, samples, log_proposal):
     standard_error : float
     """
     rows = check_array(samples, dtype=np.float64, input_name="samples")
-    ratio = _check_log_density("log_q", log_q(rows)) - np.asarray(log_proposal, dtype=np.float64)
+    log_proposal = check_array(log_proposal, dtype=np.float64, ensure_2d=False, input_name="log_proposal")
+    check_consistent_length(rows, log_proposal)
+    ratio = _check_log_density("log_q", log_q(rows)) - log_proposal.ravel()
     n = len(ratio)
     mass = float(np.exp(logsumexp(ratio) - np.log(n)))
     return mass, float(np.sqrt(max(np.exp(logsumexp(2 * ratio) - np.log(n)) - mass**2, 0.0) / n))

@@ -1,11 +1,14 @@
 """Scorers for cross-validation and grid searches: ``scorer(estimator, X, y=None) -> float``, greater is better."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_array
 
 from skdiffusion._threads import one_thread
+from skdiffusion._validation import NON_NEGATIVE, at_least, validated
 from skdiffusion.drawing import draw_rows
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._support import novelty
@@ -96,6 +99,11 @@ class SampleScorer:
         rng = np.random.default_rng(self.random_state)
         real = X if len(X) <= self.n_samples else X[rng.permutation(len(X))[: self.n_samples]]
         draws = draw_rows(estimator, self.n_samples, int(rng.integers(2**31 - 1)))
+        for name, table in {"X": X, "reference": self.reference}.items():
+            if table is not None and table.shape[1] != draws.shape[1]:
+                raise ValueError(
+                    f"{name} has {table.shape[1]} columns, but the estimator draws rows of {draws.shape[1]}."
+                )
         scale = _training_scale(estimator, X)
         train = None
         if self.reference is not None:
@@ -116,6 +124,7 @@ def _rows_not_in(rows, others):
     return view[0][[r.tobytes() not in known for r in view[0]]]
 
 
+@validated(metric=[str, list, tuple], n_samples=at_least(2, Integral), novelty_weight=NON_NEGATIVE)
 def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None, novelty_weight=0.0, random_state=0):
     """A scorer for `cross_val_score`, `cross_validate` and the search classes of scikit-learn.
 
@@ -170,14 +179,10 @@ def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None
     True
     """
     single = isinstance(metric, str)
-    metrics = (metric,) if single else tuple(metric)
     known = [*SAMPLE_METRICS, LIKELIHOOD]
-    if not metrics or any(m not in known for m in metrics):
+    metrics = (metric,) if single else tuple(metric)
+    if not metrics or any(not isinstance(m, str) or m not in known for m in metrics):
         raise ValueError(f"The 'metric' argument must be one or several of {known}. Got {metric!r} instead.")
-    if not isinstance(n_samples, (int, np.integer)) or n_samples < 2:
-        raise ValueError(f"The 'n_samples' argument must be an integer of at least 2. Got {n_samples!r} instead.")
-    if not np.isfinite(novelty_weight) or novelty_weight < 0:
-        raise ValueError(f"The 'novelty_weight' argument must not be negative. Got {novelty_weight!r} instead.")
     if novelty_weight and reference is None:
         raise ValueError("A 'novelty_weight' needs 'reference': pass all rows of the search.")
     if reference is not None:

@@ -7,12 +7,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.utils.validation import check_array
 
+LARGEST = 1e150
+
 
 def _rows(**tables):
     out = [check_array(t, dtype=np.float64, input_name=name) for name, t in tables.items()]
     if len({t.shape[1] for t in out}) > 1:
         shapes = ", ".join(f"{name} has {t.shape[1]}" for name, t in zip(tables, out))
         raise ValueError(f"The tables must have the same columns, but {shapes}.")
+    if max(np.abs(t).max() for t in out) > LARGEST:
+        raise ValueError(f"Squared distances overflow beyond {LARGEST:g}: rescale the columns.")
     return out
 
 
@@ -117,6 +121,8 @@ def delta_coverage(draws, reference, centres, *, factor=2.0, n_radii=40):
     """
     draws, reference, centres = _rows(draws=draws, reference=reference, centres=centres)
     least = np.quantile(cKDTree(reference).query(centres, k=[min(20, len(reference))])[0], 0.9)
+    if least == 0:
+        raise ValueError("'reference' repeats its rows so often that it has no finest scale: pass distinct rows.")
     radii = np.geomspace(least, np.linalg.norm(np.ptp(reference, axis=0)), n_radii)
     lowest, highest = np.full(n_radii, np.inf), np.zeros(n_radii)
     for centre in centres:

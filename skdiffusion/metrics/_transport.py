@@ -6,7 +6,7 @@ POT solves the exact problem; in one dimension and along projections the sorted 
 import numpy as np
 from scipy.linalg import sqrtm
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.utils.validation import check_array
 
 MAX_ITERATIONS = 10_000_000
 BLOCK_FLOATS = 20_000_000  # of projected values held at once: 160 MB
@@ -138,9 +138,20 @@ def gaussian_wasserstein_2(mean_x, covariance_x, mean_y, covariance_y):
     -------
     float
     """
-    mean_x, mean_y = np.atleast_1d(mean_x), np.atleast_1d(mean_y)
-    covariance_x, covariance_y = np.atleast_2d(covariance_x), np.atleast_2d(covariance_y)
-    check_consistent_length(mean_x, mean_y, covariance_x, covariance_y)
+    means, covariances = (
+        {"mean_x": mean_x, "mean_y": mean_y},
+        {"covariance_x": covariance_x, "covariance_y": covariance_y},
+    )
+    mean_x, mean_y = (
+        check_array(np.atleast_1d(m), dtype=np.float64, ensure_2d=False, input_name=name) for name, m in means.items()
+    )
+    covariance_x, covariance_y = (
+        check_array(np.atleast_2d(c), dtype=np.float64, input_name=name) for name, c in covariances.items()
+    )
+    shapes = [a.shape for a in (mean_x, mean_y, covariance_x, covariance_y)]
+    d = len(mean_x)
+    if shapes != [(d,), (d,), (d, d), (d, d)]:
+        raise ValueError(f"Means must have shape (n_features,) and covariances (n_features, n_features). Got {shapes}.")
     values, axes = np.linalg.eigh(covariance_x)
     root = (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
     cross = np.real(np.trace(sqrtm(root @ covariance_y @ root)))

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._validation import POSITIVE, StrOptions, at_least, validated
 
-def _check(n, smoothness, n_features):
-    if not (n >= 2 and smoothness > 0 and n_features >= 1):
-        raise ValueError(
-            f"Needs n >= 2, smoothness > 0 and n_features >= 1. Got {(n, smoothness, n_features)!r} instead."
-        )
+ROWS, DIMENSION = at_least(2), at_least(1)
+LOSS = [StrOptions({"tv", "w1"})]
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
 def rate_tv(n, smoothness, n_features):
     """Order of the total variation, n**(-s / (2 s + d)).
 
@@ -33,10 +32,10 @@ def rate_tv(n, smoothness, n_features):
     -------
     float
     """
-    _check(n, smoothness, n_features)
     return float(n ** (-smoothness / (2 * smoothness + n_features)))
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
 def rate_w1(n, smoothness, n_features):
     """Order of the Wasserstein-1 distance: the larger of n**(-(s + 1) / (2 s + d)) and n**(-1 / 2).
 
@@ -48,10 +47,10 @@ def rate_w1(n, smoothness, n_features):
     -------
     float
     """
-    _check(n, smoothness, n_features)
     return float(max(n ** (-(smoothness + 1) / (2 * smoothness + n_features)), n**-0.5))
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
 def effective_size(n, smoothness, n_features):
     """Number of basis functions that balances bias and variance, n**(d / (2 s + d)).
 
@@ -63,10 +62,10 @@ def effective_size(n, smoothness, n_features):
     -------
     float
     """
-    _check(n, smoothness, n_features)
     return float(n ** (n_features / (2 * smoothness + n_features)))
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS)
 def stopping_level(n, smoothness, n_features, loss="tv"):
     """Noise level, in standard deviations of a column, at which the flow may stop without losing the rate.
 
@@ -79,13 +78,11 @@ def stopping_level(n, smoothness, n_features, loss="tv"):
     -------
     float
     """
-    _check(n, smoothness, n_features)
-    if loss not in ("tv", "w1"):
-        raise ValueError(f"The 'loss' must be 'tv' or 'w1'. Got {loss!r} instead.")
     power = max(1.0, smoothness) if loss == "tv" else smoothness + 1
     return float(n ** (-power / (2 * smoothness + n_features)))
 
 
+@validated(n=ROWS, constant=POSITIVE)
 def clipping_level(n, constant=2.0):
     """Bound of the predicted noise in every column, C sqrt(log n); C = 2 never bites on true scores.
 
@@ -99,10 +96,10 @@ def clipping_level(n, constant=2.0):
     -------
     float
     """
-    _check(n, 1.0, 1)
     return float(constant * np.sqrt(np.log(n)))
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, first=[*POSITIVE, None], last=POSITIVE)
 def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0, floor=1.0):
     r"""Dyadic intervals of diffusion time t, and the network size each needs.
 
@@ -126,7 +123,6 @@ def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0
     edges : ndarray of shape (n_intervals + 1,)
     sizes : ndarray of shape (n_intervals,)
     """
-    _check(n, smoothness, n_features)
     if first is None:
         first = stopping_level(n, smoothness, n_features, "w1") ** 2 / 2
     turn = n ** (-2 / (2 * smoothness + n_features))
@@ -159,6 +155,7 @@ class Design:
     sizes: np.ndarray
 
 
+@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS, weights_per_function=POSITIVE)
 def design(n, smoothness, n_features, *, loss="tv", weights_per_function=32.0):
     """Constructor parameters for n rows of a density of known smoothness.
 

@@ -10,6 +10,17 @@ and a network that is zero is the Gaussian exactly. That is how the fields of th
 
 import numpy as np
 from scipy.special import logsumexp, softmax
+from sklearn.utils import check_array
+
+from skdiffusion._validation import check_mixture
+
+
+def _checked(X, weights, means):
+    weights, means = check_mixture(weights, means)
+    X = check_array(X, dtype=np.float64, input_name="X")
+    if X.shape[1] != means.shape[1]:
+        raise ValueError(f"X has {X.shape[1]} columns, 'means' has {means.shape[1]}.")
+    return X, weights, means
 
 
 def unit_mixture_tilt(X, weights, means):
@@ -25,8 +36,8 @@ def unit_mixture_tilt(X, weights, means):
     -------
     ndarray of shape (n_samples,)
     """
-    X, means = np.asarray(X, dtype=float), np.asarray(means, dtype=float)
-    return logsumexp(X @ means.T - 0.5 * (means**2).sum(1), b=np.asarray(weights) / np.sum(weights), axis=1)
+    X, weights, means = _checked(X, weights, means)
+    return logsumexp(X @ means.T - 0.5 * (means**2).sum(1), b=weights, axis=1)
 
 
 def unit_mixture_relative_score(X, theta, weights, means):
@@ -45,9 +56,9 @@ def unit_mixture_relative_score(X, theta, weights, means):
     ndarray of shape (n_samples, n_features)
         Never longer than the longest mean.
     """
-    X, means = np.asarray(X, dtype=float), np.asarray(means, dtype=float)
+    X, weights, means = _checked(X, weights, means)
     alpha = np.cos(theta)
-    logits = np.log(np.asarray(weights) / np.sum(weights)) + alpha * X @ means.T - 0.5 * alpha**2 * (means**2).sum(1)
+    logits = np.log(weights) + alpha * X @ means.T - 0.5 * alpha**2 * (means**2).sum(1)
     return softmax(logits, axis=1) @ means
 
 

@@ -7,13 +7,14 @@ noise levels that are much coarser than the spacing of the rows.
 """
 
 import numpy as np
+from sklearn.utils import check_array
+
+from skdiffusion._validation import NON_NEGATIVE, POSITIVE, at_least, validated
+
+ROWS, DIMENSION = at_least(2), at_least(1)
 
 
-def _check(n, dimension):
-    if not (n >= 2 and dimension >= 1):
-        raise ValueError(f"Needs n >= 2 and dimension >= 1. Got {(n, dimension)!r} instead.")
-
-
+@validated(n=ROWS, dimension=DIMENSION, n_features=DIMENSION)
 def score_rate(n, dimension, n_features):
     """Order of the mean squared error of the score times the stopping time: n**(-2/(k+5)) + D n**(-(k+3)/(k+5)).
 
@@ -29,10 +30,10 @@ def score_rate(n, dimension, n_features):
     -------
     float
     """
-    _check(n, dimension)
     return float(n ** (-2 / (dimension + 5)) + n_features * n ** (-(dimension + 3) / (dimension + 5)))
 
 
+@validated(n=ROWS, dimension=DIMENSION)
 def stopping_time(n, dimension):
     """Diffusion time at which the flow stops, n**(-1 / (k + 5)).
 
@@ -44,10 +45,10 @@ def stopping_time(n, dimension):
     -------
     float
     """
-    _check(n, dimension)
     return float(n ** (-1 / (dimension + 5)))
 
 
+@validated(n=ROWS, n_features=DIMENSION, noise=NON_NEGATIVE, latent_variances=["array-like"])
 def subspace_error(n, n_features, noise, latent_variances):
     r"""Expected :math:`|VV^T - AA^T|_F^2` of the principal subspace of n rows with isotropic noise.
 
@@ -67,12 +68,12 @@ def subspace_error(n, n_features, noise, latent_variances):
     -------
     float
     """
-    variances = np.asarray(latent_variances, dtype=float)
-    _check(n, len(variances))
+    variances = check_array(latent_variances, dtype=np.float64, ensure_2d=False, input_name="latent_variances").ravel()
     ratio = noise**2 / variances
     return float(2 * (n_features - len(variances)) / n * (ratio + ratio**2).sum())
 
 
+@validated(n=ROWS, dimension=DIMENSION, volume=POSITIVE)
 def coarse_level(n, dimension, volume=1.0):
     """Noise level of order (log n / n)**(1/k) at which a score knows a k-dimensional set of this volume, not its rows.
 
@@ -86,10 +87,10 @@ def coarse_level(n, dimension, volume=1.0):
     -------
     float
     """
-    _check(n, dimension)
     return float((volume * np.log(n) / n) ** (1 / dimension))
 
 
+@validated(n=ROWS, dimension=DIMENSION, smoothness=POSITIVE)
 def projection_rate(n, dimension, smoothness):
     """Order of the distance to a set of smoothness beta after projection, (log n / n)**(beta / k).
 
@@ -105,5 +106,4 @@ def projection_rate(n, dimension, smoothness):
     -------
     float
     """
-    _check(n, dimension)
     return float((np.log(n) / n) ** (smoothness / dimension))

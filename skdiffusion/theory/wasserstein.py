@@ -18,7 +18,9 @@ step doubling, as `ProbabilityFlow` does it, is then the guide.
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils import check_array
 
+from skdiffusion._validation import NON_NEGATIVE, POSITIVE, at_least, check_mixture, validated
 from skdiffusion.ode import equidistributed_grid
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
@@ -98,8 +100,8 @@ def _gaussian_sixth_moment(covariance):
 
 
 def _check_covariance(covariance):
-    covariance = np.atleast_2d(np.asarray(covariance, dtype=float))
-    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+    covariance = check_array(np.atleast_2d(covariance), dtype=np.float64, input_name="covariance")
+    if covariance.shape[0] != covariance.shape[1]:
         raise ValueError(f"'covariance' must be a square matrix. Got shape {covariance.shape}. {COMMON_COVARIANCE}")
     if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance).min() <= 0:
         raise ValueError("'covariance' must be symmetric and positive definite.")
@@ -145,8 +147,9 @@ def mixture_regularity(weights, means, covariance):
     if np.ndim(covariance) > 2:
         raise ValueError(COMMON_COVARIANCE)
     covariance = _check_covariance(covariance)
-    means = np.asarray(means, dtype=float).reshape(-1, len(covariance))
-    weights = np.asarray(weights, dtype=float) / np.sum(weights)
+    weights, means = check_mixture(weights, means)
+    if means.shape[1] != len(covariance):
+        raise ValueError(f"'means' has {means.shape[1]} columns, 'covariance' {len(covariance)}.")
     values = np.linalg.eigvalsh(covariance)
     moved = np.linalg.solve(covariance, means.T).T
     distance = np.linalg.norm(moved[:, None] - moved[None], axis=2).max()
@@ -155,6 +158,7 @@ def mixture_regularity(weights, means, covariance):
     return Regularity(1 / values[-1], float(distance**2 / 4), 1 / values[0], len(values), float(sixth))
 
 
+@validated(diameter=NON_NEGATIVE)
 def bounded_regularity(diameter, covariance):
     """Constants of any law supported in a set of this diameter, plus Gaussian noise of this covariance.
 
@@ -328,6 +332,7 @@ class StepAdvice:
     bound: WassersteinBound | None
 
 
+@validated(error=POSITIVE, law=[Regularity, None], first=[*POSITIVE, None], last=POSITIVE, max_steps=at_least(1))
 def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
     r"""Horizon, grid and number of DDIM steps for a sampling error in W2.
 
@@ -356,8 +361,6 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
     ValueError
         If no number of steps up to `max_steps` is certified: the constants are then too weak to be of use.
     """
-    if not error > 0:
-        raise ValueError(f"The 'error' must be positive. Got {error!r} instead.")
     if law is None:
         n_steps = int(np.ceil(np.pi**2 / (8 * error)))
         angles = np.linspace(np.arctan(first or 10.0), np.arctan(last), n_steps + 1)

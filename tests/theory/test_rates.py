@@ -31,7 +31,7 @@ def test_stopping_and_clipping():
     assert besov.clipping_level(1e4) == pytest.approx(2 * np.sqrt(np.log(1e4)))
     with pytest.raises(ValueError, match="'loss'"):
         besov.stopping_level(100, 1, 1, "kl")
-    with pytest.raises(ValueError, match="smoothness > 0"):
+    with pytest.raises(ValueError, match="'smoothness'"):
         besov.rate_tv(100, 0, 1)
 
 
@@ -98,5 +98,5 @@ def test_subspace_rates():
     assert subspace.subspace_error(1000, 12, 0.2, [1.0]) == pytest.approx(2 * 11 / 1000 * (0.04 + 0.0016))
     assert subspace.coarse_level(1000, 2) > subspace.coarse_level(4000, 2)
     assert subspace.projection_rate(1e4, 2, 4) == pytest.approx((np.log(1e4) / 1e4) ** 2)
-    with pytest.raises(ValueError, match="dimension >= 1"):
+    with pytest.raises(ValueError, match="'dimension'"):
         subspace.coarse_level(100, 0)

@@ -162,7 +162,7 @@ def test_refusals():
         w2.step_coefficient("rk4", 1.0, 0.5)
     with pytest.raises(ValueError, match="doubling"):
         w2.suggest_steps(0.01, w2.mixture_regularity([0.5, 0.5], [[-2.0], [2.0]], [[0.04]]), max_steps=500)
-    with pytest.raises(ValueError, match="'error' must be positive"):
+    with pytest.raises(ValueError, match="'error'"):
         w2.suggest_steps(0.0)
     with pytest.raises(ValueError, match="a > 0"):
         w2.Regularity(0.0, 0.0, 1.0, 1, 1.0)

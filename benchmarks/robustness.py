@@ -1,0 +1,558 @@
+"""A robustness campaign: random inputs, long use, many threads, interruptions at random moments.
+
+    python -m benchmarks.robustness [examples] [cycles] [threads] [interruptions] [--n 10000] [--seed 0]
+
+`examples` calls every public entry point with rows of every dtype, shape, memory layout, scale and pattern of
+missing values, and with parameter values of every kind. A call passes if it returns without a NaN (from finite
+rows), or raises a ValueError or TypeError with a message from this package or from scikit-learn's validation.
+"""
+
+import argparse
+import os
+import pickle
+import resource
+import signal
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+import skdiffusion
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionOutlierDetector,
+    DiffusionTransformer,
+    ManifoldDiffusionEstimator,
+    StackedDensityEstimator,
+    compose,
+    datasets,
+    inspection,
+    metrics,
+    model_selection,
+)
+from skdiffusion.theory import besov, gaussian, subspace, wasserstein
+
+TINY = {"hidden_layer_sizes": (4, 4), "n_estimators": 1, "max_iter": 1}
+JUNK = [
+    None, -1, 0, 1, 3, 2.5, 0.3, np.nan, np.inf, -np.inf, "auto", "bogus", "", (), (0,), (3, -1), (4, 4), [5], {},
+    True, False, np.int64(2), np.float32(0.5), np.bool_(True), b"x", object, np.array([1.0, 2.0]), np.array(1.5), 1j,
+]  # fmt: skip
+JUNK_VALUES = st.sampled_from(JUNK)
+# What each parameter takes, besides junk.
+VALID = {
+    "activation": ["relu", "tanh", "gelu", "silu"], "process": ["vp", "ve", "subvp", "flow"],
+    "marginals": ["auto", "yeo-johnson", "gaussianize", None], "stacking": [True, False, "auto", "mixture"],
+    "bounds": [(0, 1), (-np.inf, 3.0), ([0, 0], [1, 1]), (2, 1), (np.nan, 1)],
+    "solver": ["euler", "heun", "ab2", "rk4"], "support": ["auto", "linear", "nonlinear"],
+    "contamination": [0.1, 0.5], "cv": [2, 5], "device": ["cpu", "cuda", "tpu"],
+    "n_steps": [2, 5, 12], "n_components": [1, 2], "verbose": [0], "random_state": [0, np.random.RandomState(1)],
+}  # fmt: skip
+
+
+# -- rows of every kind ------------------------------------------------------------------------------
+
+
+def _values(kind, n, d, rng):
+    if kind == "normal":
+        return rng.standard_normal((n, d))
+    if kind == "integers":
+        return rng.integers(-3, 4, (n, d)).astype(float)
+    if kind == "constant":
+        return np.full((n, d), 7.25)
+    if kind == "one row":
+        return np.repeat(rng.standard_normal((1, d)), n, 0)
+    if kind == "heavy tails":
+        return rng.standard_t(0.7, (n, d))
+    if kind == "collinear":
+        return rng.standard_normal((n, 1)) @ np.ones((1, d))
+    if kind == "scales":
+        return rng.standard_normal((n, d)) * 10.0 ** rng.integers(-300, 300, d)
+    if kind == "far":
+        return 1e8 + rng.standard_normal((n, d))
+    if kind == "range":
+        return rng.choice([-1, 1], (n, d)) * 10.0 ** rng.uniform(-307, 307, (n, d))
+    return rng.random((n, d))
+
+
+KINDS = ["normal", "integers", "constant", "one row", "heavy tails", "collinear", "scales", "far", "range", "unit"]
+DTYPES = [
+    "f8",
+    "f8",
+    "f8",
+    "f4",
+    "f2",
+    "i1",
+    "i4",
+    "i8",
+    "u1",
+    "u8",
+    "?",
+    ">f8",
+    "longdouble",
+    "c16",
+    "O",
+    "U",
+    "M8[s]",
+]
+LAYOUTS = [
+    "C", "C", "C", "F", "strided", "reversed", "read-only", "list", "pandas", "polars", "sparse", "flat", "cube",
+    "scalar", "masked", "tensor", "iterator",
+]  # fmt: skip
+
+
+def _layout(X, layout):
+    if layout == "F":
+        return np.asfortranarray(X)
+    if layout == "strided":
+        return np.repeat(np.repeat(X, 2, 0), 3, 1)[::2, ::3]
+    if layout == "reversed":
+        return X[::-1, ::-1]
+    if layout == "read-only":
+        X = X.copy()
+        X.flags.writeable = False
+        return X
+    if layout == "list":
+        return X.tolist()
+    if layout == "pandas":
+        import pandas
+
+        return pandas.DataFrame(X, columns=[f"c{i}" for i in range(X.shape[1])])
+    if layout == "polars":
+        import polars
+
+        return polars.DataFrame({f"c{i}": X[:, i].astype(float) for i in range(X.shape[1])})
+    if layout == "sparse":
+        from scipy.sparse import csr_array
+
+        return csr_array(X.astype(float))
+    if layout == "tensor":
+        import torch
+
+        return torch.as_tensor(X.astype(float))
+    if layout == "masked":
+        return np.ma.masked_array(X, np.zeros(X.shape, bool))
+    if layout == "iterator":
+        return iter(X)
+    return {"flat": X.ravel(), "cube": X[None], "scalar": np.array(3.0)}.get(layout, X)
+
+
+@st.composite
+def rows(draw, n_features=None):
+    """Rows and whether they are finite."""
+    n = draw(st.sampled_from([0, 1, 2, 3, 5, 12, 30, 30]))
+    d = n_features if n_features and draw(st.integers(0, 9)) else draw(st.sampled_from([1, 2, 3, 4, 2, 3, 0]))
+    X = _values(draw(st.sampled_from(KINDS)), n, d, np.random.default_rng(draw(st.integers(0, 2**32 - 1))))
+    if X.size and not draw(st.integers(0, 5)):
+        holes = draw(st.lists(st.integers(0, X.size - 1), min_size=1, max_size=3))
+        X.flat[holes] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    dtype = draw(st.sampled_from(DTYPES)) if draw(st.booleans()) else "f8"
+    layout = draw(st.sampled_from(LAYOUTS)) if draw(st.booleans()) else "C"
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            X = X.astype(dtype)
+        except (ValueError, OverflowError):
+            dtype = "f8"
+        return _layout(X, layout) if dtype not in ("c16", "U", "M8[s]") or layout in ("C", "F") else X
+
+
+# -- what a call may do ------------------------------------------------------------------------------
+
+
+class Campaign:
+    """Counts of calls by entry point, and the ones that broke the promise."""
+
+    def __init__(self):
+        self.calls, self.refused, self.broken = Counter(), Counter(), {}
+
+    def __call__(self, name, function, *arguments, **named):
+        """The result of a call, or None if it was refused as promised."""
+        self.calls[name] += 1
+        try:
+            result = function(*arguments, **named)
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            if self._promised(error):
+                self.refused[name] += 1
+            else:
+                self._note(name, error, arguments, named)
+            return None
+        except Exception as error:
+            self._note(name, error, arguments, named)
+            return None
+        values = result if isinstance(result, (float, np.ndarray)) else None
+        if values is not None and np.asarray(values).dtype.kind == "f" and np.isnan(values).any():
+            inputs = [a for a in (*arguments, *named.values()) if not _finite(a)]
+            if not inputs:
+                self._note(name, FloatingPointError("NaN"), arguments, named)
+        return result
+
+    @staticmethod
+    def _promised(error):
+        """Whether an error is meant for the user: raised on purpose, with a message, and no linear algebra's."""
+        if isinstance(error, np.linalg.LinAlgError) or not str(error).strip():
+            return False
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, OSError):
+            return "persistence" in frames[-1].filename and bool(error.filename)
+        # A conversion that fails inside scikit-learn's validation is its own; so is a fit of its estimators.
+        where = [f for f in frames if "/skdiffusion/" in f.filename or "/sklearn/" in f.filename]
+        return bool(where) and ("/sklearn/" in where[-1].filename or "raise" in _statement(where[-1]))
+
+    def _note(self, name, error, arguments, named):
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "robustness" not in f.filename]
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        inside = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "/skdiffusion/" in f.filename]
+        key = (name, type(error).__name__, place)
+        if key not in self.broken:
+            shown = "; ".join(repr(a)[:300] for a in (*arguments, *named.items()))
+            self.broken[key] = f"{error} | {' > '.join(inside[-3:])} | {shown}"
+
+
+def _statement(frame):
+    lines = Path(frame.filename).read_text().splitlines()
+    return " ".join(lines[frame.lineno - 1 : frame.end_lineno])
+
+
+def _finite(value):
+    try:
+        return bool(np.isfinite(np.asarray(value, dtype=float)).all())
+    except (TypeError, ValueError):
+        return True
+
+
+# -- the entry points --------------------------------------------------------------------------------
+
+ESTIMATORS = {
+    "DiffusionDensityEstimator": (DiffusionDensityEstimator, TINY | {"n_steps": 3}),
+    "ManifoldDiffusionEstimator": (ManifoldDiffusionEstimator, TINY),
+    "StackedDensityEstimator": (StackedDensityEstimator, {}),
+    "DiffusionTransformer": (DiffusionTransformer, {}),
+    "DiffusionOutlierDetector": (DiffusionOutlierDetector, {}),
+}
+QUERIES = [
+    "score_samples", "score", "to_latent", "transform", "predict", "decision_function", "log_density_error",
+    "intrinsic_log_density", "project", "partial_fit",
+]  # fmt: skip
+
+
+@st.composite
+def estimator_case(draw):
+    """An estimator with zero to two unusual parameters, rows to fit, and calls to make."""
+    name = draw(st.sampled_from(list(ESTIMATORS)))
+    kind, given_parameters = ESTIMATORS[name]
+    parameters = dict(given_parameters)
+    if name == "StackedDensityEstimator":
+        parameters["estimators"] = [
+            ("a", DiffusionDensityEstimator(**ESTIMATORS["DiffusionDensityEstimator"][1], random_state=0)),
+            ("b", _mixture()),
+        ]
+        parameters["cv"] = 2
+    elif "Transformer" in name or "Outlier" in name:
+        parameters["estimator"] = DiffusionDensityEstimator(**TINY, n_steps=3, random_state=0)
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
+        key = draw(st.sampled_from([p for p in kind().get_params(deep=False) if p != "max_fit_seconds"]))
+        parameters[key] = draw(st.sampled_from(VALID[key]) if key in VALID and draw(st.booleans()) else JUNK_VALUES)
+        if key in ("max_iter", "n_estimators", "estimators", "hidden_layer_sizes") and parameters[key] in (
+            None,
+            "auto",
+        ):
+            parameters[key] = given_parameters.get(key)  # whole defaults take seconds, and are tested elsewhere
+    # Mostly plain rows to fit, so that the calls that need a fitted estimator are reached.
+    X = draw(rows()) if draw(st.booleans()) else np.random.default_rng(draw(st.integers(0, 999))).normal(size=(12, 2))
+    d = X.shape[1] if getattr(X, "ndim", 0) == 2 else None
+    calls = []
+    for _ in range(draw(st.integers(1, 3))):
+        what = draw(st.sampled_from([*QUERIES, "sample", "from_latent", "inverse_transform", "pickle", "save"]))
+        if what in QUERIES or what in ("from_latent", "inverse_transform"):
+            calls.append((what, (draw(rows(d)),), {}))
+        elif what == "sample":
+            frame = draw(st.sampled_from(["auto", True, False, "yes"]))
+            calls.append((what, (draw(st.sampled_from([1, 2, 7, *JUNK])), draw(st.sampled_from([0, None, *JUNK]))), {}))
+            calls.append((what, (2,), {"as_frame": frame}))
+        else:
+            calls.append((what, (), {}))
+    weights = draw(st.sampled_from([None, None, None, "ones", "zeros", "negative", "nan", "short", "huge"]))
+    return name, kind, parameters, X, weights, calls
+
+
+def _mixture():
+    from sklearn.mixture import GaussianMixture
+
+    return GaussianMixture(1, random_state=0)
+
+
+def _weights(kind, X):
+    n = X.shape[0] if getattr(X, "shape", ()) else 5
+    return {
+        "ones": np.ones(n), "zeros": np.zeros(n), "negative": -np.ones(n), "nan": np.full(n, np.nan),
+        "short": np.ones(max(n - 1, 0)), "huge": np.full(n, 1e308),
+    }[kind]  # fmt: skip
+
+
+def try_estimator(campaign, name, kind, parameters, X, weights, calls, folder):
+    """One example: construct, fit, then the calls."""
+    est = campaign(name, kind, **parameters)
+    if isinstance(X, type(iter(np.ones(1)))):
+        X = np.asarray(list(X))
+    given_weights = {} if weights is None or kind is not DiffusionDensityEstimator else _weights(weights, X)
+    named = {"sample_weight": given_weights} if len(given_weights) else {}
+    fitted = campaign(f"{name}.fit", est.fit, X, **named)
+    for what, arguments, named in calls:
+        if what == "pickle":
+            pickle.loads(pickle.dumps(est))
+        elif what == "save":
+            if fitted is not None and hasattr(est, "save"):
+                path = Path(folder) / "model"
+                if campaign(f"{name}.save", _save, est, path):
+                    campaign("load", skdiffusion.load, path)
+        elif hasattr(est, what):
+            campaign(f"{name}.{what}", getattr(est, what), *arguments, **named)
+
+
+def _save(est, path):
+    est.save(path)
+    return True
+
+
+def _after_fit(function):
+    """A function of a fitted estimator, as one of rows."""
+    return lambda X: function(_fitted(), X)
+
+
+@cache
+def _fitted():
+    return DiffusionDensityEstimator(**TINY, random_state=0).fit(np.random.default_rng(0).normal(size=(40, 2)))
+
+
+TWO_SETS = ["classifier_two_sample_test", "energy_distance", "maximum_mean_discrepancy", "sliced_wasserstein_1"]
+TWO_SETS += ["wasserstein_1", "wasserstein_2", "memorised_fraction", "density_comparability", "subspace_error"]
+THREE_SETS = ["delta_coverage", "memorised_excess", "novelty"]
+OF_ESTIMATOR = ["mean_log_likelihood", "neg_c2st", "neg_sliced_wasserstein_1", "neg_wasserstein_1"]
+OF_ESTIMATOR += ["highest_density_coverage"]
+# Functions of numbers, with the number of positional arguments that are drawn.
+OF_NUMBERS = {
+    "besov.rate_tv": (besov.rate_tv, 3), "besov.rate_w1": (besov.rate_w1, 3), "besov.design": (besov.design, 3),
+    "besov.effective_size": (besov.effective_size, 3), "besov.stopping_level": (besov.stopping_level, 3),
+    "besov.clipping_level": (besov.clipping_level, 2), "besov.time_partition": (besov.time_partition, 2),
+    "subspace.score_rate": (subspace.score_rate, 2), "subspace.stopping_time": (subspace.stopping_time, 2),
+    "subspace.projection_rate": (subspace.projection_rate, 2), "subspace.coarse_level": (subspace.coarse_level, 2),
+    "wasserstein.gaussian_regularity": (wasserstein.gaussian_regularity, 1),
+    "wasserstein.mixture_regularity": (wasserstein.mixture_regularity, 3),
+    "wasserstein.bounded_regularity": (wasserstein.bounded_regularity, 2),
+    "wasserstein.suggest_steps": (wasserstein.suggest_steps, 2),
+    "gaussian.unit_mixture_tilt": (gaussian.unit_mixture_tilt, 3),
+    "datasets.BesovDensity": (lambda *a: datasets.BesovDensity(*a).sample(3, 0), 3),
+    "datasets.Sphere": (lambda *a: datasets.Sphere(*a).sample(3, 0), 3),
+    "datasets.Subspace": (lambda *a: datasets.Subspace(*a).sample(3, 0), 2),
+    "datasets.SwissRoll": (lambda *a: datasets.SwissRoll(*a).sample(3, 0), 2),
+    "datasets.Torus": (lambda *a: datasets.Torus(*a).sample(3, 0), 2),
+    "model_selection.param_distributions": (model_selection.param_distributions, 2),
+    "metrics.make_sample_scorer": (metrics.make_sample_scorer, 1),
+    "compose.make_density_pipeline": (compose.make_density_pipeline, 2),
+    "load": (skdiffusion.load, 1),
+}  # fmt: skip
+DISPLAYS = ["DensityDisplay", "PairDisplay", "TrajectoryDisplay", "CalibrationDisplay", "TrainingDisplay"]
+DISPLAYS += ["NoiseLossDisplay", "DimensionSpectrumDisplay"]
+
+
+@st.composite
+def function_case(draw):
+    """A function and its arguments."""
+    table = {f"metrics.{m}": (getattr(metrics, m), 2) for m in TWO_SETS}
+    table |= {f"metrics.{m}": (getattr(metrics, m), 3) for m in THREE_SETS}
+    table |= {f"metrics.{m}": (_after_fit(getattr(metrics, m)), 1) for m in OF_ESTIMATOR}
+    table["metrics.gaussian_wasserstein_2"] = (metrics.gaussian_wasserstein_2, 4)
+    table["metrics.fidelity"] = (lambda X: metrics.fidelity(X, lambda Z: np.abs(Z).sum(1)), 1)
+    table["metrics.two_sample_floor"] = (lambda X: metrics.two_sample_floor(metrics.wasserstein_1, X, n_repeats=2), 1)
+    table["metrics.importance_mass"] = (lambda X: metrics.importance_mass(_log_normal, X, _log_normal), 1)
+    for name in ("kl_divergence", "total_variation"):
+        function = getattr(metrics, name)
+        table[f"metrics.{name}"] = (lambda X, f=function: f(_log_normal, _log_normal, samples=X), 1)
+    for name in DISPLAYS:
+        table[f"inspection.{name}"] = (_after_fit(_display(name)), 1)
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(list(OF_NUMBERS)))
+        function, count = OF_NUMBERS[name]
+        numbers = st.one_of(st.floats(), st.integers(-5, 40), st.floats(0.1, 5.0), JUNK_VALUES)
+        return name, function, tuple(draw(numbers) for _ in range(count))
+    name = draw(st.sampled_from(list(table)))
+    function, count = table[name]
+    d = draw(st.integers(1, 3))
+    return name, function, tuple(draw(rows(d)) for _ in range(count))
+
+
+def _log_normal(X):
+    return -0.5 * (np.asarray(X) ** 2).sum(1)
+
+
+def _display(name):
+    def draw_it(est, X):
+        from matplotlib import pyplot as plt
+
+        try:
+            kind = getattr(inspection, name)
+            if name in ("PairDisplay", "CalibrationDisplay", "DensityDisplay"):
+                kind.from_estimator(est, X)
+            else:
+                kind.from_estimator(est)
+        finally:
+            plt.close("all")
+
+    return draw_it
+
+
+def examples(n, number):
+    """`n` examples, half of estimators and half of functions."""
+    campaign = Campaign()
+    shared = settings(
+        max_examples=n // 2,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    done = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+
+        @seed(number)
+        @shared
+        @given(estimator_case())
+        def of_estimators(case):
+            done["estimators"] += 1
+            try_estimator(campaign, *case, folder)
+
+        @seed(number)
+        @shared
+        @given(function_case())
+        def of_functions(case):
+            done["functions"] += 1
+            name, function, arguments = case
+            campaign(name, function, *arguments)
+
+        of_estimators()
+        of_functions()
+    print(f"{sum(done.values())} examples ({dict(done)}), {sum(campaign.calls.values())} calls of")
+    print(f"{len(campaign.calls)} entry points; {sum(campaign.refused.values())} refused with a clear error;")
+    print(f"{len(campaign.broken)} kinds of broken promise.")
+    for name, count in sorted(campaign.calls.items()):
+        print(f"  {name}: {count} calls, {campaign.refused[name]} refused")
+    for key, text in campaign.broken.items():
+        print("BROKEN", *key, "|", text)
+    return not campaign.broken
+
+
+# -- long use, threads, interruptions ----------------------------------------------------------------
+
+
+def _handles():
+    return len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+
+
+def cycles(n, number):
+    """`n` cycles of fit, score and sample: memory, threads and handles at the end beside those after a fifth."""
+    rng = np.random.default_rng(number)
+    seen = []
+    for i in range(n):
+        X = rng.normal(size=(60, 1 + i % 3))
+        est = DiffusionDensityEstimator(**TINY, random_state=i).fit(X)
+        est.score(X)
+        est.sample(20)
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+        seen.append((resident, threading.active_count(), len(os.listdir("/proc/self/task")), _handles()))
+    early, late = seen[n // 5], seen[-1]
+    print(f"{n} cycles: resident memory {early[0]:.1f} to {late[0]:.1f} MiB, Python threads {early[1]} to {late[1]},")
+    print(f"threads of the process {early[2]} to {late[2]}, open handles {early[3]} to {late[3]}.")
+    return late[0] < early[0] + 10 and late[1:] == early[1:]
+
+
+def threads(n, number):
+    """One fitted estimator used from 8 threads gives the answers it gives alone."""
+    rng = np.random.default_rng(number)
+    est = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(rng.normal(size=(300, 3)))
+    X = rng.normal(size=(200, 3))
+    tasks = {"score": lambda: est.score_samples(X), "latent": lambda: est.to_latent(X)}
+    tasks |= {f"sample {i}": lambda i=i: est.sample(50, random_state=i) for i in range(6)}
+    alone = {name: task() for name, task in tasks.items()}
+    names = [name for _ in range(n) for name in tasks]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda name: tasks[name](), names))
+    same = sum(np.array_equal(a, alone[name]) for name, a in zip(names, answers))
+    print(f"{len(names)} calls from 8 threads: {same} with the same bits as alone.")
+    return same == len(names)
+
+
+def interruptions(n, number):
+    """Ctrl-C at `n` random moments of a second fit, or of a save: the estimator is the old one or a new one."""
+    rng = np.random.default_rng(number)
+    X, Y = rng.normal(size=(150, 2)), 5 + rng.normal(size=(150, 2))
+    make = {"max_iter": 60, "hidden_layer_sizes": (8, 8), "n_estimators": 2, "random_state": 0}
+    start = time.perf_counter()
+    est = DiffusionDensityEstimator(**make).fit(X)
+    fit_seconds = time.perf_counter() - start
+    outcomes, good = Counter(), 0
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        est.save(path)
+        for i in range(n):
+            before, saving = dict(est.__dict__), i % 4 == 3
+            old = est.score_samples(X[:5])
+            limit = rng.uniform(0.0002, 0.02 if saving else 1.1 * fit_seconds)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, limit)
+                    if saving:
+                        est.save(path)
+                    else:
+                        est.fit(Y if i % 2 else X)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    outcome = "finished or kept the best so far"
+                except KeyboardInterrupt:
+                    outcome = "left as it was"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            outcomes[("save" if saving else "fit") + " " + outcome] += 1
+            now = est.score_samples(X[:5])
+            same = est.__dict__.keys() == before.keys() and all(est.__dict__[k] is v for k, v in before.items())
+            state = same and np.array_equal(old, now) if outcome == "left as it was" else np.isfinite(now).all()
+            loaded = skdiffusion.load(path)
+            good += bool(state and np.isfinite(loaded.score_samples(X[:5])).all() and est.sample(3).shape == (3, 2))
+    print(f"{n} interruptions: {dict(outcomes)}; {good} left a sound estimator and a sound file.")
+    return good == n
+
+
+PARTS = {"examples": (examples, 10_000), "cycles": (cycles, 500), "threads": (threads, 50)}
+PARTS["interruptions"] = (interruptions, 200)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--n", type=int, default=None, help="instead of each part's own number")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    passed = []
+    for part in arguments.parts:
+        function, n = PARTS[part]
+        start = time.perf_counter()
+        passed.append(function(arguments.n or n, arguments.seed))
+        print(f"{part}: {'pass' if passed[-1] else 'FAIL'}, {time.perf_counter() - start:.0f} s\n", flush=True)
+    raise SystemExit(not all(passed))
+
+
+if __name__ == "__main__":
+    main()
