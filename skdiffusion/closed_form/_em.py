@@ -70,17 +70,15 @@ class _QuadraticFeatures:
     def coefficients(self, log_weights, means, covariances):
         """Columns that turn the features into log w_k N(x; m_k, C_k)."""
         i, j = self.upper
-        out = np.empty((self.n_features, len(means)))
-        for k, (mean, covariance) in enumerate(zip(means, covariances)):
-            factor = np.linalg.cholesky(covariance)
-            inverse = np.linalg.inv(factor)
-            precision = inverse.T @ inverse
-            pull = precision @ mean
-            constant = log_weights[k] - 0.5 * mean @ pull - np.log(np.diag(factor)).sum() - 0.5 * len(mean) * LOG_2PI
-            # The diagonal counts once, a pair i < j twice.
-            quadratic = -np.where(i == j, 0.5, 1.0) * precision[i, j]
-            out[:, k] = np.concatenate([[constant], pull, quadratic])
-        return out
+        factors = np.linalg.cholesky(covariances)
+        inverses = np.linalg.inv(factors)
+        precisions = inverses.transpose(0, 2, 1) @ inverses
+        pulls = (precisions @ means[:, :, None])[:, :, 0]
+        log_roots = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
+        constants = log_weights - 0.5 * (means * pulls).sum(1) - log_roots - 0.5 * means.shape[1] * LOG_2PI
+        # The diagonal counts once, a pair i < j twice.
+        quadratics = -np.where(i == j, 0.5, 1.0) * precisions[:, i, j]
+        return np.concatenate([constants[None], pulls.T, quadratics.T])
 
     def moments(self, sums):
         """Masses, means and scatter matrices about the means, from weighted sums of the features."""
@@ -168,17 +166,16 @@ def select_mixture(X, weights, folds, rng, max_components=64):
     trains = [np.setdiff1d(rows, fold) for fold in folds]
     largest = min(max_components, len(trains[0]) // 2)
 
-    def held_out(setting, which):
-        return np.concatenate(
-            [
-                fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3).log_density(
-                    X[folds[i]]
-                )
-                for i in which
-            ]
-        )
+    known = {}
 
-    # A scan over the number of components on the first folds, then the best few on all of them.
+    def held_out(setting, which):
+        for i in which:
+            if (setting, i) not in known:
+                law = fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3)
+                known[setting, i] = law.log_density(X[folds[i]])
+        return np.concatenate([known[setting, i] for i in which])
+
+    # A scan over the number of components on the first folds, then the best few on all of them, then the strength.
     which = range(max(1, len(folds) // 3))
     scan_weight = np.concatenate([weights[folds[i]] for i in which])
     scores, since_gain = {}, 0
@@ -189,15 +186,20 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         scores[setting] = score
         if since_gain >= 2:
             break
-    finalists = sorted(sorted(scores, key=scores.get)[-3:])
-    finalists += [(k, 0.5) for k, _ in finalists if k > 1]
     held_weight = np.concatenate([weights[fold] for fold in folds])
     held_weight = held_weight / held_weight.sum()
     best, best_density = None, None
-    for setting in finalists:
+
+    def consider(setting):
+        nonlocal best, best_density
         density = held_out(setting, range(len(folds)))
         if best is None or _clearly_better(density, best_density, held_weight):
             best, best_density = setting, density
+
+    for setting in sorted(sorted(scores, key=scores.get)[-3:]):
+        consider(setting)
+    if best[0] > 1:
+        consider((best[0], 0.5))
     return best, float(held_weight @ best_density)
 
 

@@ -110,7 +110,7 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
     return out
 
 
-def select_bandwidth(rows, weights, rng, max_queries=1000):
+def select_bandwidth(rows, weights, rng, max_queries=500):
     """Bandwidth of greatest leave-one-out mean log-density, on a refined geometric grid."""
     queries = np.arange(len(rows))
     if len(rows) > max_queries:

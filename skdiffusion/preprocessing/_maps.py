@@ -14,6 +14,7 @@ BROAD_SHARE = 0.02  # share of a broad Gaussian in the gaussianising law: no gap
 BROAD_SCALE = 1.5  # its standard deviation, in those of the column
 MAX_KNOTS = 300
 MAX_KERNEL_ROWS = 5000
+KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass than round-off
 
 
 class AffineMap:
@@ -186,14 +187,26 @@ class GaussianizeMap:
             masses = np.full(MAX_KERNEL_ROWS, 1 / MAX_KERNEL_ROWS)
         else:
             centres, masses = x, w
-        u = (knots[:, None] - centres) / bandwidth
-        kernel = (ndtr(u) @ masses, ndtr(-u) @ masses, np.exp(-0.5 * u**2) @ masses / (bandwidth * np.sqrt(2 * np.pi)))
+        kernel = cls._kernel_law(knots, centres, masses, bandwidth)
         values, slopes = cls._values_and_slopes(knots, *kernel)
         slopes[[0, -1]] = np.minimum(slopes[[0, -1]], TAIL_SLOPE)
         rising = np.concatenate([[True], np.diff(values) > 1e-12])
         result = cls(knots[rising], values[rising], slopes[rising])
         result._bandwidth, result._kernel = bandwidth, tuple(k[rising] for k in kernel)
         return result
+
+    @staticmethod
+    def _kernel_law(knots, centres, masses, bandwidth):
+        """Mass below and above each knot, and density there, of the kernel law of sorted centres."""
+        below, density = np.empty(len(knots)), np.empty(len(knots))
+        behind = np.concatenate([[0.0], np.cumsum(masses)])
+        first = np.searchsorted(centres, knots - KERNEL_REACH * bandwidth)
+        last = np.searchsorted(centres, knots + KERNEL_REACH * bandwidth)
+        for i, (knot, a, b) in enumerate(zip(knots, first, last)):
+            u = (knot - centres[a:b]) / bandwidth
+            below[i] = behind[a] + ndtr(u) @ masses[a:b]
+            density[i] = np.exp(-0.5 * u**2) @ masses[a:b]
+        return below, np.maximum(behind[-1] - below, 0.0), density / (bandwidth * np.sqrt(2 * np.pi))
 
     @staticmethod
     def _values_and_slopes(x, below, above, density):
