@@ -338,7 +338,7 @@ def peer_table(rows):
         cover = [m["coverage"] for _, m in mine if "coverage" in m]
         speed = []
         for key in ("fit_s", "score_rows_s", "sample_rows_s"):
-            values = [m[key] for _, m in mine if key in m]
+            values = [m[key] for _, m in mine if np.isfinite(m.get(key, np.nan))]
             speed.append(f"{np.median(values):.3g}" if values else "")
         protocol = [f"{np.mean(v):.3f}" if v else "" for v in (copies, cover)]
         print("| " + " | ".join([who, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")

@@ -1,8 +1,12 @@
 """Sphinx configuration; `make docs` builds into docs/_build/html and treats warnings as errors."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import skdiffusion
+
+sys.path.insert(0, str(Path(__file__).parent))  # of record_tables
 
 project = "skdiffusion"
 author = "The skdiffusion developers"
@@ -15,9 +19,10 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "record_tables",
 ]
 templates_path = ["templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "records"]
 nitpicky = True
 # Words of numpydoc type lines ("array-like of shape (n, d)", "fitted estimator") are prose, not references.
 nitpick_ignore_regex = [("py:class|py:obj|py:data|py:func|py:meth", r"(?!skdiffusion\.[a-z_.]*[A-Z]).*")]
@@ -30,7 +35,8 @@ numpydoc_class_members_toctree = False
 html_theme = "pydata_sphinx_theme"
 html_title = "skdiffusion"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
-html_static_path = []
+html_static_path = ["static"]
+html_css_files = ["records.css"]
 html_show_sourcelink = False
 
 sphinx_gallery_conf = {

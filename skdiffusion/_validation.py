@@ -58,10 +58,13 @@ def restored_on_failure(estimator):
         raise
 
 
-def check_count(n_samples):
-    """Raise ValueError unless `n_samples` is a number of rows."""
-    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 0:
-        raise ValueError(f"The 'n_samples' argument must be a non-negative integer. Got {n_samples!r} instead.")
+def check_count(n_samples, least=0):
+    """Raise ValueError unless `n_samples` is a number of rows, `least` or more."""
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < least:
+        raise ValueError(
+            f"The 'n_samples' argument must be a {'positive' if least else 'non-negative'} integer. "
+            f"Got {n_samples!r} instead."
+        )
 
 
 def check_weights(sample_weight, X):
