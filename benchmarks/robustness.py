@@ -240,7 +240,7 @@ ESTIMATORS = {
 }
 QUERIES = [
     "score_samples", "score", "to_latent", "transform", "predict", "decision_function", "log_density_error",
-    "intrinsic_log_density", "project", "partial_fit",
+    "intrinsic_log_density", "project", "score_function", "partial_fit",
 ]  # fmt: skip
 
 
@@ -261,11 +261,8 @@ def estimator_case(draw):
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
         key = draw(st.sampled_from([p for p in kind().get_params(deep=False) if p != "max_fit_seconds"]))
         parameters[key] = draw(st.sampled_from(VALID[key]) if key in VALID and draw(st.booleans()) else JUNK_VALUES)
-        if key in ("max_iter", "n_estimators", "estimators", "hidden_layer_sizes") and parameters[key] in (
-            None,
-            "auto",
-        ):
-            parameters[key] = given_parameters.get(key)  # whole defaults take seconds, and are tested elsewhere
+        if key in TINY and isinstance(parameters[key], str):
+            parameters[key] = TINY[key]  # whole defaults take seconds, and are tested elsewhere
     # Mostly plain rows to fit, so that the calls that need a fitted estimator are reached.
     X = draw(rows()) if draw(st.booleans()) else np.random.default_rng(draw(st.integers(0, 999))).normal(size=(12, 2))
     d = X.shape[1] if getattr(X, "ndim", 0) == 2 else None

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +43,27 @@ def to_rst(markdown):
     return "\n".join(out) + "\n"
 
 
+def draw_excess(path):
+    """Excess nats of a ridge target by dimension, from the record of benchmarks.theory."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    from benchmarks import cells
+
+    (measured,) = [r["measured"] for r in cells.read(RESULTS / "theory.jsonl") if r["claim"].startswith("excess nats")]
+    d, mean, error = zip(*[map(float, m) for m in re.findall(r"d=(\d+): ([\d.]+) \(([\d.]+)\)", measured)])
+    figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    axis.errorbar(d, mean, error, fmt="o-", color="#1f4e79", capsize=3)
+    axis.set(xscale="log", xlabel="columns", ylabel="excess nats over the truth", ylim=(0, None))
+    axis.set_xticks(d, [f"{k:.0f}" for k in d])
+    axis.minorticks_off()
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
 def write(folder):
     """Write one include file for each record."""
     sys.path.insert(0, str(ROOT))
@@ -49,6 +71,7 @@ def write(folder):
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
+    draw_excess(folder / "excess.png")
     for n in (2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
         options = SimpleNamespace(files=[path], brief=True, figure=str(folder / f"n{n}.png"))
