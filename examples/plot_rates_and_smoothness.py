@@ -2,10 +2,10 @@
 The smoother, the faster
 ========================
 
-For a density of smoothness s on a line the best possible total variation falls as :math:`n^{-s/(2s+1)}` (Oko, Akiyama and
-Suzuki, 2023, show that diffusion models reach it, up to logarithms). Two densities made of B-spline wavelets, one of
-smoothness 0.5 and one of 2.5, and the pure diffusion fitted to more and more rows of each, beside a kernel density that is
-told the best bandwidth for every sample by the truth itself.
+For a density of smoothness s on a line the best possible total variation falls as :math:`n^{-s/(2s+1)}` (Oko,
+Akiyama and Suzuki, 2023, show that diffusion models reach it, up to logarithms). Two densities made of B-spline
+wavelets, one of smoothness 0.5 and one of 2.5, and the pure diffusion fitted to more and more rows of each, beside a
+kernel density that is told the best bandwidth for every sample by the truth itself.
 """
 
 import matplotlib.pyplot as plt
@@ -59,6 +59,7 @@ axes[0].set(xlabel="x", ylabel="density")
 axes[0].legend(frameon=False)
 axes[1].set(xlabel="rows", ylabel="total variation")
 axes[1].set_xticks(sizes, sizes)
+axes[1].set_yticks([0.02, 0.04, 0.08], ["0.02", "0.04", "0.08"])
 axes[1].minorticks_off()
 for style, text in (("o-", "diffusion"), ("s--", "kernel, best bandwidth"), (":", "rate of the theory")):
     axes[1].plot([], [], style, color="0.4", label=text)
@@ -66,6 +67,6 @@ axes[1].legend(frameon=False)
 fig.savefig("plot_rates_and_smoothness.png", dpi=120)
 
 # %%
-# Where it fails: with few rows the pure diffusion is well behind a kernel that knows the best bandwidth, by almost a factor two
-# at 300 rows of the smooth density. The default blends in a kernel density for that reason. One sample a point is a rough
-# picture of a slope, and the constants of the theory are not known.
+# Where it fails: with few rows the pure diffusion is well behind a kernel that knows the best bandwidth, by almost a
+# factor two at 300 rows of the smooth density. The default blends in a kernel density for that reason. One sample a
+# point is a rough picture of a slope, and the constants of the theory are not known.
