@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import ndtr
 from scipy.stats import norm
 
 from skdiffusion.preprocessing import (
@@ -176,3 +177,31 @@ def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):
     assert max(scores, key=scores.get) is not None
     plain = select_marginals(rng.standard_normal((800, 3)), np.ones(800), folds, rng)
     assert plain[None] > max(plain.values()) - 0.03
+
+
+@pytest.mark.parametrize("n", [300, 6000])
+@pytest.mark.parametrize("factor", [1.0, 0.1])
+def test_the_gaussianising_map_is_that_of_its_kernel_law(n, factor):
+    """Sums within reach are the sums over all rows, also where a heavy tail leaves the outermost rows alone."""
+    x = np.sort(np.random.default_rng(0).standard_t(1.5, n))
+    x /= x.std()
+    w = np.full(n, 1 / n)
+    knots, bandwidth = np.concatenate([x[:: n // 50], [x[-1], x[-1] + 3]]), 0.05 * factor
+    below, above, density = GaussianizeMap._kernel_law(knots, x, w, bandwidth)
+    u = (knots[:, None] - x) / bandwidth
+    assert below == pytest.approx(ndtr(u) @ w, rel=1e-12, abs=1e-17)
+    assert above == pytest.approx(ndtr(-u) @ w, rel=1e-12, abs=1e-17)
+    assert density == pytest.approx(np.exp(-0.5 * u**2) @ w / (bandwidth * np.sqrt(2 * np.pi)), rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("n", [300, 6000, 20_000])
+def test_the_gaussianising_map_is_finite_however_far_the_rows(n):
+    for seed in range(3):
+        x = np.sort(np.random.default_rng(seed).standard_t(0.7, n))
+        x = (x - x.mean()) / x.std()
+        for factor in (1.0, 0.1):
+            m = GaussianizeMap.fit(x, np.ones(n), factor)
+            z = m.forward(x)
+            assert (np.diff(z) >= 0).all()
+            assert np.isfinite(m.log_slope(x)).all()
+            assert np.isfinite(m.left_out(x, 1 / n)).all()

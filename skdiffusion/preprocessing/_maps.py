@@ -14,6 +14,7 @@ BROAD_SHARE = 0.02  # share of a broad Gaussian in the gaussianising law: no gap
 BROAD_SCALE = 1.5  # its standard deviation, in those of the column
 MAX_KNOTS = 300
 MAX_KERNEL_ROWS = 5000
+LEAST_MASS = 1e-300
 KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass than round-off
 
 
@@ -189,24 +190,29 @@ class GaussianizeMap:
             centres, masses = x, w
         kernel = cls._kernel_law(knots, centres, masses, bandwidth)
         values, slopes = cls._values_and_slopes(knots, *kernel)
-        slopes[[0, -1]] = np.minimum(slopes[[0, -1]], TAIL_SLOPE)
-        rising = np.concatenate([[True], np.diff(values) > 1e-12])
+        # A far row may lie where even the broad Gaussian is zero: the map is linear from the last knot before it.
+        rising = np.concatenate([[True], np.diff(values) > 1e-12]) & (np.abs(values) < -ndtri(2 * LEAST_MASS))
         result = cls(knots[rising], values[rising], slopes[rising])
+        result.slopes[[0, -1]] = np.minimum(result.slopes[[0, -1]], TAIL_SLOPE)
         result._bandwidth, result._kernel = bandwidth, tuple(k[rising] for k in kernel)
         return result
 
     @staticmethod
     def _kernel_law(knots, centres, masses, bandwidth):
         """Mass below and above each knot, and density there, of the kernel law of sorted centres."""
-        below, density = np.empty(len(knots)), np.empty(len(knots))
+        below, above, density = np.empty((3, len(knots)))
         behind = np.concatenate([[0.0], np.cumsum(masses)])
+        ahead = np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
         first = np.searchsorted(centres, knots - KERNEL_REACH * bandwidth)
         last = np.searchsorted(centres, knots + KERNEL_REACH * bandwidth)
         for i, (knot, a, b) in enumerate(zip(knots, first, last)):
             u = (knot - centres[a:b]) / bandwidth
-            below[i] = behind[a] + ndtr(u) @ masses[a:b]
+            # Each side from its own end: a tail that is one less the rest would be round-off.
+            small, right = ndtr(-np.abs(u)), u > 0
+            below[i] = behind[a] + np.where(right, 1 - small, small) @ masses[a:b]
+            above[i] = ahead[b] + np.where(right, small, 1 - small) @ masses[a:b]
             density[i] = np.exp(-0.5 * u**2) @ masses[a:b]
-        return below, np.maximum(behind[-1] - below, 0.0), density / (bandwidth * np.sqrt(2 * np.pi))
+        return below, above, density / (bandwidth * np.sqrt(2 * np.pi))
 
     @staticmethod
     def _values_and_slopes(x, below, above, density):
@@ -214,6 +220,7 @@ class GaussianizeMap:
         broad = x / BROAD_SCALE
         below = (1 - BROAD_SHARE) * below + BROAD_SHARE * ndtr(broad)
         above = (1 - BROAD_SHARE) * above + BROAD_SHARE * ndtr(-broad)
+        below, above = np.maximum(below, LEAST_MASS), np.maximum(above, LEAST_MASS)
         values = np.where(below < above, ndtri(below), -ndtri(above))
         density = (1 - BROAD_SHARE) * density + BROAD_SHARE * np.exp(-0.5 * broad**2 - 0.5 * LOG_2PI) / BROAD_SCALE
         return values, density * np.exp(0.5 * values**2 + 0.5 * LOG_2PI)
