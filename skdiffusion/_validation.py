@@ -19,6 +19,7 @@ __all__ = [
     "at_least",
     "check_bounds",
     "check_count",
+    "check_magnitude",
     "check_mixture",
     "check_weights",
     "fit_context",
@@ -31,6 +32,7 @@ __all__ = [
 fit_context = _fit_context
 POSITIVE = [Interval(Real, 0, None, closed="neither")]
 NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
+LARGEST = 1e150
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
@@ -65,6 +67,13 @@ def check_count(n_samples, least=0):
             f"The 'n_samples' argument must be a {'positive' if least else 'non-negative'} integer. "
             f"Got {n_samples!r} instead."
         )
+
+
+def check_magnitude(**tables):
+    """Raise ValueError for tables with numbers whose squares overflow."""
+    for name, table in tables.items():
+        if table.size and np.abs(table).max() > LARGEST:
+            raise ValueError(f"{name} has numbers beyond {LARGEST:g}, whose squares overflow: rescale the columns.")
 
 
 def check_weights(sample_weight, X):

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from skdiffusion import DiffusionDensityEstimator, datasets, load, metrics
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionOutlierDetector,
+    ManifoldDiffusionEstimator,
+    StackedDensityEstimator,
+    datasets,
+    load,
+    metrics,
+)
 from skdiffusion.inspection import DimensionSpectrumDisplay, PairDisplay
 from skdiffusion.theory import besov, gaussian, subspace, wasserstein
 
@@ -66,3 +74,25 @@ def test_the_error_of_a_density_of_zero_is_zero():
         est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=1, max_iter=1, random_state=0).fit(X)
     error = est.log_density_error(np.array([[1.0, 1.0], [1e300, -1e300]]))
     assert np.isfinite(error).all()
+
+
+@pytest.mark.parametrize("make", [DiffusionDensityEstimator, ManifoldDiffusionEstimator, DiffusionOutlierDetector])
+def test_numbers_whose_squares_overflow_are_refused(make):
+    with pytest.raises(ValueError, match="rescale"):
+        make().fit(np.random.default_rng(0).normal(size=(30, 2)) * [1e288, 1e-290])
+
+
+def test_codes_of_rows_beyond_the_arithmetic_are_refused():
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=True, max_iter=1, random_state=0).fit(X)
+    far = np.array([[-1e68, 1e167]])
+    for method in (est.to_latent, est.from_latent, est.score_function):
+        with pytest.raises(ValueError, match="so far"):
+            method(far)
+    assert np.isfinite(est.score_samples(far)).all()
+
+
+@pytest.mark.parametrize("members", [[5], [("a", 1, 2)], []])
+def test_members_of_a_stack_are_pairs(members):
+    with pytest.raises(ValueError, match="'estimators'"):
+        StackedDensityEstimator(members).fit(np.ones((12, 2)))

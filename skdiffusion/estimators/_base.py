@@ -92,8 +92,17 @@ class BlendedDensityEstimator(MeanLogDensity):
                 block = X[start : start + CHUNK_ROWS].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
                 if inside.any():
-                    out[start : start + CHUNK_ROWS][inside] = function(block[inside])
+                    out[start : start + CHUNK_ROWS][inside] = self._finite(function(block[inside]), "X")
         return out
+
+    @staticmethod
+    def _finite(values, name):
+        """The values; ValueError if the arithmetic overflowed."""
+        if np.isnan(values).any():
+            raise ValueError(
+                f"Rows of {name} lie so far from the training rows that the arithmetic overflows: drop or clip them."
+            )
+        return values
 
     def _member_log_densities(self, X):
         return np.stack([m.log_density(X) for m in self.members_.values()], axis=1)
@@ -225,7 +234,8 @@ class BlendedDensityEstimator(MeanLogDensity):
         codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self.members_["diffusion"]
         with one_thread():
-            return member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
+            rows = member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
+        return self._finite(rows, "'codes'")
 
     def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
         """Draw rows from the fitted density.

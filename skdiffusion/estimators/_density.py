@@ -14,6 +14,7 @@ from skdiffusion._validation import (
     Interval,
     StrOptions,
     check_bounds,
+    check_magnitude,
     check_weights,
     fit_context,
     generator_seed,
@@ -292,6 +293,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
+        check_magnitude(X=X)
         X, w = X[w > 0].astype(np.float64), w[w > 0]
         if reset and len(X) < 2:
             raise ValueError(

@@ -16,6 +16,7 @@ from skdiffusion._validation import (
     Interval,
     StrOptions,
     check_count,
+    check_magnitude,
     fit_context,
     generator_seed,
     restored_on_failure,
@@ -226,6 +227,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         started = time.perf_counter()
         note_frame(self, X)
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
+        check_magnitude(X=X)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
         seed = int(rng.integers(2**31 - 1))

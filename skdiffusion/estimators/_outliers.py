@@ -7,7 +7,15 @@ from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._validation import HasMethods, Interval, StrOptions, fit_context, generator_seed, restored_on_failure
+from skdiffusion._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_magnitude,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+)
 from skdiffusion.closed_form import fit_student
 from skdiffusion.drawing import draw_rows
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
@@ -83,6 +91,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         """
         with restored_on_failure(self):
             rows = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+            check_magnitude(X=rows)
             seed = None if self.random_state is None else generator_seed(self.random_state)
             if self.estimator is None:
                 self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)

@@ -94,7 +94,7 @@ def resolve_settings(est, n, d, network=None):
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * n / settings.batch_size))
     n_folds = min(n, max(settings.n_members, int(round(1 / est.validation_fraction))))
-    return replace(settings, n_folds=n_folds, n_members=min(settings.n_members, n_folds), n_steps=n_steps)
+    return replace(settings, n_folds=n_folds, n_members=int(min(settings.n_members, n_folds)), n_steps=n_steps)
 
 
 def training_plan(est, settings, theta_min):

@@ -69,10 +69,11 @@ class StackedDensityEstimator(MeanLogDensity):
         if self.estimators is None:
             mixture = GaussianMixture(min(3, n_rows), random_state=0)
             return [("mixture", mixture), ("kernel", KernelDensity(bandwidth="scott"))]
-        names = [name for name, _ in self.estimators]
-        if not names or len(set(names)) < len(names):
+        pairs = [e for e in self.estimators if isinstance(e, (tuple, list)) and len(e) == 2 and isinstance(e[0], str)]
+        if not pairs or len({name for name, _ in pairs}) < len(self.estimators):
             raise ValueError(
-                f"The 'estimators' parameter must hold (name, estimator) pairs of distinct names. Got {names}."
+                "The 'estimators' parameter must hold (name, estimator) pairs of distinct names. "
+                f"Got {self.estimators!r}."
             )
         for name, estimator in self.estimators:
             if not hasattr(estimator, "score_samples"):

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.utils.validation import check_array
 
-LARGEST = 1e150
+from skdiffusion._validation import check_magnitude
 
 
 def _rows(**tables):
@@ -15,8 +15,7 @@ def _rows(**tables):
     if len({t.shape[1] for t in out}) > 1:
         shapes = ", ".join(f"{name} has {t.shape[1]}" for name, t in zip(tables, out))
         raise ValueError(f"The tables must have the same columns, but {shapes}.")
-    if max(np.abs(t).max() for t in out) > LARGEST:
-        raise ValueError(f"Squared distances overflow beyond {LARGEST:g}: rescale the columns.")
+    check_magnitude(**dict(zip(tables, out)))
     return out
 
 
@@ -121,9 +120,10 @@ def delta_coverage(draws, reference, centres, *, factor=2.0, n_radii=40):
     """
     draws, reference, centres = _rows(draws=draws, reference=reference, centres=centres)
     least = np.quantile(cKDTree(reference).query(centres, k=[min(20, len(reference))])[0], 0.9)
-    if least == 0:
+    largest = np.linalg.norm(np.ptp(reference, axis=0))
+    if least == 0 or largest == 0:
         raise ValueError("'reference' repeats its rows so often that it has no finest scale: pass distinct rows.")
-    radii = np.geomspace(least, np.linalg.norm(np.ptp(reference, axis=0)), n_radii)
+    radii = np.geomspace(least, largest, n_radii)
     lowest, highest = np.full(n_radii, np.inf), np.zeros(n_radii)
     for centre in centres:
         share = [

@@ -8,6 +8,8 @@ from scipy.linalg import sqrtm
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
+from skdiffusion._validation import check_magnitude
+
 MAX_ITERATIONS = 10_000_000
 BLOCK_FLOATS = 20_000_000  # of projected values held at once: 160 MB
 
@@ -25,6 +27,7 @@ def check_pair(X, Y, x_weight=None, y_weight=None):
     Y = check_array(Y, dtype=np.float64, input_name="Y")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(f"X has {X.shape[1]} columns, but Y has {Y.shape[1]}: pass tables of the same columns.")
+    check_magnitude(X=X, Y=Y)
     weights = []
     for name, rows, w in (("x_weight", X, x_weight), ("y_weight", Y, y_weight)):
         if w is None:
