@@ -87,7 +87,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
         out = np.full((len(X), *columns), np.nan if columns else -np.inf)
-        with one_thread():
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(X), CHUNK_ROWS):
                 block = X[start : start + CHUNK_ROWS].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
@@ -233,7 +233,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self.members_["diffusion"]
-        with one_thread():
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             rows = member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
         return self._finite(rows, "'codes'")
 
