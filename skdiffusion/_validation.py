@@ -72,7 +72,7 @@ def check_count(n_samples, least=0):
 def check_magnitude(**tables):
     """Raise ValueError for tables with numbers whose squares overflow."""
     for name, table in tables.items():
-        if table.size and np.abs(table).max() > LARGEST:
+        if table.size and float(np.abs(table).max()) > LARGEST:
             raise ValueError(f"{name} has numbers beyond {LARGEST:g}, whose squares overflow: rescale the columns.")
 
 
