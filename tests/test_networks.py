@@ -85,3 +85,23 @@ def test_float32_is_close_to_float64(rng):
 def test_noise_features_clamp_beyond_the_trained_range():
     far = noise_features([np.arctan(20.0), np.arctan(500.0)], torch.float64, "cpu")
     assert_allclose(far[0], far[1])
+
+
+@pytest.mark.parametrize("d", [1, 3, 20])
+def test_a_row_has_the_same_bits_in_blocks_of_every_size(d, rng):
+    network = make((32, 32), d=d, members=2, dtype=torch.float32)
+    network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
+    field = NetworkField(network)
+    z = rng.standard_normal((300, d))
+    whole = field(z, 0.5, True)
+    for count in (1, 9, 40, 200, 257):
+        for part, all_rows in zip(field(z[:count], 0.5, True), whole):
+            np.testing.assert_array_equal(part, all_rows[:count])
+
+
+def test_where_bits_depend_on_the_place_the_field_is_in_double_precision(monkeypatch, rng):
+    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda network: ())
+    field = NetworkField(make((8, 8), dtype=torch.float32))
+    assert field.network.dtype == torch.float64
+    z = rng.standard_normal((20, 3))
+    assert_allclose(field(z[:3], 0.5)[0], field(z, 0.5)[0][:3], rtol=1e-13)
