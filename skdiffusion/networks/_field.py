@@ -51,14 +51,13 @@ class NetworkField:
 
     def __init__(self, network):
         with torch.no_grad():
-            narrow = network.to(dtype=torch.float32)
-            sizes = _sizes_of_same_bits(narrow)
-            self._use(narrow if sizes else network.to(dtype=torch.float64), sizes)
+            self._use(network.to(dtype=torch.float32))
 
-    def _use(self, network, sizes):
-        self.network, self._evaluator = network, network.evaluator()
-        # In float64 the sizes differ by 1e-15.
-        self._sizes = _block_rows(network) if network.dtype == torch.float64 else sizes or _block_rows(network)[-1:]
+    def _use(self, network):
+        sizes = _sizes_of_same_bits(network)
+        self.network = network if sizes else network.to(dtype=torch.float64)
+        self._evaluator = self.network.evaluator()
+        self._sizes = sizes or _block_rows(network)  # in float64 they differ by 1e-15
 
     def __call__(self, z, theta, divergence=False):
         """Velocity (n, d) and divergence (n,) or None; numpy in, numpy out; tensors stay tensors."""
@@ -100,4 +99,4 @@ class NetworkField:
     def __setstate__(self, state):
         # The evaluator is a cache of products of the parameters; the block sizes depend on the machine.
         with torch.no_grad():
-            self._use(state["network"], _sizes_of_same_bits(state["network"]))
+            self._use(state["network"])
