@@ -1,9 +1,9 @@
-"""A trained ensemble as a field of the solvers: float64 rows in, float64 velocities out, in fixed blocks.
+"""A trained ensemble as a field of the solvers: float64 rows in, float64 velocities out, in blocks of fixed sizes.
 
 The density of a row must not depend on its neighbours. In float64 a matrix product's rounding depends
-on the batch only at 1e-15; in float32 that would be 1e-7 and show. So rows travel in blocks of one size,
-padded, in which a row's result has the same bits wherever it stands: a self-test at construction checks
-that on this machine, and falls back to float64 where it fails.
+on the batch only at 1e-15; in float32 that would be 1e-7 and show. So rows travel in blocks of a few sizes,
+padded, in all of which a row's result has the same bits wherever it stands: a self-test at construction
+checks that on this machine, and falls back to float64 where it fails.
 """
 
 import numpy as np
