@@ -96,3 +96,9 @@ def test_codes_of_rows_beyond_the_arithmetic_are_refused():
 def test_members_of_a_stack_are_pairs(members):
     with pytest.raises(ValueError, match="'estimators'"):
         StackedDensityEstimator(members).fit(np.ones((12, 2)))
+
+
+@pytest.mark.parametrize("cv", [[], 0])
+def test_a_stack_needs_a_split(cv):
+    with pytest.raises(ValueError, match="'cv'"):
+        StackedDensityEstimator(cv=cv).fit(np.random.default_rng(0).normal(size=(12, 2)))

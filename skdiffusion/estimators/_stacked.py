@@ -109,6 +109,10 @@ class StackedDensityEstimator(MeanLogDensity):
             splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
         else:
             splits = list(check_cv(cv).split(X))
+        if not splits:
+            raise ValueError(
+                f"The 'cv' parameter gives no split: pass a number of folds or a splitter. Got {self.cv!r}."
+            )
         members = self._members(min(len(train) for train, _ in splits))
         tables = []
         for train, held in splits:
