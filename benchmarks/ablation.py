@@ -8,7 +8,6 @@ Each cell (data set, seed, variant) is a process of its own with one thread; cel
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,12 +15,9 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from benchmarks import targets  # noqa: E402
+from benchmarks import targets
 
 # Variant -> (constructor parameters, replaced fields of Settings).
 VARIANTS = {

@@ -7,10 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
-
 MARK = "CELL "
 
 

@@ -7,14 +7,10 @@ The peers are scikit-dimension's (pip install scikit-dimension), where it is ins
 
 import argparse
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
-import numpy as np  # noqa: E402
+import numpy as np
 
 
 def laws(seed):

@@ -8,15 +8,11 @@ delta-coverage beside that of the training rows themselves.
 
 import argparse
 import json
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
-import numpy as np  # noqa: E402
+import numpy as np
 
 N_ROWS, N_DRAWS = 2000, 20_000
 
