@@ -251,6 +251,33 @@ OF_NUMBERS = {
     "compose.make_density_pipeline": (compose.make_density_pipeline, 2),
     "load": (skdiffusion.load, 1),
 }  # fmt: skip
+
+
+@st.composite
+def spread_mixture(draw):
+    """Weights, means and a common covariance, mostly valid and of any scale."""
+    d, k = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    sizes = st.one_of(st.floats(0, 10), st.floats(-1e3, 1e3), st.sampled_from([0.0, 1e-200, 1e200, np.nan]))
+    means = np.array(draw(st.lists(st.lists(sizes, min_size=d, max_size=d), min_size=k, max_size=k)))
+    factor = np.tril(np.array(draw(st.lists(sizes, min_size=d * d, max_size=d * d))).reshape(d, d))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array(draw(st.lists(st.floats(0, 1), min_size=k, max_size=k))), means, factor @ factor.T
+
+
+@st.composite
+def steps_wanted(draw):
+    """An error to reach, and a law."""
+    scale = draw(st.one_of(st.floats(0.05, 5.0), st.floats(1e-3, 1e3)))
+    law = draw(st.sampled_from([wasserstein.gaussian_regularity, lambda c: wasserstein.bounded_regularity(scale, c)]))
+    return draw(st.one_of(st.floats(1e-3, 1.0), st.floats())), law(scale**2 * np.eye(draw(st.integers(1, 3))))
+
+
+# Arguments that are mostly valid, where independent draws hardly ever are.
+MATCHED = {
+    "wasserstein.gaussian_regularity": spread_mixture().map(lambda mixture: mixture[2:]),
+    "wasserstein.mixture_regularity": spread_mixture(),
+    "wasserstein.suggest_steps": steps_wanted(),
+}
 DISPLAYS = ["DensityDisplay", "PairDisplay", "TrajectoryDisplay", "CalibrationDisplay", "TrainingDisplay"]
 DISPLAYS += ["NoiseLossDisplay", "DimensionSpectrumDisplay"]
 
@@ -273,6 +300,8 @@ def function_case(draw):
     if draw(st.booleans()):
         name = draw(st.sampled_from(list(OF_NUMBERS)))
         function, count = OF_NUMBERS[name]
+        if name in MATCHED and draw(st.booleans()):
+            return name, function, draw(MATCHED[name])
         numbers = st.one_of(st.floats(), st.integers(-5, 40), st.floats(0.1, 5.0), JUNK_VALUES)
         return name, function, tuple(draw(numbers) for _ in range(count))
     name = draw(st.sampled_from(list(table)))

@@ -146,6 +146,14 @@ def test_em_recovers_a_separated_mixture(rng):
     assert_allclose(fitted.covariances[order], truth.covariances, atol=0.05)
 
 
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_em_of_equal_rows_far_from_the_origin_stays_definite(rng, n_components):
+    X = np.full((6, 2), [-2.17049714e3, 0.1])
+    law = fit_mixture(X, np.ones(6), n_components, 3.0, rng)
+    assert_allclose(law.means, X[:n_components], rtol=1e-12)
+    assert np.isfinite(law.log_density(X)).all()
+
+
 def test_em_weights_are_repetitions(mixture):
     x = draw(mixture, 60)
     weights = np.random.default_rng(0).integers(1, 4, 60).astype(float)

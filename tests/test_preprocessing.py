@@ -8,6 +8,7 @@ from skdiffusion.preprocessing import (
     MARGINAL_CANDIDATES,
     Preprocessor,
     Whitening,
+    bounds_with_margins,
     column_resolution,
     select_marginals,
     spread_ties,
@@ -162,12 +163,45 @@ def test_copies_of_rows_are_not_ties(rng):
     assert not column_resolution(X).any()
 
 
+@pytest.mark.parametrize("law", ["counts", "half as many zeros"])
+def test_a_single_column_has_ties_too(rng, law):
+    x = rng.poisson(2.0, 500).astype(float) if law == "counts" else np.maximum(rng.standard_normal(500), 0)
+    resolution = column_resolution(x[:, None])[0]
+    assert resolution == (1.0 if law == "counts" else pytest.approx(0.05 * x.std()))
+    resampled = rng.choice(rng.standard_normal(500), (500, 1))
+    assert not column_resolution(resampled).any()
+
+
 def test_spread_ties_stay_within_bounds(rng):
     X = rng.integers(0, 3, (300, 1)).astype(float)
     bounds = (np.array([0.0]), np.array([2.0]))
     spread = spread_ties(X, column_resolution(X, bounds), rng, bounds)
     assert spread.min() >= 0
     assert spread.max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["box", "half-line", "mirrored"])
+def test_values_on_a_bound_are_read_off_it(rng, kind):
+    x = {"box": rng.random((1000, 1)), "half-line": rng.exponential(size=(1000, 1))}.get(kind)
+    x, low, high = (-rng.exponential(size=(1000, 1)), -np.inf, 0.0) if x is None else (x, 0.0, np.inf)
+    low, high = np.array([low]), np.array([1.0 if kind == "box" else high])
+    bounds = bounds_with_margins(x, column_resolution(x), (low, high))
+    p = Preprocessor(x, np.ones(1000), None, bounds)
+    end = np.zeros((1, 1))
+    z, log_det = p.transform(end)
+    assert np.abs(z).max() < 6
+    assert log_det[0] < 20
+    # The margin holds next to no rows, and values beyond it are told apart.
+    nearest = np.abs(x).min(keepdims=True) * (-1.0 if kind == "mirrored" else 1.0)
+    assert np.abs(p.transform(nearest)[0] - z).min() > 0.1
+    assert_array_equal(p.pull_back(end, np.ones((1, 1))), 0.0)
+    assert_allclose(p.inverse_transform(p.transform(x)[0]), x, rtol=1e-9)
+
+
+def test_the_margin_of_a_tied_column_is_a_thousandth_of_its_step(rng):
+    x = rng.integers(0, 5, (500, 1)).astype(float)
+    bounds = bounds_with_margins(x, column_resolution(x), (np.array([0.0]), np.array([np.inf])))
+    assert_array_equal(bounds.margins, [[0.001], [0.0]])
 
 
 def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):

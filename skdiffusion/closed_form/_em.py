@@ -110,19 +110,24 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
     """
     effective = weights.sum() ** 2 / (weights**2).sum()
     w = weights * (effective / weights.sum())
-    features = _QuadraticFeatures(X)
+    # About the mean: a scatter is a difference of sums, whose round-off must stay below the variances.
+    centre = (w @ X) / effective
+    features = _QuadraticFeatures(X - centre)
     n_runs = n_init if n_components > 1 else 1
     runs = [_run_em(features, w, n_components, strength, rng, max_iter, tol) for _ in range(n_runs)]
-    return max(runs, key=lambda run: run[1])[0]
+    mass, means, covariances, _ = max(runs, key=lambda run: run[-1])
+    return GaussianMixtureLaw(mass, means + centre, covariances)
 
 
 def _run_em(features, w, n_components, strength, rng, max_iter, tol):
-    """One run of EM with weights that sum to the effective rows: the law and its mean log-density."""
+    """One run of EM on centred rows, weights that sum to the effective rows.
+
+    Returns the masses, means and covariances of the components, and their mean log-density.
+    """
     X = features.X
     n, d = X.shape
     effective = w.sum()
-    mean = (w @ X) / effective
-    floor = 1e-6 * max((w @ (X - mean) ** 2).sum() / effective / d, 1e-12)
+    floor = 1e-6 * max((w @ X**2).sum() / effective / d, 1e-12)
     label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
     one_hot = np.zeros((n, n_components))
     one_hot[np.arange(n), label] = w
@@ -143,7 +148,7 @@ def _run_em(features, w, n_components, strength, rng, max_iter, tol):
         if total / effective - previous < tol or n_components == 1:
             break
         previous = total / effective
-    return GaussianMixtureLaw(mass, means, covariances), total / effective
+    return mass, means, covariances, total / effective
 
 
 def select_mixture(X, weights, folds, rng, max_components=64):

@@ -326,7 +326,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
             raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
         plan = training_plan(self, settings, theta_min)
 
-        X = stages.resolved(X, rng, bounds)
+        X, bounds = stages.resolved(X, rng, bounds)
         folds = stages.make_folds(n, settings.n_folds, rng)
         training = (folds, settings, plan, self.activation, device, rng)
         if initial is None:

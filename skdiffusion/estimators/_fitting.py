@@ -20,7 +20,13 @@ from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
 from skdiffusion.networks import FilmEnsemble, NetworkField
-from skdiffusion.preprocessing import MARGINAL_CANDIDATES, column_resolution, select_marginals, spread_ties
+from skdiffusion.preprocessing import (
+    MARGINAL_CANDIDATES,
+    bounds_with_margins,
+    column_resolution,
+    select_marginals,
+    spread_ties,
+)
 from skdiffusion.stacking import averaging_gain, stacking_weights
 from skdiffusion.training import train
 
@@ -238,7 +244,10 @@ def blend_weights(members, w_held):
 
 
 def resolved(X, rng, bounds):
-    """Rows with ties spread at the columns' own resolution; a warning for constant columns."""
+    """Rows with ties spread at the columns' own resolution, and the bounds with their margins.
+
+    Warns of constant columns.
+    """
     constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
     if len(constant):
         warnings.warn(
@@ -247,7 +256,9 @@ def resolved(X, rng, bounds):
             DegenerateDataWarning,
             stacklevel=5,
         )
-    return spread_ties(X, column_resolution(X, bounds), rng, bounds)
+    resolution = column_resolution(X, bounds)
+    margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
+    return spread_ties(X, resolution, rng, bounds), margins
 
 
 def warn_if_interrupted(result, settings):

@@ -4,20 +4,45 @@ A likelihood grows without bound as a bandwidth shrinks around a repeated value,
 uniformly over one grid step before fitting, and never rewarded.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 DISTINCT_FRACTION = 0.95  # a column with fewer distinct values than this share of the rows has ties
 SPIKE_SHARE = 0.02  # a value that holds more rows than this is a spike
 SPIKE_RESOLUTION = 0.05  # least resolution of a column with spikes, in standard deviations
+MOST_COPIES = 10  # of one row, by resampling or integer weights
+REGULAR_GAPS = 0.1  # smallest gap of a grid, in medians; far less between values that are not on one
 CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant column, relative to its value
+NEAR_QUANTILE = 0.01  # of the distances to a bound: the length that tells how near to it the rows reach
+
+
+class Bounds(NamedTuple):
+    """Bounds of the columns, arrays of shape (n_features,), infinite where open.
+
+    `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
+    values are not told apart: the maps of bounded columns are singular on the bound itself. A value on the
+    bound of a tied column stands for half a step of its `resolution`.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    margins: np.ndarray | float = 0.0
+    resolution: np.ndarray | float = 0.0
 
 
 def column_resolution(X, bounds=None):
     """Grid step of every column, shape (n_features,); 0 where values do not repeat.
 
-    Copies of whole rows do not count as ties. A constant column gets a nominal resolution.
+    Copies of whole rows do not count as ties, but for a single column on a grid or with a spike. A constant
+    column gets a nominal resolution.
     """
-    distinct_rows = np.unique(X, axis=0)
+    distinct_rows, copies = np.unique(X, axis=0, return_counts=True)
+    if X.shape[1] == 1 and len(distinct_rows) > 1:
+        gaps = np.diff(distinct_rows[:, 0])
+        spiked = copies.max() > max(MOST_COPIES, SPIKE_SHARE * len(X))
+        if spiked or np.quantile(gaps, 0.01) > REGULAR_GAPS * np.median(gaps):
+            distinct_rows = X
     resolution = np.zeros(X.shape[1])
     for j in range(X.shape[1]):
         values, counts = np.unique(distinct_rows[:, j], return_counts=True)
@@ -30,6 +55,22 @@ def column_resolution(X, bounds=None):
     if bounds is not None:
         resolution = np.minimum(resolution, (bounds[1] - bounds[0]) / 2)
     return resolution
+
+
+def bounds_with_margins(X, resolution, bounds):
+    """`Bounds` whose margins follow from how near the rows come to them.
+
+    A thousandth of the distance that one row in a hundred keeps: next to no mass lies nearer. Rows on the
+    bound itself do not count, unless there are no others.
+    """
+    low, high = bounds
+    margins = np.zeros((2, X.shape[1]))
+    for margin, distances in zip(margins, (X - low, high - X)):
+        for j in np.flatnonzero(np.isfinite(distances).all(0)):
+            positive = distances[distances[:, j] > 0, j]
+            near = np.quantile(positive, NEAR_QUANTILE) if len(positive) else resolution[j]
+            margin[j] = near / max(len(X), 1000)
+    return Bounds(low, high, margins, resolution)
 
 
 def spread_ties(X, resolution, rng, bounds=None):

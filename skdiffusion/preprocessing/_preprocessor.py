@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdiffusion.preprocessing._columns import Bounds
 from skdiffusion.preprocessing._maps import (
     AffineMap,
     BoxMap,
@@ -34,19 +35,23 @@ class Preprocessor:
     marginals : None, "yeo-johnson", float or tuple
         Map of every column: affine, power, or gaussianising with this bandwidth factor. A tuple holds
         one of them for each column.
-    bounds : pair of arrays of shape (n_features,), optional
-        Lower and upper bounds, infinite where there are none.
+    bounds : Bounds or pair of arrays of shape (n_features,), optional
+        Lower and upper bounds, infinite where there are none. Values within the margins of a `Bounds` are
+        read at the end of the margin.
     """
 
     def __init__(self, X, weights, marginals=None, bounds=None):
         n_features = X.shape[1]
-        low, high = (np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
-        self.low, self.high, self.marginals = low, high, marginals
-        self.n_features = n_features
+        bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
+        self.low, self.high, margins, resolution = Bounds(*bounds)
+        self.margins = np.broadcast_to(margins, (2, n_features))
+        self.half_step = np.broadcast_to(resolution, n_features) / 2
+        self.marginals, self.n_features = marginals, n_features
+        X = self._read(X)
         self.columns = []
         U = np.empty_like(X)
         for j in range(n_features):
-            maps = _bound_map(X[:, j], weights, low[j], high[j])
+            maps = _bound_map(X[:, j], weights, self.low[j], self.high[j])
             u = ChainMap(*maps).forward(X[:, j])
             standard = AffineMap.standardise(u, weights)
             maps, u = [*maps, standard], standard.forward(u)
@@ -59,12 +64,18 @@ class Preprocessor:
             U[:, j] = self.columns[-1].forward(X[:, j])
         self.whitening = Whitening(U, weights)
 
+    def _read(self, X):
+        """Rows within the bounds, moved off them: a tied value to the middle of its half step."""
+        X = np.where(X == self.low, X + self.half_step / 2, np.where(X == self.high, X - self.half_step / 2, X))
+        return np.clip(X, self.low + self.margins[0], self.high - self.margins[1])
+
     def inside(self, X):
         """Rows within the bounds, shape (n,) of bool."""
         return ((X >= self.low) & (X <= self.high)).all(1)
 
     def column_log_density(self, X):
         """Log-density of every entry if its column alone were Gaussian behind its map, (n, d)."""
+        X = self._read(X)
         out = np.empty((len(X), self.n_features))
         for j, (column, mean, scale) in enumerate(zip(self.columns, self.whitening.shift, self.whitening.scale)):
             u = (column.forward(X[:, j]) - mean) / scale
@@ -73,6 +84,7 @@ class Preprocessor:
 
     def transform(self, X):
         """Whitened rows (n, d) and log |det dz/dx| (n,)."""
+        X = self._read(X)
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, column in enumerate(self.columns):
             U[:, j] = column.forward(X[:, j])
@@ -89,10 +101,11 @@ class Preprocessor:
 
     def pull_back(self, X, gradient):
         """Gradient in X of f(z(x)) + log |det dz/dx|, given the gradient of f in z, (n, d)."""
+        given, X = X, self._read(X)
         out = gradient @ self.whitening.matrix.T
         for j, column in enumerate(self.columns):
             out[:, j] = out[:, j] * np.exp(column.log_slope(X[:, j])) + column.curvature(X[:, j])
-        return out
+        return np.where(X == given, out, 0.0)
 
     def transform_left_out(self, X, weights):
         """`transform` of the rows of the fit, each as if its gaussianising maps had not seen it.
@@ -100,7 +113,7 @@ class Preprocessor:
         Rows that are held out of everything else must be held out of the marginal maps too, or their
         likelihood would be flattered. The few moments of the other maps are not corrected.
         """
-        share = weights / weights.sum()
+        X, share = self._read(X), weights / weights.sum()
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, column in enumerate(self.columns):
             *before, last = column.maps

@@ -372,6 +372,8 @@ def test_bounds_hold_and_a_uniform_box_is_nearly_exact():
     test = rng.random((1000, 2)) * [1.0, 3.0]
     assert est.score(test) == pytest.approx(-np.log(3), abs=0.03)
     assert est.score_samples([[1.5, 1.0], [0.5, -0.1]]).tolist() == [-np.inf, -np.inf]
+    # The density of rows on the edges is that of their neighbours.
+    assert_allclose(est.score_samples([[0.0, 1.5], [1.0, 1.5], [0.5, 3.0], [0.0, 0.0]]), -np.log(3), atol=2.0)
     sample = est.sample(2000)
     assert sample.min() >= 0
     assert (sample <= [1.0, 3.0]).all()
@@ -383,6 +385,14 @@ def test_half_line_bounds():
     test = np.random.default_rng(1).exponential(size=(2000, 1))
     assert est.score(test) == pytest.approx(-1.0, abs=0.1)
     assert est.score_samples([[-0.01]])[0] == -np.inf
+    assert est.score_samples([[0.0]])[0] == pytest.approx(0.0, abs=1.0)
+
+
+def test_counts_on_a_bound_have_the_density_of_their_cell():
+    X = np.random.default_rng(0).poisson(1.0, (1000, 1)).astype(float)
+    est = DiffusionDensityEstimator(bounds=(0.0, np.inf), max_iter=20, n_estimators=2, random_state=0).fit(X)
+    # Half of the cell of a zero lies within the bounds: its mass 0.368 on a length of one half.
+    assert est.score_samples([[0.0]])[0] == pytest.approx(np.log(2 * np.exp(-1)), abs=0.7)
 
 
 def test_constant_columns_warn_and_stay_finite(X):
