@@ -16,6 +16,7 @@ step doubling, as `ProbabilityFlow` does it, is then the guide.
 """
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from sklearn.utils import check_array
@@ -53,10 +54,11 @@ class Regularity:
     sixth_moment: float
 
     def __post_init__(self):
-        if not (self.a > 0 and self.M >= 0 and self.L0 > 0 and self.n_features >= 1 and self.sixth_moment > 0):
+        constants = (self.a, self.M, self.L0, self.n_features, self.sixth_moment)
+        if not (np.isfinite(constants).all() and min(constants) >= 0 and np.delete(constants, 1).all()):
             raise ValueError(
-                "A Regularity needs a > 0, M >= 0, L0 > 0, n_features >= 1 and sixth_moment > 0. "
-                f"Got {(self.a, self.M, self.L0, self.n_features, self.sixth_moment)!r} instead."
+                "A Regularity needs finite a > 0, M >= 0, L0 > 0, n_features >= 1 and sixth_moment > 0: rescale the "
+                f"law if its numbers overflow. Got {constants!r} instead."
             )
 
     def concavity(self, tau):
@@ -103,11 +105,13 @@ def _check_covariance(covariance):
     covariance = check_array(np.atleast_2d(covariance), dtype=np.float64, input_name="covariance")
     if covariance.shape[0] != covariance.shape[1]:
         raise ValueError(f"'covariance' must be a square matrix. Got shape {covariance.shape}. {COMMON_COVARIANCE}")
-    if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance).min() <= 0:
-        raise ValueError("'covariance' must be symmetric and positive definite.")
-    return covariance
+    values = np.linalg.eigvalsh(covariance) if np.allclose(covariance, covariance.T) else [0.0]
+    if not values[0] > len(values) * np.finfo(float).eps * values[-1]:
+        raise ValueError("'covariance' must be symmetric and positive definite, beyond round-off.")
+    return covariance, values
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers out of range are refused by Regularity
 def gaussian_regularity(covariance):
     """Constants of a Gaussian.
 
@@ -119,11 +123,11 @@ def gaussian_regularity(covariance):
     -------
     Regularity
     """
-    covariance = _check_covariance(covariance)
-    values = np.linalg.eigvalsh(covariance)
+    covariance, values = _check_covariance(covariance)
     return Regularity(1 / values[-1], 0.0, 1 / values[0], len(values), _gaussian_sixth_moment(covariance))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers out of range are refused by Regularity
 def mixture_regularity(weights, means, covariance):
     r"""Constants of a Gaussian mixture whose components share one covariance.
 
@@ -146,19 +150,20 @@ def mixture_regularity(weights, means, covariance):
     """
     if np.ndim(covariance) > 2:
         raise ValueError(COMMON_COVARIANCE)
-    covariance = _check_covariance(covariance)
+    covariance, values = _check_covariance(covariance)
     weights, means = check_mixture(weights, means)
     if means.shape[1] != len(covariance):
         raise ValueError(f"'means' has {means.shape[1]} columns, 'covariance' {len(covariance)}.")
-    values = np.linalg.eigvalsh(covariance)
     moved = np.linalg.solve(covariance, means.T).T
     distance = np.linalg.norm(moved[:, None] - moved[None], axis=2).max()
     around = np.linalg.norm(means - weights @ means, axis=1)
-    sixth = (weights @ around**6) ** (1 / 6) + _gaussian_sixth_moment(covariance)
+    far = around.max() or 1.0
+    sixth = far * (weights @ (around / far) ** 6) ** (1 / 6) + _gaussian_sixth_moment(covariance)
     return Regularity(1 / values[-1], float(distance**2 / 4), 1 / values[0], len(values), float(sixth))
 
 
 @validated(diameter=NON_NEGATIVE)
+@np.errstate(over="ignore", invalid="ignore")
 def bounded_regularity(diameter, covariance):
     """Constants of any law supported in a set of this diameter, plus Gaussian noise of this covariance.
 
@@ -171,8 +176,7 @@ def bounded_regularity(diameter, covariance):
     -------
     Regularity
     """
-    covariance = _check_covariance(covariance)
-    values = np.linalg.eigvalsh(covariance)
+    covariance, values = _check_covariance(covariance)
     sixth = diameter + _gaussian_sixth_moment(covariance)
     return Regularity(1 / values[-1], (diameter / values[0]) ** 2 / 4, 1 / values[0], len(values), float(sixth))
 
@@ -266,24 +270,25 @@ def sampling_bound(law, levels, integrator="ddim", *, start_error=0.0, score_err
             f"Got {levels!r} instead."
         )
     errors, lipschitz = (np.broadcast_to(v, len(levels) - 1) for v in (score_error, score_lipschitz))
-    terms = np.array([float(start_error), 0.0, 0.0])
-    for t, u, error, lip in zip(levels[:-1], levels[1:], errors, lipschitz):
-        c = step_coefficient(integrator, t, u)
-        # In the angle the integrands are smooth, however long the step.
-        low, high = np.arctan(u), np.arctan(t)
-        angles = (low + high) / 2 + (high - low) / 2 * _NODES
-        nodes, weights = np.tan(angles), (high - low) / 2 * _WEIGHTS / np.cos(angles) ** 2
-        terms *= 1 - c * law.concavity(t) + c * lip
-        if integrator == "ddim":
-            terms[1] += (weights * (nodes - u) * law.curvature(nodes)).sum()
-        else:
-            signal, noise, slope = _scales(integrator, nodes)
-            reach = step_coefficient(integrator, nodes, u) * signal
-            bend = law.curvature(nodes) / noise
-            bend += nodes * np.sqrt(law.n_features * law.smoothness(nodes)) * slope / noise**2
-            terms[1] += (weights * reach * bend).sum()
-        terms[2] += c * error
-    return WassersteinBound(*(float(v) for v in terms))
+    start, stop = levels[:-1, None], levels[1:, None]
+    # In the angle the integrands are smooth, however long the step.
+    low, half = np.arctan(stop), (np.arctan(start) - np.arctan(stop)) / 2
+    angles = low + half * (1 + _NODES)
+    nodes, weights = np.tan(angles), half * _WEIGHTS / np.cos(angles) ** 2
+    if integrator == "ddim":
+        local = ((nodes - stop) * law.curvature(nodes) * weights).sum(1)
+    else:
+        signal, noise, slope = _scales(integrator, nodes)
+        reach = step_coefficient(integrator, nodes, stop) * signal
+        bend = law.curvature(nodes) / noise
+        bend += nodes * np.sqrt(law.n_features * law.smoothness(nodes)) * slope / noise**2
+        local = (reach * bend * weights).sum(1)
+    c = step_coefficient(integrator, levels[:-1], levels[1:])
+    growth = 1 - c * law.concavity(levels[:-1]) + c * lipschitz
+    bound = (float(start_error), 0.0, 0.0)
+    for factor, discretisation, score in np.column_stack([growth, local, c * errors]).tolist():
+        bound = (factor * bound[0], factor * bound[1] + discretisation, factor * bound[2] + score)
+    return WassersteinBound(*bound)
 
 
 def optimal_levels(law, n_steps, first, last):
@@ -362,26 +367,32 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
         If no number of steps up to `max_steps` is certified: the constants are then too weak to be of use.
     """
     if law is None:
-        n_steps = int(np.ceil(np.pi**2 / (8 * error)))
+        n_steps = np.pi**2 / (8 * error)
+        if n_steps > max_steps:
+            raise ValueError(
+                f"An error of {error} asks for more than 'max_steps'={max_steps} steps: raise one of them."
+            )
+        n_steps = int(np.ceil(n_steps))
         angles = np.linspace(np.arctan(first or 10.0), np.arctan(last), n_steps + 1)
         return StepAdvice(np.tan(angles), n_steps, None)
     if first is None:
         first = 10.0 * law.sixth_moment
-    low, high = 1, None
-    n_steps = max(1, int(optimal_levels(law, 1, first, last)[1] ** 2 / (2 * error)))
-    if n_steps > 2 * max_steps:
-        high = n_steps
-    while high is None or high - low > 1:
-        if n_steps > max_steps:
+    low, high = 0, None
+    guess = optimal_levels(law, 1, first, last)[1] ** 2 / (2 * error)
+    for attempt in count(1):
+        if low == max_steps or guess > 2 * max_steps:
             raise ValueError(
-                f"No {max_steps} steps are certified to reach an error of {error}: about {n_steps} would be. The bound "
-                "of this law is loose; choose the steps by doubling them (n_steps='auto')."
+                f"No {max_steps} steps are certified to reach an error of {error}: about {guess:.0f} would be. Its "
+                "bound is loose; choose the steps by doubling them (n_steps='auto')."
             )
-        bound = sampling_bound(law, optimal_levels(law, n_steps, first, last)[0])
-        if bound.total <= error:
-            high = n_steps
-        else:
-            low = n_steps
-        n_steps = 2 * low if high is None else (low + high) // 2
+        n_steps = int(np.clip(guess, low + 1, max_steps if high is None else high - 1))
+        bound = sampling_bound(law, optimal_levels(law, n_steps, first, last)[0]).total
+        low, high = (low, n_steps) if bound <= error else (n_steps, high)
+        if high == low + 1:
+            break
+        # The bound is nearly inverse to the number of steps; every third guess halves the bracket, should it not be.
+        guess = np.ceil(n_steps * bound / error)
+        if attempt % 3 == 0:
+            guess = 2 * low + 1 if high is None else (low + high) // 2
     levels = optimal_levels(law, high, first, last)[0]
     return StepAdvice(levels, high, sampling_bound(law, levels))
