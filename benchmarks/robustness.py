@@ -126,12 +126,27 @@ def _finite(value):
 # -- the entry points --------------------------------------------------------------------------------
 
 ESTIMATORS = {
-    "DiffusionDensityEstimator": (DiffusionDensityEstimator, TINY | {"n_steps": 3}),
-    "ManifoldDiffusionEstimator": (ManifoldDiffusionEstimator, TINY),
-    "StackedDensityEstimator": (StackedDensityEstimator, {}),
-    "DiffusionTransformer": (DiffusionTransformer, {}),
-    "DiffusionOutlierDetector": (DiffusionOutlierDetector, {}),
+    kind.__name__: kind
+    for kind in (
+        DiffusionDensityEstimator,
+        ManifoldDiffusionEstimator,
+        StackedDensityEstimator,
+        DiffusionTransformer,
+        DiffusionOutlierDetector,
+    )
 }
+
+
+def _tiny(name):
+    """Parameters with which an estimator of this name is fitted in a blink."""
+    inner = DiffusionDensityEstimator(**TINY, n_steps=3, random_state=0)
+    return {
+        "DiffusionDensityEstimator": TINY | {"n_steps": 3},
+        "ManifoldDiffusionEstimator": dict(TINY),
+        "StackedDensityEstimator": {"estimators": [("a", inner), ("b", _mixture())], "cv": 2},
+    }.get(name, {"estimator": inner})
+
+
 QUERIES = [
     "score_samples", "score", "to_latent", "transform", "predict", "decision_function", "log_density_error",
     "intrinsic_log_density", "project", "score_function", "partial_fit",
@@ -140,38 +155,41 @@ QUERIES = [
 
 @st.composite
 def estimator_case(draw):
-    """An estimator with zero to two unusual parameters, rows to fit, and calls to make."""
+    """An estimator, rows to fit, and calls to make: unusual in one respect, in all or in none.
+
+    Were everything unusual at once, hardly any call would get past the first check.
+    """
+    unusual = draw(st.sampled_from(["parameters", "rows", "weights", "calls", "calls", "valid", "all"]))
     name = draw(st.sampled_from(list(ESTIMATORS)))
-    kind, given_parameters = ESTIMATORS[name]
-    parameters = dict(given_parameters)
-    if name == "StackedDensityEstimator":
-        parameters["estimators"] = [
-            ("a", DiffusionDensityEstimator(**ESTIMATORS["DiffusionDensityEstimator"][1], random_state=0)),
-            ("b", _mixture()),
-        ]
-        parameters["cv"] = 2
-    elif "Transformer" in name or "Outlier" in name:
-        parameters["estimator"] = DiffusionDensityEstimator(**TINY, n_steps=3, random_state=0)
-    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-        key = draw(st.sampled_from([p for p in kind().get_params(deep=False) if p != "max_fit_seconds"]))
-        parameters[key] = draw(st.sampled_from(VALID[key]) if key in VALID and draw(st.booleans()) else JUNK_VALUES)
+    kind, parameters = ESTIMATORS[name], _tiny(name)
+    names = [p for p in kind().get_params(deep=False) if p != "max_fit_seconds"]
+    junk = unusual in ("parameters", "all")
+    for _ in range(draw(st.integers(1, 2)) if junk or unusual == "valid" else 0):
+        key = draw(st.sampled_from(names if junk else [p for p in names if p in VALID]))
+        parameters[key] = draw(
+            JUNK_VALUES if junk and (key not in VALID or draw(st.booleans())) else st.sampled_from(VALID[key])
+        )
         if key in TINY and isinstance(parameters[key], str):
             parameters[key] = TINY[key]  # whole defaults take seconds, and are tested elsewhere
-    # Mostly plain rows to fit, so that the calls that need a fitted estimator are reached.
-    X = draw(rows()) if draw(st.booleans()) else np.random.default_rng(draw(st.integers(0, 999))).normal(size=(12, 2))
+    plain = np.random.default_rng(draw(st.integers(0, 999))).random(size=(14, draw(st.integers(1, 3))))
+    X = draw(rows()) if unusual in ("rows", "all") else plain[:12]
     d = X.shape[1] if getattr(X, "ndim", 0) == 2 else None
+    odd = unusual in ("calls", "all")
     calls = []
     for _ in range(draw(st.integers(1, 3))):
         what = draw(st.sampled_from([*QUERIES, "sample", "from_latent", "inverse_transform", "pickle", "save"]))
         if what in QUERIES or what in ("from_latent", "inverse_transform"):
-            calls.append((what, (draw(rows(d)),), {}))
+            calls.append((what, (draw(rows(d)) if odd else np.resize(plain, (5, d or 2)),), {}))
         elif what == "sample":
             frame = draw(st.sampled_from(["auto", True, False, "yes"]))
-            calls.append((what, (draw(st.sampled_from([1, 2, 7, *JUNK])), draw(st.sampled_from([0, None, *JUNK]))), {}))
+            given_count, given_state = ([1, 2, 7, *JUNK], [0, None, *JUNK]) if odd else ([1, 5], [0, None])
+            calls.append((what, (draw(st.sampled_from(given_count)), draw(st.sampled_from(given_state))), {}))
             calls.append((what, (2,), {"as_frame": frame}))
         else:
             calls.append((what, (), {}))
-    weights = draw(st.sampled_from([None, None, None, "ones", "zeros", "negative", "nan", "short", "huge"]))
+    weights = None
+    if unusual in ("weights", "all"):
+        weights = draw(st.sampled_from(["ones", "zeros", "negative", "nan", "short", "huge"]))
     return name, kind, parameters, X, weights, calls
 
 
@@ -197,7 +215,10 @@ def try_estimator(campaign, name, kind, parameters, X, weights, calls, folder):
     given_weights = {} if weights is None or kind is not DiffusionDensityEstimator else _weights(weights, X)
     named = {"sample_weight": given_weights} if len(given_weights) else {}
     fitted = campaign(f"{name}.fit", est.fit, X, **named)
-    for what, arguments, named in calls:
+    for i, (what, arguments, named) in enumerate(calls):
+        if fitted is None and i == 1:
+            # One call of an estimator that is not fitted is enough; the others meet a fitted one.
+            est = fitted = _plain_fit(kind, d=getattr(X, "shape", (0, 2))[1:2])
         if what == "pickle":
             pickle.loads(pickle.dumps(est))
         elif what == "save":
@@ -207,6 +228,12 @@ def try_estimator(campaign, name, kind, parameters, X, weights, calls, folder):
                     campaign("load", skdiffusion.load, path)
         elif hasattr(est, what):
             campaign(f"{name}.{what}", getattr(est, what), *arguments, **named)
+
+
+def _plain_fit(kind, d):
+    """An estimator of this kind after a fit of plain rows."""
+    n_features = d[0] if d and 0 < d[0] < 5 else 2
+    return kind(**_tiny(kind.__name__)).fit(np.random.default_rng(0).random((14, n_features)))
 
 
 def _save(est, path):
