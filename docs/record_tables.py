@@ -67,10 +67,11 @@ def draw_excess(path):
 def write(folder):
     """Write one include file for each record."""
     sys.path.insert(0, str(ROOT))
-    from benchmarks import compare, theory
+    from benchmarks import compare, evaluations, theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
+    (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     draw_excess(folder / "excess.png")
     for n in (2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
