@@ -61,7 +61,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         Map of every column before whitening. "auto" chooses on held-out rows.
     bounds : pair (low, high) or None, default=None
         Known bounds of the columns, scalars or arrays of shape (n_features,), infinite where open. The
-        density is zero outside, and reaches the bounds without leaking over them.
+        density is zero outside, and reaches the bounds without leaking over them; a row on a bound has the
+        density of its nearest neighbours.
     stacking : "auto", bool or "mixture", default="auto"
         Whether to blend with the companions. False is the pure diffusion. The kernel companion keeps the
         training rows in the fitted object ("auto" leaves it out beyond 20000 rows); "mixture" never has it.
