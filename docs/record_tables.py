@@ -72,6 +72,7 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
+    (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     draw_excess(folder / "excess.png")
     for n in (2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
