@@ -52,8 +52,15 @@ def seconds_of(counts, most=200):
     return total
 
 
+def summary(pairs):
+    """Medians of the seconds of a call and of its products, and of their ratio pair by pair, with its range."""
+    whole, floor = np.array(pairs).T
+    ratio = whole / floor
+    return np.median(whole), np.median(floor), np.median(ratio), ratio.min(), ratio.max()
+
+
 def beside_its_products(call, repeats):
-    """Median seconds of a call, of its matrix products, and the median and range of their ratio, pair by pair."""
+    """`summary` of a call."""
     with RecordedProducts() as recorded:
         call()
     pairs = []
@@ -61,12 +68,11 @@ def beside_its_products(call, repeats):
         start = time.perf_counter()
         call()
         pairs.append((time.perf_counter() - start, seconds_of(recorded.counts)))
-    whole, floor = np.array(pairs).T
-    return np.median(whole), np.median(floor), np.median(whole / floor), (whole / floor).min(), (whole / floor).max()
+    return summary(pairs)
 
 
 def training_seconds(X, repeats):
-    """The same for a training step: the difference of fits of 60 and of 20 epochs."""
+    """`summary` of a training step: the difference of fits of 60 and of 20 epochs."""
     from skdiffusion import DiffusionDensityEstimator
 
     def fit(epochs):
@@ -87,8 +93,7 @@ def training_seconds(X, repeats):
             fit(epochs)
             times.append(time.perf_counter() - start)
         pairs.append(((times[1] - times[0]) / n_steps, seconds_of(left) / n_steps))
-    whole, floor = np.array(pairs).T
-    return np.median(whole), np.median(floor), np.median(whole / floor), (whole / floor).min(), (whole / floor).max()
+    return summary(pairs)
 
 
 def main():

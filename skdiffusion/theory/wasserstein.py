@@ -380,7 +380,7 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
     low, high = 0, None
     guess = optimal_levels(law, 1, first, last)[1] ** 2 / (2 * error)
     for attempt in count(1):
-        if low == max_steps or guess > 2 * max_steps:
+        if low == max_steps or (attempt == 1 and not guess <= 2 * max_steps):
             raise ValueError(
                 f"No {max_steps} steps are certified to reach an error of {error}: about {guess:.0f} would be. Its "
                 "bound is loose; choose the steps by doubling them (n_steps='auto')."
@@ -392,7 +392,7 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
             break
         # The bound is nearly inverse to the number of steps; every third guess halves the bracket, should it not be.
         guess = np.ceil(n_steps * bound / error)
-        if attempt % 3 == 0:
+        if attempt % 3 == 0 or not np.isfinite(guess):
             guess = 2 * low + 1 if high is None else (low + high) // 2
     levels = optimal_levels(law, high, first, last)[0]
     return StepAdvice(levels, high, sampling_bound(law, levels))

@@ -166,6 +166,23 @@ def test_refusals():
         w2.suggest_steps(0.0)
     with pytest.raises(ValueError, match="a > 0"):
         w2.Regularity(0.0, 0.0, 1.0, 1, 1.0)
+    with pytest.raises(ValueError, match="'max_steps'"):
+        w2.suggest_steps(5e-324)
+    with pytest.raises(ValueError, match="beyond round-off"):
+        w2.mixture_regularity([1.0], [[0.0, 1.0]], [[2.6e-281, -1.6e-138], [-1.6e-138, 1.0e5]])
+    with pytest.raises(ValueError, match="rescale"):
+        w2.mixture_regularity([0.5, 0.5], [[-1e200], [1e200]], [[1.0]])
+
+
+def test_suggested_steps_are_the_fewest_from_one_up():
+    law = w2.gaussian_regularity([[1.0]])
+    one = w2.sampling_bound(law, w2.optimal_levels(law, 1, 3.0, 0.5)[0]).total
+    assert w2.suggest_steps(1.01 * one, law, first=3.0, last=0.5).n_steps == 1
+    assert w2.suggest_steps(0.99 * one, law, first=3.0, last=0.5).n_steps == 2
+    needed = w2.suggest_steps(0.02, law, first=3.0, last=0.5).n_steps
+    assert w2.suggest_steps(0.02, law, first=3.0, last=0.5, max_steps=needed).n_steps == needed
+    with pytest.raises(ValueError, match=f"No {needed - 1} steps"):
+        w2.suggest_steps(0.02, law, first=3.0, last=0.5, max_steps=needed - 1)
 
 
 def test_why_anisotropic_mixtures_are_refused():
