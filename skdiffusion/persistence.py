@@ -262,13 +262,13 @@ def load(path):
 
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"The 'path' must be a string or a path. Got {path!r} instead.")
+    with open(path, "rb"):  # a missing file, a folder or a lack of rights is told as Python tells it
+        pass
     try:
         with safe_open(str(path), framework="numpy") as file:
             document = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
-            raise
         raise ValueError(f"{path} is not a whole file of skdiffusion: truncated, damaged, or another kind.") from error
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise ValueError(f"{path} is not a file of skdiffusion.")

@@ -112,8 +112,9 @@ def test_other_files_are_named(tmp_path):
     for name in ("text", "other", "joblib"):
         with pytest.raises(ValueError, match=f"{name} is not a"):
             load(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as missing:
         load(tmp_path / "absent")
+    assert missing.value.filename
 
 
 def rewritten(path, change, sign=True):
