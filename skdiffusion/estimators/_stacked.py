@@ -1,5 +1,7 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
@@ -13,6 +15,17 @@ from skdiffusion._validation import check_count, fit_context, generator_seed, re
 from skdiffusion.drawing import draw_rows
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.stacking import blend_log_density, stacking_weights
+
+
+def _is_split(split, n):
+    """Whether a split is a pair of arrays of row numbers (or masks) of n rows."""
+    if not isinstance(split, (tuple, list)) or len(split) != 2:
+        return False
+    rows = [np.asarray(part) for part in split]
+    return all(
+        r.ndim == 1 and len(r) and (len(r) == n if r.dtype.kind == "b" else r.dtype.kind in "iu" and r.max() < n)
+        for r in rows
+    )
 
 
 class StackedDensityEstimator(MeanLogDensity):
@@ -107,11 +120,14 @@ class StackedDensityEstimator(MeanLogDensity):
             n_folds = min(int(cv), len(X))
             folds = np.array_split(np.random.default_rng(seed).permutation(len(X)), n_folds)
             splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
+        elif isinstance(cv, Iterable) and not hasattr(cv, "split"):
+            splits = list(cv)
         else:
             splits = list(check_cv(cv).split(X))
-        if not splits:
+        if not splits or not all(_is_split(split, len(X)) for split in splits):
             raise ValueError(
-                f"The 'cv' parameter gives no split: pass a number of folds or a splitter. Got {self.cv!r}."
+                "The 'cv' parameter must give pairs (train, test) of row numbers: pass a number of folds or a "
+                f"splitter. Got {self.cv!r}."
             )
         members = self._members(min(len(train) for train, _ in splits))
         tables = []

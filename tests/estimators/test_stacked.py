@@ -52,3 +52,21 @@ def test_other_folds_and_our_own_estimator_as_a_member(X):
     est.set_params(random_state=0).fit(X)
     assert est.stacking_weights_.sum() == pytest.approx(1.0)
     assert est.sample(30).shape == (30, 2)
+
+
+@pytest.mark.parametrize(
+    "cv", [(), [5], [(0, 1)], [([0, 1], [2], [3])], [([0, 1], [900])], [([0.5], [1])], [([], [1])]]
+)
+def test_folds_that_are_not_pairs_of_row_numbers_are_refused(X, cv):
+    members = [("one", GaussianMixture(1)), ("two", GaussianMixture(2))]
+    with pytest.raises(ValueError, match="The 'cv' parameter"):
+        StackedDensityEstimator(members, cv=cv).fit(X[:100])
+
+
+def test_folds_may_be_given_as_pairs(X):
+    members = [("one", GaussianMixture(1, random_state=0)), ("two", GaussianMixture(2, random_state=0))]
+    mask = np.arange(100) < 50
+    given = StackedDensityEstimator(members, cv=[(np.arange(50), np.arange(50, 100))]).fit(X[:100])
+    masked = StackedDensityEstimator(members, cv=[(mask, ~mask)]).fit(X[:100])
+    assert given.stacking_weights_.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(masked.stacking_weights_, given.stacking_weights_, rtol=1e-12)
