@@ -14,6 +14,7 @@ __all__ = [
     "POSITIVE",
     "HasMethods",
     "Interval",
+    "Number",
     "Options",
     "StrOptions",
     "at_least",
@@ -30,15 +31,25 @@ __all__ = [
 ]
 
 fit_context = _fit_context
-POSITIVE = [Interval(Real, 0, None, closed="neither")]
-NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
+
+
+class Number(Interval):
+    """An interval without booleans, which Python counts as integers and NumPy does not."""
+
+    def is_satisfied_by(self, val):
+        """Whether a number lies within."""
+        return not isinstance(val, (bool, np.bool_)) and super().is_satisfied_by(val)
+
+
+POSITIVE = [Number(Real, 0, None, closed="neither")]
+NON_NEGATIVE = [Number(Real, 0, None, closed="left")]
 LARGEST = 1e150
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
 def at_least(low, kind=Real):
     """Constraint of a finite number, for `validated`."""
-    return [Interval(kind, low, None, closed="left")]
+    return [Number(kind, low, None, closed="left")]
 
 
 def validated(**constraints):

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import logsumexp
 
-from skdiffusion._validation import Interval, at_least, generator_seed, validated
+from skdiffusion._validation import Number, at_least, generator_seed, validated
 
 ORDER = 4  # of the cardinal B-spline: smoothness below 3 can be made
 PEAK = 2 / 3  # its largest value
@@ -55,9 +55,9 @@ class BesovDensity:
     """
 
     @validated(
-        smoothness=[Interval(Real, 0, ORDER - 1, closed="neither")],
-        n_features=[Interval(Integral, 1, 2, closed="both")],
-        n_levels=[Interval(Integral, 1, 20, closed="both"), None],
+        smoothness=[Number(Real, 0, ORDER - 1, closed="neither")],
+        n_features=[Number(Integral, 1, 2, closed="both")],
+        n_levels=[Number(Integral, 1, 20, closed="both"), None],
         sign_seed=at_least(0, Integral),
     )
     def __init__(self, smoothness, n_features=1, n_levels=None, *, sign_seed=0):
