@@ -107,3 +107,10 @@ def test_members_of_a_stack_are_pairs(members):
 def test_a_stack_needs_a_split(cv):
     with pytest.raises(ValueError, match="'cv'"):
         StackedDensityEstimator(cv=cv).fit(np.random.default_rng(0).normal(size=(12, 2)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equal_rows_have_no_support_however_their_mean_is_rounded(seed):
+    row = np.random.default_rng(seed).random((1, 2))
+    with pytest.raises(ValueError, match="All rows of X are the same"):
+        ManifoldDiffusionEstimator(hidden_layer_sizes=(4, 4), max_iter=1).fit(np.tile(row, (5, 1)))

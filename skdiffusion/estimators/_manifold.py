@@ -233,7 +233,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         seed = int(rng.integers(2**31 - 1))
         self._sample_seed = int(rng.integers(2**62))
         self.feature_scale_ = X.std(0)
-        self.mean_ = X.mean(0)
+        # The mean of equal values may be a rounding away from them.
+        self.mean_ = np.where(np.ptp(X, axis=0) > 0, X.mean(0), X[0])
         directions, noise_variance = self._principal_directions(X - self.mean_)
         r = len(directions)
         self.components_, self.noise_variance_ = directions, noise_variance
