@@ -85,7 +85,7 @@ class Campaign:
             return False
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, OSError):
-            return "persistence" in frames[-1].filename and bool(error.filename)
+            return "persistence" in frames[-1].filename and error.filename is not None
         # A conversion that fails inside scikit-learn's validation is its own; so is a fit of its estimators.
         where = [f for f in frames if "/skdiffusion/" in f.filename or "/sklearn/" in f.filename]
         return bool(where) and ("/sklearn/" in where[-1].filename or "raise" in _statement(where[-1]))

@@ -121,7 +121,7 @@ class StackedDensityEstimator(MeanLogDensity):
             folds = np.array_split(np.random.default_rng(seed).permutation(len(X)), n_folds)
             splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
         elif isinstance(cv, Iterable) and not hasattr(cv, "split"):
-            splits = list(cv)
+            splits = list(cv) if getattr(cv, "ndim", 1) else []  # an array without dimensions cannot be walked
         else:
             splits = list(check_cv(cv).split(X))
         if not splits or not all(_is_split(split, len(X)) for split in splits):

@@ -55,7 +55,7 @@ def test_other_folds_and_our_own_estimator_as_a_member(X):
 
 
 @pytest.mark.parametrize(
-    "cv", [(), [5], [(0, 1)], [([0, 1], [2], [3])], [([0, 1], [900])], [([0.5], [1])], [([], [1])]]
+    "cv", [(), np.array(5), [5], [(0, 1)], [([0, 1], [2], [3])], [([0, 1], [900])], [([0.5], [1])], [([], [1])]]
 )
 def test_folds_that_are_not_pairs_of_row_numbers_are_refused(X, cv):
     members = [("one", GaussianMixture(1)), ("two", GaussianMixture(2))]
