@@ -65,7 +65,7 @@ def test_the_error_estimate_is_within_a_factor_two_in_the_mean(steps, mixture):
 def test_codes_invert_and_are_standard_normal(mixture):
     law = standardised(mixture)
     x = draw(law, 4000)
-    flow = make_flow(law, density_steps=32)
+    flow = make_flow(law, density_steps=128)
     codes = flow.to_latent(x)
     assert_allclose(flow.from_latent(codes), x, atol=1e-3)
     assert_allclose(codes.mean(0), 0, atol=0.06)
@@ -82,7 +82,7 @@ def peaks(d, n_peaks, narrow):
 
 @pytest.mark.parametrize(("n_peaks", "narrow"), [(8, 0.05), (8, 0.01), (25, 0.01)])
 def test_separated_narrow_peaks_stay_normalised(n_peaks, narrow, rng):
-    """Few explicit steps put mass between peaks: raw RK4 with 8 steps integrates to 3 at narrow = 0.01."""
+    """Few explicit steps put mass between peaks: 48 without refinement integrate to 5 at narrow = 0.01."""
     law = peaks(1, n_peaks, narrow)
     flow = replace(make_flow(law, 20.0), theta_min=np.arctan(0.2 * narrow))
     flow = choose_steps(flow, draw(law, 200), wide_rows(1, rng, 300))

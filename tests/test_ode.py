@@ -53,7 +53,7 @@ def test_forward_and_back_returns_the_start(name, mixture, rng):
     assert gap[1] < gap[0] / 8 ** (STEPPERS[name].order - 0.5), gap
 
 
-@pytest.mark.parametrize("name", ["euler", "rk4", "ab2"])
+@pytest.mark.parametrize("name", ["euler", "rk4", "ab2", "ab4"])
 def test_a_standard_gaussian_is_solved_exactly_in_one_step(name):
     law = GaussianMixtureLaw([1.0], [np.zeros(3)], [np.eye(3)])
     z = np.random.default_rng(0).standard_normal((5, 3))
@@ -103,6 +103,5 @@ def test_unknown_stepper_names_the_choices(mixture):
 @steppers
 def test_evaluations_are_counted(name, mixture):
     rule = STEPPERS[name]
-    starters = {1: 0, 2: 2, 3: 8}[rule.order] if rule.multistep else 0
     out = solve(mixture, np.zeros((2, 2)), log_snr_grid(10, START, STOP), name)
-    assert out.n_evaluations == 10 * rule.stages + starters
+    assert out.n_evaluations == 10 * rule.stages

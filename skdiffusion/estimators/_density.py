@@ -24,7 +24,7 @@ from skdiffusion._validation import (
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator
-from skdiffusion.estimators._settings import SIGMA_MIN, layer_sizes, resolve_settings, training_plan
+from skdiffusion.estimators._settings import SIGMA_MAX, SIGMA_MIN, layer_sizes, resolve_settings, training_plan
 from skdiffusion.likelihood import ProbabilityFlow
 from skdiffusion.networks import ACTIVATIONS, NetworkField
 from skdiffusion.ode import STEPPERS
@@ -32,8 +32,6 @@ from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ti
 from skdiffusion.processes import PROCESSES, Process, resolve_process
 from skdiffusion.score_model import ScoreModel
 from skdiffusion.training import CHECK_EVERY
-
-MAX_HORIZON = 200.0  # noise-to-signal ratio at which any process is stopped
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
@@ -87,8 +85,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     tol : float, default=0.0
         Fall of the validation loss that counts as an improvement.
     solver : "auto" or str, default="auto"
-        Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" is a Runge-Kutta method of order 4
-        for densities and an Adams-Bashforth method of order 2 for samples.
+        Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" is "ab4", the Adams-Bashforth method
+        of order 4 in the log signal-to-noise ratio: one evaluation of the networks a step.
     n_steps : "auto" or int, default="auto"
         Steps of the flow. "auto" doubles them until held-out log-densities and the total mass are stable.
     warm_start : bool, default=False
@@ -322,7 +320,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         initial = self._initial_network(d) if self.warm_start else None
         settings = resolve_settings(self, n, d, initial)
         theta_min = float(np.arctan(SIGMA_MIN) if self.t_min == "auto" else process.angle(self.t_min))
-        theta_max = float(np.arctan(min(process.ratio(1.0), MAX_HORIZON)))
+        theta_max = float(np.arctan(min(process.ratio(1.0), SIGMA_MAX)))
         if theta_min >= theta_max:
             raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
         plan = training_plan(self, settings, theta_min)
@@ -399,8 +397,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     def _make_flow(self, field, theta_min, theta_max):
         given = {}
         if self.solver != "auto":
-            given = {"density_stepper": self.solver, "sample_stepper": self.solver}
-            if self.solver != "rk4":
+            given["stepper"] = self.solver
+            if not STEPPERS[self.solver].estimates_error:
                 given["tolerance"] = 0.0
         if self.n_steps != "auto":
             given |= {"density_steps": int(self.n_steps), "sample_steps": int(self.n_steps), "tolerance": 0.0}

@@ -34,6 +34,7 @@ STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 FINAL_RUNS = 3  # EM runs of the mixture that is kept
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
+FEWEST_STEPS = 16  # of a density: half as many again until its error is small
 PILOT_STEPS = 500  # length of the runs that settle which map is better for a network
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
@@ -173,7 +174,7 @@ def choose_sample_steps(flow, noise, error_limit=0.02):
 
 
 def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
-    """Double the density steps until held-out rows and the mass seen by a wide law stop changing.
+    """The density steps that are cheapest on held-out rows, of those that leave them and the total mass stable.
 
     Parameters
     ----------
@@ -185,18 +186,23 @@ def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
     """
     rows, log_wide = wide
     both = np.concatenate([z, rows])
-    steps = flow.density_steps
-    current = replace(flow, density_steps=steps).log_density(both)
-    while steps < MAX_STEPS:
-        finer = replace(flow, density_steps=2 * steps).log_density(both)
+
+    def solve(steps):
+        log_p, taken = replace(flow, density_steps=steps).refined_log_density(both)
+        return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined row has paid for every doubling
+
+    steps, chosen, least = FEWEST_STEPS, MAX_STEPS, np.inf
+    current, cost = solve(steps)
+    while steps < min(MAX_STEPS, least):
+        finer, finer_cost = solve(3 * steps // 2)
         error = np.abs(finer - current)[: len(z)].mean()
         now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
         moved = now - then
         noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
-        if error < error_limit and abs(moved.mean()) < mass_limit + noise:
-            break
-        steps, current = 2 * steps, finer
-    return replace(flow, density_steps=steps)
+        if error < error_limit and abs(moved.mean()) < mass_limit + noise and cost < least:
+            chosen, least = steps, cost
+        steps, current, cost = 3 * steps // 2, finer, finer_cost
+    return replace(flow, density_steps=chosen)
 
 
 def held_out_flow(z, log_det, network, flow, folds):

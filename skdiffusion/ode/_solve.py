@@ -17,8 +17,9 @@ class Solution:
     log_density_change : array or tensor of shape (n,), or None
         log p at the last angle and row minus log p at the first, along each path, in nats.
     error : array or tensor of shape (n,), or None
-        With "rk4" and the divergence, the sum over steps of the absolute gap between Simpson's rule and
-        the trapezoid of its ends: free, and large where a row's step is too long.
+        With the divergence and a stepper that can tell: the sum over steps of the absolute gap to a rule of lower
+        order ("rk4": Simpson's rule and the trapezoid of its ends; multistep: one value fewer). It is free, and
+        large where a row's step is too long.
     n_evaluations : int
         Evaluations of the field.
     """
@@ -38,6 +39,12 @@ class _CountedField:
         self.count += 1
         velocity, trace = self.field(z, theta, self.divergence)
         return -velocity, trace
+
+    def drift(self, z, theta):
+        """The slopes of z and of the log-density in lambda = -log tan(theta)."""
+        slope, trace = self.velocity(z, theta)
+        rate = -math.sin(theta) * math.cos(theta)
+        return rate * slope, None if trace is None else rate * trace
 
     def denoised(self, z, theta):
         """(D, tr dD/dy) in y = z / cos(theta)."""
@@ -64,7 +71,7 @@ def _heun(field, z, log_p, s, t):
     h = t - s
     k1, q1 = field.velocity(z, s)
     k2, q2 = field.velocity(z + h * k1, t)
-    return z + h / 2 * (k1 + k2), _add(log_p, h / 2, None if q1 is None else q1 + q2), (k1, q1), None
+    return z + h / 2 * (k1 + k2), _add(log_p, h / 2, None if q1 is None else q1 + q2), None
 
 
 def _rk4(field, z, log_p, s, t):
@@ -75,9 +82,9 @@ def _rk4(field, z, log_p, s, t):
     k4, q4 = field.velocity(z + h * k3, t)
     moved = z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
     if q1 is None:
-        return moved, None, (k1, q1), None
+        return moved, None, None
     gap = abs(h / 3 * (q2 + q3 - q1 - q4))
-    return moved, log_p + h / 6 * (q1 + 2 * q2 + 2 * q3 + q4), (k1, q1), gap
+    return moved, log_p + h / 6 * (q1 + 2 * q2 + 2 * q3 + q4), gap
 
 
 def _exponential_heun(field, z, log_p, s, t):
@@ -93,36 +100,73 @@ def _exponential_heun(field, z, log_p, s, t):
     if q1 is not None:
         d = z.shape[1]
         log_p = log_p + h * (d - (q1 + q2) / 2) - d * math.log(cos_t / cos_s)
-    return y * cos_t, log_p, (d1, q1), None
+    return y * cos_t, log_p, None
 
 
-def _multistep(stepper, z, log_p, s, t, past_nodes, past):
-    """One step from s to t with the values at `past_nodes`, newest first; past holds (value, trace)."""
+def _multistep(rule, z, log_p, s, t, nodes, past):
+    """One step from s to t with the (value, trace) pairs in `past` at `nodes`, newest first."""
     d = z.shape[1]
-    if stepper.frozen == "velocity":
-        weights = interpolation_weights(past_nodes, s, t, exponential=False)
-        z = z + sum(w * value for w, (value, _) in zip(weights, past))
-        if log_p is not None:
-            log_p = log_p + sum(w * trace for w, (_, trace) in zip(weights, past))
-        return z, log_p
-    cos_s, cos_t = math.cos(s), math.cos(t)
-    tau_s, tau_t = math.tan(s), math.tan(t)
-    if stepper.frozen == "score":
+    if rule.frozen == "score":
+        cos_s, cos_t = math.cos(s), math.cos(t)
         value, trace = past[0]
         y = z / cos_s + (1 / cos_s) * (1 / cos_s - 1 / cos_t) * value
-        change = None if trace is None else (tau_t**2 - tau_s**2) / 2 * trace
-    else:
-        nodes = [-math.log(math.tan(node)) for node in past_nodes]
-        start, stop = -math.log(tau_s), -math.log(tau_t)
-        weights = interpolation_weights(nodes, start, stop, exponential=True)
-        y = tau_t / tau_s * z / cos_s + sum(w * value for w, (value, _) in zip(weights, past))
-        change = None
         if log_p is not None:
-            plain = interpolation_weights(nodes, start, stop, exponential=False)
-            change = d * (stop - start) - sum(w * trace for w, (_, trace) in zip(plain, past))
+            log_p = log_p + (math.tan(t) ** 2 - math.tan(s) ** 2) / 2 * trace - d * math.log(cos_t / cos_s)
+        return y * cos_t, log_p
+    denoised = rule.frozen == "denoised"
+    coordinates, start, stop = _coordinates(rule, nodes, s, t)
+    weights = interpolation_weights(coordinates, start, stop, exponential=denoised)
+    moved = sum(w * value for w, (value, _) in zip(weights, past))
     if log_p is not None:
-        log_p = log_p + change - d * math.log(cos_t / cos_s)
-    return y * cos_t, log_p
+        traced = _integrated_trace(coordinates, start, stop, past)
+    if not denoised:
+        return z + moved, None if log_p is None else log_p + traced
+    cos_s, cos_t = math.cos(s), math.cos(t)
+    if log_p is not None:
+        log_p = log_p + d * (stop - start) - traced - d * math.log(cos_t / cos_s)
+    return (math.exp(start - stop) * z / cos_s + moved) * cos_t, log_p
+
+
+def _coordinates(rule, nodes, s, t):
+    """Nodes, start and end of a step in the variable of the method."""
+    if not rule.in_log_snr:
+        return nodes, s, t
+    start, stop, *nodes = (-math.log(math.tan(theta)) for theta in (s, t, *nodes))
+    return nodes, start, stop
+
+
+def _integrated_trace(coordinates, start, stop, past):
+    weights = interpolation_weights(coordinates, start, stop, exponential=False)
+    return sum(w * trace for w, (_, trace) in zip(weights, past))
+
+
+def _missed(rule, s, t, nodes, past):
+    """What a step from s to t missed of the log-density, by the value now known at its end, the newest of `past`."""
+    coordinates, start, stop = _coordinates(rule, nodes, s, t)
+    within = _integrated_trace(coordinates[: rule.order], start, stop, past)
+    return abs(within - _integrated_trace(coordinates[1:], start, stop, past[1:]))
+
+
+def _add_gap(error, gap):
+    return error if gap is None else gap if error is None else error + gap
+
+
+def _solve_multistep(rule, field, z, log_p, thetas):
+    evaluate, error = getattr(field, rule.frozen), None
+    first, nodes, past = (z, log_p), [], []
+    for k, (s, t) in enumerate(zip(thetas[:-1], thetas[1:])):
+        nodes, past = [s, *nodes], [evaluate(z, s), *past]
+        if k and rule.estimates_error and log_p is not None:
+            error = _add_gap(error, _missed(rule, thetas[k - 1], s, nodes, past))
+        nodes, past = nodes[: rule.order], past[: rule.order]
+        if 0 < k < rule.order:
+            # The first steps had few values: each is done again through all that are known by now, which
+            # costs no evaluation and keeps the order.
+            z, log_p = first
+            for before, after in zip(thetas[:k], thetas[1:]):
+                z, log_p = _multistep(rule, z, log_p, before, after, nodes, past)
+        z, log_p = _multistep(rule, z, log_p, s, t, nodes, past)
+    return Solution(z, log_p, error, field.count)
 
 
 def solve(field, z, thetas, stepper="rk4", divergence=False):
@@ -151,23 +195,10 @@ def solve(field, z, thetas, stepper="rk4", divergence=False):
     counted = _CountedField(field, divergence)
     thetas = [float(t) for t in thetas]
     log_p = 0.0 * z[:, 0] if divergence else None
-    error = None
-    single = {"heun": _heun, "rk4": _rk4, "exponential-heun": _exponential_heun}
     if rule.multistep:
-        evaluate = getattr(counted, rule.frozen)
-        nodes, past = [], []
-        for s, t in zip(thetas[:-1], thetas[1:]):
-            nodes, past = [s, *nodes][: rule.order], [evaluate(z, s), *past][: rule.order]
-            if len(past) < rule.order:
-                # One-step methods of sufficient order start a multistep one.
-                start = _heun if rule.order == 2 else _rk4
-                z, log_p, _, _ = start(counted, z, log_p, s, t)
-            else:
-                z, log_p = _multistep(rule, z, log_p, s, t, nodes, past)
-    else:
-        step = single[stepper]
-        for s, t in zip(thetas[:-1], thetas[1:]):
-            z, log_p, _, gap = step(counted, z, log_p, s, t)
-            if gap is not None:
-                error = gap if error is None else error + gap
+        return _solve_multistep(rule, counted, z, log_p, thetas)
+    error, step = None, {"heun": _heun, "rk4": _rk4, "exponential-heun": _exponential_heun}[stepper]
+    for s, t in zip(thetas[:-1], thetas[1:]):
+        z, log_p, gap = step(counted, z, log_p, s, t)
+        error = _add_gap(error, gap)
     return Solution(z, log_p, error, counted.count)

@@ -4,8 +4,9 @@ In the angle the flow of whitened data has no linear part left,
 
 .. math:: dz/d\theta = -F(z, \theta), \qquad d\log p_\theta/d\theta = \nabla\cdot F,
 
-so Runge-Kutta and Adams methods on F are exponential integrators for the Gaussian part. The others
-freeze the denoiser D in lambda = -log tau on y = z / cos(theta), tau = tan(theta),
+so Runge-Kutta and Adams methods on F are exponential integrators for the Gaussian part: a fitted Gaussian is solved
+exactly in one step. The *drift* is the same slope in lambda = -log tau, tau = tan(theta): F sin(theta) cos(theta), flat
+at both ends of the noise levels. The others freeze the denoiser D in lambda on y = z / cos(theta),
 
 .. math:: y_t = e^{-h} y_s + \int_0^h e^{u-h} D\,du, \quad d\log p/d\lambda = d - \mathrm{tr}\,\partial D/\partial y,
 
@@ -33,7 +34,7 @@ class Stepper:
     ----------
     order : int
         Order of convergence in the step.
-    frozen : {"velocity", "denoised", "score"}
+    frozen : {"velocity", "drift", "denoised", "score"}
         The quantity that is interpolated between knots.
     multistep : bool
         Whether it reuses the evaluations of past knots (one evaluation a step).
@@ -46,11 +47,27 @@ class Stepper:
     multistep: bool
     stages: int
 
+    @property
+    def grid(self):
+        """Key of the grid in `GRIDS` that suits the method: that of the variable in which it interpolates."""
+        return "log-snr" if self.in_log_snr else "power"
+
+    @property
+    def in_log_snr(self):
+        """Whether it interpolates in lambda = -log tan(theta), half the log signal-to-noise ratio."""
+        return self.frozen in ("drift", "denoised")
+
+    @property
+    def estimates_error(self):
+        """Whether it has a gap to a lower order to tell the error of a log-density by."""
+        return self.order > 2 and (self.multistep or self.frozen == "velocity")
+
 
 STEPPERS = {
     "euler": Stepper(1, "velocity", True, 1),
     "ab2": Stepper(2, "velocity", True, 1),
     "ab3": Stepper(3, "velocity", True, 1),
+    "ab4": Stepper(4, "drift", True, 1),
     "heun": Stepper(2, "velocity", False, 2),
     "rk4": Stepper(4, "velocity", False, 4),
     "ddim": Stepper(1, "denoised", True, 1),
