@@ -88,7 +88,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" is "ab4", the Adams-Bashforth method
         of order 4 in the log signal-to-noise ratio: one evaluation of the networks a step.
     n_steps : "auto" or int, default="auto"
-        Steps of the flow. "auto" doubles them until held-out log-densities and the total mass are stable.
+        Steps of the flow. "auto" takes the number that is cheapest on held-out rows, of those that leave their
+        log-densities and the total mass stable.
     warm_start : bool, default=False
         Continue from the networks of the previous `fit`, keeping its column maps.
     max_fit_seconds : float or None, default=None
@@ -322,7 +323,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         theta_min = float(np.arctan(SIGMA_MIN) if self.t_min == "auto" else process.angle(self.t_min))
         theta_max = float(np.arctan(min(process.ratio(1.0), SIGMA_MAX)))
         if theta_min >= theta_max:
-            raise ValueError(f"The 't_min' parameter must lie below the horizon t = 1. Got {self.t_min!r}.")
+            raise ValueError(
+                f"The 't_min' parameter must lie below the horizon, where noise is {SIGMA_MAX:g} times the signal or "
+                f"t = 1. Got {self.t_min!r}."
+            )
         plan = training_plan(self, settings, theta_min)
 
         X, bounds = stages.resolved(X, rng, bounds)

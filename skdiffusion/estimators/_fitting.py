@@ -34,7 +34,7 @@ STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 FINAL_RUNS = 3  # EM runs of the mixture that is kept
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
-FEWEST_STEPS = 16  # of a density: half as many again until its error is small
+FEWEST_STEPS = 16  # of a density; half as many again are tried until they cost more
 PILOT_STEPS = 500  # length of the runs that settle which map is better for a network
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 

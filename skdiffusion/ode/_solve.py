@@ -17,9 +17,9 @@ class Solution:
     log_density_change : array or tensor of shape (n,), or None
         log p at the last angle and row minus log p at the first, along each path, in nats.
     error : array or tensor of shape (n,), or None
-        With the divergence and a stepper that can tell: the sum over steps of the absolute gap to a rule of lower
-        order ("rk4": Simpson's rule and the trapezoid of its ends; multistep: one value fewer). It is free, and
-        large where a row's step is too long.
+        With the divergence and a stepper that can tell: the sum over steps of the absolute gap to another rule
+        ("rk4": the trapezoid of the step's ends; multistep: the rule that also knows the value at its end). It is
+        free, and large where a row's step is too long.
     n_evaluations : int
         Evaluations of the field.
     """

@@ -120,7 +120,7 @@ def test_score_function_is_the_gradient_of_the_log_density(member, X, request):
 
 
 def test_log_density_error_is_within_a_factor_two_in_the_mean(pure, X):
-    coarse = clone(pure).set_params(n_steps=4).fit(X)
+    coarse = clone(pure).set_params(n_steps=16).fit(X)
     estimate = coarse.log_density_error(X).mean()
     flow = coarse.members_["diffusion"].law
     z, log_det = coarse.preprocessor_.transform(X)
