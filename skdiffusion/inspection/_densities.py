@@ -17,6 +17,7 @@ from skdiffusion.inspection._axes import (
     span,
     tidy,
 )
+from skdiffusion.ode import power_grid
 
 
 class DensityDisplay:
@@ -238,7 +239,7 @@ class TrajectoryDisplay:
         a, b = check_features(features, names, 2)
         noise = np.random.default_rng(random_state).standard_normal((n_rows, estimator.n_features_in_))
         flow = member.law
-        angles = flow.grid(n_times - 1, flow.theta_min, flow.theta_max)[::-1]
+        angles = power_grid(n_times - 1, flow.theta_min, flow.theta_max)[::-1]
         paths = [noise]
         for theta in angles[1:]:
             # Unit variance all the way: each moment can be seen in the units of the columns.
