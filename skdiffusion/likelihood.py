@@ -101,7 +101,7 @@ class ProbabilityFlow:
         return log_p, taken
 
     def _indicator_limit(self):
-        # The indicator adds up the steps' gaps, most of which cancel: errors of 0.02 have one of 0.2 or more.
+        # The indicator adds up the steps' gaps, most of which cancel: nearly all errors of 0.02 have one above 0.2.
         return 10.0 * self.tolerance
 
     def log_density_error(self, x):

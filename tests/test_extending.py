@@ -63,7 +63,7 @@ def test_a_stepper(monkeypatch):
 
     exact = draw(4096, "rk4")
     errors = [np.abs(draw(n) - exact).mean() for n in (96, 256)]
-    assert np.log2(errors[0] / errors[1]) / np.log2(256 / 96) == pytest.approx(5, abs=0.7)
+    assert np.log2(errors[0] / errors[1]) / np.log2(256 / 96) == pytest.approx(5, abs=0.5)
 
 
 def median_gap(X, Y):

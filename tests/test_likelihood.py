@@ -82,7 +82,7 @@ def peaks(d, n_peaks, narrow):
 
 @pytest.mark.parametrize(("n_peaks", "narrow"), [(8, 0.05), (8, 0.01), (25, 0.01)])
 def test_separated_narrow_peaks_stay_normalised(n_peaks, narrow, rng):
-    """Few explicit steps put mass between peaks: 48 without refinement integrate to 5 at narrow = 0.01."""
+    """Few explicit steps put mass between peaks: 24 without refinement integrate to 4 at narrow = 0.01."""
     law = peaks(1, n_peaks, narrow)
     flow = replace(make_flow(law, 20.0), theta_min=np.arctan(0.2 * narrow))
     flow = choose_steps(flow, draw(law, 200), wide_rows(1, rng, 300))

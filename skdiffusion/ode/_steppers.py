@@ -59,7 +59,7 @@ class Stepper:
 
     @property
     def estimates_error(self):
-        """Whether it has a gap to a lower order to tell the error of a log-density by."""
+        """Whether it has a gap to another rule to tell the error of a log-density by."""
         return self.order > 2 and (self.multistep or self.frozen == "velocity")
 
 
