@@ -99,9 +99,9 @@ def effectivity_of_the_sample_error(quick):
             est = DiffusionDensityEstimator(
                 stacking=False, marginals=None, max_iter=60, n_estimators=1, random_state=seed
             ).fit(X)
-            flow = replace(est.members_["diffusion"].law, stepper="euler", grid=angle_grid)
+            flow = replace(est.members_["diffusion"].law, sample_stepper="euler", grid=angle_grid)
             noise = np.random.default_rng(seed).standard_normal((1000, X.shape[1]))
-            fine = replace(flow, stepper="rk4").sample_from_noise(noise, n_steps=512)
+            fine = replace(flow, sample_stepper="rk4").sample_from_noise(noise, n_steps=512)
             for n in (16, 32, 64):
                 true = np.sqrt(((flow.sample_from_noise(noise, n_steps=n) - fine) ** 2).sum(1).mean())
                 ratios.append(replace(flow, sample_steps=n).sample_error(noise) / true)

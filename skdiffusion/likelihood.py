@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skdiffusion.ode import GRIDS, STEPPERS, solve
+from skdiffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
 
 LOG_2PI = np.log(2 * np.pi)
 MAX_STEPS = 256
@@ -36,22 +36,24 @@ class ProbabilityFlow:
         ``field(z, theta, divergence)``. If it has `run_blocks`, that method feeds it fixed-size blocks.
     theta_min, theta_max : float
         Angles of the data end and of the horizon.
-    stepper : str
-        A key of `skdiffusion.ode.STEPPERS`.
+    stepper, sample_stepper : str
+        Keys of `skdiffusion.ode.STEPPERS`, for log-densities and codes and for samples. A sample may be off along
+        its own path without harm to the law, which favours few steps of a lower order.
     density_steps, sample_steps : int
         Steps from end to end.
     tolerance : float
         Change of a log-density, in nats, below which a row is no longer refined; 0 never refines.
     grid : callable or None
-        One of `skdiffusion.ode.GRIDS`; None is the stepper's own.
+        One of `skdiffusion.ode.GRIDS`; None is that of each stepper.
     """
 
     field: object
     theta_min: float
     theta_max: float
     stepper: str = "ab4"
+    sample_stepper: str = "ab2"
     density_steps: int = 24
-    sample_steps: int = 16
+    sample_steps: int = 12
     tolerance: float = 0.02
     grid: object = None
 
@@ -59,12 +61,12 @@ class ProbabilityFlow:
         run = getattr(self.field, "run_blocks", None)
         return function(*arrays) if run is None else run(function, *arrays)
 
-    def _knots(self, n_steps):
-        grid = GRIDS[STEPPERS[self.stepper].grid] if self.grid is None else self.grid
-        return grid(int(n_steps), self.theta_min, self.theta_max)
+    def _knots(self, n_steps, stepper):
+        grid = GRIDS[STEPPERS[stepper].grid] if self.grid is None else self.grid
+        return grid_with_edges(grid, int(n_steps), self.theta_min, self.theta_max, getattr(self.field, "edges", ()))
 
     def _encode(self, x, n_steps, divergence):
-        grid = self._knots(n_steps)
+        grid = self._knots(n_steps, self.stepper)
 
         def flow(z):
             s = solve(self.field, z, grid, self.stepper, divergence)
@@ -119,7 +121,7 @@ class ProbabilityFlow:
         coarse, fine = (self.sample_from_noise(noise, n_steps=k * self.sample_steps) for k in (1, FINER_STEPS))
         if place is not None:
             coarse, fine = place(coarse), place(fine)
-        left = FINER_STEPS ** -STEPPERS[self.stepper].order
+        left = FINER_STEPS ** -STEPPERS[self.sample_stepper].order
         return float(np.sqrt(((coarse - fine) ** 2).sum(1).mean()) / (1 - left))
 
     def score(self, x):
@@ -128,7 +130,7 @@ class ProbabilityFlow:
         out = np.empty_like(x)
         for n_steps in np.unique(taken):
             rows = taken == n_steps
-            grid = self._knots(n_steps)
+            grid = self._knots(n_steps, self.stepper)
 
             def gradient(z, grid=grid):
                 with torch.enable_grad():
@@ -147,13 +149,13 @@ class ProbabilityFlow:
 
     def from_latent(self, codes, n_steps=None):
         """Whitened rows of codes; the inverse of `to_latent` at the order of the stepper."""
-        return self._decode(codes, n_steps or self.density_steps)
+        return self._decode(codes, n_steps or self.density_steps, self.stepper)
 
     def sample_from_noise(self, noise, mixing=None, n_steps=None):
         """Whitened rows from standard normal noise (n, d); it mixes nothing."""
-        return self._decode(noise, n_steps or self.sample_steps)
+        return self._decode(noise, n_steps or self.sample_steps, self.sample_stepper)
 
-    def _decode(self, codes, n_steps):
-        grid = self._knots(n_steps)[::-1]
-        (z,) = self._run(lambda z: (solve(self.field, z, grid, self.stepper).z,), np.asarray(codes, dtype=float))
+    def _decode(self, codes, n_steps, stepper):
+        grid = self._knots(n_steps, stepper)[::-1]
+        (z,) = self._run(lambda z: (solve(self.field, z, grid, stepper).z,), np.asarray(codes, dtype=float))
         return z

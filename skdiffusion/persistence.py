@@ -36,6 +36,7 @@ CLASSES = {
     "ScoreModel": "skdiffusion.score_model",
     "NetworkField": "skdiffusion.networks._field",
     "FilmEnsemble": "skdiffusion.networks._film",
+    "SwitchedNetworks": "skdiffusion.networks._switched",
     "VP": "skdiffusion.processes",
     "VE": "skdiffusion.processes",
     "SubVP": "skdiffusion.processes",

@@ -11,7 +11,7 @@ import skdiffusion
 
 # From top to bottom. A module may import from its own line and from lines below.
 LAYERS = [
-    ["testing", "model_selection", "inspection", "theory"],
+    ["testing", "model_selection", "inspection"],
     ["compose", "metrics"],
     ["estimators"],
     ["datasets", "geometry"],
@@ -20,6 +20,7 @@ LAYERS = [
     ["training"],
     ["preprocessing"],
     ["likelihood"],
+    ["theory"],
     ["ode"],
     ["score_model"],
     ["networks"],

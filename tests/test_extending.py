@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.model_selection import cross_val_score
 
 from skdiffusion import DiffusionDensityEstimator
@@ -59,7 +58,7 @@ def test_a_stepper(monkeypatch):
     noise = np.random.default_rng(0).standard_normal((200, 1))
 
     def draw(n_steps, stepper="ab5"):
-        return ProbabilityFlow(law, 0.05, 1.5, stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
+        return ProbabilityFlow(law, 0.05, 1.5, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
 
     exact = draw(4096, "rk4")
     errors = [np.abs(draw(n) - exact).mean() for n in (96, 256)]
@@ -79,8 +78,10 @@ def test_a_metric(monkeypatch):
 
 
 def test_an_activation(monkeypatch):
-    softplus = Activation(F.softplus, torch.sigmoid, lambda grad, p: grad * torch.sigmoid(p))
-    monkeypatch.setitem(ACTIVATIONS, "softplus", softplus)
+    def value(p, out=None, kept=None):
+        return torch.log1p(torch.exp(p), out=out), torch.sigmoid(p, out=kept)
+
+    monkeypatch.setitem(ACTIVATIONS, "softplus", Activation(value, lambda p, value, kept, out=None: kept))
     monkeypatch.setitem(
         DiffusionDensityEstimator._parameter_constraints, "activation", [StrOptions(set(ACTIVATIONS))]
     )  # fmt: skip

@@ -13,9 +13,9 @@ from skdiffusion.likelihood import ProbabilityFlow
 @pytest.mark.parametrize(("stepper", "n_steps"), [("euler", 16), ("ab2", 16), ("ddim", 24), ("heun", 16), ("2m", 24)])
 def test_it_is_the_true_error_of_a_mixture(stepper, n_steps):
     law = GaussianMixtureLaw([0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], 0.15 * np.stack([np.eye(2)] * 2))
-    flow = ProbabilityFlow(law, 0.01, 1.55, stepper=stepper, sample_steps=n_steps)
+    flow = ProbabilityFlow(law, 0.01, 1.55, sample_stepper=stepper, sample_steps=n_steps)
     noise = np.random.default_rng(0).standard_normal((300, 2))
-    fine = replace(flow, stepper="rk4").sample_from_noise(noise, n_steps=800)
+    fine = replace(flow, sample_stepper="rk4").sample_from_noise(noise, n_steps=800)
     true = np.sqrt(((flow.sample_from_noise(noise) - fine) ** 2).sum(1).mean())
     assert flow.sample_error(noise) == pytest.approx(true, rel=0.1)
 

@@ -24,7 +24,16 @@ from skdiffusion._validation import (
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator
-from skdiffusion.estimators._settings import SIGMA_MAX, SIGMA_MIN, layer_sizes, resolve_settings, training_plan
+from skdiffusion.estimators._settings import (
+    SIGMA_MAX,
+    SIGMA_MIN,
+    check_intervals,
+    interval_edges,
+    layer_sizes,
+    noise_limit,
+    resolve_settings,
+    training_plan,
+)
 from skdiffusion.likelihood import ProbabilityFlow
 from skdiffusion.networks import ACTIVATIONS, NetworkField
 from skdiffusion.ode import STEPPERS
@@ -48,9 +57,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : "auto" or tuple of int, default="auto"
+    hidden_layer_sizes : "auto", tuple of int or list of tuples, default="auto"
         Widths of the hidden layers. Two layers have a closed-form divergence whatever the number of
-        columns; other depths cost n_features times more to score.
+        columns; other depths cost n_features times more to score. With `n_intervals` it may be a list of
+        widths, one tuple for each interval.
     activation : {"silu", "gelu", "tanh", "relu"}, default="silu"
         Activation of the hidden layers.
     process : {"vp", "ve", "subvp", "flow"} or Process, default="vp"
@@ -66,12 +76,24 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         training rows in the fitted object ("auto" leaves it out beyond 20000 rows); "mixture" never has it.
     n_estimators : "auto" or int, default="auto"
         Members of the ensemble, whose velocities are averaged. Each holds out a different fold.
+    n_intervals : int or array-like of float, default=1
+        Intervals of noise levels, each with networks of its own: a number of them, which share the log noise
+        level equally, or the times between them. Smaller networks at larger noise are what the minimax rate in
+        W1 takes (Oko, Akiyama and Suzuki, 2023); `skdiffusion.theory.besov.design` proposes both.
+    score_clip : "auto", float or None, default=None
+        Bound C of the score: predicted noise beyond C sqrt(log n_samples) is set to it. "auto" is C = 2, which
+        true scores do not reach.
     t_min : "auto" or float, default="auto"
         Time in (0, 1) at which the flow stops before the data: the density is smoothed at that noise level.
     learning_rate : "auto" or float, default="auto"
         Peak learning rate of AdamW.
     weight_decay : float, default=1e-4
         Decoupled weight decay.
+    n_nonzero_weights : int or None, default=None
+        Parameters of a network that may differ from zero: the others are pruned during training.
+    weight_bound : float or None, default=None
+        Largest absolute value of a parameter. With ``activation="relu"`` both give the sparse networks of
+        bounded weights of the minimax theory.
     batch_size : "auto" or int, default="auto"
         Rows a step and member.
     max_iter : "auto" or int, default="auto"
@@ -85,8 +107,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     tol : float, default=0.0
         Fall of the validation loss that counts as an improvement.
     solver : "auto" or str, default="auto"
-        Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" is "ab4", the Adams-Bashforth method
-        of order 4 in the log signal-to-noise ratio: one evaluation of the networks a step.
+        Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with one
+        evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, "ab2"
+        for samples.
     n_steps : "auto" or int, default="auto"
         Steps of the flow. "auto" takes the number that is cheapest on held-out rows, of those that leave their
         log-densities and the total mass stable.
@@ -157,9 +180,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         "bounds": ["array-like", None],
         "stacking": [StrOptions({"auto", "mixture"}), "boolean"],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_intervals": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "score_clip": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
         "t_min": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "n_nonzero_weights": [Interval(Integral, 1, None, closed="left"), None],
+        "weight_bound": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
@@ -185,9 +212,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         bounds=None,
         stacking="auto",
         n_estimators="auto",
+        n_intervals=1,
+        score_clip=None,
         t_min="auto",
         learning_rate="auto",
         weight_decay=1e-4,
+        n_nonzero_weights=None,
+        weight_bound=None,
         batch_size="auto",
         max_iter="auto",
         early_stopping=True,
@@ -209,9 +240,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         self.bounds = bounds
         self.stacking = stacking
         self.n_estimators = n_estimators
+        self.n_intervals = n_intervals
+        self.score_clip = score_clip
         self.t_min = t_min
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_nonzero_weights = n_nonzero_weights
+        self.weight_bound = weight_bound
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.early_stopping = early_stopping
@@ -312,7 +347,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         started = time.perf_counter()
         device = resolve_device(self.device)
         process = resolve_process(self.process)
-        layer_sizes(self.hidden_layer_sizes)
+        layer_sizes(self.hidden_layer_sizes, check_intervals(self.n_intervals)[0])
         note_frame(self, X)
         X, w, bounds = self._check_rows(X, sample_weight, reset=True)
         n, d = X.shape
@@ -328,6 +363,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
                 f"t = 1. Got {self.t_min!r}."
             )
         plan = training_plan(self, settings, theta_min)
+        interval_edges(self.n_intervals, theta_min, theta_max, process)
 
         X, bounds = stages.resolved(X, rng, bounds)
         folds = stages.make_folds(n, settings.n_folds, rng)
@@ -350,11 +386,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
             theta_min = float(np.arctan(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN)))
             plan = training_plan(self, settings, theta_min)
 
+        if initial is None:
+            settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
         z, _ = preprocessor.transform(X)
-        progress = FitProgress(self, -(-plan.n_steps // CHECK_EVERY))
+        progress = FitProgress(self, -(-plan.n_steps // CHECK_EVERY) + len(settings.edges))
         plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds))
         result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
-        flow = self._make_flow(NetworkField(result.network), theta_min, theta_max)
+        flow = self._make_flow(NetworkField(result.network, noise_limit(self, n)), theta_min, theta_max)
         if self.n_steps == "auto":
             flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_rows(d, rng, 400 if d <= 2 else 150))
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
@@ -380,13 +418,17 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         """The networks to continue from, if there are any; they must fit the parameters and the rows."""
         if not hasattr(self, "score_model_"):
             return None
-        network, sizes = self.score_model_.field.network, layer_sizes(self.hidden_layer_sizes)
+        network, (n_intervals, _) = self.score_model_.field.network, check_intervals(self.n_intervals)
+        sizes, of_network = layer_sizes(self.hidden_layer_sizes, n_intervals), network.hidden_layer_sizes
+        if isinstance(sizes, tuple) and n_intervals > 1:
+            sizes = [sizes] * n_intervals
         asked = network.n_members if self.n_estimators == "auto" else self.n_estimators
-        same = (d, sizes or network.hidden_layer_sizes, self.activation, asked)
-        if same != (network.n_features, network.hidden_layer_sizes, network.activation, network.n_members):
+        same = (d, sizes or of_network, self.activation, asked, n_intervals)
+        intervals = len(self.score_model_.field.edges) + 1
+        if same != (network.n_features, of_network, network.activation, network.n_members, intervals):
             raise ValueError(
-                "With 'warm_start' the number of columns, 'hidden_layer_sizes', 'activation' and 'n_estimators' must "
-                "be those of the previous fit: set warm_start=False to start anew."
+                "With 'warm_start' the number of columns, 'hidden_layer_sizes', 'activation', 'n_estimators' and "
+                "'n_intervals' must be those of the previous fit: set warm_start=False to start anew."
             )
         return network
 
@@ -401,7 +443,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     def _make_flow(self, field, theta_min, theta_max):
         given = {}
         if self.solver != "auto":
-            given["stepper"] = self.solver
+            given["stepper"] = given["sample_stepper"] = self.solver
             if not STEPPERS[self.solver].estimates_error:
                 given["tolerance"] = 0.0
         if self.n_steps != "auto":
@@ -425,7 +467,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         )  # fmt: skip
         result = stages.train_more(z, w, network, plan, rng)
         stages.warn_if_interrupted(result, settings)
-        flow = replace(member.law, field=NetworkField(result.network))
+        flow = replace(member.law, field=NetworkField(result.network, member.law.field.noise_limit))
         self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))

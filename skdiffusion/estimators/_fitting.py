@@ -19,7 +19,7 @@ from skdiffusion.companions import PlacedLaw
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
-from skdiffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
 from skdiffusion.preprocessing import (
     MARGINAL_CANDIDATES,
     bounds_with_margins,
@@ -28,14 +28,17 @@ from skdiffusion.preprocessing import (
     spread_ties,
 )
 from skdiffusion.stacking import averaging_gain, stacking_weights
-from skdiffusion.training import train
+from skdiffusion.theory.wasserstein import suggest_steps
+from skdiffusion.training import train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 FINAL_RUNS = 3  # EM runs of the mixture that is kept
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
-FEWEST_STEPS = 16  # of a density; half as many again are tried until they cost more
-PILOT_STEPS = 500  # length of the runs that settle which map is better for a network
+# Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
+# The steppers are of a higher order; doubling decides.
+DENSITY_START, SAMPLE_START = 0.08, 0.105
+PILOT_STEPS = 250  # length of the runs that settle which map is better for a network
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
@@ -137,20 +140,29 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     return members
 
 
+def new_network(d, settings, activation, device, rng):
+    """Untrained members, one ensemble for each interval of noise levels."""
+    sizes = settings.hidden_layer_sizes
+    sizes = sizes if isinstance(sizes, list) else [sizes] * (len(settings.edges) + 1)
+    parts = []
+    for widths in sizes[: len(settings.edges) + 1]:
+        part = FilmEnsemble(d, widths, activation, settings.n_members, torch.float32, device)
+        part.initialise(rng, settings.input_gain, settings.hidden_gain)
+        parts.append(part)
+    return SwitchedNetworks(parts, settings.edges) if settings.edges else parts[0]
+
+
 def train_network(z, w, folds, settings, plan, activation, device, rng, initial=None):
     """Train one member per scored fold on the rows outside it."""
     rows = np.arange(len(z))
     if initial is None:
-        network = FilmEnsemble(
-            z.shape[1], settings.hidden_layer_sizes, activation, settings.n_members, torch.float32, device
-        )
-        network.initialise(rng, settings.input_gain, settings.hidden_gain)
+        network = new_network(z.shape[1], settings, activation, device, rng)
     else:
         network = initial.copy(torch.float32, device)
     held_out = [folds[m % len(folds)] for m in range(settings.n_members)]
     training = [np.setdiff1d(rows, h) for h in held_out]
     tensor = torch.as_tensor(z, dtype=torch.float32, device=device)
-    return train(network, tensor, w, training, held_out, plan, rng)
+    return train_intervals(network, tensor, w, training, held_out, plan, rng)
 
 
 def train_more(z, w, network, plan, rng):
@@ -158,11 +170,12 @@ def train_more(z, w, network, plan, rng):
     everything = [np.arange(len(z))] * network.n_members
     network = network.copy(torch.float32, network.device)
     rows = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train(network, rows, w, everything, [], plan, rng)
+    return train_intervals(network, rows, w, everything, [], plan, rng)
 
 
 def choose_sample_steps(flow, noise, error_limit=0.02):
     """Double the sampling steps until rows move by less than `error_limit` standard deviations (RMS)."""
+    flow = replace(flow, sample_steps=suggest_steps(SAMPLE_START).n_steps)
     current = flow.sample_from_noise(noise)
     while flow.sample_steps < MAX_STEPS:
         doubled = replace(flow, sample_steps=2 * flow.sample_steps)
@@ -191,7 +204,7 @@ def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
         log_p, taken = replace(flow, density_steps=steps).refined_log_density(both)
         return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined row has paid for every doubling
 
-    steps, chosen, least = FEWEST_STEPS, MAX_STEPS, np.inf
+    steps, chosen, least = suggest_steps(DENSITY_START).n_steps, MAX_STEPS, np.inf
     current, cost = solve(steps)
     while steps < min(MAX_STEPS, least):
         finer, finer_cost = solve(3 * steps // 2)
@@ -213,9 +226,9 @@ def held_out_flow(z, log_det, network, flow, folds):
     """
     scored = folds[: network.n_members]
     held = np.concatenate(scored)
+    limit = getattr(flow.field, "noise_limit", None)
     singles = [
-        replace(flow, field=NetworkField(network.with_flat(network.flat[m : m + 1])), tolerance=0.0)
-        for m in range(network.n_members)
+        replace(flow, field=NetworkField(network.member(m), limit), tolerance=0.0) for m in range(network.n_members)
     ]
     if network.n_members < 3:
         return np.concatenate([s.log_density(z[fold]) for s, fold in zip(singles, scored)]) + log_det[held]

@@ -1,10 +1,11 @@
 """Sizes, steps and members chosen from the shape of the data. Measured in benchmarks/ablation.py."""
 
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
+from skdiffusion.theory.besov import clipping_level
 from skdiffusion.training import TrainingPlan
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
@@ -14,7 +15,7 @@ SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened stand
 class Settings:
     """Everything that "auto" stands for, once n and d are known."""
 
-    hidden_layer_sizes: tuple
+    hidden_layer_sizes: tuple  # or a list of such tuples, one for each interval
     n_members: int
     n_steps: int
     batch_size: int
@@ -25,6 +26,7 @@ class Settings:
     noise_mean: float
     patience: int
     n_folds: int = 8
+    edges: tuple = ()  # angles between the intervals of noise levels
 
 
 def default_settings(n, d):
@@ -47,7 +49,7 @@ def default_settings(n, d):
         n_members=n_members,
         n_steps=n_steps,
         batch_size=batch_size,
-        n_references=2000 if d <= 2 else 512 if d <= 8 else 0,
+        n_references=1000 if d <= 2 else 512 if d <= 8 else 0,
         learning_rate=learning_rate,
         input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
         hidden_gain=1.2,
@@ -56,23 +58,61 @@ def default_settings(n, d):
     )
 
 
-def layer_sizes(hidden_layer_sizes):
-    """A tuple of ints, or None for "auto".
+def layer_sizes(hidden_layer_sizes, n_intervals=1):
+    """A tuple of ints, a list of such tuples, one for each interval, or None for "auto".
 
     Raises
     ------
     ValueError
-        If the sizes are not positive integers.
+        If the sizes are not positive integers, or not those of as many intervals.
     """
     if isinstance(hidden_layer_sizes, str):
         return None
-    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object)).ravel()
-    if not len(sizes) or not all(isinstance(s, Integral) and s > 0 for s in sizes):
+    wrong = (
+        "The 'hidden_layer_sizes' parameter must be 'auto', a tuple of positive integers, or a list of such tuples, "
+        f"one for each of the 'n_intervals'. Got {hidden_layer_sizes!r} instead."
+    )
+
+    def checked(sizes):
+        sizes = np.atleast_1d(np.asarray(sizes, dtype=object))
+        if sizes.ndim != 1 or not len(sizes) or not all(isinstance(s, Integral) and s > 0 for s in sizes):
+            raise ValueError(wrong)
+        return tuple(int(s) for s in sizes)
+
+    if not np.ndim(hidden_layer_sizes) or not all(isinstance(s, (list, tuple)) for s in hidden_layer_sizes):
+        return checked(hidden_layer_sizes)
+    if len(hidden_layer_sizes) != n_intervals:
+        raise ValueError(wrong)
+    return [checked(sizes) for sizes in hidden_layer_sizes] if n_intervals > 1 else checked(hidden_layer_sizes[0])
+
+
+def check_intervals(n_intervals):
+    """Number of noise intervals, and the times between them, or None where they are derived."""
+    if isinstance(n_intervals, Integral):
+        return int(n_intervals), None
+    times = np.asarray(n_intervals, dtype=object)
+    if times.ndim != 1 or not all(isinstance(t, Real) and 0 < t < 1 for t in times) or (np.diff(times) <= 0).any():
         raise ValueError(
-            "The 'hidden_layer_sizes' parameter must be 'auto' or a tuple of positive integers. "
-            f"Got {hidden_layer_sizes!r} instead."
+            "The 'n_intervals' parameter must be a positive integer, or the times between the intervals, rising in "
+            f"(0, 1). Got {n_intervals!r} instead."
         )
-    return tuple(int(s) for s in sizes)
+    return len(times) + 1, times.astype(float)
+
+
+def interval_edges(n_intervals, theta_min, theta_max, process):
+    """Angles between the intervals of noise levels; a number of them share the log noise level equally."""
+    count, times = check_intervals(n_intervals)
+    if times is None:
+        levels = np.linspace(np.log(np.tan(theta_min)), np.log(np.tan(theta_max)), count + 1)
+        return tuple(np.arctan(np.exp(levels[1:-1])))
+    edges = process.angle(times)
+    if (edges <= theta_min).any() or (edges >= theta_max).any():
+        raise ValueError(
+            "The times of 'n_intervals' must lie between 't_min' and the horizon. Got "
+            f"{n_intervals!r}, with the flow from {float(process.angle_to_time(theta_min)):.3g} to "
+            f"{float(process.angle_to_time(theta_max)):.3g}."
+        )
+    return tuple(float(e) for e in edges)
 
 
 def resolve_settings(est, n, d, network=None):
@@ -80,7 +120,7 @@ def resolve_settings(est, n, d, network=None):
     given = {}
     if network is not None:
         given = {"hidden_layer_sizes": network.hidden_layer_sizes, "n_members": network.n_members}
-    if (sizes := layer_sizes(est.hidden_layer_sizes)) is not None:
+    if (sizes := layer_sizes(est.hidden_layer_sizes, check_intervals(est.n_intervals)[0])) is not None:
         given["hidden_layer_sizes"] = sizes
     asked = {
         "n_members": est.n_estimators,
@@ -97,6 +137,13 @@ def resolve_settings(est, n, d, network=None):
     return replace(settings, n_folds=n_folds, n_members=int(min(settings.n_members, n_folds)), n_steps=n_steps)
 
 
+def noise_limit(est, n):
+    """Bound of the predicted noise that 'score_clip' asks for, or None."""
+    if est.score_clip is None:
+        return None
+    return clipping_level(max(n, 2), 2.0 if isinstance(est.score_clip, str) else est.score_clip)
+
+
 def training_plan(est, settings, theta_min):
     """The plan of `skdiffusion.training.train` for an estimator's parameters."""
     return TrainingPlan(
@@ -110,4 +157,6 @@ def training_plan(est, settings, theta_min):
         patience=settings.patience if est.early_stopping else 0,
         keep_best=est.early_stopping,
         tol=est.tol,
+        n_nonzero_weights=est.n_nonzero_weights,
+        weight_bound=est.weight_bound,
     )

@@ -1,43 +1,59 @@
-"""Activations with the two derivatives that training and the divergence need.
+"""Activations with the derivative that training and the divergence need.
 
-Each entry is ``(value(p), slope(p), backward(grad, p))``, where ``backward`` is ``grad * slope(p)`` in
-as few passes over memory as torch allows.
+Both functions of an entry share what is expensive, mostly one exponential: ``value(p, out, kept)`` returns the
+activation and whatever its slope wants to keep, and ``slope(p, value, kept, out)`` returns the derivative. `out` and
+the `kept` of a value are buffers of the shape of p to write to, or None; the `out` of a slope may be its `kept`.
 """
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 
 class Activation(NamedTuple):
-    """An activation: its value, its slope, and the product of a gradient with the slope."""
+    """An activation: its value and, from what the value kept, its slope."""
 
     value: object
     slope: object
-    backward: object
 
 
-def _silu_slope(p):
-    s = torch.sigmoid(p)
-    return s * (1 + p * (1 - s))
+def _silu(p, out=None, kept=None):
+    kept = torch.sigmoid(p, out=kept)
+    return torch.mul(p, kept, out=out), kept
 
 
-def _tanh_slope(p):
-    return 1 - torch.tanh(p) ** 2
+def _silu_slope(p, value, kept, out=None):
+    return torch.addcmul(kept, kept, value, value=-1, out=out).add_(value)
 
 
-def _relu_slope(p):
-    return (p > 0).to(p.dtype)
+def _gelu(p, out=None, kept=None):
+    kept = torch.special.ndtr(p, out=kept)
+    return torch.mul(p, kept, out=out), kept
 
 
-def _gelu_slope(p):
-    return 0.5 * (1 + torch.erf(p * 0.7071067811865476)) + p * torch.exp(-0.5 * p * p) * 0.3989422804014327
+def _gelu_slope(p, value, kept, out=None):
+    return torch.addcmul(kept, p, torch.exp(-0.5 * p * p), value=0.3989422804014327, out=out)
+
+
+def _tanh(p, out=None, kept=None):
+    return torch.tanh(p, out=out), kept
+
+
+def _tanh_slope(p, value, kept, out=None):
+    return torch.addcmul(torch.ones_like(value), value, value, value=-1, out=out)
+
+
+def _relu(p, out=None, kept=None):
+    return torch.clamp(p, min=0, out=out), kept
+
+
+def _relu_slope(p, value, kept, out=None):
+    return torch.sign(value, out=out)
 
 
 ACTIVATIONS = {
-    "silu": Activation(F.silu, _silu_slope, torch.ops.aten.silu_backward),
-    "gelu": Activation(F.gelu, _gelu_slope, torch.ops.aten.gelu_backward),
-    "tanh": Activation(torch.tanh, _tanh_slope, lambda grad, p: grad * _tanh_slope(p)),
-    "relu": Activation(F.relu, _relu_slope, lambda grad, p: grad * (p > 0)),
+    "silu": Activation(_silu, _silu_slope),
+    "gelu": Activation(_gelu, _gelu_slope),
+    "tanh": Activation(_tanh, _tanh_slope),
+    "relu": Activation(_relu, _relu_slope),
 }

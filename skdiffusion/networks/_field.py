@@ -6,6 +6,8 @@ padded, in all of which a row's result has the same bits wherever it stands: a s
 checks that on this machine, and falls back to float64 where it fails.
 """
 
+import math
+
 import numpy as np
 import torch
 
@@ -26,7 +28,7 @@ def _sizes_of_same_bits(network):
     alone = torch.zeros_like(z)
     alone[0] = z[7]
     good = set(sizes)
-    for theta in (0.02, 0.7, 1.5):
+    for theta in (0.02, 0.7, 1.5, *getattr(network, "edges", ())):
         for divergence in (False, True):
             results = [r for r in evaluate(z, theta, divergence) if r is not None]
             for size in tuple(good):
@@ -42,30 +44,61 @@ def _sizes_of_same_bits(network):
 
 
 class NetworkField:
-    """Mean velocity of a `FilmEnsemble` with its divergence, for `skdiffusion.ode.solve`.
+    """Mean velocity of an ensemble with its divergence, for `skdiffusion.ode.solve`.
 
     Parameters
     ----------
-    network : FilmEnsemble
+    network : FilmEnsemble or SwitchedNetworks
+    noise_limit : float or None, default=None
+        Bound of the predicted noise in every column: predictions beyond it are set to it.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, noise_limit=None):
+        self.noise_limit = noise_limit
         with torch.no_grad():
             self._use(network.to(dtype=torch.float32))
 
     def _use(self, network):
-        sizes = _sizes_of_same_bits(network)
+        # The divergence of a clipped row takes its Jacobian, whose rounding depends on the block.
+        sizes = _sizes_of_same_bits(network) if self.noise_limit is None else ()
         self.network = network if sizes else network.to(dtype=torch.float64)
         self._evaluator = self.network.evaluator()
         self._sizes = sizes or _block_rows(network)  # in float64 they differ by 1e-15
+
+    @property
+    def edges(self):
+        """Angles at which one network takes over from another."""
+        return getattr(self.network, "edges", ())
+
+    def at(self, theta):
+        """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""
+        evaluate = self._evaluator.at(theta) if self.edges else self._evaluator
+        return lambda z, angle, divergence=False: self._evaluate(evaluate, z, angle, divergence)
 
     def __call__(self, z, theta, divergence=False):
         """Velocity (n, d) and divergence (n,) or None; numpy in, numpy out; tensors stay tensors."""
         if isinstance(z, np.ndarray):
             out = self.run_blocks(lambda block: [o for o in self(block, theta, divergence) if o is not None], z)
             return out if divergence else (out[0], None)
-        velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
-        return velocity.double(), None if trace is None else trace.double()
+        return self.at(theta)(z, theta, divergence)
+
+    def _evaluate(self, evaluate, z, theta, divergence):
+        velocity, trace = evaluate(z.to(self.network.dtype), theta, divergence)
+        velocity, trace = velocity.double(), None if trace is None else trace.double()
+        if self.noise_limit is None:
+            return velocity, trace
+        cos, sin = math.cos(theta), math.sin(theta)
+        noise = z * sin - velocity * cos
+        beyond = noise.abs() > self.noise_limit
+        rows = beyond.any(1)
+        if not rows.any():
+            return velocity, trace
+        velocity = torch.where(beyond, (z * sin - noise.clamp(-self.noise_limit, self.noise_limit)) / cos, velocity)
+        if trace is not None:
+            # Where the noise is held, the velocity of that column changes by tan(theta) with it, and with no other.
+            own = evaluate.jacobian(z[rows], theta).diagonal(dim1=1, dim2=2)
+            trace = trace.index_add(0, rows.nonzero()[:, 0], ((sin / cos - own) * beyond[rows]).sum(1))
+        return velocity, trace
 
     def jacobian(self, z, theta):
         """Jacobian of the velocity at every row of z, float64, shape (n, d, d)."""
@@ -74,7 +107,13 @@ class NetworkField:
     def _jacobian(self, block, theta):
         # In small pieces: a row has n_features tangents.
         pieces = block.to(self.network.dtype).split(max(1, len(block) // block.shape[1]))
-        return torch.cat([self._evaluator.jacobian(piece, theta) for piece in pieces]).double()
+        jacobian = torch.cat([self._evaluator.jacobian(piece, theta) for piece in pieces]).double()
+        if self.noise_limit is None:
+            return jacobian
+        velocity, _ = self._evaluator(block.to(self.network.dtype), theta)
+        beyond = (block * math.sin(theta) - velocity * math.cos(theta)).abs() > self.noise_limit
+        held = math.tan(theta) * torch.eye(block.shape[1], dtype=jacobian.dtype, device=jacobian.device)
+        return torch.where(beyond[:, :, None], held, jacobian)
 
     def run_blocks(self, function, rows):
         """Apply `function` (tensors in, tuple of tensors out) to fixed-size blocks of float64 rows."""
@@ -94,9 +133,10 @@ class NetworkField:
         return tuple(out)
 
     def __getstate__(self):
-        return {"network": self.network.to(device="cpu")}
+        return {"network": self.network.to(device="cpu"), "noise_limit": self.noise_limit}
 
     def __setstate__(self, state):
         # The evaluator is a cache of products of the parameters; the block sizes depend on the machine.
+        self.noise_limit = state.get("noise_limit")
         with torch.no_grad():
             self._use(state["network"])

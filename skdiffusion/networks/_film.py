@@ -16,9 +16,6 @@ With two hidden layers the divergence is one bilinear form in the slopes
 
 Other depths carry the d tangents of the input through the layers, which is exact and costs d passes.
 
-The gradient with respect to the parameters is written by hand: one step then costs little more than
-its matrix products. A test holds it to automatic differentiation.
-
 References
 ----------
 Perez et al. (2018), FiLM: visual reasoning with a general conditioning layer.
@@ -42,11 +39,6 @@ def noise_features(theta, dtype, device):
     u = np.clip((np.log(np.maximum(sigma, 1e-300)) - low) / (high - low), 0.0, 1.0)
     features = np.cos(np.pi * u[:, None] * np.arange(N_FEATURES))
     return torch.as_tensor(features, dtype=dtype, device=device)
-
-
-def _to_few_columns(a, b):
-    """a @ b in a batch, the other way round: with few columns in b it is five times faster."""
-    return torch.bmm(b.transpose(1, 2), a.transpose(1, 2)).transpose(1, 2)
 
 
 class FilmEnsemble:
@@ -100,6 +92,10 @@ class FilmEnsemble:
         other.flat, other.n_members = flat, flat.shape[0]
         return other
 
+    def member(self, m):
+        """The network of member m alone, over the same memory."""
+        return self.with_flat(self.flat[m : m + 1])
+
     def to(self, dtype=None, device=None):
         """A copy with parameters of another type or on another device."""
         return self.with_flat(self.flat.to(dtype=dtype, device=device))
@@ -132,57 +128,6 @@ class FilmEnsemble:
             weight.copy_(torch.as_tensor(draws))
             bias.copy_(torch.as_tensor(rng.uniform(-1, 1, tuple(bias.shape)) * (gain / math.sqrt(n_in))))
             gain = hidden_gain
-
-    def velocity_by_member(self, z, features, keep=None):
-        """Velocity of each member on its own rows.
-
-        Parameters
-        ----------
-        z : tensor of shape (n_members, n_levels, n_rows, d)
-            Rows, grouped by noise level.
-        features : tensor of shape (n_levels, N_FEATURES)
-            `noise_features` of the levels.
-        keep : list, optional
-            Receives what `gradient` needs.
-        """
-        members, levels, rows, _ = z.shape
-        act = ACTIVATIONS[self.activation]
-        x = z.reshape(members, levels * rows, -1)
-        *hidden, (weight, offset) = self.views(self.flat)
-        for w, b, film in hidden:
-            width = w.shape[2]
-            a = torch.baddbmm(b, x, w).view(members, levels, rows, width)
-            modulation = torch.matmul(features, film)[:, :, None, :]
-            gain, shift = 1 + modulation[..., :width], modulation[..., width:]
-            p = torch.addcmul(shift, a, gain)
-            if keep is not None:
-                keep.append((x, a, gain, p))
-            x = act.value(p).view(members, levels * rows, width)
-        out = _to_few_columns(x, weight).reshape(members, levels, rows, -1)
-        out += torch.matmul(features, offset)[:, :, None, :]
-        if keep is not None:
-            keep.append((x,))
-        return out
-
-    def gradient(self, grad_out, features, kept, grad_flat):
-        """Write the gradient of sum(grad_out * velocity) into `grad_flat` (same shape as `flat`)."""
-        members, levels, rows, _ = grad_out.shape
-        act = ACTIVATIONS[self.activation]
-        *hidden, (weight, _) = self.views(self.flat)
-        *grad_hidden, (grad_weight, grad_offset) = self.views(grad_flat)
-        g = grad_out.reshape(members, levels * rows, -1)
-        grad_weight.copy_(_to_few_columns(kept[-1][0].transpose(1, 2), g))
-        torch.matmul(features.T, grad_out.sum(2), out=grad_offset)
-        for k in reversed(range(len(hidden))):
-            x, a, gain, p = kept[k]
-            grad_h = torch.bmm(g, (weight if k == len(hidden) - 1 else hidden[k + 1][0]).transpose(1, 2))
-            grad_p = act.backward(grad_h.view(p.shape), p)
-            grad_w, grad_b, grad_film = grad_hidden[k]
-            modulation = torch.cat([(grad_p * a).sum(2), grad_p.sum(2)], -1)
-            torch.matmul(features.T, modulation, out=grad_film)
-            g = (grad_p * gain).view(members, levels * rows, -1)
-            torch.sum(g, 1, keepdim=True, out=grad_b)
-            torch.bmm(x.transpose(1, 2), g, out=grad_w)
 
     def evaluator(self):
         """A `FilmEvaluator` of the mean velocity, with everything that does not depend on z prepared."""
@@ -233,15 +178,15 @@ class FilmEvaluator:
             if k:
                 x = torch.bmm(x, w)
             p = torch.addcmul(shift, x, gain)
+            x, kept = act.value(p)
             if divergence:
-                s = act.slope(p) * gain
+                s = act.slope(p, x, kept) * gain
                 if self.kernel is not None:
                     slopes.append(s)
                 elif k == 0:
                     tangents = s[:, :, None, :] * w[:, None]
                 else:
                     tangents = torch.matmul(tangents, w[:, None]) * s[:, :, None, :]
-            x = act.value(p)
         out = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
         if not divergence:
             return out, None
@@ -259,7 +204,7 @@ class FilmEvaluator:
         x, tangents = z.expand(members, *z.shape), None
         for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):
             p = torch.addcmul(shift, torch.bmm(x, w), gain)
-            s = (act.slope(p) * gain)[:, :, None, :]
+            x, kept = act.value(p)
+            s = (act.slope(p, x, kept) * gain)[:, :, None, :]
             tangents = s * w[:, None] if tangents is None else torch.matmul(tangents, w[:, None]) * s
-            x = act.value(p)
         return torch.matmul(tangents, self.layers[-1][0][:, None]).mean(0).transpose(1, 2)

@@ -5,7 +5,7 @@ normalised coordinates :math:`z = x\\cos\\theta + \\varepsilon\\sin\\theta`: a t
 closed-form law. Nothing here knows of processes or estimators; numpy arrays and torch tensors both work.
 """
 
-from skdiffusion.ode._grids import GRIDS, angle_grid, equidistributed_grid, log_snr_grid, power_grid
+from skdiffusion.ode._grids import GRIDS, angle_grid, equidistributed_grid, grid_with_edges, log_snr_grid, power_grid
 from skdiffusion.ode._solve import Solution, solve
 from skdiffusion.ode._steppers import STEPPERS
 
@@ -15,6 +15,7 @@ __all__ = [
     "Solution",
     "angle_grid",
     "equidistributed_grid",
+    "grid_with_edges",
     "log_snr_grid",
     "power_grid",
     "solve",

@@ -22,6 +22,19 @@ def log_snr_grid(n_steps, start, stop):
     return grid
 
 
+def grid_with_edges(grid, n_steps, start, stop, edges):
+    """The grid of about `n_steps` steps, with knots at the edges: each interval has its share, one step at least."""
+    edges = [e for e in edges if start < e < stop]
+    if not edges:
+        return grid(n_steps, start, stop)
+    ends = np.array([start, *edges, stop])
+    shares = np.diff(np.interp(ends, grid(n_steps, start, stop), np.arange(n_steps + 1)))
+    pieces = [
+        grid(max(1, round(share)), low, high) for share, low, high in zip(shares, ends[:-1], ends[1:], strict=True)
+    ]
+    return np.concatenate([pieces[0], *(p[1:] for p in pieces[1:])])
+
+
 def equidistributed_grid(n_steps, start, stop, density, n_quadrature=4096):
     r"""Knots at equal increments of :math:`\int \mathrm{density}(\theta)\,d\theta`.
 

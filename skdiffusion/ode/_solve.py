@@ -147,8 +147,8 @@ def _missed(rule, s, t, nodes, past):
     return abs(within - _integrated_trace(coordinates[1:], start, stop, past[1:]))
 
 
-def _add_gap(error, gap):
-    return error if gap is None else gap if error is None else error + gap
+def _add_gap(total, more):
+    return total if more is None else more if total is None else total + more
 
 
 def _solve_multistep(rule, field, z, log_p, thetas):
@@ -167,6 +167,22 @@ def _solve_multistep(rule, field, z, log_p, thetas):
                 z, log_p = _multistep(rule, z, log_p, before, after, nodes, past)
         z, log_p = _multistep(rule, z, log_p, s, t, nodes, past)
     return Solution(z, log_p, error, field.count)
+
+
+def _solve_by_interval(field, z, thetas, stepper, divergence):
+    within = [t for t in field.edges if min(thetas) < t < max(thetas)]
+    missing = [t for t in within if t not in thetas]
+    if missing:
+        raise ValueError(f"The angles {missing}, at which the field switches, must be among 'thetas'.")
+    cuts = sorted({0, len(thetas) - 1, *map(thetas.index, within)})
+    change, error, count = None, None, 0
+    for first, last in zip(cuts[:-1], cuts[1:]):
+        piece = thetas[first : last + 1]
+        part = solve(field.at((piece[0] + piece[-1]) / 2), z, piece, stepper, divergence)
+        z, count = part.z, count + part.n_evaluations
+        change = _add_gap(change, part.log_density_change)
+        error = _add_gap(error, part.error)
+    return Solution(z, change, error, count)
 
 
 def solve(field, z, thetas, stepper="rk4", divergence=False):
@@ -188,9 +204,16 @@ def solve(field, z, thetas, stepper="rk4", divergence=False):
     Returns
     -------
     Solution
+
+    Notes
+    -----
+    A field that switches networks has `edges`, angles that must be among `thetas`, and ``at(theta)``, the field of one
+    interval: every interval is solved by itself, so that multistep methods start anew at its edge.
     """
     if stepper not in STEPPERS:
         raise ValueError(f"The 'stepper' must be one of {sorted(STEPPERS)}. Got {stepper!r} instead.")
+    if len(getattr(field, "edges", ())):
+        return _solve_by_interval(field, z, [float(t) for t in thetas], stepper, divergence)
     rule = STEPPERS[stepper]
     counted = _CountedField(field, divergence)
     thetas = [float(t) for t in thetas]

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from skdiffusion.networks import Passes
 from skdiffusion.networks._film import noise_features
-from skdiffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
+from skdiffusion.training._constraints import WeightConstraint
+from skdiffusion.training._targets import ReferenceRows, add_noise, level_of_references, noise_angles, plain_target
 
 WARMUP_STEPS = 50
 CHECK_EVERY = 50
@@ -39,6 +41,8 @@ class TrainingPlan:
     patience: int = 0
     keep_best: bool = True
     tol: float = 0.0
+    n_nonzero_weights: int | None = None
+    weight_bound: float | None = None
     deadline: float = np.inf  # of time.perf_counter(): the schedule is shortened to end by it
     monitor: object = None  # called with (step, n_steps, training loss, validation loss); true to stop
 
@@ -84,7 +88,7 @@ class AdamW:
 
     def __init__(self, flat, weight_decay, betas=(0.9, 0.99), eps=1e-8):
         self.flat, self.weight_decay, self.betas, self.eps = flat, weight_decay, betas, eps
-        self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
+        self.mean, self.square, self.root = (torch.zeros_like(flat) for _ in range(3))
         self.count = 0
 
     def step(self, gradient, learning_rate):
@@ -92,7 +96,7 @@ class AdamW:
         b1, b2 = self.betas
         self.mean.lerp_(gradient, 1 - b1)
         self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        root = self.square.sqrt().mul_((1 - b2**self.count) ** -0.5).add_(self.eps)
+        root = torch.sqrt(self.square, out=self.root).mul_((1 - b2**self.count) ** -0.5).add_(self.eps)
         self.flat.mul_(1 - learning_rate * self.weight_decay)
         self.flat.addcdiv_(self.mean, root, value=-learning_rate / (1 - b1**self.count))
 
@@ -117,10 +121,10 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     return theta, (add_noise(x, e, cos, sin), noise_features(theta, dtype, device), plain_target(x, e, cos, sin))
 
 
-def _losses_by_level(network, batch):
+def _losses_by_level(passes, batch):
     """Mean squared errors of every member at every frozen noise level: (members, levels)."""
     z, features, target = batch
-    return (network.velocity_by_member(z, features) - target).square().mean((2, 3)).double().cpu().numpy()
+    return passes.velocity(z, features).sub_(target).square().mean((2, 3)).double().cpu().numpy()
 
 
 def _shortened(plan, step, started):
@@ -181,10 +185,17 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
             )
         else:
             extra = max(0, plan.n_references - batch)
+        least = level_of_references(
+            rows.cpu().numpy()[training_rows[0]], min(longest, max(plan.n_references, batch)), rng
+        )
 
-    flat, gradient = network.flat, torch.zeros_like(network.flat)
+    flat = network.flat
     optimiser = AdamW(flat, plan.weight_decay)
+    constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound)
     average = network.with_flat(flat.clone())
+    passes = Passes(network, plan.n_levels, per_level)
+    if validate:
+        validation_passes = Passes(average, *validation[0].shape[1:3])
     best = average.flat.clone()
     best_loss = np.full(members, np.inf)
     best_step = np.zeros(members, dtype=int)
@@ -193,14 +204,15 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
 
     def check(step):
         nonlocal best_loss, last_gain
-        by_level = _losses_by_level(average, validation)
+        by_level = _losses_by_level(validation_passes, validation)
         losses = by_level.mean(1)
-        gained = losses < best_loss - plan.tol
-        for m in np.flatnonzero(losses < best_loss):
-            best[m] = average.flat[m]
-            best_step[m] = step
-        best_loss = np.minimum(best_loss, losses)
-        if gained.any():
+        if constraint.settled(step, plan.n_steps):
+            gained = losses < best_loss - plan.tol
+            for m in np.flatnonzero(losses < best_loss):
+                best[m] = average.flat[m]
+                best_step[m] = step
+            best_loss = np.minimum(best_loss, losses)
+        if not constraint.settled(step, plan.n_steps) or gained.any():
             last_gain = step
         result.validation_curve.append((step, float(losses.mean())))
         if result.validation_curve[-1][1] <= min(v for _, v in result.validation_curve):
@@ -212,11 +224,13 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 check(0)
             while step < plan.n_steps:
                 if step % CHECK_EVERY == 0:
+                    constraint.renew(flat, step, plan.n_steps)
                     chunk = min(CHECK_EVERY, plan.n_steps - step)
                     theta = noise_angles(
                         rng, chunk, plan.n_levels, plan.noise_mean, plan.noise_spread, plan.sigma_range
                     )
                     level_features = noise_features(theta.ravel(), dtype, device).view(chunk, plan.n_levels, -1)
+                    n_plain = (np.tan(theta) < least).sum(1) if plan.n_references else [plan.n_levels] * chunk
                     cosines = torch.as_tensor(np.cos(theta), dtype=dtype, device=device)
                     sines = torch.as_tensor(np.sin(theta), dtype=dtype, device=device)
                     index = torch.as_tensor(
@@ -228,18 +242,15 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 x = drawn[:, :batch].reshape(members, plan.n_levels, per_level, d)
                 noise = torch.randn(x.shape, generator=noise_generator, dtype=dtype, device=device)
                 z = add_noise(x, noise, cos, sin)
-                if references is not None:
-                    target = references.stable_target(z, x, cos, sin)
-                elif plan.n_references:
-                    target = ReferenceRows(drawn).stable_target(z, x, cos, sin)
-                else:
-                    target = plain_target(x, noise, cos, sin)
-                kept = []
-                residual = network.velocity_by_member(z, features, kept) - target
+                target, k = plain_target(x, noise, cos, sin), n_plain[i]
+                if k < plan.n_levels:  # the levels ascend
+                    others = ReferenceRows(drawn) if references is None else references
+                    target[:, k:] = others.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
+                residual = passes.velocity(z, features).sub_(target)
                 recent.append(residual.square().mean())
-                network.gradient(residual * (2.0 / (batch * d)), features, kept, gradient)
-                optimiser.step(gradient, _learning_rate(step, plan))
+                optimiser.step(passes.gradient(residual.mul_(2.0 / (batch * d))), _learning_rate(step, plan))
                 average.flat.lerp_(flat, min(1.0, 10.0 / (step + 10.0)))
+                constraint.apply(flat, average.flat)
                 step += 1
                 result.n_steps = step
                 if step % CHECK_EVERY == 0 or step == plan.n_steps:
@@ -258,7 +269,7 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                         break
     except KeyboardInterrupt:
         result.interrupted = True
-    kept_flat = best if validate and plan.keep_best else average.flat
-    result.network = network.with_flat(kept_flat.clone())
+    kept_flat = best if validate and plan.keep_best and np.isfinite(best_loss).all() else average.flat
+    result.network = network.with_flat(constraint.project(kept_flat))
     result.best_step = best_step
     return result

@@ -13,9 +13,12 @@ Xu, Tong, Jaakkola (2023), Stable target field for reduced variance score estima
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from scipy.special import ndtr, ndtri
 
 CACHE_FLOATS = 100_000  # size of a block of weights: several passes over it stay in cache
+LOG_2 = np.log(2.0)
+MOST_COMPARED = 2000
 
 
 def noise_angles(rng, n_steps, n_levels, mean, spread, sigma_range):
@@ -36,14 +39,27 @@ def plain_target(rows, noise, cos, sin):
     return rows * sin[:, None, None] - noise * cos[:, None, None]
 
 
+def level_of_references(rows, n_references, rng):
+    """Noise level below which the posterior mean is the row itself, mostly: a quarter of the distance between rows.
+
+    Other rows then weigh less than exp(-8), and a stable target is no steadier than the plain one.
+    """
+    rows = rng.permutation(rows)[: min(n_references, MOST_COMPARED)]
+    if len(rows) < 2:
+        return np.inf
+    return np.median(cKDTree(rows).query(rows, k=2)[0][:, 1]) / 4
+
+
 class ReferenceRows:
     """Rows prepared for posterior means: shape (members, n_references, d), with log-weights."""
 
     def __init__(self, rows, log_weights=None):
-        self._rows_and_ones = torch.cat([rows, torch.ones_like(rows[..., :1])], -1).transpose(1, 2).contiguous()
-        half_norm = rows.square().sum(-1, keepdim=True) / 2
-        self._log_weights = None if log_weights is None else log_weights[:, None, :]
-        self._extended = torch.cat([rows, half_norm, torch.ones_like(half_norm)], -1).transpose(1, 2).contiguous()
+        ones = torch.ones_like(rows[..., :1])
+        self._rows_and_ones = torch.cat([rows, ones], -1).transpose(1, 2).contiguous()
+        columns = [rows, rows.square().sum(-1, keepdim=True) / 2, ones]
+        if log_weights is not None:
+            columns.append(log_weights[..., None].clamp(min=-1e6) / LOG_2)
+        self._extended = torch.cat(columns, -1).transpose(1, 2).contiguous()
 
     def stable_target(self, z, rows, cos, sin):
         """Velocity towards the posterior mean of the references, for z (members, levels, n_rows, d).
@@ -52,20 +68,25 @@ class ReferenceRows:
         log-weight, the others cannot overflow, and no maximum need be searched.
         """
         members, levels, n_rows, d = z.shape
-        scale = (cos / sin.square())[:, None, None]
+        scale = (cos / sin.square())[:, None, None] / LOG_2
         level_cos = cos[:, None, None]
         own = scale * ((z * rows).sum(-1, keepdim=True) - level_cos * rows.square().sum(-1, keepdim=True) / 2)
-        left = torch.cat([z * scale, (-level_cos * scale).expand(members, levels, n_rows, 1), -own], -1)
-        left = left.reshape(members, levels * n_rows, d + 2)
+        left = [z * scale, (-level_cos * scale).expand(members, levels, n_rows, 1), -own]
+        if self._extended.shape[1] == d + 3:
+            left.append(torch.ones_like(own))
+        left = torch.cat(left, -1).view(members, levels * n_rows, -1)
         # Few rows times many columns: the other way round the same product takes four times as long.
         sums = torch.empty(members, d + 1, levels * n_rows, dtype=z.dtype, device=z.device)
-        step = max(16, CACHE_FLOATS // (members * self._extended.shape[2]))
+        n_references = self._extended.shape[2]
+        step = max(16, CACHE_FLOATS // (members * n_references))
+        buffer = torch.empty(members * min(step, levels * n_rows) * n_references, dtype=z.dtype, device=z.device)
         for start in range(0, levels * n_rows, step):
-            logits = torch.bmm(left[:, start : start + step], self._extended)
-            if self._log_weights is not None:
-                logits += self._log_weights
-            # Below exp(-60) a weight cannot be seen in float32, and subnormal numbers are ten times slower.
-            weights = logits.clamp_(min=-60.0).exp_()
+            block = left[:, start : start + step]
+            weights = buffer[: members * block.shape[1] * n_references].view(members, -1, n_references)
+            torch.bmm(block, self._extended, out=weights)
+            # Below 2 ** -86 a weight cannot be seen in float32, and subnormal numbers are ten times slower. Powers
+            # of two cost half of what powers of e do.
+            weights.clamp_(min=-86.0).exp2_()
             sums[:, :, start : start + step] = torch.bmm(self._rows_and_ones, weights.transpose(1, 2))
         posterior_mean = (sums[:, :d] / sums[:, d:]).transpose(1, 2).reshape(z.shape)
         return (posterior_mean - z * level_cos) / sin[:, None, None]

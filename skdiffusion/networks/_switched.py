@@ -1,0 +1,93 @@
+"""Networks that share the noise levels among them: one ensemble for each interval, switched at the edges.
+
+References
+----------
+Oko, Akiyama and Suzuki (2023): networks that get smaller as the noise grows are what the rate in W1 takes.
+"""
+
+import bisect
+
+
+class SwitchedNetworks:
+    """Ensembles with as many members each, one for each interval of noise levels.
+
+    Parameters
+    ----------
+    parts : list of FilmEnsemble
+        From the data to the noise.
+    edges : tuple of float
+        Rising angles between them, one fewer than `parts`.
+    """
+
+    def __init__(self, parts, edges):
+        self.parts, self.edges = list(parts), tuple(float(e) for e in edges)
+
+    @property
+    def n_features(self):
+        """Number of columns."""
+        return self.parts[0].n_features
+
+    @property
+    def hidden_layer_sizes(self):
+        """Widths of the hidden layers, interval by interval."""
+        return [part.hidden_layer_sizes for part in self.parts]
+
+    @property
+    def activation(self):
+        """Activation of the hidden layers."""
+        return self.parts[0].activation
+
+    @property
+    def n_members(self):
+        """Members of each ensemble."""
+        return self.parts[0].n_members
+
+    @property
+    def n_parameters(self):
+        """Parameters of a member, over all intervals."""
+        return sum(part.n_parameters for part in self.parts)
+
+    @property
+    def dtype(self):
+        """Type of the parameters and of the arithmetic."""
+        return self.parts[0].dtype
+
+    @property
+    def device(self):
+        """Device of the parameters."""
+        return self.parts[0].device
+
+    def member(self, m):
+        """The networks of member m alone, over the same memory."""
+        return SwitchedNetworks([part.member(m) for part in self.parts], self.edges)
+
+    def to(self, dtype=None, device=None):
+        """A copy with parameters of another type or on another device."""
+        return SwitchedNetworks([part.to(dtype, device) for part in self.parts], self.edges)
+
+    def copy(self, dtype, device):
+        """A copy that shares no memory with this one."""
+        return SwitchedNetworks([part.copy(dtype, device) for part in self.parts], self.edges)
+
+    def evaluator(self):
+        """A `SwitchedEvaluator` of the mean velocity."""
+        return SwitchedEvaluator(self)
+
+
+class SwitchedEvaluator:
+    """Mean velocity of the ensemble in whose interval an angle lies."""
+
+    def __init__(self, network):
+        self.edges, self.parts = network.edges, [part.evaluator() for part in network.parts]
+
+    def at(self, theta):
+        """The evaluator of the interval of an angle; an edge belongs to the interval above it."""
+        return self.parts[bisect.bisect_right(self.edges, theta)]
+
+    def __call__(self, z, theta, divergence=False):
+        """Mean velocity (n, d) and, if asked, its divergence (n,) for rows z (n, d) at angle theta."""
+        return self.at(theta)(z, theta, divergence)
+
+    def jacobian(self, z, theta):
+        """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
+        return self.at(theta).jacobian(z, theta)
