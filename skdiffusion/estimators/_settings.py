@@ -79,7 +79,9 @@ def layer_sizes(hidden_layer_sizes, n_intervals=1):
             raise ValueError(wrong)
         return tuple(int(s) for s in sizes)
 
-    if not np.ndim(hidden_layer_sizes) or not all(isinstance(s, (list, tuple)) for s in hidden_layer_sizes):
+    if not isinstance(hidden_layer_sizes, (list, tuple)) or not any(
+        isinstance(s, (list, tuple)) for s in hidden_layer_sizes
+    ):
         return checked(hidden_layer_sizes)
     if len(hidden_layer_sizes) != n_intervals:
         raise ValueError(wrong)

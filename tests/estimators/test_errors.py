@@ -37,16 +37,20 @@ def test_bad_rows_in_fit(data, message):
 
 
 BAD_PARAMETERS = {
-    "hidden_layer_sizes": [(0, 4), (), (2.5,), "wide"],
+    "hidden_layer_sizes": [(0, 4), (), (2.5,), "wide", [(4, 4), (4, 4)], [(4,), 3], 4.5],
     "activation": ["swish", None],
     "process": ["ddpm", 3],
     "marginals": ["rank", 0.3],
     "bounds": [(0.0,), (1.0, 0.0), ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])],
     "stacking": ["all", 2],
     "n_estimators": [0, 1.5],
+    "n_intervals": [0, 1.5, [0.5, 0.2], [0.0, 0.5], [0.5, 1.0], [0.999], [1e-6], [[0.5]], "dyadic"],
+    "score_clip": [0.0, -1.0, "two"],
     "t_min": [0.0, 1.0, -1],
     "learning_rate": [0.0, -1.0],
     "weight_decay": [-1e-3],
+    "n_nonzero_weights": [0, 0.5],
+    "weight_bound": [0.0, -1.0],
     "batch_size": [0, 2.5],
     "max_iter": [0, "many"],
     "early_stopping": ["yes"],
