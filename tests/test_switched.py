@@ -42,7 +42,9 @@ def test_grids_have_knots_at_the_edges(grid, n_steps):
     assert set(EDGES) < set(knots)
     assert (np.diff(knots) > 0).all()
     assert abs(len(knots) - 1 - n_steps) <= len(EDGES)
-    np.testing.assert_array_equal(grid_with_edges(GRIDS[grid], n_steps, 0.3, 0.8, EDGES), GRIDS[grid](n_steps, 0.3, 0.8))
+    np.testing.assert_array_equal(
+        grid_with_edges(GRIDS[grid], n_steps, 0.3, 0.8, EDGES), GRIDS[grid](n_steps, 0.3, 0.8)
+    )
 
 
 @pytest.mark.parametrize("stepper", list(STEPPERS))

@@ -38,7 +38,7 @@ GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
 DENSITY_START, SAMPLE_START = 0.08, 0.105
-PILOT_STEPS = 250  # length of the runs that settle which map is better for a network
+PILOT_STEPS = 500  # at most, of the runs that settle which map is better for a network: a quarter of a whole run
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
@@ -80,7 +80,7 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     if len(preprocessors) == 1:
         return preprocessors[0]
     members = min(2, settings.n_members)
-    settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, settings.n_steps))
+    settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, -(-settings.n_steps // 4)))
     plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, monitor=None)
     scores = []
     for preprocessor in preprocessors:

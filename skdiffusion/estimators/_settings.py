@@ -38,7 +38,7 @@ def default_settings(n, d):
         if d == 1:
             n_steps, learning_rate = 1500, 5e-3
     elif n >= 5000:
-        n_members, n_steps = 2, 4000
+        n_steps = 4000
     if n < 1000:
         # Variance rules: many small members.
         hidden, n_members, n_steps, batch_size, learning_rate = (64, 64), 8, 800, 256, 5e-3

@@ -155,14 +155,27 @@ class Design:
     sizes: np.ndarray
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS, weights_per_function=POSITIVE)
-def design(n, smoothness, n_features, *, loss="tv", weights_per_function=32.0):
+@validated(
+    n=ROWS,
+    smoothness=POSITIVE,
+    n_features=DIMENSION,
+    loss=LOSS,
+    switching=["boolean"],
+    sparse=["boolean"],
+    weights_per_function=POSITIVE,
+)
+def design(n, smoothness, n_features, *, loss="tv", switching=False, sparse=False, weights_per_function=32.0):
     """Constructor parameters for n rows of a density of known smoothness.
 
     Parameters
     ----------
     n, smoothness, n_features : as for `rate_tv`
     loss : {"tv", "w1"}, default="tv"
+    switching : bool, default=False
+        Networks of their own for the intervals of `time_partition`, smaller as the noise grows.
+    sparse : bool, default=False
+        ReLU networks of twice the width, of whose parameters no more differ from zero than the dense ones have, each
+        bounded by the effective size (by 8 at least).
     weights_per_function : float, default=32.0
         Weights of a network for each basis function.
 
@@ -178,10 +191,26 @@ def design(n, smoothness, n_features, *, loss="tv", weights_per_function=32.0):
     """
     size = effective_size(n, smoothness, n_features)
     level = stopping_level(n, smoothness, n_features, loss)
-    width = max(8, int(np.ceil(np.sqrt(weights_per_function * size))))
+    edges, sizes = time_partition(n, smoothness, n_features)
+    wider = 2 if sparse else 1
+
+    def widths(n_functions):
+        width = wider * max(8, int(np.ceil(np.sqrt(weights_per_function * n_functions))))
+        return width, width
+
     # On the straight path from data to noise the noise-to-signal ratio is t / (1 - t).
     parameters = {
-        "hidden_layer_sizes": (width, width), "process": "flow", "t_min": level / (1 + level), "stacking": False,
+        "hidden_layer_sizes": widths(size), "process": "flow", "t_min": level / (1 + level), "stacking": False,
     }  # fmt: skip
-    edges, sizes = time_partition(n, smoothness, n_features)
+    if switching:
+        # The paper's time is that of dX = -X dt + sqrt(2) dW.
+        ratio = np.sqrt(np.expm1(2 * edges[1:-1]))
+        kept = ratio > level
+        parameters["n_intervals"] = (ratio / (1 + ratio))[kept].tolist()
+        parameters["hidden_layer_sizes"] = [widths(m) for m in sizes[len(sizes) - kept.sum() - 1 :]]
+    if sparse:
+        parameters |= {
+            "activation": "relu", "n_nonzero_weights": int(np.ceil(weights_per_function * size)),
+            "weight_bound": max(8.0, size),
+        }  # fmt: skip
     return Design(parameters, size, level, clipping_level(n), edges, sizes)

@@ -23,6 +23,7 @@ CHECK_EVERY = 50
 DECAY_FRACTION = 0.3
 VALIDATION_LEVELS = 16
 VALIDATION_DRAWS = 2048
+MOST_VALIDATED = 4096  # held-out rows of a member
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,24 @@ def _learning_rate(step, plan):
     return plan.learning_rate * min(warm, cool)
 
 
+def _references(rows, weights, row_sets, dtype, device):
+    """All rows of each member's set as references, sets of fewer rows padded with weight zero."""
+    longest = max(len(t) for t in row_sets)
+    index = np.stack([np.resize(t, longest) for t in row_sets])
+    inside = np.arange(longest) < np.array([[len(t)] for t in row_sets])
+    with np.errstate(divide="ignore"):
+        log_weights = np.where(inside, np.log(weights[index]), -np.inf)
+    return ReferenceRows(rows[torch.as_tensor(index)].to(dtype), torch.as_tensor(log_weights).to(device, dtype))
+
+
 def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
-    """Angles, and frozen (row, noise, level) draws of every member's held-out rows with their plain targets."""
+    """Angles, and frozen (row, noise, level) draws of every member's held-out rows with their targets.
+
+    The posterior mean over all held-out rows is in expectation the plain target, without the noise that would decide
+    between networks of nearly the same loss.
+    """
     per_level = max(1, VALIDATION_DRAWS // VALIDATION_LEVELS)
+    held_out = [h[rng.permutation(len(h))[:MOST_VALIDATED]] if len(h) > MOST_VALIDATED else h for h in held_out]
     picks = np.stack([_RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
         len(held_out), VALIDATION_LEVELS, per_level
     )
@@ -118,13 +134,18 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     noise = rng.standard_normal((*picks.shape, rows.shape[1]))
     e, cos, sin = (torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(theta), np.sin(theta)))
     x = rows[torch.as_tensor(picks)].to(dtype)
-    return theta, (add_noise(x, e, cos, sin), noise_features(theta, dtype, device), plain_target(x, e, cos, sin))
+    z = add_noise(x, e, cos, sin)
+    target = _references(rows, weights, held_out, dtype, device).stable_target(z, x, cos, sin)
+    plain = plain_target(x, e, cos, sin)
+    # What every network pays to the noise of the plain target: with it, the zero network's loss is 1.
+    noise_floor = (plain.square() - target.square()).mean((2, 3))
+    return theta, (z, noise_features(theta, dtype, device), target, noise_floor)
 
 
 def _losses_by_level(passes, batch):
     """Mean squared errors of every member at every frozen noise level: (members, levels)."""
-    z, features, target = batch
-    return passes.velocity(z, features).sub_(target).square().mean((2, 3)).double().cpu().numpy()
+    z, features, target, noise_floor = batch
+    return (passes.velocity(z, features).sub_(target).square().mean((2, 3)) + noise_floor).double().cpu().numpy()
 
 
 def _shortened(plan, step, started):
@@ -172,17 +193,7 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     if plan.n_references:
         longest = max(len(t) for t in training_rows)
         if longest <= plan.n_references:
-            index = np.stack([np.resize(t, longest) for t in training_rows])
-            with np.errstate(divide="ignore"):
-                log_weights = np.stack(
-                    [
-                        np.where(np.arange(longest) < len(t), np.log(weights[np.resize(t, longest)]), -np.inf)
-                        for t in training_rows
-                    ]
-                )
-            references = ReferenceRows(
-                rows[torch.as_tensor(index)], torch.as_tensor(log_weights, dtype=dtype, device=device)
-            )
+            references = _references(rows, weights, training_rows, dtype, device)
         else:
             extra = max(0, plan.n_references - batch)
         least = level_of_references(

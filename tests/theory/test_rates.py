@@ -100,3 +100,31 @@ def test_subspace_rates():
     assert subspace.projection_rate(1e4, 2, 4) == pytest.approx((np.log(1e4) / 1e4) ** 2)
     with pytest.raises(ValueError, match="'dimension'"):
         subspace.coarse_level(100, 0)
+
+
+def test_a_design_with_switching_is_the_partition(rng):
+    n = 3000
+    plan = besov.design(n, 1.0, 3, loss="w1", switching=True)
+    ratio = np.array(plan.parameters["n_intervals"]) / (1 - np.array(plan.parameters["n_intervals"]))
+    # From the ratio of noise and signal back to the paper's time.
+    np.testing.assert_allclose(np.log1p(ratio**2) / 2, plan.edges[1:-1])
+    widths = [w for w, _ in plan.parameters["hidden_layer_sizes"]]
+    assert len(widths) == len(plan.sizes) == len(ratio) + 1
+    np.testing.assert_allclose(widths, np.maximum(8, np.ceil(np.sqrt(32 * plan.sizes))))
+    est = DiffusionDensityEstimator(**plan.parameters, max_iter=2, n_steps=24, random_state=0)
+    est.fit(rng.uniform(-1, 1, (n, 3)))
+    field = est.members_["diffusion"].law.field
+    np.testing.assert_allclose(np.tan(field.edges), ratio)
+    assert [part.hidden_layer_sizes for part in field.network.parts] == plan.parameters["hidden_layer_sizes"]
+    # A coarse stop leaves out the intervals below it.
+    coarse = besov.design(200, 0.5, 1, switching=True).parameters
+    assert len(coarse["hidden_layer_sizes"]) == len(coarse["n_intervals"]) + 1
+    assert min(coarse["n_intervals"], default=1) > coarse["t_min"]
+
+
+def test_a_sparse_design_is_in_the_class(rng):
+    plan = besov.design(500, 1.0, 1, sparse=True).parameters
+    est = DiffusionDensityEstimator(**plan, max_iter=60, random_state=0).fit(rng.uniform(-1, 1, (500, 1)))
+    flat = est.score_model_.field.network.flat
+    assert (flat != 0).sum(1).max() <= plan["n_nonzero_weights"]
+    assert flat.abs().max() <= plan["weight_bound"]

@@ -1,0 +1,61 @@
+"""Claims of the papers as experiments that can fail: one table, one command.
+
+    python -m benchmarks.theory [--paper besov|wasserstein|gaussian|manifold|subspace] [--quick] [--out FILE]
+    python -m benchmarks.theory --report
+
+Every row is a claim, what is predicted, what was measured with its spread over seeds (standard errors in brackets),
+and pass or fail. Experiments in the file are skipped, and runs of an unfinished one are kept beside it. All fits are of
+the pure diffusion (``stacking=False``), without column maps unless a row says otherwise.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from benchmarks import cells
+from benchmarks.theory import besov, gaussian, supports, wasserstein
+from benchmarks.theory.records import Kept
+
+EXPERIMENTS = {
+    "besov": besov.EXPERIMENTS, "wasserstein": wasserstein.EXPERIMENTS, "gaussian": gaussian.EXPERIMENTS,
+    **supports.EXPERIMENTS,
+}  # fmt: skip
+
+
+def report(path):
+    """The table."""
+    print("| paper | claim | predicted | measured | |\n|---|---|---|---|---|")
+    for r in sorted(cells.read(path), key=lambda r: list(EXPERIMENTS).index(r["paper"])):
+        verdict = "pass" if r["passed"] else "FAIL"
+        print(f"| {r['paper']} | {r['claim']} | {r['predicted']} | {r['measured']} | {verdict} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paper", choices=EXPERIMENTS, default=None)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", default="")
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    path = Path(arguments.out or f"benchmarks/results/theory{'_quick' if arguments.quick else ''}.jsonl")
+    if not arguments.report:
+        kept = Kept(path.with_name(f"{path.stem}_runs.jsonl"))
+        done = {r["experiment"] for r in cells.read(path)}
+        for paper in [arguments.paper] if arguments.paper else EXPERIMENTS:
+            for experiment in EXPERIMENTS[paper]:
+                if experiment.__name__ in done:
+                    continue
+                start = time.process_time()
+                rows = experiment(arguments.quick, kept)
+                seconds = round(time.process_time() - start, 1)
+                with path.open("a") as file:
+                    for row in rows:
+                        row |= {"experiment": experiment.__name__, "seconds": seconds}
+                        file.write(json.dumps(row) + "\n")
+                print(experiment.__name__, f"{seconds:.0f} s", flush=True)
+    report(path)
+
+
+if __name__ == "__main__":
+    main()

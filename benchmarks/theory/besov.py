@@ -1,0 +1,248 @@
+"""Oko, Akiyama, Suzuki (2023): rates over Besov classes, clipping, switching and stopping, as experiments.
+
+All fits are of the pure diffusion on a known cube, with the sizes and the stopping level that
+`skdiffusion.theory.besov.design` gives for the known smoothness, and without column maps.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.theory.records import row, spread
+
+SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
+STEPS = 4000  # of training, for every n: the rates are about rows, not about optimisation
+CELLS = 4096
+MIDPOINTS = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1)[:, None]
+
+
+def line_law(smoothness):
+    """The density whose rates are measured."""
+    from skdiffusion.datasets import BesovDensity
+
+    return BesovDensity(smoothness)
+
+
+def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
+    """The pure diffusion as the theory designs it."""
+    from skdiffusion import DiffusionDensityEstimator
+    from skdiffusion.theory.besov import design
+
+    chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
+        "bounds": (-1, 1), "marginals": None, "n_estimators": 4, "learning_rate": 2e-3, "batch_size": 256,
+        "max_iter": int(np.ceil(STEPS * 256 / len(X))), "n_iter_no_change": STEPS, "random_state": seed,
+    }  # fmt: skip
+    return DiffusionDensityEstimator(**chosen | given).fit(X)
+
+
+def distances(law, density):
+    """Total variation and W1 of a density on the cells of [-1, 1] to a law."""
+    gap = density - law.density(MIDPOINTS)
+    return np.abs(gap).mean(), np.abs(np.cumsum(gap) * 2 / CELLS).mean() * 2
+
+
+def oracle_kernel(law, X):
+    """Least total variation of a kernel density, reflected at both ends, over all bandwidths; and that bandwidth."""
+    from scipy.ndimage import gaussian_filter1d
+
+    fine = 4 * CELLS
+    counts = np.histogram(X, bins=fine, range=(-1, 1))[0] / len(X) * fine / 2
+    best = np.inf, 0.0
+    for bandwidth in np.geomspace(0.001, 0.5, 50):
+        smooth = gaussian_filter1d(counts, bandwidth * fine / 2, mode="reflect", truncate=6.0)
+        best = min(best, (distances(law, smooth.reshape(CELLS, 4).mean(1))[0], bandwidth))
+    return best
+
+
+def line_cell(smoothness, n, seed):
+    """Distances of the diffusion, of the oracle kernel, and of the rows themselves (W1)."""
+    law = line_law(smoothness)
+    X = law.sample(n, random_state=seed)
+    est = fit(X, smoothness, seed)
+    tv, w1 = distances(law, np.exp(est.score_samples(MIDPOINTS)))
+    below = (X <= MIDPOINTS[:, 0] + 1 / CELLS).mean(0)
+    exact = np.cumsum(law.density(MIDPOINTS)) * 2 / CELLS
+    kernel, bandwidth = oracle_kernel(law, X)
+    return {"tv": tv, "w1": w1, "rows": float(np.abs(below - exact).mean() * 2), "kernel": kernel, "h": bandwidth}
+
+
+def slope(n, values):
+    """Slope of the logarithm of the means over the seeds, and a text with its standard error."""
+    found = np.polyfit(np.log(n), np.log(np.mean(values, axis=1)), 1)[0]
+    single = [np.polyfit(np.log(n), np.log(v), 1)[0] for v in np.transpose(values)]
+    if len(single) == 1:
+        return found, f"{found:.3f}"
+    return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
+
+
+def rates_on_a_line(quick, kept):
+    """E1a."""
+    from skdiffusion.theory.besov import rate_tv
+
+    sizes = 2 ** np.arange(9, 12, 2) if quick else 2 ** np.arange(9, 16)
+    seeds, out = range(1 if quick else 6), []
+    for s in (0.5, 2.5) if quick else SMOOTHNESS:
+        cells = [[kept(line_cell, "line", s, int(n), seed) for seed in seeds] for n in sizes]
+        table = {key: np.array([[c[key] for c in at_n] for at_n in cells]) for key in cells[0][0]}
+        theory = np.log(rate_tv(sizes[-1], s, 1) / rate_tv(sizes[0], s, 1)) / np.log(sizes[-1] / sizes[0])
+        found, found_text = slope(sizes, table["tv"])
+        name = f"s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
+        out.append(
+            row("besov", f"slope of TV, {name}", f"<= {theory + 0.05:.3f}", found_text,
+                found <= theory + 0.05)
+        )  # fmt: skip
+        ratios = table["tv"].mean(1) / table["kernel"].mean(1)
+        shown = ", ".join(f"{r:.2f}" for r in ratios)
+        out.append(row("besov", f"TV / that of the oracle kernel, {name}", "<= 1.25", shown, ratios.max() <= 1.25))
+        if s == 2.5 and not quick:
+            out.append(row("besov", f"the same at n = {sizes[-1]}", "< 1", f"{ratios[-1]:.2f}", ratios[-1] < 1))
+        w1, w1_text = slope(sizes, table["w1"])
+        ratio = table["w1"].mean(1) / table["rows"].mean(1)
+        out.append(
+            row("besov", f"W1, {name}: slope; over that of the rows themselves", "<= -0.45; <= 1.1",
+                f"{w1_text}; {ratio.min():.2f} ... {ratio.max():.2f}",
+                w1 <= -0.45 and ratio.max() <= 1.1)
+        )  # fmt: skip
+        bandwidth, h_text = slope(sizes, table["h"])
+        wanted = -1 / (2 * s + 1)
+        out.append(
+            row("besov", f"slope of the best bandwidth of the empirical score, {name}", f"{wanted:.3f} +- 0.1",
+                h_text, abs(bandwidth - wanted) <= 0.1)
+        )  # fmt: skip
+    return out
+
+
+def clipping_cell(n, seed):
+    """TV with the predicted noise clipped at several C, of one fit."""
+    from skdiffusion.networks import NetworkField
+    from skdiffusion.theory.besov import clipping_level
+
+    law = line_law(1.0)
+    est = fit(law.sample(n, random_state=seed), 1.0, seed)
+    member, out = est.members_["diffusion"], {}
+    for constant in (0.5, 1.0, 2.0, 4.0, None):
+        limit = None if constant is None else clipping_level(n, constant)
+        flow = replace(member.law, field=NetworkField(member.law.field.network, limit))
+        log_p = replace(member, law=flow).log_density(MIDPOINTS)
+        out[str(constant)] = distances(law, np.exp(log_p))[0]
+    return out
+
+
+def clipping(quick, kept):
+    """E1b."""
+    cells = [kept(clipping_cell, "clipping", 512 if quick else 4096, seed) for seed in range(1 if quick else 6)]
+    ratios = {c: np.array([v[c] / v["None"] for v in cells]) for c in ("0.5", "1.0", "2.0", "4.0")}
+    shown = ", ".join(f"C = {float(c):g}: {spread(r)}" for c, r in ratios.items())
+    passed = abs(ratios["2.0"].mean() - 1) <= 0.02 and ratios["0.5"].mean() >= 1.1
+    return [
+        row("besov", "TV with clipped scores / without, s = 1", "C = 2: within 0.02; C = 0.5: >= 1.1", shown, passed)
+    ]
+
+
+def cube_law(n, seed):
+    """Rows of a density of smoothness 1 on a cube, a product of one on a square and one on a line."""
+    from skdiffusion.datasets import BesovDensity
+
+    rng = np.random.RandomState(seed)
+    return np.hstack([BesovDensity(1.0, 2).sample(n, rng), BesovDensity(1.0, sign_seed=1).sample(n, rng)])
+
+
+def switching_cell(n, draws, seed):
+    """Sliced W1 and parameters: networks that fall with the noise, and one of as many parameters for all noise."""
+    from skdiffusion.metrics import sliced_wasserstein_1
+    from skdiffusion.theory.besov import design
+
+    X, fresh = cube_law(n, seed), cube_law(draws, 1000 + seed)
+    plan = design(n, 1.0, 3, loss="w1", switching=True)
+    switched = fit(X, 1.0, seed, 3, "w1", **plan.parameters)
+    parts = switched.score_model_.field.network.parts
+    sizes = [int(part.n_parameters) for part in parts]
+    # One network of as many parameters as all together: d h + h**2 + h d weights and 16 (4 h + d) of the noise level.
+    width = int((-72 + np.sqrt(72**2 + 4 * (sum(sizes) - 48))) / 2)
+    single = fit(X, 1.0, seed, 3, "w1", hidden_layer_sizes=(width, width))
+    out = {"sizes": sizes, "single_size": int(single.score_model_.field.network.n_parameters)}
+    for name, est in (("switched", switched), ("single", single), ("rows", None)):
+        rows = est.sample(draws, random_state=seed) if est is not None else X[np.arange(draws) % n]
+        out[name] = sliced_wasserstein_1(rows, fresh, random_state=0)
+    out["fresh"] = sliced_wasserstein_1(cube_law(draws, 2000 + seed), fresh, random_state=0)
+    return out
+
+
+def switching(quick, kept):
+    """E1c."""
+    n, draws = (512, 2000) if quick else (8192, 100_000)
+    cells = [kept(switching_cell, "switching", n, draws, seed) for seed in range(1 if quick else 5)]
+    ratio = np.array([c["switched"] / c["single"] for c in cells])
+    sizes = cells[0]["sizes"]
+    both = ", ".join(
+        f"{name} {np.mean([c[name] for c in cells]):.4f}" for name in ("switched", "single", "rows", "fresh")
+    )
+    return [
+        row("besov", f"sliced W1, networks by interval / one network, d = 3, n = {n}", "<= 1.05",
+            f"{spread(ratio)}; {both}", ratio.mean() <= 1.05),
+        row("besov", "parameters, first interval / last interval", ">= 10",
+            f"{sizes[0] / sizes[-1]:.1f} ({', '.join(map(str, sizes))}; one network {cells[0]['single_size']})",
+            sizes[0] >= 10 * sizes[-1]),
+    ]  # fmt: skip
+
+
+def stopping_cell(n, factors, seed):
+    """TV of one network whose flow stops at several multiples of the prescribed level."""
+    from skdiffusion.theory.besov import stopping_level
+
+    law = line_law(1.0)
+    level = stopping_level(n, 1.0, 1)
+    first = level * min(factors)
+    est = fit(law.sample(n, random_state=seed), 1.0, seed, t_min=first / (1 + first))
+    member, out = est.members_["diffusion"], []
+    for factor in factors:
+        flow = replace(member.law, theta_min=float(np.arctan(factor * level)))
+        out.append(distances(law, np.exp(replace(member, law=flow).log_density(MIDPOINTS)))[0])
+    return out
+
+
+def stopping(quick, kept):
+    """E1d."""
+    factors = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    cells = [kept(stopping_cell, "stopping", 512 if quick else 4096, factors, s) for s in range(1 if quick else 6)]
+    ratios = np.array(cells) / np.array(cells)[:, [0]]
+    shown = ", ".join(f"{f:g}: {m:.3f}" for f, m in zip(factors, ratios.mean(0)))
+    flat = np.abs(ratios.mean(0)[:4] - 1).max()
+    return [
+        row("besov", "TV by the stopping level, in units of the prescribed one, s = 1",
+            "up to 1: within 0.05; at 8: >= 1.2", shown, flat <= 0.05 and ratios.mean(0)[-1] >= 1.2)
+    ]  # fmt: skip
+
+
+def hidden_line_cell(n_features, smoothness, n, seed):
+    """TV along a line in R^D of the density on it, which the estimator does not know."""
+    from skdiffusion import ManifoldDiffusionEstimator
+
+    law = line_law(smoothness)
+    direction = np.linalg.qr(np.random.default_rng(1).standard_normal((n_features, 1)))[0]
+    X = law.sample(n, random_state=seed) @ direction.T
+    est = ManifoldDiffusionEstimator(
+        1, "linear", n_estimators=4, learning_rate=2e-3, batch_size=256, random_state=seed,
+        max_iter=int(np.ceil(STEPS * 256 / n)),
+    ).fit(X)  # fmt: skip
+    return distances(law, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
+
+
+def hidden_line(quick, kept):
+    """The intrinsic dimension is what counts in the exponent."""
+    from skdiffusion.theory.besov import rate_tv
+
+    sizes, s, d = 2 ** np.arange(9, 12, 2) if quick else 2 ** np.arange(9, 16, 2), 0.5, 8
+    table = [[kept(hidden_line_cell, "hidden", d, s, int(n), k) for k in range(1 if quick else 5)] for n in sizes]
+    found, found_text = slope(sizes, table)
+    k_rate, d_rate = (
+        np.log(rate_tv(sizes[-1], s, m) / rate_tv(sizes[0], s, m)) / np.log(sizes[-1] / sizes[0]) for m in (1, d)
+    )
+    return [
+        row("besov", f"slope of TV on an unknown line in R^{d}, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}",
+            f"<= {k_rate + 0.05:.3f} (k = 1; k = {d} would be {d_rate:.3f})", found_text,
+            found <= k_rate + 0.05)
+    ]  # fmt: skip
+
+
+EXPERIMENTS = (rates_on_a_line, clipping, switching, stopping, hidden_line)

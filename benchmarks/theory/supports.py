@@ -1,0 +1,182 @@
+"""Shen, Hsieh, He (2026) and Chen, Huang, Zhao, Wang (2023): supports and their dimension, as experiments."""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import cells
+from benchmarks.theory.records import row
+
+
+def order_of_the_projection(quick, kept):
+    """E2a."""
+    from skdiffusion.datasets import Sphere
+    from skdiffusion.geometry import LocalPolynomials
+    from skdiffusion.metrics import fidelity
+
+    angle, circle, out = 2 * np.pi * np.arange(4096) / 4096, Sphere(1), []
+    X, y, reach = np.column_stack([np.cos(angle), np.sin(angle)]), Sphere(1).sample(200, 1), np.array([160, 240, 320])
+    for degree, order in ((1, 2), (2, 4), (4, 6)):
+        surfaces = [LocalPolynomials(X, 1, 1e-9, degree, rows_per_term=m / (degree + 1)) for m in reach]
+        errors = [fidelity(surface.project(y), circle.distance) for surface in surfaces]
+        slope = np.polyfit(np.log(reach), np.log(errors), 1)[0]
+        out.append(
+            row(
+                "manifold",
+                f"slope of the distance, degree {degree}",
+                f"{order} +- 0.4",
+                f"{slope:.2f}",
+                abs(slope - order) < 0.4,
+            )
+        )
+    return out
+
+
+def error_of_the_subspace(quick, kept):
+    """E5c."""
+    from skdiffusion import ManifoldDiffusionEstimator
+    from skdiffusion.datasets import Subspace
+    from skdiffusion.metrics import subspace_error
+    from skdiffusion.theory import subspace
+
+    out = []
+    for n, eta in ((2000, 0.1), (500, 0.2)):
+        measured, predicted = [], []
+        for seed in range(4 if quick else 10):
+            law = Subspace(2, 64, noise=eta, rotation_seed=seed)
+            rows = law.sample(n, seed)
+            est = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(rows)
+            measured.append(subspace_error(est.components_.T, law.frame))
+            spread = np.linalg.eigvalsh(np.cov((rows @ law.frame).T)) - eta**2
+            predicted.append(subspace.subspace_error(n, 64, eta, spread))
+        ratio = np.mean(measured) / np.mean(predicted)
+        error = np.std(measured) / np.mean(predicted) / np.sqrt(len(measured))
+        claim = f"squared error of the plane / formula, n = {n}, noise {eta}"
+        out.append(row("subspace", claim, "[0.67, 1.5]", f"{ratio:.3f} ({error:.3f})", 1 / 1.5 < ratio < 1.5))
+    return out
+
+
+def irregular_density(quick, kept):
+    """E2c: a kink in the density does not change the rate at which the set is found."""
+    from skdiffusion.datasets import Sphere
+    from skdiffusion.geometry import LocalPolynomials, sample_spacing
+    from skdiffusion.metrics import fidelity
+
+    slopes = {}
+    for density in ("uniform", "kinked"):
+        law, spacing, errors = Sphere(1, density=density), [], []
+        for n in (250, 1000, 4000):
+            X = [law.sample(n, seed) for seed in range(4 if quick else 12)]
+            spacing.append(np.mean([sample_spacing(rows, 1) for rows in X]))
+            fits = [LocalPolynomials(rows, 1, spacing[-1], 2, 12.0) for rows in X]
+            errors.append(np.median([fidelity(f.project(law.sample(300, 50)), law.distance) for f in fits]))
+        slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
+    ratio = slopes["kinked"] / slopes["uniform"]
+    shown = f"{ratio:.2f} ({slopes['uniform']:.2f} uniform, {slopes['kinked']:.2f} kinked)"
+    return [
+        row("manifold", "slope of the distance, kinked density / uniform", "1 +- 0.2", shown, abs(ratio - 1) <= 0.2)
+    ]
+
+
+def memory_cell(n, seed):
+    """Distance to the circle and memorised excess along one long training."""
+    from skdiffusion import DiffusionDensityEstimator
+    from skdiffusion.datasets import Sphere
+    from skdiffusion.metrics import fidelity, memorised_excess
+
+    circle = Sphere(1)
+    X, fresh, out = circle.sample(n, seed), circle.sample(2000, 1000 + seed), []
+    for steps in (30, 100, 300, 1000, 3000):
+        est = DiffusionDensityEstimator(
+            (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
+            batch_size=64, max_iter=int(np.ceil(steps * 64 / n)), learning_rate=3e-3, weight_decay=0.0, t_min=0.01,
+            n_steps=32, random_state=seed,
+        ).fit(X)  # fmt: skip
+        draws = est.sample(2000, random_state=1)
+        out.append((steps, fidelity(draws, circle.distance), memorised_excess(draws, X, fresh)))
+    return out
+
+
+def support_before_memory(quick, kept):
+    """E2b: along training, samples are closest to the set before they are copies of rows."""
+    n, first = 16 if quick else 64, []
+    for seed in range(1 if quick else 5):
+        steps, distance, memory = np.array(kept(memory_cell, "memory", n, seed)).T
+        onset = steps[np.argmax(memory > 0.1)] if (memory > 0.1).any() else np.inf
+        first.append((steps[np.argmin(distance)], onset))
+    shown = "; ".join(f"{best:.0f} < {onset:.0f}" for best, onset in first)
+    passed = all(best < onset for best, onset in first)
+    return [row("manifold", f"step of the least distance < step of memory, {n} points", "in every run", shown, passed)]
+
+
+def columns_cell(n_features, seed):
+    """Held-out log-density on an unknown plane in R^D."""
+    from skdiffusion import ManifoldDiffusionEstimator
+    from skdiffusion.datasets import Subspace
+
+    law = Subspace(2, n_features)
+    est = ManifoldDiffusionEstimator(2, "linear", random_state=seed).fit(law.sample(2000, seed))
+    return float(est.intrinsic_log_density(law.sample(2000, 1000 + seed)).mean())
+
+
+def columns_do_not_matter(quick, kept):
+    """E5a."""
+    ambient, seeds = (4, 64) if quick else (4, 16, 64, 256), range(1 if quick else 3)
+    nats = {d: [kept(columns_cell, "columns", d, seed) for seed in seeds] for d in ambient}
+    means = np.array([np.mean(v) for v in nats.values()])
+    change = np.ptp(means) / abs(means.mean())
+    shown = f"{change:.1%}: " + ", ".join(f"D = {d}: {np.mean(v):.3f}" for d, v in nats.items())
+    return [
+        row(
+            "subspace",
+            "log-density on an unknown plane over the number of columns: range",
+            "< 10 %",
+            shown,
+            change < 0.1,
+        )
+    ]
+
+
+def across_the_subspace(quick, kept):
+    """E5b: the spread of samples across the subspace is the stated one, whatever the network."""
+    from skdiffusion import ManifoldDiffusionEstimator
+    from skdiffusion.datasets import Subspace
+
+    law, ratios = Subspace(2, 16, noise=0.05), []
+    for seed in range(2 if quick else 5):
+        est = ManifoldDiffusionEstimator(
+            2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1, random_state=seed
+        )
+        est.fit(law.sample(1000, seed))
+        rows = est.sample(20_000, denoise=False)
+        left = rows - est.inverse_transform(est.transform(rows))
+        stated = np.sqrt(est.noise_variance_ + est.noise_floor_**2)
+        ratios.append(np.sqrt((left**2).sum(1).mean() / 14) / stated)
+    measured = f"{min(ratios):.4f} ... {max(ratios):.4f}"
+    passed = all(abs(r - 1) <= 0.01 for r in ratios)
+    return [
+        row(
+            "subspace", "spread of samples across / stated, untrained network", "1 +- 0.01 (sampling)", measured, passed
+        )
+    ]
+
+
+def dimension_is_found(quick, kept):
+    """E5d, from the record of ``python -m benchmarks.dimensions``."""
+    records = cells.read(Path(__file__).parents[1] / "results" / "dimensions.jsonl")
+    hits = [r["found"]["ours"] == r["true"] for r in records]
+    return [
+        row(
+            "subspace",
+            f"dimension found, {len(hits)} runs (record)",
+            ">= 90 %",
+            f"{np.mean(hits):.0%}",
+            np.mean(hits) >= 0.9,
+        )
+    ]
+
+
+EXPERIMENTS = {
+    "manifold": (order_of_the_projection, irregular_density, support_before_memory),
+    "subspace": (error_of_the_subspace, columns_do_not_matter, across_the_subspace, dimension_is_found),
+}
