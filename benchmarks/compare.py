@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import cells, targets
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, REFERENCES
 
 N_SCORED = 2000
 FLOOR_NATS = -50.0  # below the worst peer's mean: what a row of density zero counts
@@ -124,7 +124,7 @@ def run_ours(X, scored, seed, out):
 
 def run_peer(who, X, scored, seed, seconds, out):
     """Fit, score and time a peer; returns log-densities, or None, and a function that draws."""
-    model, clock = PEERS[who](), time.process_time
+    model, clock = (PEERS | REFERENCES)[who](), time.process_time
     out["versions"] = model.versions()
     start = clock()
     model.fit(X, seed, seconds)
@@ -172,7 +172,7 @@ def run(arguments):
         Path(arguments.out).write_text("".join(json.dumps(r) + "\n" for r in records))
     done = {(r["dataset"], r["estimator"], r["n"], r["seed"]) for r in records}
     names = arguments.datasets.split(",") if arguments.datasets else targets.names(arguments.data)
-    who = arguments.estimators.split(",") if arguments.estimators else [OURS, *PEERS]
+    who = arguments.estimators.split(",") if arguments.estimators else [OURS, *PEERS, *REFERENCES]
     todo = [
         (name, estimator, arguments.n, seed, arguments.seconds, arguments.data)
         for seed in range(arguments.seeds)
@@ -236,7 +236,7 @@ def summary(records):
             for member, share in r["weights"].items():
                 row["weights"][member] += share / len(mine)
         row["worst"] = min(r["worst"] for r in mine.values())
-        for who in PEERS:
+        for who in [*PEERS, *REFERENCES]:
             seeds = sorted(set(mine) & set(by.get(who, ())))
             if not seeds:
                 continue
@@ -321,7 +321,7 @@ def peer_table(rows):
     head = "estimator, sets, nats below the best of all (median), W1 ratio, C2ST, W1_test / copy, coverage, fit s, "
     head += "rows scored / s, rows drawn / s"
     print("\n| " + " | ".join(head.split(", ")) + " |\n" + "|---" * 10 + "|")
-    for who in [OURS, *PEERS]:
+    for who in [OURS, *PEERS, *REFERENCES]:
         mine = [(r, r if who == OURS else r["peers"].get(who)) for r in rows]
         mine = [(r, m) for r, m in mine if m]
         if not mine:
@@ -338,7 +338,7 @@ def peer_table(rows):
         cover = [m["coverage"] for _, m in mine if "coverage" in m]
         speed = []
         for key in ("fit_s", "score_rows_s", "sample_rows_s"):
-            values = [m[key] for _, m in mine if np.isfinite(m.get(key, np.nan))]
+            values = [m[key] for _, m in mine if np.isfinite(m.get(key, np.nan)) and who not in REFERENCES]
             speed.append(f"{np.median(values):.3g}" if values else "")
         protocol = [f"{np.mean(v):.3f}" if v else "" for v in (copies, cover)]
         print("| " + " | ".join([who, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")

@@ -350,7 +350,25 @@ class NoisePrediction(FlowMatching):
         return unpack(solve_ivp(flat_derivative, (start, end), flat, method="RK45", rtol=1e-4, atol=1e-4).y[:, -1])
 
 
+class TrainingRows(Peer):
+    """The training rows themselves: what a perfect copy of them gets, and a perfect law of so few rows hardly beats."""
+
+    packages, modules = ("numpy",), ("numpy",)
+
+    def _fit(self, X):
+        self.rows = X
+
+    def _score(self, X):
+        return None
+
+    def _sample(self, n, seed):
+        rng = np.random.default_rng(seed)
+        order = [rng.permutation(len(self.rows)) for _ in range(-(-n // len(self.rows)))]
+        return self.rows[np.concatenate(order)[:n]]
+
+
 PEERS = {
     "kernel density": Kernel, "Gaussian mixture": Mixture, "spline flow": SplineFlow, "MAF": AutoregressiveFlow,
     "flow matching": FlowMatching, "VP-SDE": NoisePrediction, "vine copula": Vine, "ForestDiffusion": Forest,
 }  # fmt: skip
+REFERENCES = {"training rows": TrainingRows}  # shown beside the peers' samples, and compared with nothing

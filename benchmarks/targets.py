@@ -174,7 +174,7 @@ def _moons():
     return MixtureTarget(np.concatenate([upper, [1.0, 0.5] - upper]), 0.1**2)
 
 
-def _warped(d, seed):
+def bent_columns(d, seed):
     rng = np.random.default_rng(seed)
     layers = [
         (rng.normal(size=(i, 8)) / np.sqrt(max(i, 1)), rng.uniform(-1, 1, 8), rng.normal(size=(8, 2))) for i in range(d)
@@ -209,9 +209,9 @@ TARGETS = {
     "rough_s3": lambda: RoughDensity(3.0),
     "funnel5": lambda: Triangular(5, lambda i, P: (0.0, np.log(3.0)) if i == 0 else (0.0, P[:, 0] / 2)),
     "tcopula5": StudentCopula,
-    "warped8": lambda: _warped(8, 3),
+    "warped8": lambda: bent_columns(8, 3),
     "gmm_sep_d8": lambda: _random_mixture(8, 2.0, 8),
-    "warped16": lambda: _warped(16, 5),
+    "warped16": lambda: bent_columns(16, 5),
     "gmm_mix_d32": lambda: _random_mixture(32, 0.5, 132),
     "gmm_sep_d64": lambda: _random_mixture(64, 1.0, 64),
 }

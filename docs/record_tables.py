@@ -2,10 +2,12 @@
 
 import contextlib
 import io
-import re
 import sys
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -43,23 +45,65 @@ def to_rst(markdown):
     return "\n".join(out) + "\n"
 
 
-def draw_excess(path):
-    """Excess nats of a ridge target by dimension, from the record of benchmarks.theory."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+def kept_runs(experiment):
+    """Runs of an experiment of benchmarks.theory: (arguments, value) of each."""
     from benchmarks import cells
 
-    (measured,) = [r["measured"] for r in cells.read(RESULTS / "theory.jsonl") if r["claim"].startswith("excess nats")]
-    d, mean, error = zip(*[map(float, m) for m in re.findall(r"d=(\d+): ([\d.]+) \(([\d.]+)\)", measured)])
-    figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
-    axis.errorbar(d, mean, error, fmt="o-", color="#1f4e79", capsize=3)
-    axis.set(xscale="log", xlabel="columns", ylabel="excess nats over the truth", ylim=(0, None))
-    axis.set_xticks(d, [f"{k:.0f}" for k in d])
+    return [
+        (r["name"][1:], r["value"]) for r in cells.read(RESULTS / "theory_runs.jsonl") if r["name"][0] == experiment
+    ]
+
+
+def draw_excess(path):
+    """Excess nats over the truth by dimension, with and without the Gaussian reference."""
+    from matplotlib import pyplot as plt
+
+    groups = defaultdict(list)
+    for (target, kind, d, _, decay, _), value in kept_runs("excess"):
+        if decay == 1e-4:
+            groups[target, kind, d].append(value)
+    figure, axis = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
+    for kind, colour, text in (
+        ("v", "#1f4e79", "relative to the Gaussian"),
+        ("noise", "#b5441f", "noise, no reference"),
+    ):
+        for target, style in (("ridge", "o-"), ("mixture", "s--")):
+            points = sorted((d, v) for (t, k, d), v in groups.items() if (t, k) == (target, kind))
+            means, errors = [np.mean(v) for _, v in points], [np.std(v) / np.sqrt(len(v)) for _, v in points]
+            columns = [d for d, _ in points]
+            axis.errorbar(columns, means, errors, fmt=style, color=colour, capsize=3, label=f"{target}, {text}")
+    axis.set(xscale="log", yscale="log", xlabel="columns", ylabel="excess nats over the truth")
+    axis.set_xticks([2, 8, 32, 64], [2, 8, 32, 64])
     axis.minorticks_off()
+    axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_rates(path):
+    """Total variation over the number of rows for four smoothnesses: ours, the oracle kernel, the rate."""
+    from matplotlib import pyplot as plt
+
+    from skdiffusion.theory.besov import rate_tv
+
+    groups = defaultdict(list)
+    for (s, n, _), value in kept_runs("line"):
+        groups[s, n].append((value["tv"], value["kernel"]))
+    levels = sorted({s for s, _ in groups})
+    figure, axes = plt.subplots(1, len(levels), figsize=(11, 3.4), layout="constrained", sharey=True)
+    for axis, s in zip(axes, levels):
+        n = np.array(sorted(n for level, n in groups if level == s))
+        tv, kernel = np.array([np.mean(groups[s, m], axis=0) for m in n]).T
+        spread = np.array([np.std([v for v, _ in groups[s, m]]) / np.sqrt(len(groups[s, m])) for m in n])
+        axis.errorbar(n, tv, spread, fmt="o-", color="#1f4e79", capsize=2, label="diffusion")
+        axis.plot(n, kernel, "s--", color="#b5441f", markersize=4, label="kernel, best bandwidth")
+        rate = np.array([rate_tv(m, s, 1) for m in n])
+        axis.plot(n, rate * tv[0] / rate[0], ":", color="0.4", label="rate of the theory")
+        axis.set(xscale="log", yscale="log", xlabel="rows", title=f"smoothness {s:g}")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("total variation")
+    axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -67,13 +111,21 @@ def draw_excess(path):
 def write(folder):
     """Write one include file for each record."""
     sys.path.insert(0, str(ROOT))
-    from benchmarks import compare, evaluations, theory
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from benchmarks import ablation, compare, evaluations, scaling
+    from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
+    (folder / "ablation.rst").write_text(to_rst(printed(ablation.report, [RESULTS / "ablation.jsonl"])))
+    growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
+    (folder / "scaling.rst").write_text(to_rst(growth))
     draw_excess(folder / "excess.png")
+    draw_rates(folder / "rates.png")
     for n in (2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
         options = SimpleNamespace(files=[path], brief=True, figure=str(folder / f"n{n}.png"))

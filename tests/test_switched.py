@@ -1,9 +1,12 @@
 """Networks that share the noise levels: who answers where, solvers that start anew at the edges, training in parts."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.likelihood import ProbabilityFlow
 from skdiffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
 from skdiffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
@@ -120,3 +123,39 @@ def test_training_in_parts(rng):
     )  # fmt: skip
     assert stopped.n_steps <= 50
     assert len(stopped.network.parts) == 3
+
+
+def test_an_estimator_with_intervals_goes_on_and_is_saved(rng, tmp_path):
+    X = rng.standard_normal((80, 2))
+    est = DiffusionDensityEstimator(
+        n_intervals=3, hidden_layer_sizes=[(12, 12), (8, 8), (4, 4)], n_estimators=2, max_iter=10, stacking=False,
+        random_state=0, warm_start=True,
+    ).fit(X)  # fmt: skip
+    field = est.score_model_.field
+    assert [part.hidden_layer_sizes for part in field.network.parts] == [(12, 12), (8, 8), (4, 4)]
+    levels = np.log(np.tan([est.members_["diffusion"].law.theta_min, *field.edges, np.arctan(20.0)]))
+    np.testing.assert_allclose(np.diff(levels), np.diff(levels)[0])
+    est.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X), est.score_samples(X))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).score_samples(X), est.score_samples(X))
+    before, edges = est.score_samples(X), field.edges
+    est.partial_fit(X)
+    assert np.abs(est.score_samples(X) - before).max() > 1e-9
+    est.fit(X)
+    assert est.score_model_.field.edges == edges
+    with pytest.raises(ValueError, match="'n_intervals'"):
+        est.set_params(n_intervals=2, hidden_layer_sizes="auto").fit(X)
+
+
+def test_one_width_serves_all_intervals(rng):
+    X = rng.standard_normal((60, 1))
+    given = {"max_iter": 2, "n_estimators": 1, "stacking": False, "random_state": 0, "n_steps": 16}
+    est = DiffusionDensityEstimator((6, 6), n_intervals=[0.2, 0.6], process="flow", **given).fit(X)
+    np.testing.assert_allclose(np.tan(est.score_model_.field.edges), [0.25, 1.5])
+    assert [part.hidden_layer_sizes for part in est.score_model_.field.network.parts] == [(6, 6)] * 3
+    assert est.warm_start is False
+    est.set_params(warm_start=True).fit(X)
+    assert len(est.score_model_.field.network.parts) == 3
+    # Deadline and progress count the steps of all intervals.
+    short = DiffusionDensityEstimator((6, 6), n_intervals=3, max_fit_seconds=0.01, **given | {"max_iter": 2000}).fit(X)
+    assert short.loss_curve_[-1, 0] < 2000

@@ -106,8 +106,8 @@ def target_law(kind, d):
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((d, d)))[0]
     if kind == "ridge":
         means, covariance = (
-            0.8 * np.array([[-1.0], [1.0]]) * turn[:, 0],
-            np.eye(d) - 0.64 * np.outer(turn[:, 0], turn[:, 0]),
+            0.9 * np.array([[-1.0], [1.0]]) * turn[:, 0],
+            np.eye(d) - 0.81 * np.outer(turn[:, 0], turn[:, 0]),
         )
         return GaussianMixtureLaw([0.5, 0.5], means, np.stack([covariance] * 2))
     corners = 1.5 * np.array([[1.0, 0.0], [-0.5, 0.866], [-0.5, -0.866]])

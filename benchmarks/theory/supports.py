@@ -86,7 +86,7 @@ def memory_cell(n, seed):
 
     circle = Sphere(1)
     X, fresh, out = circle.sample(n, seed), circle.sample(2000, 1000 + seed), []
-    for steps in (30, 100, 300, 1000, 3000):
+    for steps in (30, 100, 300, 1000, 3000, 10_000):
         est = DiffusionDensityEstimator(
             (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
             batch_size=64, max_iter=int(np.ceil(steps * 64 / n)), learning_rate=3e-3, weight_decay=0.0, t_min=0.01,
@@ -99,13 +99,13 @@ def memory_cell(n, seed):
 
 def support_before_memory(quick, kept):
     """E2b: along training, samples are closest to the set before they are copies of rows."""
-    n, first = 16 if quick else 64, []
+    n, first = 16 if quick else 32, []
     for seed in range(1 if quick else 5):
         steps, distance, memory = np.array(kept(memory_cell, "memory", n, seed)).T
         onset = steps[np.argmax(memory > 0.1)] if (memory > 0.1).any() else np.inf
         first.append((steps[np.argmin(distance)], onset))
     shown = "; ".join(f"{best:.0f} < {onset:.0f}" for best, onset in first)
-    passed = all(best < onset for best, onset in first)
+    passed = all(best < onset < np.inf for best, onset in first)
     return [row("manifold", f"step of the least distance < step of memory, {n} points", "in every run", shown, passed)]
 
 

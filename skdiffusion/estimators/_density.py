@@ -40,7 +40,7 @@ from skdiffusion.ode import STEPPERS
 from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ties
 from skdiffusion.processes import PROCESSES, Process, resolve_process
 from skdiffusion.score_model import ScoreModel
-from skdiffusion.training import CHECK_EVERY
+from skdiffusion.training import most_checks
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
@@ -389,7 +389,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         if initial is None:
             settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
         z, _ = preprocessor.transform(X)
-        progress = FitProgress(self, -(-plan.n_steps // CHECK_EVERY) + len(settings.edges))
+        progress = FitProgress(self, most_checks(plan, settings.edges if initial is None else initial.edges))
         plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds))
         result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
         flow = self._make_flow(NetworkField(result.network, noise_limit(self, n)), theta_min, theta_max)
@@ -424,7 +424,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
             sizes = [sizes] * n_intervals
         asked = network.n_members if self.n_estimators == "auto" else self.n_estimators
         same = (d, sizes or of_network, self.activation, asked, n_intervals)
-        intervals = len(self.score_model_.field.edges) + 1
+        intervals = len(network.edges) + 1
         if same != (network.n_features, of_network, network.activation, network.n_members, intervals):
             raise ValueError(
                 "With 'warm_start' the number of columns, 'hidden_layer_sizes', 'activation', 'n_estimators' and "
@@ -460,11 +460,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         settings = resolve_settings(self, len(X), X.shape[1], network)
         # New rows should move the networks, not erase them.
         settings = replace(settings, learning_rate=settings.learning_rate / 4)
-        progress = FitProgress(self, -(-settings.n_steps // CHECK_EVERY))
-        plan = replace(
-            training_plan(self, settings, member.law.theta_min), monitor=progress,
-            deadline=training_deadline(time.perf_counter(), self.max_fit_seconds),
-        )  # fmt: skip
+        plan = training_plan(self, settings, member.law.theta_min)
+        progress = FitProgress(self, most_checks(plan, network.edges))
+        deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
+        plan = replace(plan, monitor=progress, deadline=deadline)
         result = stages.train_more(z, w, network, plan, rng)
         stages.warn_if_interrupted(result, settings)
         flow = replace(member.law, field=NetworkField(result.network, member.law.field.noise_limit))

@@ -28,7 +28,7 @@ def _sizes_of_same_bits(network):
     alone = torch.zeros_like(z)
     alone[0] = z[7]
     good = set(sizes)
-    for theta in (0.02, 0.7, 1.5, *getattr(network, "edges", ())):
+    for theta in (0.02, 0.7, 1.5, *network.edges):
         for divergence in (False, True):
             results = [r for r in evaluate(z, theta, divergence) if r is not None]
             for size in tuple(good):
@@ -68,7 +68,7 @@ class NetworkField:
     @property
     def edges(self):
         """Angles at which one network takes over from another."""
-        return getattr(self.network, "edges", ())
+        return self.network.edges
 
     def at(self, theta):
         """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""

@@ -75,6 +75,8 @@ class FilmEnsemble:
         self.n_parameters = sum(a * b for a, b in self._shapes)
         self.flat = torch.zeros(n_members, self.n_parameters, dtype=dtype, device=device)
 
+    edges = ()  # of intervals of noise levels: one network serves them all
+
     @property
     def dtype(self):
         """Type of the parameters and of the arithmetic."""

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from skdiffusion.networks import SwitchedNetworks
-from skdiffusion.training._loop import TrainingResult, train
+from skdiffusion.training._loop import CHECK_EVERY, TrainingResult, train
 
 
 def noise_shares(edges, plan):
@@ -15,6 +15,11 @@ def noise_shares(edges, plan):
     levels = np.array([plan.sigma_range[0], *np.tan(edges), plan.sigma_range[1]])
     mass = np.diff(ndtr((np.log(levels) - plan.noise_mean) / plan.noise_spread))
     return mass / mass.sum(), list(zip(levels[:-1], levels[1:]))
+
+
+def most_checks(plan, edges):
+    """At most how often a training run reports: once every so many steps, and at the end of every interval."""
+    return -(-plan.n_steps // CHECK_EVERY) + 2 * len(edges)
 
 
 class _Reporter:

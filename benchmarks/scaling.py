@@ -1,0 +1,169 @@
+"""How cost grows with the rows and the columns, beside KernelDensity and GaussianMixture.
+
+    python -m benchmarks.scaling run --out benchmarks/results/scaling.jsonl [--quick]
+    python -m benchmarks.scaling report benchmarks/results/scaling.jsonl [--figure FILE.png]
+
+One family of laws, each column bent by those before it; rows from 10^3 to 10^5 in 8 columns, and columns from 2 to 128
+at 3000 rows. Every estimator is fitted with several budgets (ours: `max_fit_seconds` and none; the mixture: its number
+of components; the kernel: Scott's bandwidth) in a process of its own on one thread, and scores 2000 and draws 10000
+rows. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that far below the best.
+"""
+
+import argparse
+import json
+import resource
+import time
+import warnings
+from collections import defaultdict
+
+import numpy as np
+
+from benchmarks import cells, targets
+
+ROWS, COLUMNS = (1000, 3000, 10_000, 30_000, 100_000), (2, 8, 32, 128)
+ROWS_D, COLUMNS_N = 8, 3000
+BUDGETS = {"ours": (2.0, 5.0, 15.0, None), "Gaussian mixture": (1, 4, 16, 64), "kernel density": ("scott",)}
+EXCESS = 0.1  # nats a column
+
+
+def fitted(who, budget, X):
+    """A fitted estimator on standardised rows."""
+    if who == "ours":
+        from skdiffusion import DiffusionDensityEstimator
+
+        return DiffusionDensityEstimator(max_fit_seconds=budget, random_state=0).fit(X)
+    if who == "kernel density":
+        from sklearn.neighbors import KernelDensity
+
+        return KernelDensity(bandwidth=budget).fit(X)
+    from sklearn.mixture import GaussianMixture
+
+    return GaussianMixture(budget, reg_covar=1e-5, max_iter=200, random_state=0).fit(X)
+
+
+def run_cell(who, budget, n, d):
+    """Held-out excess, seconds and memory of one fit."""
+    warnings.simplefilter("ignore")
+    law, rng = targets.bent_columns(d, 3), np.random.default_rng([n, d])
+    X, test = law.sample(n, rng), law.sample(2000, rng)
+    mean, scale, clock = X.mean(0), X.std(0), time.process_time
+    X = (X - mean) / scale
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = clock()
+    model = fitted(who, budget, X)
+    fit_s, fit_mb = clock() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    start = clock()
+    log_p = model.score_samples((test - mean) / scale) - np.log(scale).sum()
+    score_s = clock() - start
+    start = clock()
+    model.sample(10_000)
+    return {
+        "who": who, "budget": budget, "n": n, "d": d, "excess": float((law.log_density(test) - log_p).mean()),
+        "fit_s": fit_s, "fit_mb": fit_mb, "score_ms": score_s / 2, "sample_ms": (clock() - start) / 10,
+        "all_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    }  # fmt: skip
+
+
+def points(records):
+    """(n, d) -> estimator -> its numbers: the default (or best) budget, and the seconds to the fixed excess."""
+    table = defaultdict(lambda: defaultdict(list))
+    for r in records:
+        table[r["n"], r["d"]][r["who"]].append(r)
+    out = {}
+    for (n, d), by in table.items():
+        best = min(r["excess"] for rs in by.values() for r in rs)
+        out[n, d] = {}
+        for who, rs in by.items():
+            near = [r["fit_s"] for r in rs if r["excess"] <= best + EXCESS * d]
+            kept = min(rs, key=lambda r: r["excess"])
+            out[n, d][who] = kept | {"to_excess": min(near) if near else np.nan}
+    return out
+
+
+def exponent(x, y):
+    """Slope of log y on log x; nan where fewer than three values are known."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    known = np.isfinite(y) & (y > 0)
+    return np.polyfit(np.log(x[known]), np.log(y[known]), 1)[0] if known.sum() > 2 else np.nan
+
+
+def report(paths, figure=""):
+    """The points, then the exponents in rows and in columns."""
+    table = points(cells.read(*paths))
+    print("| rows | columns | estimator | nats below the truth | seconds to fit | to the fixed excess | ", end="")
+    print("ms a row scored | ms a row drawn | MB |\n" + "|---" * 9 + "|")
+    for (n, d), by in sorted(table.items(), key=lambda kv: (kv[0][1] != ROWS_D, kv[0])):
+        for who, r in by.items():
+            reached = f"{r['to_excess']:.2f}" if np.isfinite(r["to_excess"]) else ""
+            line = [n, d, who, f"{r['excess']:.3f}", f"{r['fit_s']:.2f}", reached, f"{r['score_ms']:.3f}"]
+            print("| " + " | ".join(map(str, [*line, f"{r['sample_ms']:.4f}", f"{r['all_mb']:.0f}"])) + " |")
+    print(f"\nExponents: of rows at {ROWS_D} columns, of columns at {COLUMNS_N} rows.\n")
+    keys = {
+        "fit": "fit_s",
+        "to the fixed excess": "to_excess",
+        "score": "score_ms",
+        "draw": "sample_ms",
+        "MB": "all_mb",
+    }
+    print("| estimator | " + " | ".join(keys) + " |\n" + "|---" * (1 + len(keys)) + "|")
+    for who in BUDGETS:
+        line = []
+        for key in keys.values():
+            by_rows = [(n, by[who][key]) for (n, d), by in sorted(table.items()) if d == ROWS_D and who in by]
+            by_columns = [(d, by[who][key]) for (n, d), by in sorted(table.items()) if n == COLUMNS_N and who in by]
+            line.append(", ".join(f"{exponent(*zip(*pairs)):.2f}" for pairs in (by_rows, by_columns) if pairs))
+        print(f"| {who} | " + " | ".join(line) + " |")
+    if figure:
+        draw_figure(table, figure)
+
+
+def draw_figure(table, path):
+    """Seconds to fit, to score and to draw over rows and over columns."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    panels = {"fit, seconds": "fit_s", "score, ms a row": "score_ms", "draw, ms a row": "sample_ms"}
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex="row")
+    for who, colour in zip(BUDGETS, ("black", "#1f4e79", "#b5441f")):
+        for line, (fixed, other, name) in enumerate(((1, ROWS_D, "rows"), (0, COLUMNS_N, "columns"))):
+            chosen = sorted((k[1 - fixed], by[who]) for k, by in table.items() if k[fixed] == other and who in by)
+            for axis, (title, key) in zip(axes[line], panels.items()):
+                axis.loglog([x for x, _ in chosen], [r[key] for _, r in chosen], "o-", color=colour, label=who)
+                axis.set(xlabel=name, title=title if line == 0 else None)
+                axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    p = commands.add_parser("run")
+    p.add_argument("--out", required=True)
+    p.add_argument("--quick", action="store_true", help="the two smallest of each, to see that it runs")
+    p.add_argument("--jobs", type=int, default=1)
+    p = commands.add_parser("report")
+    p.add_argument("files", nargs="+")
+    p.add_argument("--figure", default="")
+    p = commands.add_parser("cell")
+    p.add_argument("spec")
+    arguments = parser.parse_args()
+    if arguments.command == "cell":
+        cells.answer(run_cell(*json.loads(arguments.spec)))
+    elif arguments.command == "report":
+        report(arguments.files, arguments.figure)
+    else:
+        sizes = [(n, ROWS_D) for n in ROWS] + [(COLUMNS_N, d) for d in COLUMNS if d != ROWS_D]
+        if arguments.quick:
+            sizes = [(n, ROWS_D) for n in ROWS[:2]] + [(COLUMNS_N, COLUMNS[0])]
+        done = {(r["who"], r["budget"], r["n"], r["d"]) for r in cells.read(arguments.out)}
+        todo = [(who, b, n, d) for n, d in sizes for who, budgets in BUDGETS.items() for b in budgets]
+        cells.run_all("benchmarks.scaling", [c for c in todo if c not in done], arguments.out, arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()
