@@ -23,11 +23,10 @@ VARIANTS = {
     "no marginal map": ({"marginals": None}, {}, {}),
     "one member": ({"n_estimators": 1}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),
-    "twice the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w * 2 for w in s.hidden_layer_sizes)}, {}),
     "plain targets": ({}, {"n_references": lambda s: 0}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
     "rate falls from the start": ({}, {}, {"DECAY_FRACTION": 1.0}),
-    "no early stopping": ({"early_stopping": False}, {}, {}),
+    "2048 validation draws": ({}, {}, {"VALIDATION_DRAWS": 2048}),
 }
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "magic", "power_plant")
