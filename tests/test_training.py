@@ -165,9 +165,10 @@ def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
     zero, losses, plain, paired = [], [], [], []
     for _ in range(60):
         theta, batch = _validation_set(rows, held, np.ones(60), plan, rng, torch.float64, "cpu")
+        losses.append(_losses_by_level(Passes(network, 1, batch[0].shape[2]), batch).mean())
+        nothing = Passes(network.with_flat(0 * network.flat), 1, batch[0].shape[2])
+        zero.append(_losses_by_level(nothing, batch).mean())
         passes = Passes(network, *batch[0].shape[1:3])
-        losses.append(_losses_by_level(passes, batch).mean())
-        zero.append(_losses_by_level(Passes(network.with_flat(0 * network.flat), *batch[0].shape[1:3]), batch).mean())
         x = rows[torch.as_tensor(rng.integers(60, size=tuple(batch[0].shape[:3])))]
         e = torch.as_tensor(rng.standard_normal(tuple(batch[0].shape)))
         cos, sin = torch.as_tensor(np.cos(theta)), torch.as_tensor(np.sin(theta))

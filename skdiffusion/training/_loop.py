@@ -145,7 +145,12 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
 def _losses_by_level(passes, batch):
     """Mean squared errors of every member at every frozen noise level: (members, levels)."""
     z, features, target, noise_floor = batch
-    return (passes.velocity(z, features).sub_(target).square().mean((2, 3)) + noise_floor).double().cpu().numpy()
+    losses = torch.empty_like(noise_floor)
+    for k in range(len(features)):  # one level at a time: its buffers stay in cache
+        level = slice(k, k + 1)
+        error = passes.velocity(z[:, level], features[level]).sub_(target[:, level])
+        losses[:, k] = error.square().mean((1, 2, 3))
+    return (losses + noise_floor).double().cpu().numpy()
 
 
 def _shortened(plan, step, started):
@@ -206,7 +211,7 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     average = network.with_flat(flat.clone())
     passes = Passes(network, plan.n_levels, per_level)
     if validate:
-        validation_passes = Passes(average, *validation[0].shape[1:3])
+        validation_passes = Passes(average, 1, validation[0].shape[2])
     best = average.flat.clone()
     best_loss = np.full(members, np.inf)
     best_step = np.zeros(members, dtype=int)
