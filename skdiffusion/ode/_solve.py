@@ -130,9 +130,9 @@ def _multistep(rule, z, log_p, s, t, nodes, past):
 def _coordinates(rule, nodes, s, t):
     """Nodes, start and end of a step in the variable of the method."""
     if not rule.in_log_snr:
-        return nodes, s, t
+        return tuple(nodes), s, t
     start, stop, *nodes = (-math.log(math.tan(theta)) for theta in (s, t, *nodes))
-    return nodes, start, stop
+    return tuple(nodes), start, stop
 
 
 def _integrated_trace(coordinates, start, stop, past):

@@ -20,6 +20,7 @@ arXiv 2510.17608, for the frozen score.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -78,8 +79,9 @@ STEPPERS = {
 }
 
 
+@lru_cache(maxsize=8192)  # every block of rows goes through the same grid
 def interpolation_weights(past, start, stop, exponential):
-    r"""Weights of :math:`\int_{s}^{t} K(u) L_j(u) du` for the Lagrange polynomials L_j through `past`.
+    r"""Weights of :math:`\int_{s}^{t} K(u) L_j(u) du` for the Lagrange polynomials L_j through `past`, a tuple.
 
     K = 1, or :math:`e^{u - t}` if `exponential`. Newest node first.
     """
@@ -92,4 +94,4 @@ def interpolation_weights(past, start, stop, exponential):
             if i != j:
                 basis = basis * (u - other) / (node - other)
         weights.append(float(kernel @ basis))
-    return weights
+    return tuple(weights)
