@@ -11,6 +11,8 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 from scipy.spatial import cKDTree
 
+from skdiffusion.theory.subspace import coarse_rows
+
 PLATEAU = np.geomspace(0.3, 0.05, 7)  # noise levels, in whitened standard deviations
 TANGENT = 0.5  # eigenvalue that tells tangent from normal
 CHUNK_FLOATS = 2_000_000
@@ -204,8 +206,8 @@ class LocalPolynomials:
 
 
 def sample_spacing(rows, dimension):
-    """Median distance to the m-th neighbour, m = ceil(2.4 log n): of order (log n / n)**(1/k)."""
-    m = min(len(rows) - 1, int(np.ceil(2.4 * np.log(len(rows)))))
+    """Median distance to the neighbour of `coarse_rows`: of order (log n / n)**(1/k)."""
+    m = min(len(rows) - 1, coarse_rows(len(rows)))
     return float(np.median(cKDTree(rows).query(rows[:2000], k=[m + 1])[0]))
 
 

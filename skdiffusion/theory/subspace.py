@@ -90,6 +90,24 @@ def coarse_level(n, dimension, volume=1.0):
     return float((volume * np.log(n) / n) ** (1 / dimension))
 
 
+@validated(n=ROWS)
+def coarse_rows(n):
+    """Rows that lie within the coarse level of a row: 2.4 log n, the same in every dimension.
+
+    A ball of volume of order log n / n holds so many whatever the density on the set, as long as it is bounded below:
+    `ManifoldDiffusionEstimator` measures its coarse level as the distance to this neighbour.
+
+    Parameters
+    ----------
+    n : int
+
+    Returns
+    -------
+    int
+    """
+    return int(np.ceil(2.4 * np.log(n)))
+
+
 @validated(n=ROWS, dimension=DIMENSION, smoothness=POSITIVE)
 def projection_rate(n, dimension, smoothness):
     """Order of the distance to a set of smoothness beta after projection, (log n / n)**(beta / k).
