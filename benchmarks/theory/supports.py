@@ -99,7 +99,7 @@ def memory_cell(n, seed):
 
 def support_before_memory(quick, kept):
     """E2b: along training, samples are closest to the set before they are copies of rows."""
-    n, first = 16 if quick else 32, []
+    n, first = 16, []
     for seed in range(1 if quick else 5):
         steps, distance, memory = np.array(kept(memory_cell, "memory", n, seed)).T
         onset = steps[np.argmax(memory > 0.1)] if (memory > 0.1).any() else np.inf
