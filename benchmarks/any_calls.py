@@ -44,7 +44,9 @@ VALID = {
     "bounds": [(0, 1), (-np.inf, 3.0), ([0, 0], [1, 1]), (2, 1), (np.nan, 1)],
     "solver": ["euler", "heun", "ab2", "rk4"], "support": ["auto", "linear", "nonlinear"],
     "contamination": [0.1, 0.5], "cv": [2, 5], "device": ["cpu", "cuda", "tpu"],
-    "n_steps": [2, 5, 12], "n_components": [1, 2], "verbose": [0], "random_state": [0, np.random.RandomState(1)],
+    "n_intervals": [2, 3, (0.2, 0.5)], "score_clip": ["auto", 0.3, 2.0], "n_nonzero_weights": [1, 40],
+    "weight_bound": [0.1, 2.0], "n_steps": [2, 5, 12], "n_components": [1, 2], "verbose": [0],
+    "random_state": [0, np.random.RandomState(1)],
 }  # fmt: skip
 
 

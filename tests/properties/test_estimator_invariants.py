@@ -50,9 +50,12 @@ def test_a_shift_moves_nothing_but_the_rows(seed, shift):
     assert_allclose(fit(X + shift).score_samples(X + shift), fit(X).score_samples(X), atol=1e-3)
 
 
-@given(tables(min_rows=5), st.integers(0, 2**32 - 1))
-def test_rows_are_scored_alone(X, seed):
-    est = fit(X)
+NETWORKS = [{}, {"n_intervals": 3}, {"score_clip": 0.3}, {"activation": "relu", "n_nonzero_weights": 40}]
+
+
+@given(tables(min_rows=5), st.integers(0, 2**32 - 1), st.sampled_from(NETWORKS))
+def test_rows_are_scored_alone(X, seed, given):
+    est = fit(X, **given)
     whole = est.score_samples(X)
     order = np.random.default_rng(seed).permutation(len(X))
     assert_allclose(est.score_samples(X[order]), whole[order], rtol=1e-9, atol=1e-9)
