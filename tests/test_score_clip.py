@@ -40,7 +40,7 @@ def test_divergence_and_jacobian_are_those_of_the_clipped_field(theta, fields, r
 
 def test_the_estimator_knows_the_number_of_rows(rng):
     X = rng.standard_normal((200, 2))
-    given = {"max_iter": 5, "stacking": False, "random_state": 0}
+    given = {"max_iter": 5, "stacking": False, "random_state": 0, "n_steps": 40}
     est = DiffusionDensityEstimator(score_clip="auto", **given).fit(X)
     assert est.members_["diffusion"].law.field.noise_limit == clipping_level(200)
     assert DiffusionDensityEstimator(score_clip=0.5, **given).fit(X).members_[
@@ -50,8 +50,21 @@ def test_the_estimator_knows_the_number_of_rows(rng):
     plain = DiffusionDensityEstimator(**given).fit(X)
     np.testing.assert_allclose(est.score_samples(X), plain.score_samples(X), atol=1e-4)
     # Gradients of a density whose score is clipped all over.
-    tight = DiffusionDensityEstimator(score_clip=0.2, n_steps=40, **given).fit(X)
+    tight = DiffusionDensityEstimator(score_clip=0.2, **given).fit(X)
     step = 1e-5
     numerical = [(tight.score_samples(X[:9] + step * e) - tight.score_samples(X[:9] - step * e)) / (2 * step)
                  for e in np.eye(2)]  # fmt: skip
     np.testing.assert_allclose(tight.score_function(X[:9]), np.stack(numerical, 1), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "given", [{"score_clip": 0.6}, {"n_intervals": 3}, {"n_intervals": 2, "score_clip": 0.6}], ids=str
+)
+def test_the_density_still_integrates_to_one(given, rng):
+    """Whatever bends the field, the divergence is that of the field that is followed."""
+    X = 0.4 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
+    est = DiffusionDensityEstimator(
+        (16, 16), n_estimators=1, max_iter=60, stacking=False, n_steps=160, random_state=0, **given
+    ).fit(X)
+    grid = np.linspace(-40, 40, 4001)[:, None]
+    assert np.trapezoid(np.exp(est.score_samples(grid)), grid[:, 0]) == pytest.approx(1.0, abs=3e-3)
