@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.theory.records import row, spread
 
 SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
-STEPS = 4000  # of training, for every n: the rates are about rows, not about optimisation
+STEPS, PASSES = 4000, 128  # of training, whichever is more: the rates are about rows, not about optimisation
 CELLS = 4096
 MIDPOINTS = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1)[:, None]
 
@@ -23,6 +23,11 @@ def line_law(smoothness):
     return BesovDensity(smoothness)
 
 
+def epochs(n):
+    """Passes over n rows in batches of 256."""
+    return max(PASSES, int(np.ceil(STEPS * 256 / n)))
+
+
 def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
     """The pure diffusion as the theory designs it."""
     from skdiffusion import DiffusionDensityEstimator
@@ -30,7 +35,7 @@ def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
 
     chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
         "bounds": (-1, 1), "marginals": None, "n_estimators": 4, "learning_rate": 2e-3, "batch_size": 256,
-        "max_iter": int(np.ceil(STEPS * 256 / len(X))), "n_iter_no_change": STEPS, "random_state": seed,
+        "max_iter": epochs(len(X)), "n_iter_no_change": 10**6, "random_state": seed,
     }  # fmt: skip
     return DiffusionDensityEstimator(**chosen | given).fit(X)
 
@@ -223,7 +228,7 @@ def hidden_line_cell(n_features, smoothness, n, seed):
     X = law.sample(n, random_state=seed) @ direction.T
     est = ManifoldDiffusionEstimator(
         1, "linear", n_estimators=4, learning_rate=2e-3, batch_size=256, random_state=seed,
-        max_iter=int(np.ceil(STEPS * 256 / n)),
+        max_iter=epochs(n),
     ).fit(X)  # fmt: skip
     return distances(law, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
 

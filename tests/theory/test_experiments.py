@@ -12,6 +12,7 @@ from benchmarks.theory.records import Kept, spread
 def quickly(monkeypatch):
     """Short trainings."""
     monkeypatch.setattr(besov, "STEPS", 800)
+    monkeypatch.setattr(besov, "PASSES", 1)
 
 
 def test_rates_on_a_line(quickly):
