@@ -103,6 +103,8 @@ def draw_rates(path):
         axis.set(xscale="log", yscale="log", xlabel="rows", title=f"smoothness {s:g}")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("total variation")
+    axes[0].set_yticks([0.01, 0.02, 0.04, 0.06], ["0.01", "0.02", "0.04", "0.06"])
+    axes[0].yaxis.set_minor_formatter("")
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -114,14 +116,13 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, evaluations, scaling
+    from benchmarks import compare, evaluations, scaling
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
-    (folder / "ablation.rst").write_text(to_rst(printed(ablation.report, [RESULTS / "ablation.jsonl"])))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
     (folder / "scaling.rst").write_text(to_rst(growth))
     draw_excess(folder / "excess.png")
