@@ -1,4 +1,4 @@
-"""Sizes, steps and members chosen from the shape of the data. Measured in benchmarks/ablation.py."""
+"""Sizes, steps and members chosen from the shape of the data. benchmarks/ablation.py measures what each is worth."""
 
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
