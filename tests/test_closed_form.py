@@ -169,12 +169,39 @@ def test_em_weights_are_repetitions(mixture):
     assert_allclose(doubled.means, same.means, rtol=1e-8)
 
 
+def test_em_goes_on_from_a_law(mixture):
+    x, ones = draw(mixture, 400), np.ones(400)
+    short = fit_mixture(x, ones, 3, 1.0, np.random.default_rng(0), max_iter=3, tol=0.0)
+    whole = fit_mixture(x, ones, 3, 1.0, np.random.default_rng(0), max_iter=9, tol=0.0)
+    longer = fit_mixture(x, ones, 3, 1.0, None, max_iter=6, tol=0.0, start=short)
+    assert_allclose(longer.means, whole.means, rtol=1e-8)
+    assert_allclose(longer.covariances, whole.covariances, rtol=1e-7)
+    assert longer.log_density(x).mean() > short.log_density(x).mean()
+
+
+def test_em_of_many_columns_makes_its_features_anew_and_agrees(rng, monkeypatch):
+    x = rng.standard_normal((60, 7)) @ rng.standard_normal((7, 7))
+    kept = fit_mixture(x, np.ones(60), 2, 5.0, np.random.default_rng(0))
+    monkeypatch.setattr("skdiffusion.closed_form._em._QuadraticFeatures.max_kept", 0)
+    anew = fit_mixture(x, np.ones(60), 2, 5.0, np.random.default_rng(0))
+    assert_allclose(anew.covariances, kept.covariances, rtol=1e-10)
+
+
+def test_em_starts_among_rows_that_have_weight(rng, monkeypatch):
+    monkeypatch.setattr("skdiffusion.closed_form._em.MAX_K_MEANS_ROWS", 10)
+    x = np.concatenate([rng.standard_normal((30, 2)), 50 + rng.standard_normal((3000, 2))])
+    weights = np.concatenate([np.ones(30), np.zeros(3000)])
+    law = fit_mixture(x, weights, 2, 1.0, rng)
+    assert np.abs(law.means).max() < 5
+
+
 def test_number_of_components_is_chosen_on_held_out_rows(rng):
     centres = 6.0 * np.stack(np.meshgrid([0, 1], [0, 1]), -1).reshape(-1, 2)
     truth = GaussianMixtureLaw(np.ones(4), centres, np.tile(np.eye(2), (4, 1, 1)))
     x = draw(truth, 800, 2)
-    (n_components, _), score = select_mixture(x, np.ones(800), [np.arange(600, 800), np.arange(200)], rng)
+    (n_components, _), score, laws = select_mixture(x, np.ones(800), [np.arange(600, 800), np.arange(200)], rng)
     assert n_components in (4, 6)
+    assert all(law.means.shape == (n_components, 2) for law in laws)
     assert abs(score - truth.log_density(x).mean()) < 0.15
 
 

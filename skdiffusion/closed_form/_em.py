@@ -8,17 +8,23 @@ and the number of components are chosen by held-out log-density.
 
 import numpy as np
 
-from skdiffusion._numerics import log_sum_exp
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
+MAX_K_MEANS_ROWS = 4000
+
+
 def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
     """Labels of the best of a few k-means runs from k-means++ seeds: EM keeps the basin it starts in."""
+    every, kept = X, np.flatnonzero(weights > 0)
+    if len(kept) > MAX_K_MEANS_ROWS:
+        kept = np.sort(rng.choice(kept, MAX_K_MEANS_ROWS, replace=False))
+    X, weights = X[kept], weights[kept]
     p = weights / weights.sum()
-    half = (X**2).sum(1) / 2
-    best, best_inertia = None, np.inf
+    rows = np.arange(len(X))
+    best, best_gap = None, np.inf
     for _ in range(n_restarts):
         means = X[[rng.choice(len(X), p=p)]]
         nearest = ((X - means[0]) ** 2).sum(1)
@@ -29,16 +35,17 @@ def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
             means = np.concatenate([means, X[[pick]]])
             nearest = np.minimum(nearest, ((X - X[pick]) ** 2).sum(1))
         for _ in range(n_iter):
-            distance = half[:, None] - X @ means.T + (means**2).sum(1) / 2
-            label = np.argmin(distance, axis=1)
+            gap = (means**2).sum(1) / 2 - X @ means.T  # half the squared distance, less what all means share
+            label = np.argmin(gap, axis=1)
             one_hot = np.zeros((len(X), n_components))
-            one_hot[np.arange(len(X)), label] = weights
+            one_hot[rows, label] = weights
             mass = one_hot.sum(0)[:, None]
+            nearest_to = means
             means = np.where(mass > 0, (one_hot.T @ X) / np.maximum(mass, 1e-300), means)
-        inertia = weights @ distance[np.arange(len(X)), label]
-        if inertia < best_inertia:
-            best, best_inertia = label, inertia
-    return best
+        total = weights @ gap[rows, label]
+        if total < best_gap:
+            best, best_gap = nearest_to, total
+    return np.argmin((best**2).sum(1) / 2 - every @ best.T, axis=1)
 
 
 class _QuadraticFeatures:
@@ -48,7 +55,7 @@ class _QuadraticFeatures:
     statistics. Blocks are kept if they are small enough, else made again in every pass.
     """
 
-    max_kept = 20_000_000  # numbers
+    max_kept = 40_000_000  # numbers
 
     def __init__(self, X):
         self.X, d = X, X.shape[1]
@@ -61,7 +68,13 @@ class _QuadraticFeatures:
 
     def _make(self, block):
         x = self.X[block]
-        return np.column_stack([np.ones(len(x)), x, x[:, self.upper[0]] * x[:, self.upper[1]]])
+        made, d = np.empty((len(x), self.n_features)), x.shape[1]
+        made[:, 0], made[:, 1 : 1 + d] = 1.0, x
+        start = 1 + d
+        for i in range(d):
+            np.multiply(x[:, i : i + 1], x[:, i:], out=made[:, start : start + d - i])
+            start += d - i
+        return made
 
     def __iter__(self):
         made = self._kept or (self._make(b) for b in self.blocks)
@@ -91,7 +104,7 @@ class _QuadraticFeatures:
         return mass, means, second - mass[:, None, None] * means[:, :, None] * means[:, None, :]
 
 
-def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4, n_init=1):
+def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4, start=None):
     """Fit a `GaussianMixtureLaw` by EM.
 
     Parameters
@@ -105,50 +118,51 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
     rng : numpy Generator
     max_iter, tol : int, float
         EM stops when the mean log-density rises by less than `tol` nats.
-    n_init : int
-        Runs, of which the one of greatest likelihood is kept.
+    start : GaussianMixtureLaw, optional
+        Where EM starts; else from k-means.
     """
     effective = weights.sum() ** 2 / (weights**2).sum()
     w = weights * (effective / weights.sum())
     # About the mean: a scatter is a difference of sums, whose round-off must stay below the variances.
     centre = (w @ X) / effective
-    features = _QuadraticFeatures(X - centre)
-    n_runs = n_init if n_components > 1 else 1
-    runs = [_run_em(features, w, n_components, strength, rng, max_iter, tol) for _ in range(n_runs)]
-    mass, means, covariances, _ = max(runs, key=lambda run: run[-1])
-    return GaussianMixtureLaw(mass, means + centre, covariances)
-
-
-def _run_em(features, w, n_components, strength, rng, max_iter, tol):
-    """One run of EM on centred rows, weights that sum to the effective rows.
-
-    Returns the masses, means and covariances of the components, and their mean log-density.
-    """
-    X = features.X
+    X = X - centre
     n, d = X.shape
-    effective = w.sum()
-    floor = 1e-6 * max((w @ X**2).sum() / effective / d, 1e-12)
-    label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
-    one_hot = np.zeros((n, n_components))
-    one_hot[np.arange(n), label] = w
-    sums = sum(one_hot[block].T @ made for block, made in features)
-    previous = -np.inf
-    for _ in range(max_iter):
+    features = _QuadraticFeatures(X)
+    floor = 1e-6 * max((w @ X**2).sum() / effective / d, 1e-12) * np.eye(d)
+
+    def law_of(sums):
+        """Masses, means and covariances of greatest posterior density."""
         mass, means, scatter = features.moments(sums)
         within = scatter.sum(0) / effective
-        covariances = (scatter + strength * within) / (mass + strength)[:, None, None] + floor * np.eye(d)
+        return mass, means, (scatter + strength * within) / (mass + strength)[:, None, None] + floor
+
+    if start is None:
+        label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
+        one_hot = np.zeros((n, n_components))
+        one_hot[np.arange(n), label] = w
+        law = law_of(sum(one_hot[block].T @ made for block, made in features))
+    else:
+        law = effective * start.weights, start.means - centre, start.covariances
+    previous = -np.inf
+    # One Gaussian is its moments.
+    for _ in range(max_iter if n_components > 1 else 0):
+        mass, means, covariances = law
         coefficients = features.coefficients(np.log(mass / mass.sum()), means, covariances)
-        sums, total = np.zeros_like(sums), 0.0
+        sums, total = 0.0, 0.0
         for block, made in features:
-            log_joint = made @ coefficients
-            log_density = log_sum_exp(log_joint, axis=1)
-            total += w[block] @ log_density
-            r = np.exp(log_joint - log_density[:, None]) * w[block][:, None]
-            sums += r.T @ made
-        if total / effective - previous < tol or n_components == 1:
+            r = made @ coefficients
+            top = r.max(1, keepdims=True)
+            r -= top
+            np.exp(np.maximum(r, -700.0, out=r), out=r)  # subnormal numbers are slow
+            norm = r.sum(1)
+            total += w[block] @ (np.log(norm) + top[:, 0])
+            r *= (w[block] / norm)[:, None]
+            sums = sums + r.T @ made
+        if total / effective - previous < tol:
             break
-        previous = total / effective
-    return mass, means, covariances, total / effective
+        law, previous = law_of(sums), total / effective
+    mass, means, covariances = law
+    return GaussianMixtureLaw(mass, means + centre, covariances)
 
 
 def select_mixture(X, weights, folds, rng, max_components=64):
@@ -164,7 +178,7 @@ def select_mixture(X, weights, folds, rng, max_components=64):
 
     Returns
     -------
-    (n_components, strength), held-out mean log-density in nats
+    (n_components, strength), held-out mean log-density in nats, the laws fitted without each fold
     """
     n, d = X.shape
     rows = np.arange(n)
@@ -177,8 +191,8 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         for i in which:
             if (setting, i) not in known:
                 law = fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3)
-                known[setting, i] = law.log_density(X[folds[i]])
-        return np.concatenate([known[setting, i] for i in which])
+                known[setting, i] = law, law.log_density(X[folds[i]])
+        return np.concatenate([known[setting, i][1] for i in which])
 
     # A scan over the number of components on the first folds, then the best few on all of them, then the strength.
     which = range(max(1, len(folds) // 3))
@@ -205,7 +219,7 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         consider(setting)
     if best[0] > 1:
         consider((best[0], 0.5))
-    return best, float(held_weight @ best_density)
+    return best, float(held_weight @ best_density), [known[best, i][0] for i in range(len(folds))]
 
 
 def _clearly_better(density, other, weight, margin=0.7):

@@ -33,7 +33,6 @@ from skdiffusion.training import train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
-FINAL_RUNS = 3  # EM runs of the mixture that is kept
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
@@ -97,13 +96,15 @@ def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, 
     return preprocessors[int(np.argmax(scores))]
 
 
-def _out_of_fold(fit, w, folds, z, unseen, log_det):
-    """Log-densities of the rows of each fold under laws fitted to the rows outside it."""
-    scores = []
-    for fold in folds:
+def _out_of_fold(fit, w, folds, z, unseen, log_det, starts=()):
+    """Laws fitted to the rows outside each fold, from `starts` where there are any, and its rows' log-densities."""
+    laws, scores = [], []
+    for i, fold in enumerate(folds):
         train_rows = np.setdiff1d(np.arange(len(z)), fold)
-        scores.append(fit(z[train_rows], w[train_rows]).log_density(unseen[fold]) + log_det[fold])
-    return np.concatenate(scores)
+        start = {"start": starts[i]} if i < len(starts) else {}
+        laws.append(fit(z[train_rows], w[train_rows], **start))
+        scores.append(laws[-1].log_density(unseen[fold]) + log_det[fold])
+    return laws, np.concatenate(scores)
 
 
 def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
@@ -120,12 +121,15 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     members = []
     for name, space in spaces.items():
         z = placed[name][0]
-        (k, strength), _ = select_mixture(z, w, judges, rng)
+        (k, strength), _, starts = select_mixture(z, w, judges, rng)
         fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
-        final = PlacedLaw(space, fit(z, w, n_init=FINAL_RUNS))
-        members.append(Member(name, final, _out_of_fold(partial(fit, tol=1e-3), w, scored, *placed[name])))
+        # The judges are the first folds: their laws have seen the same rows.
+        laws, scores = _out_of_fold(partial(fit, tol=1e-3), w, scored, *placed[name], starts)
+        # EM keeps the basin it starts in: the best of those that the folds have found.
+        start = max(laws, key=lambda law: w @ law.log_density(z))
+        members.append(Member(name, PlacedLaw(space, fit(z, w, start=start)), scores))
     z = placed["mixture"][0]
-    student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
+    _, student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
     members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), student))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
         best = None

@@ -178,7 +178,7 @@ class GaussianizeMap:
         # Knots closer than a fraction of the bandwidth add nothing but round-off.
         keep = [0]
         for k in range(1, len(knots)):
-            if knots[k] - knots[keep[-1]] > 0.05 * bandwidth:
+            if knots[k] - knots[keep[-1]] > 0.25 * bandwidth:
                 keep.append(k)
         knots = knots[keep]
         if len(knots) < 2:
