@@ -43,7 +43,11 @@ class Peer:
 
 
 class Kernel(Peer):
-    """KernelDensity, bandwidth by cross-validation."""
+    """KernelDensity, bandwidth by cross-validation.
+
+    In one leaf, whose sum is exact: over a tree scikit-learn's sums are too large by nats from about 16 columns on
+    (1.9.1, bandwidth 0.3: 3 nats in 16 columns, 44 in 32; 0.5 at bandwidth 0.7), and would choose the bandwidth.
+    """
 
     def _fit(self, X):
         from sklearn.model_selection import GridSearchCV, KFold
@@ -51,7 +55,7 @@ class Kernel(Peer):
 
         grid = np.geomspace(0.02, 1.0, 12) if X.shape[1] > 1 else np.geomspace(0.003, 0.5, 14)
         cv = KFold(5 if len(X) <= 5000 else 3, shuffle=True, random_state=self.seed)
-        density = KernelDensity(rtol=1e-4 if len(X) > 5000 else 0)
+        density = KernelDensity(leaf_size=len(X))
         self.model = GridSearchCV(density, {"bandwidth": grid}, cv=cv).fit(X).best_estimator_
 
     def _score(self, X):

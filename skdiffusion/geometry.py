@@ -19,9 +19,17 @@ CHUNK_FLOATS = 2_000_000
 
 
 def denoiser_jacobian(field, z, theta):
-    """Symmetric part of cos(theta) dD/dz at rows z: (n, d, d), eigenvalues near 1 tangent, near 0 normal."""
+    """Symmetric part of cos(theta) dD/dz at rows z: (n, d, d), eigenvalues near 1 tangent, near 0 normal.
+
+    Where the field has a reference, relative to the Jacobian of that Gaussian: columns that are merely correlated
+    are no curved set.
+    """
     cos, sin = np.cos(theta), np.sin(theta)
     jacobian = cos * (cos * np.eye(z.shape[1]) + sin * field.jacobian(z, theta))
+    reference = getattr(field, "reference", None)
+    if reference is not None:
+        scale = reference.function(np.sqrt((reference.values * cos**2 + sin**2) / (reference.values * cos**2)))
+        jacobian = scale @ jacobian @ scale
     return (jacobian + jacobian.transpose(0, 2, 1)) / 2
 
 
@@ -32,7 +40,7 @@ def dimension_spectrum(field, z, rng, levels=PLATEAU):
     ----------
     field : velocity field with `jacobian`
     z : array of shape (n, d)
-        Whitened rows.
+        Rows in the coordinates of the field.
     rng : numpy Generator
         Of the noise added to them.
     levels : array of shape (n_levels,)

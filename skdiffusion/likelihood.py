@@ -6,7 +6,8 @@ standard normal prior of whitened data at the horizon,
 
 .. math:: \log p(x) = \log N(z_T; 0, I) - \int_{\theta_{min}}^{\theta_T}\nabla\cdot F\,d\theta .
 
-A zero field gives the fitted Gaussian exactly, and samples have exactly this density.
+A field whose noise is isotropic in other coordinates than those of whitened rows has a `flow_field`, the same flow in
+coordinates of unit covariance. A zero field gives the fitted Gaussian exactly, and samples have exactly this density.
 
 Few explicit steps put mass between separated modes, where no held-out row shows it, so a row whose
 free error indicator is large is solved again with doubled steps until it stops changing. The decision
@@ -57,6 +58,10 @@ class ProbabilityFlow:
     tolerance: float = 0.02
     grid: object = None
 
+    @property
+    def _followed(self):
+        return getattr(self.field, "flow_field", self.field)
+
     def _run(self, function, *arrays):
         run = getattr(self.field, "run_blocks", None)
         return function(*arrays) if run is None else run(function, *arrays)
@@ -69,7 +74,7 @@ class ProbabilityFlow:
         grid = self._knots(n_steps, self.stepper)
 
         def flow(z):
-            s = solve(self.field, z, grid, self.stepper, divergence)
+            s = solve(self._followed, z, grid, self.stepper, divergence)
             error = s.error if s.error is not None else 0.0 * z[:, 0]
             return (s.z, s.log_density_change, error) if divergence else (s.z,)
 
@@ -135,7 +140,7 @@ class ProbabilityFlow:
             def gradient(z, grid=grid):
                 with torch.enable_grad():
                     z = z.requires_grad_(True)
-                    s = solve(self.field, z, grid, self.stepper, divergence=True)
+                    s = solve(self._followed, z, grid, self.stepper, divergence=True)
                     total = (-0.5 * s.z.square().sum(1) - s.log_density_change).sum()
                     (slope,) = torch.autograd.grad(total, z)
                 return (slope,)
@@ -157,5 +162,5 @@ class ProbabilityFlow:
 
     def _decode(self, codes, n_steps, stepper):
         grid = self._knots(n_steps, stepper)[::-1]
-        (z,) = self._run(lambda z: (solve(self.field, z, grid, stepper).z,), np.asarray(codes, dtype=float))
+        (z,) = self._run(lambda z: (solve(self._followed, z, grid, stepper).z,), np.asarray(codes, dtype=float))
         return z

@@ -35,6 +35,7 @@ CLASSES = {
     "Whitening": "skdiffusion.preprocessing._whitening",
     "ScoreModel": "skdiffusion.score_model",
     "NetworkField": "skdiffusion.networks._field",
+    "GaussianReference": "skdiffusion.networks._reference",
     "FilmEnsemble": "skdiffusion.networks._film",
     "SwitchedNetworks": "skdiffusion.networks._switched",
     "VP": "skdiffusion.processes",

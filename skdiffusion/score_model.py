@@ -32,7 +32,8 @@ class ScoreModel:
     Notes
     -----
     All methods take `x` of shape (n, d) and one time `t` in (0, 1), and return float64 arrays in the
-    whitened coordinates of the model.
+    coordinates of the field: whitened rows, or columns of unit variance if the field has a reference
+    (`NetworkField.place`).
     """
 
     field: object

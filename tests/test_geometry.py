@@ -47,7 +47,7 @@ def test_the_jacobian_of_a_network(layers, rng):
     J = field.jacobian(z, 0.4)
     np.testing.assert_allclose(np.trace(J, axis1=1, axis2=2), field(z, 0.4, True)[1], rtol=1e-4, atol=1e-4)
     wide = NetworkField.__new__(NetworkField)
-    wide.noise_limit = None
+    wide.noise_limit = wide.reference = None
     wide._use(network.to(dtype=torch.float64))
     numerical = np.stack([(wide(z + 1e-5 * e, 0.4)[0] - wide(z - 1e-5 * e, 0.4)[0]) / 2e-5 for e in np.eye(4)], axis=2)
     np.testing.assert_allclose(wide.jacobian(z, 0.4), numerical, atol=1e-8)

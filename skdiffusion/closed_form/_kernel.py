@@ -110,15 +110,24 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
     return out
 
 
-def select_bandwidth(rows, weights, rng, max_queries=500):
-    """Bandwidth of greatest leave-one-out mean log-density, on a refined geometric grid."""
-    queries = np.arange(len(rows))
-    if len(rows) > max_queries:
-        queries = np.sort(rng.choice(len(rows), max_queries, replace=False))
+def select_bandwidth(rows, weights, queries, seen_from=None):
+    """Bandwidth of greatest leave-one-out mean log-density, on a refined geometric grid.
+
+    Parameters
+    ----------
+    rows, weights, queries, seen_from : as for `leave_one_out`
+
+    Returns
+    -------
+    bandwidth : float
+    ndarray of shape (n_queries,)
+        Log-densities of the queries with it, in nats.
+    """
     grid = np.geomspace(0.02, 1.5, 14)
     ratio = grid[1] / grid[0]
     for _ in range(2):
-        scores = np.maximum(leave_one_out(rows, weights, grid, queries), -1e6) @ weights[queries]
-        best = grid[np.argmax(scores)]
+        scores = leave_one_out(rows, weights, grid, queries, seen_from)
+        k = np.argmax(np.maximum(scores, -1e6) @ weights[queries])
+        best, density = grid[k], scores[k]
         ratio, grid = ratio**0.4, best * ratio ** np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
-    return float(best)
+    return float(best), density

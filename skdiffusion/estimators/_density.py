@@ -137,13 +137,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     n_iter_ : int
         Epochs run.
     loss_curve_ : ndarray of shape (n_checks, 2)
-        Optimiser step and training loss; 1 is the loss of the fitted Gaussian.
+        Optimiser step and training loss; 1 is the loss of the standard normal law.
     validation_scores_ : ndarray of shape (n_checks, 2)
         Optimiser step and 1 - loss on held-out rows: the explained part.
     best_validation_score_ : float
         Largest of `validation_scores_`.
     loss_by_noise_ : ndarray of shape (n_levels, 2)
-        Noise level, in whitened standard deviations, and held-out loss there at the best check.
+        Noise level, in standard deviations of whitened rows or of columns, and held-out loss there at the best check.
     stacking_weights_ : dict
         Weight of every member of the blend.
     members_ : dict
@@ -151,7 +151,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     preprocessor_ : Preprocessor
         The map from columns to whitened rows.
     score_model_ : ScoreModel
-        Score, noise, denoised and velocity predictions in whitened coordinates.
+        Score, noise, denoised and velocity predictions, where the noise is isotropic: in whitened coordinates, or in
+        columns of unit variance; ``score_model_.field.place`` takes whitened rows there.
 
     References
     ----------
@@ -371,9 +372,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         if initial is None:
             candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)
             preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
+            preprocessor, reference = stages.choose_coordinates(X, w, preprocessors, *training)
         else:
             preprocessors = [self.preprocessor_]
-        preprocessor = stages.choose_preprocessor(X, w, preprocessors, *training)
+            preprocessor, reference = self.preprocessor_, self.score_model_.field.reference
 
         companions = []
         if self.stacking is not False:
@@ -383,7 +385,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
                 X, w, raw, mapped, folds, settings.n_members, rng, self.stacking != "mixture"
             )
         if self.t_min == "auto":
-            theta_min = float(np.arctan(np.clip(0.2 * stages.narrowest_scale(companions), 1e-3, SIGMA_MIN)))
+            scale = stages.narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
+            theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
             plan = training_plan(self, settings, theta_min)
 
         if initial is None:
@@ -391,14 +394,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         z, _ = preprocessor.transform(X)
         progress = FitProgress(self, most_checks(plan, settings.edges if initial is None else initial.edges))
         plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds))
-        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, initial)
-        flow = self._make_flow(NetworkField(result.network, noise_limit(self, n)), theta_min, theta_max)
+        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)
+        field = NetworkField(result.network, noise_limit(self, n), reference)
+        flow = self._make_flow(field, theta_min, theta_max)
         if self.n_steps == "auto":
             flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_rows(d, rng, 400 if d <= 2 else 150))
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
         members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:
-            held_out = stages.held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
+            held_out = stages.held_out_flow(*preprocessor.transform_left_out(X, w), flow, folds)
             stack = [stages.Member(*members[0], held_out), *companions]
             weights = stages.blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
             members = [(m.name, m.law) for m in stack]
@@ -464,9 +468,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         progress = FitProgress(self, most_checks(plan, network.edges))
         deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
         plan = replace(plan, monitor=progress, deadline=deadline)
-        result = stages.train_more(z, w, network, plan, rng)
+        result = stages.train_more(z, w, member.law.field, plan, rng)
         stages.warn_if_interrupted(result, settings)
-        flow = replace(member.law, field=NetworkField(result.network, member.law.field.noise_limit))
+        flow = replace(member.law, field=member.law.field.with_network(result.network))
         self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))

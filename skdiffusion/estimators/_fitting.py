@@ -19,7 +19,7 @@ from skdiffusion.companions import PlacedLaw
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
-from skdiffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
+from skdiffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.preprocessing import (
     MARGINAL_CANDIDATES,
     bounds_with_margins,
@@ -33,11 +33,13 @@ from skdiffusion.training import train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
+MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
 DENSITY_START, SAMPLE_START = 0.08, 0.105
-PILOT_STEPS = 500  # at most, of the runs that settle which map is better for a network: a quarter of a whole run
+PILOT_STEPS = 500  # at most, of the runs that settle which coordinates a network likes: a quarter of a whole run
+CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which the noise may follow the columns
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
@@ -74,26 +76,55 @@ def marginal_candidates(X, w, folds, rng, bounds, marginals):
     return [best] if best == rival or scores[best] - scores[rival] > RIVAL_GAP * X.shape[1] else [best, rival]
 
 
-def choose_preprocessor(X, w, preprocessors, folds, settings, plan, activation, device, rng):
-    """The preprocessor behind which a short training run reaches the best held-out log-density."""
-    if len(preprocessors) == 1:
-        return preprocessors[0]
-    members = min(2, settings.n_members)
+def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, device, rng):
+    """The preprocessor, and the law of the rows before noise, with which short training runs reach most.
+
+    Noise may be isotropic in whitened coordinates, which serves structure in directions of little variance, or in
+    columns of unit variance, which lets these drown first; there networks may learn all of the velocity or its
+    departure from the Gaussian's.
+
+    Returns
+    -------
+    preprocessor : Preprocessor
+    reference : GaussianReference or None
+        None for noise that is isotropic in whitened coordinates.
+    """
+    # The average of a few members on rows that none of them has seen, as in the whole fit.
+    seen, held = (folds[2:], folds[:2]) if len(folds) > 2 else (folds[1:], folds[:1])
+    members = min(settings.n_members, 4 if len(X) < 1000 else 2)
     settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, -(-settings.n_steps // 4)))
     plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, monitor=None)
-    scores = []
-    for preprocessor in preprocessors:
-        z, _ = preprocessor.transform(X)
-        result = train_network(z, w, folds, settings, plan, activation, device, rng)
-        if result.interrupted:
-            raise KeyboardInterrupt  # nothing worth keeping yet
-        flow = ProbabilityFlow(None, float(np.arctan(plan.sigma_range[0])), float(np.arctan(plan.sigma_range[1])))
-        density = held_out_flow(*preprocessor.transform_left_out(X, w), result.network, flow, folds)
-        held_weight = w[np.concatenate(folds[:members])]
-        # As in the blend, a single far row must not decide.
-        floor = np.median(density) - 20.0 - 2.0 * X.shape[1]
-        scores.append(np.average(np.maximum(density, floor), weights=held_weight))
-    return preprocessors[int(np.argmax(scores))]
+    seen, held, known = np.concatenate(seen), np.concatenate(held), {}
+    theta = [float(np.arctan(sigma)) for sigma in plan.sigma_range]
+
+    def score(option):
+        preprocessor, reference = option
+        if option not in known:
+            z, _ = preprocessor.transform(X)
+            unseen, log_det = preprocessor.transform_left_out(X, w)
+            network = new_network(X.shape[1], settings, activation, device, rng)
+            result = _train(z, w, network, [seen] * members, [held] * members, plan, reference, rng)
+            if result.interrupted:
+                raise KeyboardInterrupt  # nothing worth keeping yet
+            flow = ProbabilityFlow(NetworkField(result.network, None, reference), *theta)
+            density = flow.log_density(unseen[held]) + log_det[held]
+            # As in the blend, a single far row must not decide.
+            floor = np.median(density) - 20.0 - 2.0 * X.shape[1]
+            known[option] = np.average(np.maximum(density, floor), weights=w[held])
+        return known[option]
+
+    def best(options):
+        return options[0] if len(options) == 1 else max(options, key=score)
+
+    preprocessor, _ = best([(p, None) for p in preprocessors])
+    return best([(preprocessor, reference) for reference in [None, *references(preprocessor.whitening)]])
+
+
+def references(whitening):
+    """The laws before noise in columns of unit variance; none where these are hardly correlated."""
+    covariance = whitening.correlation
+    departure = -0.5 * np.linalg.slogdet(covariance)[1] / len(covariance)  # nats a column
+    return [GaussianReference(covariance, relative) for relative in (False, True)] if departure > CORRELATED else []
 
 
 def _out_of_fold(fit, w, folds, z, unseen, log_det, starts=()):
@@ -114,7 +145,6 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     behind both, the kernel behind the better one.
     """
     scored = folds[:n_scored]
-    held = np.concatenate(scored)
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
     placed = {name: (space.transform(X)[0], *space.transform_left_out(X, w)) for name, space in spaces.items()}
@@ -132,16 +162,25 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     _, student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
     members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), student))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
-        best = None
-        for name, space in spaces.items():
-            z, unseen, log_det = placed[name]
-            bandwidth = select_bandwidth(z, w, rng)
-            scores = leave_one_out(z, w, [bandwidth], held, unseen)[0] + log_det[held]
-            mean = np.average(np.maximum(scores, -1e6), weights=w[held])
-            if best is None or mean > best[0]:
-                best = (mean, Member("kernel", PlacedLaw(space, KernelLaw(z, bandwidth, w)), scores))
-        members.append(best[1])
+        members.append(_fit_kernel(X, w, list(spaces.values()), np.concatenate(scored), rng))
     return members
+
+
+def _fit_kernel(X, w, spaces, held, rng):
+    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time."""
+    spaces = [*spaces, *(s.unwhitened() for s in spaces if references(s.whitening))]
+    queries = np.sort(rng.choice(held, MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else held
+    best, greatest = None, -np.inf
+    for space in spaces:
+        z, _ = space.transform(X)
+        unseen, log_det = space.transform_left_out(X, w)
+        bandwidth, scores = select_bandwidth(z, w, queries, unseen)
+        mean = np.average(np.maximum(scores + log_det[queries], -1e6), weights=w[queries])
+        if best is None or mean > greatest:
+            best, greatest = (space, z, unseen, log_det, bandwidth), mean
+    space, z, unseen, log_det, bandwidth = best
+    scores = leave_one_out(z, w, [bandwidth], held, unseen)[0] + log_det[held]
+    return Member("kernel", PlacedLaw(space, KernelLaw(z, bandwidth, w)), scores)
 
 
 def new_network(d, settings, activation, device, rng):
@@ -156,25 +195,30 @@ def new_network(d, settings, activation, device, rng):
     return SwitchedNetworks(parts, settings.edges) if settings.edges else parts[0]
 
 
-def train_network(z, w, folds, settings, plan, activation, device, rng, initial=None):
+def _train(z, w, network, training, held_out, plan, reference, rng):
+    """`train_intervals` on whitened rows z, in the coordinates of the reference if there is one."""
+    if reference is not None:
+        z, plan = z @ reference.root, replace(plan, reference=reference if reference.relative else None)
+    rows = torch.as_tensor(z, dtype=torch.float32, device=network.device)
+    return train_intervals(network, rows, w, training, held_out, plan, rng)
+
+
+def train_network(z, w, folds, settings, plan, activation, device, rng, reference, initial=None):
     """Train one member per scored fold on the rows outside it."""
-    rows = np.arange(len(z))
     if initial is None:
         network = new_network(z.shape[1], settings, activation, device, rng)
     else:
         network = initial.copy(torch.float32, device)
     held_out = [folds[m % len(folds)] for m in range(settings.n_members)]
-    training = [np.setdiff1d(rows, h) for h in held_out]
-    tensor = torch.as_tensor(z, dtype=torch.float32, device=device)
-    return train_intervals(network, tensor, w, training, held_out, plan, rng)
+    training = [np.setdiff1d(np.arange(len(z)), h) for h in held_out]
+    return _train(z, w, network, training, held_out, plan, reference, rng)
 
 
-def train_more(z, w, network, plan, rng):
-    """Continue all members of a network on new rows, without held-out ones."""
-    everything = [np.arange(len(z))] * network.n_members
-    network = network.copy(torch.float32, network.device)
-    rows = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train_intervals(network, rows, w, everything, [], plan, rng)
+def train_more(z, w, field, plan, rng):
+    """Continue all members of a field's network on new rows, without held-out ones."""
+    everything = [np.arange(len(z))] * field.network.n_members
+    network = field.network.copy(torch.float32, field.network.device)
+    return _train(z, w, network, everything, [], plan, field.reference, rng)
 
 
 def choose_sample_steps(flow, noise, error_limit=0.02):
@@ -222,17 +266,17 @@ def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
     return replace(flow, density_steps=chosen)
 
 
-def held_out_flow(z, log_det, network, flow, folds):
+def held_out_flow(z, log_det, flow, folds):
     """Held-out log-densities of the averaged network, from those of its members.
 
     A row's held-out value comes from the member that has not seen it; `averaging_gain` adds what the
     average of all members is expected to win. z and `log_det` are those of `transform_left_out`.
     """
+    network = flow.field.network
     scored = folds[: network.n_members]
     held = np.concatenate(scored)
-    limit = getattr(flow.field, "noise_limit", None)
     singles = [
-        replace(flow, field=NetworkField(network.member(m), limit), tolerance=0.0) for m in range(network.n_members)
+        replace(flow, field=flow.field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
     ]
     if network.n_members < 3:
         return np.concatenate([s.log_density(z[fold]) for s, fold in zip(singles, scored)]) + log_det[held]
@@ -304,7 +348,8 @@ def warn_if_singular(X, field, z, rng):
     k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
     if k == d and n >= 500:
         # At the finest levels that a network resolves, rows that fill the space have d tangent directions.
-        counts = np.median((dimension_spectrum(field, z[:100], rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
+        z = field.place(z[:100])
+        counts = np.median((dimension_spectrum(field, z, rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
         k = int(counts.max())
     if 0 < k < d:
         warnings.warn(

@@ -296,6 +296,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     def _find_dimension(self, estimator, U, rng):
         member = estimator.members_["diffusion"]
         z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_ROWS]])[0]
+        z = member.law.field.place(z)
         spectrum = dimension_spectrum(member.law.field, z, rng)
         self.dimension_spectrum_ = spectrum.mean(1)
         self.flipd_dimension_ = float(np.median(flipd(member.law.field, z, 0.1)))

@@ -102,7 +102,7 @@ class SupportedDensityEstimator(MeanLogDensity):
         """
         X = self._checked(X)
         member = self.estimator_.members_["diffusion"]
-        z = member.preprocessor.transform(self._coordinates(X)[0])[0]
+        z = member.law.field.place(member.preprocessor.transform(self._coordinates(X)[0])[0])
         rng = np.random.default_rng(self._sample_seed)
         noise = rng.standard_normal((8, z.shape[1]))
         counts = []

@@ -11,6 +11,8 @@ import math
 import numpy as np
 import torch
 
+from skdiffusion.networks._reference import WhitenedField, times
+
 # Rows of a block: the last size fits the cache of a core, or fills a GPU; the others are for what is left over.
 BLOCK_ROWS = {"cpu": (16, 64, 256), "cuda": (512, 8192)}
 
@@ -19,12 +21,13 @@ def _block_rows(network):
     return BLOCK_ROWS.get(network.device.type, (1024,))
 
 
-def _sizes_of_same_bits(network):
+def _sizes_of_same_bits(field):
     """The block sizes in which a row has the bits it has in the largest, wherever it stands; maybe none."""
-    evaluate, sizes = network.evaluator(), _block_rows(network)
+    network, evaluate = field.network, field.flow_field
+    sizes = _block_rows(network)
     rng = np.random.default_rng(0)
-    z = torch.as_tensor(rng.standard_normal((sizes[-1], network.n_features)), dtype=network.dtype)
-    z, order = z.to(network.device), torch.as_tensor(rng.permutation(sizes[-1]), device=network.device)
+    z = torch.as_tensor(rng.standard_normal((sizes[-1], network.n_features)), device=network.device)
+    order = torch.as_tensor(rng.permutation(sizes[-1]), device=network.device)
     alone = torch.zeros_like(z)
     alone[0] = z[7]
     good = set(sizes)
@@ -51,19 +54,38 @@ class NetworkField:
     network : FilmEnsemble or SwitchedNetworks
     noise_limit : float or None, default=None
         Bound of the predicted noise in every column: predictions beyond it are set to it.
+    reference : GaussianReference or None, default=None
+        Law of the rows before noise; None is the standard normal law, that of whitened rows.
     """
 
-    def __init__(self, network, noise_limit=None):
-        self.noise_limit = noise_limit
+    def __init__(self, network, noise_limit=None, reference=None):
+        self.noise_limit, self.reference = noise_limit, reference
         with torch.no_grad():
             self._use(network.to(dtype=torch.float32))
 
     def _use(self, network):
+        self._set(network, _block_rows(network))
         # The divergence of a clipped row takes its Jacobian, whose rounding depends on the block.
-        sizes = _sizes_of_same_bits(network) if self.noise_limit is None else ()
-        self.network = network if sizes else network.to(dtype=torch.float64)
-        self._evaluator = self.network.evaluator()
-        self._sizes = sizes or _block_rows(network)  # in float64 they differ by 1e-15
+        if sizes := _sizes_of_same_bits(self) if self.noise_limit is None else ():
+            self._sizes = sizes
+        else:
+            self._set(network.to(dtype=torch.float64), self._sizes)  # in float64 they differ by 1e-15
+
+    def _set(self, network, sizes):
+        self.network, self._evaluator, self._sizes = network, network.evaluator(), sizes
+
+    def with_network(self, network):
+        """The field of another network of the same rows."""
+        return NetworkField(network, self.noise_limit, self.reference)
+
+    def place(self, w):
+        """Whitened rows (n, d) in the coordinates of this field, where the noise is isotropic."""
+        return w if self.reference is None else w @ self.reference.root
+
+    @property
+    def flow_field(self):
+        """The field that the flow of whitened rows follows."""
+        return self if self.reference is None else WhitenedField(self)
 
     @property
     def edges(self):
@@ -85,6 +107,9 @@ class NetworkField:
     def _evaluate(self, evaluate, z, theta, divergence):
         velocity, trace = evaluate(z.to(self.network.dtype), theta, divergence)
         velocity, trace = velocity.double(), None if trace is None else trace.double()
+        linear, own_trace = self._linear(theta, z)
+        if linear is not None:
+            velocity, trace = velocity + times(z, linear), None if trace is None else trace + own_trace
         if self.noise_limit is None:
             return velocity, trace
         cos, sin = math.cos(theta), math.sin(theta)
@@ -96,9 +121,19 @@ class NetworkField:
         velocity = torch.where(beyond, (z * sin - noise.clamp(-self.noise_limit, self.noise_limit)) / cos, velocity)
         if trace is not None:
             # Where the noise is held, the velocity of that column changes by tan(theta) with it, and with no other.
-            own = evaluate.jacobian(z[rows], theta).diagonal(dim1=1, dim2=2)
+            own = self._free_jacobian(evaluate, z[rows], theta).diagonal(dim1=1, dim2=2)
             trace = trace.index_add(0, rows.nonzero()[:, 0], ((sin / cos - own) * beyond[rows]).sum(1))
         return velocity, trace
+
+    def _linear(self, theta, like):
+        """Matrix and trace of the velocity that the network's is relative to."""
+        if self.reference is None or not self.reference.relative:
+            return None, 0.0
+        return self.reference.matrices(theta, like)[:2]
+
+    def _free_jacobian(self, evaluate, z, theta):
+        jacobian, (linear, _) = evaluate.jacobian(z.to(self.network.dtype), theta).double(), self._linear(theta, z)
+        return jacobian if linear is None else jacobian + linear[: z.shape[1], : z.shape[1]]
 
     def jacobian(self, z, theta):
         """Jacobian of the velocity at every row of z, float64, shape (n, d, d)."""
@@ -106,11 +141,13 @@ class NetworkField:
 
     def _jacobian(self, block, theta):
         # In small pieces: a row has n_features tangents.
-        pieces = block.to(self.network.dtype).split(max(1, len(block) // block.shape[1]))
-        jacobian = torch.cat([self._evaluator.jacobian(piece, theta) for piece in pieces]).double()
+        pieces = block.split(max(1, len(block) // block.shape[1]))
+        jacobian = torch.cat([self._free_jacobian(self._evaluator, piece, theta) for piece in pieces])
         if self.noise_limit is None:
             return jacobian
         velocity, _ = self._evaluator(block.to(self.network.dtype), theta)
+        linear, _ = self._linear(theta, block)
+        velocity = velocity if linear is None else velocity + times(block, linear)
         beyond = (block * math.sin(theta) - velocity * math.cos(theta)).abs() > self.noise_limit
         held = math.tan(theta) * torch.eye(block.shape[1], dtype=jacobian.dtype, device=jacobian.device)
         return torch.where(beyond[:, :, None], held, jacobian)
@@ -133,10 +170,12 @@ class NetworkField:
         return tuple(out)
 
     def __getstate__(self):
-        return {"network": self.network.to(device="cpu"), "noise_limit": self.noise_limit}
+        return {
+            "network": self.network.to(device="cpu"), "noise_limit": self.noise_limit, "reference": self.reference
+        }  # fmt: skip
 
     def __setstate__(self, state):
         # The evaluator is a cache of products of the parameters; the block sizes depend on the machine.
-        self.noise_limit = state.get("noise_limit")
+        self.noise_limit, self.reference = state.get("noise_limit"), state.get("reference")
         with torch.no_grad():
             self._use(state["network"])

@@ -1,5 +1,7 @@
 """The whole map from the user's columns to whitened rows."""
 
+import copy
+
 import numpy as np
 
 from skdiffusion.preprocessing._columns import Bounds
@@ -68,6 +70,12 @@ class Preprocessor:
         """Rows within the bounds, moved off them: a tied value to the middle of its half step."""
         X = np.where(X == self.low, X + self.half_step / 2, np.where(X == self.high, X - self.half_step / 2, X))
         return np.clip(X, self.low + self.margins[0], self.high - self.margins[1])
+
+    def unwhitened(self):
+        """The same map to columns of unit variance, correlated as they are."""
+        other = copy.copy(self)
+        other.whitening = self.whitening.of_columns()
+        return other
 
     def inside(self, X):
         """Rows within the bounds, shape (n,) of bool."""

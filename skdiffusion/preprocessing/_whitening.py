@@ -7,6 +7,8 @@ eigenvectors flip and turn with their last bits. The shrinkage rho is that of Ch
 that collinear columns never give a singular map.
 """
 
+import copy
+
 import numpy as np
 
 from skdiffusion._numerics import rows_times_matrix
@@ -36,6 +38,8 @@ class Whitening:
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
         log |det matrix|.
+    correlation : ndarray (d, d)
+        The shrunk correlation matrix, which becomes the identity.
     """
 
     def __init__(self, U, w):
@@ -49,10 +53,18 @@ class Whitening:
         rho = shrinkage(correlation, 1.0 / (w**2).sum())
         values, axes = np.linalg.eigh((1 - rho) * correlation + rho * np.eye(len(scale)))
         values = np.maximum(values, MIN_SHRINKAGE / 2)
+        self.correlation = (axes * values) @ axes.T
         self.matrix = (axes / np.sqrt(values)) @ axes.T / scale[:, None]
         self.inverse = (axes * np.sqrt(values)) @ axes.T * scale
         self.log_det = float(-0.5 * np.log(values).sum() - np.log(scale).sum())
         self.shrinkage = rho
+
+    def of_columns(self):
+        """The map to unit variance that leaves the correlations."""
+        other = copy.copy(self)
+        other.matrix, other.inverse = np.diag(1 / self.scale), np.diag(self.scale)
+        other.log_det, other.correlation = float(-np.log(self.scale).sum()), np.eye(len(self.scale))
+        return other
 
     def forward(self, U):
         return rows_times_matrix(U - self.shift, self.matrix)

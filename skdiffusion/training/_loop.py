@@ -44,6 +44,7 @@ class TrainingPlan:
     tol: float = 0.0
     n_nonzero_weights: int | None = None
     weight_bound: float | None = None
+    reference: object = None  # a GaussianReference, from whose velocity networks learn the departure
     deadline: float = np.inf  # of time.perf_counter(): the schedule is shortened to end by it
     monitor: object = None  # called with (step, n_steps, training loss, validation loss); true to stop
 
@@ -137,6 +138,9 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     z = add_noise(x, e, cos, sin)
     target = _references(rows, weights, held_out, dtype, device).stable_target(z, x, cos, sin)
     plain = plain_target(x, e, cos, sin)
+    if plan.reference is not None:
+        known = plan.reference.velocity(z, cos, sin)
+        target, plain = target - known, plain - known
     # What every network pays to the noise of the plain target: with it, the zero network's loss is 1.
     noise_floor = (plain.square() - target.square()).mean((2, 3))
     return theta, (z, noise_features(theta, dtype, device), target, noise_floor)
@@ -168,7 +172,7 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     network : FilmEnsemble
         Initialised members; its parameters are updated in place.
     rows : tensor of shape (n_samples, d)
-        Whitened rows on the network's device.
+        Rows, in coordinates in which the noise is isotropic, on the network's device.
     weights : ndarray of shape (n_samples,)
         Non-negative row weights; they set how often a row is drawn.
     training_rows, held_out_rows : lists of int arrays
@@ -262,6 +266,8 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 if k < plan.n_levels:  # the levels ascend
                     others = ReferenceRows(drawn) if references is None else references
                     target[:, k:] = others.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
+                if plan.reference is not None:
+                    target.sub_(plan.reference.velocity(z, cos, sin))
                 residual = passes.velocity(z, features).sub_(target)
                 recent.append(residual.square().mean())
                 optimiser.step(passes.gradient(residual.mul_(2.0 / (batch * d))), _learning_rate(step, plan))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
@@ -70,3 +72,13 @@ def test_folds_may_be_given_as_pairs(X):
     masked = StackedDensityEstimator(members, cv=[(mask, ~mask)]).fit(X[:100])
     assert given.stacking_weights_.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(masked.stacking_weights_, given.stacking_weights_, rtol=1e-12)
+
+
+def test_the_default_kernel_is_exact_in_many_columns(rng):
+    # Over a tree scikit-learn's sum would be off here.
+    X = rng.standard_normal((400, 40))
+    X *= 3.0  # in units of the bandwidth, which knows nothing of the scale
+    kernel = StackedDensityEstimator(random_state=0).fit(X).estimators_[1]
+    h = kernel.bandwidth_
+    exact = logsumexp(-0.5 * cdist(X[:9] + 0.1, X, "sqeuclidean") / h**2, axis=1) - np.log(400)
+    assert_allclose(kernel.score_samples(X[:9] + 0.1), exact - 20 * np.log(2 * np.pi * h**2), rtol=1e-9)

@@ -1,0 +1,127 @@
+r"""Isotropic noise on columns of unit variance, whatever their correlations, beside a Gaussian of their covariance.
+
+Rows y of covariance C get noise of the same size in every direction, :math:`z = y\cos\theta + e\sin\theta`, so that
+directions in which they hardly vary drown first: few rows tell little about them. The Gaussian of this covariance has
+the linear velocity
+
+.. math:: F_C(z,\theta) = \sin\theta\cos\theta\,(C - I)\,C_\theta^{-1} z ,\quad
+    C_\theta = C\cos^2\theta + I\sin^2\theta .
+
+The flow runs in :math:`w = C_\theta^{-1/2} z`, of unit covariance at every level: from whitened rows to the standard
+normal law, whatever the horizon, with velocity :math:`C_\theta^{-1/2}(F - F_C)`, which is zero for Gaussian rows.
+A network may learn F, or only its departure from F_C.
+
+References
+----------
+Cole and Lu (2024): complexity relative to a Gaussian.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+MOST_LEVELS = 256  # noise levels whose matrices are kept
+MULTIPLE = 4  # of columns: in products of such widths a row's bits do not depend on how many rows there are
+
+
+def times(z, matrix):
+    """Rows z (n, d) times one of `GaussianReference.matrices`."""
+    d = z.shape[1]
+    return (torch.nn.functional.pad(z, (0, len(matrix) - d)) @ matrix)[:, :d]
+
+
+class GaussianReference:
+    """A Gaussian law of the rows before noise, as a field.
+
+    Parameters
+    ----------
+    covariance : array of shape (d, d)
+        Positive definite.
+    relative : bool
+        Whether networks learn the departure from its velocity, or all of the velocity.
+    """
+
+    def __init__(self, covariance, relative):
+        self.values, self.axes = np.linalg.eigh(covariance)
+        self.relative = relative
+        self._levels = {}
+
+    def function(self, values):
+        """The symmetric matrix of these eigenvalues on the axes of the covariance."""
+        return (self.axes * values) @ self.axes.T
+
+    @property
+    def root(self):
+        """Whitened rows @ root have the covariance."""
+        return self.function(np.sqrt(self.values))
+
+    @property
+    def narrowest(self):
+        """Smallest standard deviation in any direction."""
+        return float(np.sqrt(self.values[0]))
+
+    def matrices(self, theta, like):
+        """At one angle: matrix of the linear velocity and its trace, root of the noised covariance and its inverse.
+
+        The matrices are padded for `times`.
+        """
+        key = float(theta), like.dtype, like.device
+        if key not in self._levels:
+            if len(self._levels) >= MOST_LEVELS:
+                self._levels.clear()
+            cos, sin = math.cos(theta), math.sin(theta)
+            noised = self.values * cos**2 + sin**2
+            gains = sin * cos * (self.values - 1) / noised
+            padding = (0, -len(noised) % MULTIPLE)
+            velocity, root, inverse = (
+                torch.as_tensor(np.pad(self.function(v), (padding, padding)), dtype=like.dtype, device=like.device)
+                for v in (gains, np.sqrt(noised), 1 / np.sqrt(noised))
+            )
+            self._levels[key] = velocity, float(gains.sum()), root, inverse
+        return self._levels[key]
+
+    def velocity(self, z, cos, sin):
+        """Linear velocity of rows z (members, levels, n_rows, d) at levels of these cosines and sines (levels,)."""
+        values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
+        cos, sin = cos[:, None, None], sin[:, None, None]
+        return ((z @ axes) * (sin * cos * (values - 1) / (values * cos**2 + sin**2))) @ axes.T
+
+    def __getstate__(self):
+        return {"values": self.values, "axes": self.axes, "relative": self.relative}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _levels={})
+
+
+class WhitenedField:
+    """A field with a reference, in the coordinates of unit covariance: what the flow follows.
+
+    Parameters
+    ----------
+    field : NetworkField
+        With a `reference`.
+    """
+
+    def __init__(self, field):
+        self.field, self.run_blocks = field, field.run_blocks
+
+    @property
+    def edges(self):
+        """Angles at which one network takes over from another."""
+        return self.field.edges
+
+    def at(self, theta):
+        """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""
+        part = self.field.at(theta)
+        return lambda w, angle, divergence=False: self._whitened(part, w, angle, divergence)
+
+    def __call__(self, w, theta, divergence=False):
+        """Velocity (n, d) and divergence (n,) or None, for blocks of tensors."""
+        return self._whitened(self.field, w, theta, divergence)
+
+    def _whitened(self, evaluate, w, theta, divergence):
+        matrix, trace_of_matrix, root, inverse = self.field.reference.matrices(theta, w)
+        z = times(w, root)
+        velocity, trace = evaluate(z, theta, divergence)
+        return times(velocity - times(z, matrix), inverse), None if trace is None else trace - trace_of_matrix

@@ -1,0 +1,235 @@
+"""Noise on correlated columns beside a Gaussian of their covariance: against closed forms, and in the estimator."""
+
+import io
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
+from skdiffusion.estimators import _fitting as stages
+from skdiffusion.geometry import denoiser_jacobian
+from skdiffusion.likelihood import ProbabilityFlow
+from skdiffusion.networks import FilmEnsemble, GaussianReference, NetworkField
+from skdiffusion.networks._reference import WhitenedField
+from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.training._loop import TrainingPlan, _validation_set
+
+C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
+both = pytest.mark.parametrize("relative", [False, True], ids=["whole", "departure"])
+
+
+class ExactField:
+    """A law's velocity in the place of a network's."""
+
+    edges = ()
+
+    def __init__(self, law, reference):
+        self.law, self.reference = law, reference
+
+    def run_blocks(self, function, rows):
+        return tuple(o.numpy() for o in function(torch.as_tensor(rows)))
+
+    def __call__(self, z, theta, divergence=False):
+        velocity, trace = self.law(z.numpy(), theta, divergence)
+        return torch.as_tensor(velocity), None if trace is None else torch.as_tensor(trace)
+
+    @property
+    def flow_field(self):
+        return WhitenedField(self)
+
+
+def network_field(rng, reference, spread=0.2, limit=None):
+    network = FilmEnsemble(3, (8, 8), "silu", 2, torch.float64, "cpu")
+    network.flat.copy_(torch.as_tensor(spread * rng.standard_normal(tuple(network.flat.shape))))
+    return NetworkField(network, limit, reference)
+
+
+def correlated_rows(rng, n=1200, d=6, noise=0.05):
+    """A bent curve in the first columns, and columns that repeat it but for noise of no structure."""
+    u = rng.standard_normal(n)
+    first = np.column_stack([u, u**2 - 1 + 0.3 * rng.standard_normal(n)])
+    return np.column_stack([first, *(first[:, j % 2] + noise * rng.standard_normal(n) for j in range(d - 2))])
+
+
+@pytest.mark.parametrize("horizon", [1.2, 1.52])
+def test_the_flow_of_an_exact_field_has_the_density_of_its_law(rng, horizon):
+    # A mixture of covariance C: the standard normal end is matched in two moments at any horizon.
+    spread = 0.4 * C
+    arm = np.linalg.cholesky(0.6 * C)
+    means = np.sqrt(3) * np.concatenate([arm.T, -arm.T])
+    law = GaussianMixtureLaw(np.ones(6), means, np.tile(spread, (6, 1, 1)))
+    reference = GaussianReference(C, False)
+    y = means[rng.integers(6, size=40)] + rng.standard_normal((40, 3)) @ np.linalg.cholesky(spread).T
+    w = y @ np.linalg.inv(reference.root)
+    theta = 1e-3
+    flow = ProbabilityFlow(ExactField(law, reference), theta, horizon, density_steps=96, tolerance=0.0)
+    expected = law.log_density(y) + 0.5 * np.linalg.slogdet(C)[1]
+    # At the nearer horizon the law is not yet normal, but has its first two moments.
+    assert_allclose(flow.log_density(w), expected, atol=3e-4 if horizon > 1.5 else 0.05)
+    assert_allclose(flow.from_latent(flow.to_latent(w)), w, atol=1e-5)
+
+
+def test_an_untrained_departure_is_the_gaussian_to_round_off(rng):
+    flow = ProbabilityFlow(network_field(rng, GaussianReference(C, True), spread=0.0), 1e-3, 1.4)
+    w = rng.standard_normal((20, 3))
+    assert_allclose(flow.log_density(w), -0.5 * (w**2).sum(1) - 1.5 * np.log(2 * np.pi), rtol=1e-12)
+    assert_allclose(flow.sample_from_noise(w), w, rtol=1e-12)
+
+
+def test_the_velocity_of_the_reference_is_that_of_its_law(rng):
+    reference, law = GaussianReference(C, True), GaussianMixtureLaw([1.0], np.zeros((1, 3)), C[None])
+    z = rng.standard_normal((1, 2, 4, 3))
+    theta = np.array([0.2, 1.1])
+    ours = reference.velocity(torch.as_tensor(z), *(torch.as_tensor(f(theta)) for f in (np.cos, np.sin)))
+    for k in range(2):
+        expected, trace = law(z[0, k], theta[k], True)
+        assert_allclose(ours[0, k], expected, atol=1e-12)
+        matrix, own_trace, root, inverse = reference.matrices(theta[k], torch.zeros(1, dtype=torch.float64))
+        assert_allclose(z[0, k] @ matrix.numpy()[:3, :3], expected, atol=1e-12)
+        assert_allclose(trace, own_trace, rtol=1e-12)
+        assert_allclose(root @ inverse, np.diag([1.0, 1, 1, 0]), atol=1e-12)
+
+
+@both
+@pytest.mark.parametrize("limit", [None, 0.7])
+def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
+    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda field: ())  # stay in float64
+    field = network_field(rng, GaussianReference(C, relative), limit=limit)
+    for f in (field, field.flow_field):
+        z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5
+        steps = h * torch.eye(3, dtype=torch.float64)
+        slopes = [(f(z + s, theta)[0] - f(z - s, theta)[0]) / (2 * h) for s in steps]
+        assert_allclose(f(z, theta, True)[1], sum(s[:, j] for j, s in enumerate(slopes)), atol=1e-6)
+    z = rng.standard_normal((9, 3))
+    for row, jacobian in zip(z, field.jacobian(z, 0.8)):
+        shifted = np.array([field(np.stack([row + s, row - s]), 0.8)[0] for s in steps.numpy()])
+        assert_allclose(jacobian, ((shifted[:, 0] - shifted[:, 1]) / (2 * h)).T, atol=1e-6)
+
+
+def test_correlation_is_no_tangent_direction(rng):
+    narrow = C * 0.001 + 0.999  # three columns that are nearly one
+    field = network_field(rng, GaussianReference(narrow, True), spread=0.0)
+    assert_allclose(denoiser_jacobian(field, np.zeros((2, 3)), 0.3), np.tile(np.eye(3), (2, 1, 1)), atol=1e-8)
+
+
+@both
+def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
+    reference = GaussianReference(C, relative)
+    rows = rng.standard_normal((4000, 3)) @ reference.root
+    plan = TrainingPlan(n_steps=1, reference=reference if relative else None, sigma_range=(0.3, 3.0))
+    tensor = torch.as_tensor(rows, dtype=torch.float64)
+    theta, (_, _, target, floor) = _validation_set(
+        tensor, [np.arange(4000)], np.ones(4000), plan, rng, torch.float64, "cpu"
+    )
+    zero = (target.square().mean((2, 3)) + floor)[0].numpy()
+    noised = reference.values * np.cos(theta[:, None]) ** 2 + np.sin(theta[:, None]) ** 2
+    left = (reference.values / noised).mean(1)
+    assert_allclose(zero, left if relative else np.ones(len(theta)), rtol=0.15)
+    assert_allclose(zero.mean(), left.mean() if relative else 1.0, rtol=0.02)
+
+
+def test_unwhitened_columns_keep_their_correlations(rng):
+    X = correlated_rows(rng) * np.array([3.0, 1, 1, 5, 1, 1])
+    space = Preprocessor(X, np.ones(len(X)), 1.0)
+    columns = space.unwhitened()
+    z, log_det = columns.transform(X)
+    assert_allclose(z.std(0), 1.0, rtol=1e-6)
+    assert np.abs(np.corrcoef(z.T) - np.eye(6)).max() > 0.9
+    assert_allclose(columns.inverse_transform(z), X, atol=1e-6)
+    w, whitened_log_det = space.transform(X)
+    assert_allclose(z, w @ np.linalg.inv(space.whitening.matrix) / space.whitening.scale, atol=1e-6)
+    assert_allclose(whitened_log_det - log_det, -0.5 * np.linalg.slogdet(space.whitening.correlation)[1], rtol=1e-9)
+
+
+def test_noise_follows_columns_only_where_they_are_correlated(rng):
+    whitening = Preprocessor(rng.standard_normal((500, 4)), np.ones(500)).whitening
+    assert stages.references(whitening) == []
+    whitening = Preprocessor(correlated_rows(rng), np.ones(1200)).whitening
+    whole, departure = stages.references(whitening)
+    assert [whole.relative, departure.relative] == [False, True]
+    assert_allclose(departure.function(departure.values), whitening.correlation, atol=1e-10)
+
+
+def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng):
+    # Tight clusters along a line: whitened, their widths would differ from one direction to another.
+    clusters = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
+    smooth = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
+    held = np.arange(300)
+    for X, unwhitened in ((clusters, True), (smooth, False)):
+        raw, w = Preprocessor(X, np.ones(600)), np.ones(600)
+        member = stages._fit_kernel(X, w, [raw], held, rng)
+        scores = []
+        for space in (raw, raw.unwhitened()):
+            z, log_det = space.transform(X)
+            scores.append((select_bandwidth(z, w, held)[1] + log_det[held]).mean())
+        assert (np.argmax(scores) == 1) == unwhitened
+        assert_allclose(member.held_out.mean(), max(scores), rtol=1e-9)
+        assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "departure"])
+def fitted(request):
+    """A small fit whose noise follows the columns, and its rows."""
+    X = correlated_rows(np.random.default_rng(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            stages, "choose_coordinates",
+            lambda X, w, p, *_: (p[0], GaussianReference(p[0].whitening.correlation, request.param)),
+        )  # fmt: skip
+        est = DiffusionDensityEstimator(max_iter=30, stacking=False, random_state=0).fit(X)
+    assert est.score_model_.field.reference.relative == request.param
+    return est, X
+
+
+def test_the_estimator_is_consistent_in_those_coordinates(fitted):
+    est, X = fitted
+    rows = X[:5]
+    assert_allclose(est.score_samples(X[:300])[:5], est.score_samples(rows), rtol=0, atol=0)
+    assert_allclose(est.from_latent(est.to_latent(rows)), rows, atol=0.02)
+    h = 1e-5
+    shifts = h * np.eye(X.shape[1])
+    slope = [(est.score_samples(rows + s) - est.score_samples(rows - s)) / (2 * h) for s in shifts]
+    scores = est.members_["diffusion"].score(rows)
+    assert_allclose(scores, np.transpose(slope), rtol=0.05, atol=0.05 * np.abs(scores).max())
+    sample = est.sample(2000, random_state=0)
+    assert_allclose(np.corrcoef(sample.T), np.corrcoef(X.T), atol=0.1)
+
+
+def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
+    est, X = fitted
+    expected = est.score_samples(X[:20])
+    est.save(tmp_path / "model.skd")
+    loaded = load(tmp_path / "model.skd")
+    assert np.array_equal(loaded.score_samples(X[:20]), expected)
+    buffer = io.BytesIO()
+    joblib.dump(est, buffer)
+    buffer.seek(0)
+    again = joblib.load(buffer)
+    assert np.array_equal(again.score_samples(X[:20]), expected)
+    more = again.partial_fit(X)
+    assert more.score_model_.field.reference.relative == est.score_model_.field.reference.relative
+    assert more.score_samples(X).mean() > est.score_samples(X).mean() - 1.0
+    warm = again.set_params(warm_start=True).fit(X)
+    assert warm.score_model_.field.reference is more.score_model_.field.reference
+
+
+def test_noisy_columns_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
+    loadings = np.random.default_rng(7).standard_normal((2, 16))
+
+    def rows(n, seed):
+        rng = np.random.default_rng(seed)
+        u = rng.standard_normal(n)
+        factors = np.column_stack([u, u**2 - 1 + 0.2 * rng.standard_normal(n)])
+        return factors @ loadings + 0.3 * rng.standard_normal((n, 16))
+
+    train, test = rows(400, 0), rows(1000, 100)
+    chosen = DiffusionDensityEstimator(stacking=False, random_state=0).fit(train)
+    assert chosen.score_model_.field.reference is not None
+    monkeypatch.setattr(stages, "references", lambda whitening: [])
+    whitened = DiffusionDensityEstimator(stacking=False, random_state=0).fit(train)
+    assert whitened.score_model_.field.reference is None
+    assert chosen.score(test) > whitened.score(test) + 0.1
