@@ -203,7 +203,7 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         score = np.average(held_out(setting, which), weights=scan_weight)
         since_gain = 0 if score > max(scores.values(), default=-np.inf) else since_gain + 1
         scores[setting] = score
-        if since_gain >= 2:
+        if since_gain >= 3:
             break
     held_weight = np.concatenate([weights[fold] for fold in folds])
     held_weight = held_weight / held_weight.sum()
