@@ -104,7 +104,7 @@ class WhitenedField:
     """
 
     def __init__(self, field):
-        self.field, self.run_blocks = field, field.run_blocks
+        self.field = field
 
     @property
     def edges(self):
