@@ -57,9 +57,11 @@ def run_cell(name, seed, variant, data):
     seconds = time.process_time() - start
     diffusion = model.members_["diffusion"].log_density(test[:2000])
     nats = float(np.maximum(model.score_samples(test[:2000]), -1e4).mean())
+    reference = model.score_model_.field.reference
     return {
         "dataset": name, "seed": seed, "variant": variant, "nats": nats, "fit_s": seconds,
         "diffusion": float(np.maximum(diffusion, -1e4).mean()),
+        "noise": "whitened rows" if reference is None else "columns, departure" if reference.relative else "columns",
     }  # fmt: skip
 
 

@@ -45,8 +45,8 @@ class Peer:
 class Kernel(Peer):
     """KernelDensity, bandwidth by cross-validation.
 
-    In one leaf, whose sum is exact: over a tree scikit-learn's sums are too large by nats from about 16 columns on
-    (1.9.1, bandwidth 0.3: 3 nats in 16 columns, 44 in 32; 0.5 at bandwidth 0.7), and would choose the bandwidth.
+    In one leaf, whose sum is exact: over a tree scikit-learn's sums are too large by nats from about 16 columns on,
+    and would choose the bandwidth (`benchmarks.kernel_sums`).
     """
 
     def _fit(self, X):

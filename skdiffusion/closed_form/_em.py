@@ -11,9 +11,7 @@ import numpy as np
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
-
-
-MAX_K_MEANS_ROWS = 4000
+MAX_K_MEANS_ROWS = 4000  # that find the basin; EM itself sees all
 
 
 def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
@@ -203,7 +201,7 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         score = np.average(held_out(setting, which), weights=scan_weight)
         since_gain = 0 if score > max(scores.values(), default=-np.inf) else since_gain + 1
         scores[setting] = score
-        if since_gain >= 3:
+        if since_gain >= 3:  # after two the search often ends at a chance dip
             break
     held_weight = np.concatenate([weights[fold] for fold in folds])
     held_weight = held_weight / held_weight.sum()

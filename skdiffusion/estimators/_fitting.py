@@ -142,7 +142,7 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring.
 
     `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted
-    behind both, the kernel behind the better one.
+    behind both, the kernel behind the better one, or in its unwhitened columns.
     """
     scored = folds[:n_scored]
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]

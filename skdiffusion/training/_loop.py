@@ -141,7 +141,8 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     if plan.reference is not None:
         known = plan.reference.velocity(z, cos, sin)
         target, plain = target - known, plain - known
-    # What every network pays to the noise of the plain target: with it, the zero network's loss is 1.
+    # What every network pays to the noise of the plain target: with it, the zero network's loss is 1, or what
+    # the reference leaves.
     noise_floor = (plain.square() - target.square()).mean((2, 3))
     return theta, (z, noise_features(theta, dtype, device), target, noise_floor)
 
