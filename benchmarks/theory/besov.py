@@ -85,7 +85,7 @@ def rates_on_a_line(quick, kept):
     from skdiffusion.theory.besov import rate_tv
 
     sizes = 2 ** np.arange(9, 12, 2) if quick else 2 ** np.arange(9, 16)
-    seeds, out = range(1 if quick else 3), []
+    seeds, out = range(1 if quick else 10), []
     for s in (0.5, 2.5) if quick else SMOOTHNESS:
         cells = [[kept(line_cell, "line", s, int(n), seed) for seed in seeds] for n in sizes]
         table = {key: np.array([[c[key] for c in at_n] for at_n in cells]) for key in cells[0][0]}
