@@ -1,6 +1,6 @@
 """What each default is worth: the default against variants of one choice, in held-out nats and seconds.
 
-    python -m benchmarks.ablation run --out benchmarks/results/ablation.jsonl [--data FOLDER] [--seeds 3]
+    python -m benchmarks.ablation run --out benchmarks/results/ablation.jsonl [--data FOLDER] [--seeds 3] [--n 10000]
     python -m benchmarks.ablation report benchmarks/results/ablation.jsonl
 
 Each cell (data set, seed, variant) is a process of its own with one thread; cells in the file are skipped.
@@ -28,17 +28,21 @@ VARIANTS = {
     "plain targets": ({}, {"n_references": lambda s: 0}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
     "rate falls from the start": ({}, {}, {"training._loop.DECAY_FRACTION": 1.0}),
+    "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
+OF_MANY_ROWS = ("default", "no fine-tuning", "half the steps")  # fine-tuning starts at 5000 rows of three columns
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "miniboone1500", "power_plant")
+LARGE_DATASETS = ("funnel5", "tcopula5", "warped8", "gmm_sep_d8", "warped16", "gmm_mix_d32")
+LARGE_TABLES = ("kin8nm", "magic", "power_plant")
 
 
-def run_cell(name, seed, variant, data):
+def run_cell(name, seed, variant, n, data):
     """Held-out nats and seconds of one variant."""
     from skdiffusion import DiffusionDensityEstimator
     from skdiffusion.estimators import _settings
 
-    X, test, _ = targets.load(name, 2000, seed, data)
+    X, test, _ = targets.load(name, n, seed, data)
     given, fields, constants = VARIANTS[variant]
     original = _settings.default_settings
 
@@ -59,7 +63,7 @@ def run_cell(name, seed, variant, data):
     nats = float(np.maximum(model.score_samples(test[:2000]), -1e4).mean())
     reference = model.score_model_.field.reference
     return {
-        "dataset": name, "seed": seed, "variant": variant, "nats": nats, "fit_s": seconds,
+        "dataset": name, "seed": seed, "variant": variant, "n": n, "nats": nats, "fit_s": seconds,
         "diffusion": float(np.maximum(diffusion, -1e4).mean()),
         "noise": "whitened rows" if reference is None else "columns, departure" if reference.relative else "columns",
     }  # fmt: skip
@@ -67,11 +71,19 @@ def run_cell(name, seed, variant, data):
 
 def report(paths):
     """Mean change against the default over the data sets, each the mean of its seeds."""
+    records = cells.read(*paths)
+    print("Change of held-out nats against the default (positive is better); in brackets the diffusion member alone.")
+    for n in sorted({r["n"] for r in records}):
+        print(f"\nn = {n}, or 70 % of a smaller table:\n")
+        report_of([r for r in records if r["n"] == n])
+
+
+def report_of(records):
+    """The table of one number of rows."""
     table = defaultdict(list)
-    for r in cells.read(*paths):
+    for r in records:
         table[r["variant"], r["dataset"]].append(r)
     names = sorted({name for _, name in table})
-    print("Change of held-out nats against the default (positive is better); in brackets the diffusion member alone.\n")
     print("| variant | " + " | ".join(names) + " | median | seconds, ratio |\n" + "|---" * (len(names) + 3) + "|")
     for variant in VARIANTS:
         gaps, ratios, line = [], [], []
@@ -97,6 +109,7 @@ def main():
     p.add_argument("--data", default=None)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first-seed", type=int, default=0)
+    p.add_argument("--n", type=int, default=2000)
     p.add_argument("--jobs", type=int, default=1)
     p = commands.add_parser("report")
     p.add_argument("files", nargs="+")
@@ -108,11 +121,15 @@ def main():
     elif arguments.command == "report":
         report(arguments.files)
     else:
-        done = {(r["dataset"], r["seed"], r["variant"]) for r in cells.read(arguments.out)}
-        names = [*DATASETS, *(TABLES if arguments.data else ())]
+        n, many = arguments.n, arguments.n >= 5000
+        done = {(r["dataset"], r["seed"], r["variant"], r["n"]) for r in cells.read(arguments.out)}
+        names = LARGE_DATASETS if many else DATASETS
+        if arguments.data:
+            names += LARGE_TABLES if many else TABLES
+        variants = OF_MANY_ROWS if many else [v for v in VARIANTS if v != "no fine-tuning"]
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-        todo = [(name, seed, variant, arguments.data) for seed in seeds for name in names for variant in VARIANTS]
-        todo = [c for c in todo if c[:3] not in done]
+        todo = [(name, seed, variant, n, arguments.data) for seed in seeds for name in names for variant in variants]
+        todo = [c for c in todo if c[:4] not in done]
         cells.run_all("benchmarks.ablation", todo, arguments.out, arguments.jobs)
 
 

@@ -73,25 +73,32 @@ class FitProgress:
 
     def __init__(self, estimator, n_checks):
         self.estimator, self.bar, self.context = estimator, None, _begin_fit(estimator, n_checks)
+        self.done, self.stage, self.stopped = 0, "training", False
         if estimator.verbose:
             from tqdm.auto import tqdm
 
             self.bar = tqdm(total=None, unit="step", desc=type(estimator).__name__)
 
+    def fine_tuning(self, done):
+        """From now on, after so many steps, checks are of the fine-tuning and losses in nats."""
+        self.done, self.stage = done, "fine-tuning"
+
     def __call__(self, step, n_steps, loss, held_out):
         """Show a check of the training run; True if a callback asks for the end."""
+        step, n_steps = self.done + step, self.done + n_steps
         if self.bar is not None:
             self.bar.total = n_steps
+            self.bar.set_description(f"{type(self.estimator).__name__}, {self.stage}", refresh=False)
             shown = {"loss": f"{loss:.4f}"}
             if held_out is not None:
                 shown["held out"] = f"{held_out:.4f}"
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
-        if self.context is None:
-            return False
-        task = self.context.subcontext(task_name=f"training to step {step}")
-        task.call_on_fit_task_begin(estimator=self.estimator)
-        return task.call_on_fit_task_end(estimator=self.estimator)
+        if self.context is not None:
+            task = self.context.subcontext(task_name=f"{self.stage} to step {step}")
+            task.call_on_fit_task_begin(estimator=self.estimator)
+            self.stopped = bool(task.call_on_fit_task_end(estimator=self.estimator))
+        return self.stopped
 
     def close(self):
         """End the bar and the fit's task."""

@@ -6,6 +6,7 @@ objects and sets their attributes, and runs nothing else. A digest over all of i
 """
 
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -137,6 +138,9 @@ class _Decoder:
             if not key.isidentifier() or key.startswith("__") or hides:
                 raise ValueError(f"it sets an attribute that {name} does not have: {key!r}")
             values[key] = self(code)
+        if name in ESTIMATORS:  # parameters that came after the file have their defaults
+            parameters = inspect.signature(cls).parameters.values()
+            values = {p.name: p.default for p in parameters if p.default is not p.empty} | values
         made = cls.__new__(cls)
         if hasattr(made, "__setstate__"):
             made.__setstate__(values)

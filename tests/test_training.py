@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose
 from skdiffusion.closed_form import KernelLaw
 from skdiffusion.networks import FilmEnsemble, NetworkField, Passes
 from skdiffusion.training import TrainingPlan, train
-from skdiffusion.training._loop import AdamW, _losses_by_level, _RowStream, _validation_set
+from skdiffusion.training._loop import _losses_by_level, _validation_set
+from skdiffusion.training._steps import AdamW, RowStream
 from skdiffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
 from tests.conftest import draw
 from tests.test_likelihood import standardised
@@ -66,7 +67,7 @@ def test_noise_levels_are_stratified_and_within_their_range(rng):
 
 
 def test_a_row_comes_as_often_as_its_weight_asks(rng):
-    stream = _RowStream(np.arange(4), np.array([1.0, 0.0, 2.0, 1.0]), rng)
+    stream = RowStream(np.arange(4), np.array([1.0, 0.0, 2.0, 1.0]), rng)
     counts = np.bincount(stream.take(4000), minlength=4) / 4000
     assert_allclose(counts, [0.25, 0.0, 0.5, 0.25], atol=1e-3)
 

@@ -45,7 +45,8 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     """Train one network on nine tenths of the rows, and keep the weights that are best on the others."""
     from skdiffusion.networks import FilmEnsemble, Passes
     from skdiffusion.networks._film import noise_features
-    from skdiffusion.training._loop import AdamW, TrainingPlan, _learning_rate
+    from skdiffusion.training._loop import TrainingPlan, _learning_rate
+    from skdiffusion.training._steps import AdamW
     from skdiffusion.training._targets import add_noise, noise_angles, plain_target
 
     rng, d = np.random.default_rng([seed, 9]), X.shape[1]

@@ -27,9 +27,9 @@ from skdiffusion.preprocessing import (
     select_marginals,
     spread_ties,
 )
-from skdiffusion.stacking import averaging_gain, stacking_weights
+from skdiffusion.stacking import averaging_gain, blend_log_density, stacking_weights
 from skdiffusion.theory.wasserstein import suggest_steps
-from skdiffusion.training import train_intervals
+from skdiffusion.training import fine_tune, train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
@@ -38,8 +38,9 @@ GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
 DENSITY_START, SAMPLE_START = 0.08, 0.105
-PILOT_STEPS = 500  # at most, of the runs that settle which coordinates a network likes: a quarter of a whole run
 CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which the noise may follow the columns
+JUDGED_ROWS = 400  # held-out rows of a member that judge its fine-tuning
+JUDGED_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
@@ -92,8 +93,8 @@ def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, d
     # The average of a few members on rows that none of them has seen, as in the whole fit.
     seen, held = (folds[2:], folds[:2]) if len(folds) > 2 else (folds[1:], folds[:1])
     members = min(settings.n_members, 4 if len(X) < 1000 else 2)
-    settings = replace(settings, n_members=members, n_steps=min(PILOT_STEPS, -(-settings.n_steps // 4)))
-    plan = replace(plan, n_steps=settings.n_steps, batch_size=256, learning_rate=5e-3, n_references=0, monitor=None)
+    settings = replace(settings, n_members=members)
+    plan = replace(plan, n_steps=settings.n_pilot_steps, batch_size=256, learning_rate=5e-3, n_references=0, monitor=None)
     seen, held, known = np.concatenate(seen), np.concatenate(held), {}
     theta = [float(np.arctan(sigma)) for sigma in plan.sigma_range]
 
@@ -221,6 +222,46 @@ def train_more(z, w, field, plan, rng):
     return _train(z, w, network, everything, [], plan, field.reference, rng)
 
 
+def fine_tune_network(flow, z, unseen, log_det, w, folds, companions, plan, rng):
+    """Raise the exact likelihood of the members of a flow as long as the blend gains on held-out rows.
+
+    Parameters
+    ----------
+    flow : ProbabilityFlow
+    z, unseen : arrays of shape (n, d)
+        Whitened rows, and the same by maps that have not seen them, with `log_det` of shape (n,).
+    w : array of shape (n,)
+        Row weights.
+    folds, companions, plan, rng : as elsewhere in the fit
+
+    Returns
+    -------
+    TrainingResult
+    """
+    scored = folds[: flow.field.network.n_members]
+    training = [np.setdiff1d(np.arange(len(z)), fold) for fold in scored]
+    judged, places, start = [], [], 0
+    for fold in scored:
+        local = np.sort(rng.permutation(len(fold))[:JUDGED_ROWS])
+        judged.append(fold[local])
+        places.append(start + local)
+        start += len(fold)
+    rows, places = np.concatenate(judged), np.concatenate(places)
+    rivals = [replace(member, held_out=member.held_out[places]) for member in companions]
+    judge_flow = replace(flow, stepper="ab4", density_steps=JUDGED_STEPS, grid=None)
+
+    def judge(network):
+        tuned = replace(judge_flow, field=flow.field.with_network(network))
+        density = held_out_flow(unseen, log_det, tuned, judged)
+        # A single far row must not decide: the blend's heavy tail sees to that, or a floor where there is none.
+        floor = np.median(density) - 20.0 - 2.0 * z.shape[1]
+        stack = [Member("diffusion", None, density if rivals else np.maximum(density, floor)), *rivals]
+        table = np.stack([m.held_out for m in stack], 1)
+        return float(np.average(blend_log_density(table, blend_weights(stack, w[rows])), weights=w[rows]))
+
+    return fine_tune(flow, z, w, training, judge, plan, rng)
+
+
 def choose_sample_steps(flow, noise, error_limit=0.02):
     """Double the sampling steps until rows move by less than `error_limit` standard deviations (RMS)."""
     flow = replace(flow, sample_steps=suggest_steps(SAMPLE_START).n_steps)
@@ -328,8 +369,15 @@ def resolved(X, rng, bounds):
     return spread_ties(X, resolution, rng, bounds), margins
 
 
-def warn_if_interrupted(result, settings):
+def warn_if_interrupted(result, settings, tuning=None):
     """Say how far a fit got before Ctrl-C."""
+    if tuning is not None and tuning.interrupted:
+        warnings.warn(
+            f"The fit was interrupted after {tuning.n_steps} of {settings.n_tuning_steps} steps of its fine-tuning: "
+            "the best weights so far are kept.",
+            InterruptedFitWarning,
+            stacklevel=5,
+        )
     if result.interrupted:
         warnings.warn(
             f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "

@@ -245,7 +245,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         look = self.support != "linear" and r > 1 and self.n_components == "auto"
         curved, parts = None, FitParts(self, 2)
         if look or k < r:
-            inner = self._inner(seed, started, stacking=False, marginals=None)
+            # Near a set there is no density whose likelihood could be raised.
+            inner = self._inner(seed, started, stacking=False, marginals=None, fine_tune=False)
             curved = parts.fit("look at the support", inner, U)
         if look:
             k = self._find_dimension(curved, U, rng)

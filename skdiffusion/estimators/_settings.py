@@ -9,6 +9,7 @@ from skdiffusion.theory.besov import clipping_level
 from skdiffusion.training import TrainingPlan
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
+TUNING_STEPS, TUNING_BATCH, TUNING_RATE = 120, 128, 5e-3  # of fine-tuning by the exact likelihood
 
 
 @dataclass(frozen=True)
@@ -25,25 +26,27 @@ class Settings:
     hidden_gain: float
     noise_mean: float
     patience: int
+    n_pilot_steps: int = 250
+    n_tuning_steps: int = 0
     n_folds: int = 8
     edges: tuple = ()  # angles between the intervals of noise levels
 
 
 def default_settings(n, d):
     """Settings for n rows (effective) and d columns."""
-    hidden, n_members, n_steps, batch_size, learning_rate = (128, 128), 4, 1000, 512, 1e-2
+    hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (128, 128), 4, 1000, 512, 1e-2, 250
     if d <= 2:
         # Sharp edges want steps: ensembling gains little here.
-        n_members, n_steps, batch_size, learning_rate = 2, 3000, 256, 1e-2
+        n_members, n_steps, batch_size, learning_rate, n_pilot_steps = 2, 3000, 256, 1e-2, 500
         if d == 1:
-            n_steps, learning_rate = 1500, 5e-3
+            n_steps, learning_rate, n_pilot_steps = 1500, 5e-3, 375
     elif n >= 5000:
-        n_steps = 4000
+        n_steps, n_pilot_steps = 4000, 500
     if n < 1000:
         # Variance rules: many small members.
-        hidden, n_members, n_steps, batch_size, learning_rate = (64, 64), 8, 800, 256, 5e-3
+        hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (64, 64), 8, 800, 256, 5e-3, 200
     if n <= 150:
-        hidden, n_steps, batch_size = (32, 32), 300, 128
+        hidden, n_steps, batch_size, n_pilot_steps = (32, 32), 300, 128, 75
     return Settings(
         hidden_layer_sizes=hidden,
         n_members=n_members,
@@ -55,6 +58,9 @@ def default_settings(n, d):
         hidden_gain=1.2,
         noise_mean=-1.8 if d <= 2 else -1.2,
         patience=max(300, int(0.4 * n_steps)),
+        n_pilot_steps=n_pilot_steps,
+        # With fewer rows members learn theirs by heart; in the plane there is nothing left to gain.
+        n_tuning_steps=TUNING_STEPS if n >= 5000 and d > 2 else 0,
     )
 
 
@@ -135,8 +141,34 @@ def resolve_settings(est, n, d, network=None):
     n_steps = settings.n_steps
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * n / settings.batch_size))
+        settings = replace(settings, n_pilot_steps=min(settings.n_pilot_steps, -(-n_steps // 4)))
     n_folds = min(n, max(settings.n_members, int(round(1 / est.validation_fraction))))
-    return replace(settings, n_folds=n_folds, n_members=int(min(settings.n_members, n_folds)), n_steps=n_steps)
+    n_tuning_steps = _tuning_steps(est, settings)
+    return replace(
+        settings, n_folds=n_folds, n_members=int(min(settings.n_members, n_folds)), n_steps=n_steps,
+        n_tuning_steps=n_tuning_steps,
+    )  # fmt: skip
+
+
+def _tuning_steps(est, settings):
+    """Steps of fine-tuning that the parameters ask for, and allow."""
+    obstacles = {
+        "n_intervals": check_intervals(est.n_intervals)[0] > 1,
+        "hidden_layer_sizes": len(np.atleast_1d(settings.hidden_layer_sizes)) != 2,  # no closed-form divergence
+        "score_clip": est.score_clip is not None,
+        "n_nonzero_weights": est.n_nonzero_weights is not None,
+        "weight_bound": est.weight_bound is not None,
+    }
+    found = [name for name, there in obstacles.items() if there]
+    if isinstance(est.fine_tune, str):
+        asked_otherwise = found or est.max_iter != "auto" or not est.early_stopping
+        return 0 if asked_otherwise else settings.n_tuning_steps
+    if est.fine_tune and found:
+        raise ValueError(
+            "fine_tune=True needs one interval of noise levels, two hidden layers and networks without constraints: "
+            f"change {' and '.join(repr(name) for name in found)}, or set fine_tune='auto'."
+        )
+    return TUNING_STEPS if est.fine_tune else 0
 
 
 def noise_limit(est, n):
@@ -144,6 +176,16 @@ def noise_limit(est, n):
     if est.score_clip is None:
         return None
     return clipping_level(max(n, 2), 2.0 if isinstance(est.score_clip, str) else est.score_clip)
+
+
+def fine_tuning_plan(est, settings):
+    """The plan of `skdiffusion.training.fine_tune` for an estimator's parameters."""
+    return TrainingPlan(
+        n_steps=settings.n_tuning_steps,
+        batch_size=TUNING_BATCH,
+        learning_rate=TUNING_RATE,
+        weight_decay=est.weight_decay,
+    )
 
 
 def training_plan(est, settings, theta_min):

@@ -81,6 +81,28 @@ class GaussianReference:
             self._levels[key] = velocity, float(gains.sum()), root, inverse
         return self._levels[key]
 
+    def whitened(self, evaluate, departure=False):
+        """A field in the coordinates of unit covariance, where the flow runs; for tensors.
+
+        Parameters
+        ----------
+        evaluate : callable
+            ``evaluate(z, theta, divergence) -> (velocity, divergence or None)`` where the noise is isotropic.
+        departure : bool
+            Whether its velocity is only the departure from this law's.
+        """
+
+        def field(w, theta, divergence=False):
+            matrix, trace_of_matrix, root, inverse = self.matrices(theta, w)
+            z = times(w, root)
+            velocity, trace = evaluate(z, theta, divergence)
+            if not departure:
+                velocity = velocity - times(z, matrix)
+                trace = None if trace is None else trace - trace_of_matrix
+            return times(velocity, inverse), trace
+
+        return field
+
     def velocity(self, z, cos, sin):
         """Linear velocity of rows z (members, levels, n_rows, d) at levels of these cosines and sines (levels,)."""
         values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
@@ -113,15 +135,8 @@ class WhitenedField:
 
     def at(self, theta):
         """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""
-        part = self.field.at(theta)
-        return lambda w, angle, divergence=False: self._whitened(part, w, angle, divergence)
+        return self.field.reference.whitened(self.field.at(theta))
 
     def __call__(self, w, theta, divergence=False):
         """Velocity (n, d) and divergence (n,) or None, for blocks of tensors."""
-        return self._whitened(self.field, w, theta, divergence)
-
-    def _whitened(self, evaluate, w, theta, divergence):
-        matrix, trace_of_matrix, root, inverse = self.field.reference.matrices(theta, w)
-        z = times(w, root)
-        velocity, trace = evaluate(z, theta, divergence)
-        return times(velocity - times(z, matrix), inverse), None if trace is None else trace - trace_of_matrix
+        return self.field.reference.whitened(self.field)(w, theta, divergence)

@@ -8,7 +8,7 @@ are an average over about the last tenth of the steps.
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,10 +16,12 @@ import torch
 from skdiffusion.networks import Passes
 from skdiffusion.networks._film import noise_features
 from skdiffusion.training._constraints import WeightConstraint
+from skdiffusion.training._steps import AdamW, RowStream, shortened_plan
 from skdiffusion.training._targets import ReferenceRows, add_noise, level_of_references, noise_angles, plain_target
 
 WARMUP_STEPS = 50
 CHECK_EVERY = 50
+CHECKS_OF_PATIENCE = 4  # looks at the held-out rows in the steps that training waits for a gain
 DECAY_FRACTION = 0.3
 VALIDATION_LEVELS = 16
 VALIDATION_DRAWS = 8192
@@ -63,46 +65,6 @@ class TrainingResult:
     interrupted: bool = False
 
 
-class _RowStream:
-    """Endless shuffled passes over the rows of one member, a row as often as its weight asks."""
-
-    def __init__(self, rows, weights, rng):
-        self.rows, self.rng = rows, rng
-        self.cumulative = np.cumsum(weights) / np.sum(weights)
-        self.buffer = np.empty(0, dtype=np.int64)
-
-    def take(self, count):
-        while len(self.buffer) < count:
-            n = len(self.rows)
-            # Systematic resampling: with equal weights every row comes exactly once a pass.
-            u = (np.arange(n) + self.rng.random()) / n
-            chosen = np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)
-            self.buffer = np.concatenate([self.buffer, self.rng.permutation(self.rows[chosen])])
-        taken, self.buffer = self.buffer[:count], self.buffer[count:]
-        return taken
-
-
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) on one flat tensor.
-
-    The loop's own, since constructing torch's optimiser imports its compiler: 1.7 s in a fresh process.
-    """
-
-    def __init__(self, flat, weight_decay, betas=(0.9, 0.99), eps=1e-8):
-        self.flat, self.weight_decay, self.betas, self.eps = flat, weight_decay, betas, eps
-        self.mean, self.square, self.root = (torch.zeros_like(flat) for _ in range(3))
-        self.count = 0
-
-    def step(self, gradient, learning_rate):
-        self.count += 1
-        b1, b2 = self.betas
-        self.mean.lerp_(gradient, 1 - b1)
-        self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        root = torch.sqrt(self.square, out=self.root).mul_((1 - b2**self.count) ** -0.5).add_(self.eps)
-        self.flat.mul_(1 - learning_rate * self.weight_decay)
-        self.flat.addcdiv_(self.mean, root, value=-learning_rate / (1 - b1**self.count))
-
-
 def _learning_rate(step, plan):
     decay_start = plan.n_steps * (1 - DECAY_FRACTION)
     warm = min(1.0, (step + 1) / min(WARMUP_STEPS, max(1, plan.n_steps // 4)))
@@ -128,7 +90,7 @@ def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
     """
     per_level = max(1, VALIDATION_DRAWS // VALIDATION_LEVELS)
     held_out = [h[rng.permutation(len(h))[:MOST_VALIDATED]] if len(h) > MOST_VALIDATED else h for h in held_out]
-    picks = np.stack([_RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
+    picks = np.stack([RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
         len(held_out), VALIDATION_LEVELS, per_level
     )
     theta = noise_angles(rng, 1, VALIDATION_LEVELS, plan.noise_mean, plan.noise_spread, plan.sigma_range)[0]
@@ -156,13 +118,6 @@ def _losses_by_level(passes, batch):
         error = passes.velocity(z[:, level], features[level]).sub_(target[:, level])
         losses[:, k] = error.square().mean((1, 2, 3))
     return (losses + noise_floor).double().cpu().numpy()
-
-
-def _shortened(plan, step, started):
-    """The plan with as many steps as its deadline allows at the speed seen so far."""
-    now = time.perf_counter()
-    allowed = step + max(0, int((plan.deadline - now) * step / max(now - started, 1e-9)))
-    return replace(plan, n_steps=min(plan.n_steps, max(allowed, step)))
 
 
 def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
@@ -194,7 +149,7 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     noise_generator = torch.Generator(device=device).manual_seed(int(rng.integers(2**62)))
     per_level = max(1, plan.batch_size // plan.n_levels)
     batch = per_level * plan.n_levels
-    streams = [_RowStream(t, weights[t], rng) for t in training_rows]
+    streams = [RowStream(t, weights[t], rng) for t in training_rows]
     validate = bool(held_out_rows)
     if validate:
         angles, validation = _validation_set(rows, held_out_rows, weights, plan, rng, dtype, device)
@@ -222,6 +177,8 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     best_step = np.zeros(members, dtype=int)
     result = TrainingResult(network=None, n_steps=0)
     started, recent, last_gain, step = time.perf_counter(), [], 0, 0
+    # The weights that are judged are an average, which moves slowly.
+    validate_every = max(1, plan.patience // CHECKS_OF_PATIENCE // CHECK_EVERY) * CHECK_EVERY
 
     def check(step):
         nonlocal best_loss, last_gain
@@ -279,15 +236,17 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                 if step % CHECK_EVERY == 0 or step == plan.n_steps:
                     loss, recent = float(torch.stack(recent).mean()), []
                     result.loss_curve.append((step, loss))
-                    if validate:
+                    if np.isfinite(plan.deadline):
+                        shortened = shortened_plan(plan, step, started)
+                        result.out_of_time |= shortened.n_steps < plan.n_steps
+                        plan = shortened
+                    if validate and (step % validate_every == 0 or step == plan.n_steps):
                         check(step)
                     held = result.validation_curve[-1][1] if validate else None
                     if plan.monitor is not None and plan.monitor(step, plan.n_steps, loss, held):
+                        if validate and result.validation_curve[-1][0] < step:
+                            check(step)
                         break
-                    if np.isfinite(plan.deadline):
-                        shortened = _shortened(plan, step, started)
-                        result.out_of_time |= shortened.n_steps < plan.n_steps
-                        plan = shortened
                     if validate and plan.patience and step - last_gain >= plan.patience:
                         break
     except KeyboardInterrupt:

@@ -54,6 +54,7 @@ BAD_PARAMETERS = {
     "batch_size": [0, 2.5],
     "max_iter": [0, "many"],
     "early_stopping": ["yes"],
+    "fine_tune": ["yes", 2, None],
     "validation_fraction": [0.0, 0.9],
     "n_iter_no_change": [0],
     "tol": [-1.0],
