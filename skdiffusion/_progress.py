@@ -11,14 +11,18 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitParts", "FitProgress", "training_deadline", "with_callbacks"]
+__all__ = [
+    "DENOISING_SHARE", "TRAINING_SHARE", "CallbackSupportMixin", "FitParts", "FitProgress", "training_deadline",
+    "with_callbacks",
+]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
+DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 
 
-def training_deadline(started, max_fit_seconds):
+def training_deadline(started, max_fit_seconds, share=TRAINING_SHARE):
     """Moment of time.perf_counter() at which training must end."""
-    return float("inf") if max_fit_seconds is None else started + TRAINING_SHARE * max_fit_seconds
+    return float("inf") if max_fit_seconds is None else started + share * max_fit_seconds
 
 
 def _begin_fit(estimator, n_tasks):

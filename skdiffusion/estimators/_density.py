@@ -8,7 +8,14 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from skdiffusion._frames import note_frame
-from skdiffusion._progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
+from skdiffusion._progress import (
+    DENOISING_SHARE,
+    TRAINING_SHARE,
+    CallbackSupportMixin,
+    FitProgress,
+    training_deadline,
+    with_callbacks,
+)
 from skdiffusion._threads import one_thread
 from skdiffusion._validation import (
     Interval,
@@ -42,8 +49,6 @@ from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ti
 from skdiffusion.processes import PROCESSES, Process, resolve_process
 from skdiffusion.score_model import ScoreModel
 from skdiffusion.training import FINE_TUNING_CHECK_EVERY, most_checks
-
-TUNING_SHARE = 0.35  # of the time left for training, of a fit that ends with fine-tuning
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
@@ -150,7 +155,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     best_validation_score_ : float
         Largest of `validation_scores_`.
     loss_by_noise_ : ndarray of shape (n_levels, 2)
-        Noise level, in standard deviations of whitened rows or of columns, and held-out loss there at the best check.
+        Noise level, in standard deviations of whitened rows or of columns, and held-out loss there at the best check,
+        before any fine-tuning.
     likelihood_curve_ : ndarray of shape (n_checks, 2)
         Step of the fine-tuning and mean log-density of the blend on held-out rows, in nats; empty without fine-tuning.
     stacking_weights_ : dict
@@ -406,10 +412,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         z, _ = preprocessor.transform(X)
         n_checks = most_checks(plan, settings.edges if initial is None else initial.edges)
         progress = FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY))
-        deadline = training_deadline(started, self.max_fit_seconds)
-        left = deadline - time.perf_counter()
-        share = TUNING_SHARE if settings.n_tuning_steps else 0.0
-        plan = replace(plan, monitor=progress, deadline=deadline - share * left)
+        share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
+        plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
         result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)
         field = NetworkField(result.network, noise_limit(self, n), reference)
         flow = self._make_flow(field, theta_min, theta_max)
@@ -417,6 +421,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         tuning = None
         if settings.n_tuning_steps and not (result.interrupted or progress.stopped):
             progress.fine_tuning(result.n_steps)
+            deadline = training_deadline(started, self.max_fit_seconds)
             plan = replace(fine_tuning_plan(self, settings), monitor=progress, deadline=deadline)
             tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, companions, plan, rng)
             flow = replace(flow, field=field.with_network(tuning.network))

@@ -9,6 +9,7 @@ Grathwohl et al. (2019), FFJORD: free-form continuous dynamics for scalable reve
 """
 
 import time
+from copy import copy
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ def negative_log_likelihood(network, reference, x, grid):
     """Minus the mean log-density of whitened rows x, a tensor (n, d), nats; differentiable in the parameters."""
     field = network.evaluator()
     if reference is not None:
-        field = reference.whitened(field, departure=reference.relative)
+        # These levels never come again: a copy keeps their matrices only for this call.
+        field = copy(reference).whitened(field, departure=reference.relative)
     end = solve(field, x, grid, "ab2", divergence=True)
     return (0.5 * end.z.square().sum(1) + end.log_density_change).mean() + 0.5 * x.shape[1] * np.log(2 * np.pi)
 
