@@ -25,6 +25,7 @@ VARIANTS = {
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),
+    "a third wider": ({}, {"hidden_layer_sizes": lambda s: tuple(w * 4 // 3 for w in s.hidden_layer_sizes)}, {}),
     "plain targets": ({}, {"n_references": lambda s: 0}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
     "rate falls from the start": ({}, {}, {"training._loop.DECAY_FRACTION": 1.0}),
