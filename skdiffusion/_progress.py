@@ -81,7 +81,10 @@ class FitProgress:
         if estimator.verbose:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=None, unit="step", desc=type(estimator).__name__)
+            self.bar = tqdm(total=None, unit="step", desc=self._title())
+
+    def _title(self):
+        return f"{type(self.estimator).__name__}, {self.stage}"
 
     def fine_tuning(self, done):
         """From now on, after so many steps, checks are of the fine-tuning and losses in nats."""
@@ -92,7 +95,7 @@ class FitProgress:
         step, n_steps = self.done + step, self.done + n_steps
         if self.bar is not None:
             self.bar.total = n_steps
-            self.bar.set_description(f"{type(self.estimator).__name__}, {self.stage}", refresh=False)
+            self.bar.set_description(self._title(), refresh=False)
             shown = {"loss": f"{loss:.4f}"}
             if held_out is not None:
                 shown["held out"] = f"{held_out:.4f}"

@@ -177,8 +177,9 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     best_step = np.zeros(members, dtype=int)
     result = TrainingResult(network=None, n_steps=0)
     started, recent, last_gain, step = time.perf_counter(), [], 0, 0
-    # The weights that are judged are an average, which moves slowly.
-    validate_every = max(1, plan.patience // CHECKS_OF_PATIENCE // CHECK_EVERY) * CHECK_EVERY
+    # The weights that are judged are an average over a tenth of the steps, which moves slowly.
+    between = min(plan.patience // CHECKS_OF_PATIENCE, plan.n_steps // 10)
+    validate_every = max(1, between // CHECK_EVERY) * CHECK_EVERY
 
     def check(step):
         nonlocal best_loss, last_gain
