@@ -31,7 +31,8 @@ VARIANTS = {
     "rate falls from the start": ({}, {}, {"training._loop.DECAY_FRACTION": 1.0}),
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
-OF_MANY_ROWS = ("default", "no fine-tuning", "half the steps")  # fine-tuning starts at 5000 rows of three columns
+# Fine-tuning starts at 5000 rows of three columns.
+OF_MANY_ROWS = ("default", "no fine-tuning", "half the steps", "a third wider")
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "miniboone1500", "power_plant")
 LARGE_DATASETS = ("funnel5", "tcopula5", "warped8", "gmm_sep_d8", "warped16", "gmm_mix_d32")

@@ -177,6 +177,8 @@ def test_auto_asks_for_rows_columns_and_plain_networks():
         with pytest.raises(ValueError, match=f"fine_tune=True .*'{name}'"):
             steps(5000, 3, fine_tune=True, **{name: value})
     assert steps(5000, 3, early_stopping=False) == 0
+    # Networks of several depths, one for each interval.
+    assert steps(5000, 3, n_intervals=2, hidden_layer_sizes=[(8, 8), (8, 8, 8)]) == 0
 
 
 def test_an_interrupted_fine_tuning_is_told(rng, monkeypatch):

@@ -110,8 +110,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         Keep the weights of lowest loss on the held-out rows, and stop when it no longer falls.
     fine_tune : "auto" or bool, default="auto"
         Whether to raise the exact likelihood of the trained networks, by gradients through the flow, as long as
-        held-out rows gain. "auto" does from 5000 rows of three columns on, unless `max_iter` is given. It takes two
-        hidden layers, and no intervals, clipping or constraints.
+        held-out rows gain. "auto" does from 5000 rows of three columns on, unless `max_iter` is given or
+        `early_stopping` is off. It takes two hidden layers, and no intervals, clipping or constraints: "auto" leaves
+        it out with these, True is then an error.
     validation_fraction : float, default=0.125
         Share of the rows that each member holds out, for early stopping and for the stacking weights.
     n_iter_no_change : "auto" or int, default="auto"

@@ -157,7 +157,7 @@ def _tuning_steps(est, settings):
     """Steps of fine-tuning that the parameters ask for, and allow."""
     obstacles = {
         "n_intervals": check_intervals(est.n_intervals)[0] > 1,
-        "hidden_layer_sizes": len(np.atleast_1d(settings.hidden_layer_sizes)) != 2,  # no closed-form divergence
+        "hidden_layer_sizes": len(settings.hidden_layer_sizes) != 2,  # no closed-form divergence
         "score_clip": est.score_clip is not None,
         "n_nonzero_weights": est.n_nonzero_weights is not None,
         "weight_bound": est.weight_bound is not None,
