@@ -7,38 +7,39 @@ from skdiffusion.closed_form import (
     GaussianMixtureLaw,
     KernelLaw,
     StudentLaw,
+    empirical_law,
     fit_mixture,
     fit_student,
     gaussian_flow_map,
     select_bandwidth,
     select_mixture,
 )
-from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.closed_form._kernel import Spacing, leave_one_out
 from skdiffusion.ode import log_snr_grid, solve
 from tests.conftest import draw, gradient_of
 
 LEVELS = [(1.0, 0.0), (0.8, 0.6), (1.0, 30.0), (1e-3, 1.0), (1.0, 1e-3)]
 
 
-def kernel_law():
-    return KernelLaw(np.random.default_rng(3).standard_normal((40, 3)), 0.3)
+def kernel_law(bandwidth=0.3):
+    return KernelLaw(np.random.default_rng(3).standard_normal((40, 3)), bandwidth)
 
 
 def laws():
     rng = np.random.default_rng(5)
     roots = rng.standard_normal((5, 3, 3)) * 0.4
     wide = GaussianMixtureLaw(rng.random(5) + 0.1, rng.standard_normal((5, 3)), roots @ roots.transpose(0, 2, 1))
-    return {"mixture": wide, "kernel": kernel_law()}
+    return {"mixture": wide, "kernel": kernel_law(), "kernels": kernel_law(np.linspace(0.3, 0.6, 40))}
 
 
-@pytest.mark.parametrize("name", ["mixture", "kernel"])
+@pytest.mark.parametrize("name", ["mixture", "kernel", "kernels"])
 @pytest.mark.parametrize(("alpha", "sigma"), LEVELS)
 def test_score_and_divergence_are_derivatives_of_the_log_density(name, alpha, sigma):
     law = laws()[name]
     noise = np.random.default_rng(0).standard_normal((30, 3))
     x = alpha * draw(law, 30) + sigma * noise
     # Differences over a length in proportion to the narrowest scale of the noised law.
-    narrow = np.hypot(alpha * (0.3 if name == "kernel" else 0.02), sigma)
+    narrow = np.hypot(alpha * (0.02 if name == "mixture" else 0.3), sigma)
     step = 1e-4 * narrow
     score = law.score(x, alpha, sigma)
     assert_allclose(
@@ -50,7 +51,7 @@ def test_score_and_divergence_are_derivatives_of_the_log_density(name, alpha, si
     )
 
 
-@pytest.mark.parametrize("name", ["mixture", "kernel"])
+@pytest.mark.parametrize("name", ["mixture", "kernel", "kernels"])
 @pytest.mark.parametrize(("alpha", "sigma"), LEVELS[1:])
 def test_denoiser_agrees_with_tweedie(name, alpha, sigma):
     law = laws()[name]
@@ -71,12 +72,14 @@ def test_mixture_density_is_scipys(mixture, rng):
 
 
 def test_kernel_law_is_the_mixture_of_its_kernels(rng):
-    law = kernel_law()
-    twin = GaussianMixtureLaw(law.weights, law.rows, np.tile(0.09 * np.eye(3), (40, 1, 1)))
     z = rng.standard_normal((25, 3))
-    for theta in (0.01, 0.5, 1.55):
-        for ours, expected in zip(law(z, theta, True), twin(z, theta, True)):
-            assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
+    for bandwidth in (0.3, np.linspace(0.1, 0.6, 40)):
+        law = kernel_law(bandwidth)
+        covariances = np.eye(3) * np.square(law.bandwidth)[:, None, None]
+        twin = GaussianMixtureLaw(law.weights, law.rows, covariances)
+        for theta in (0.01, 0.5, 1.55):
+            for ours, expected in zip(law(z, theta, True), twin(z, theta, True)):
+                assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_many_components_and_chunks_change_nothing(rng, monkeypatch):
@@ -207,9 +210,49 @@ def test_number_of_components_is_chosen_on_held_out_rows(rng):
 
 def test_leave_one_out_is_the_density_of_the_others(rng):
     x = rng.standard_normal((30, 2))
-    ours = leave_one_out(x, np.ones(30), [0.4], np.arange(30))[0]
-    expected = [KernelLaw(np.delete(x, i, 0), 0.4).log_density(x[[i]])[0] for i in range(30)]
-    assert_allclose(ours, expected, rtol=1e-10)
+    x -= x.mean(0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 30)).T  # whitened by its own covariance
+    spacing = Spacing.of_rows(x, np.ones(30))
+    mean_reach = np.exp(np.log(spacing.reach).mean())
+    plain, whitened, spaced = [], [], []
+    for i in range(30):
+        others, row = np.delete(x, i, 0), x[[i]]
+        plain.append(empirical_law(others, 0.4).log_density(row)[0])
+        root = np.linalg.inv(np.linalg.cholesky(np.cov(others.T, bias=True))).T
+        law = empirical_law(others @ root, 0.4)
+        whitened.append(law.log_density(row @ root)[0] + np.linalg.slogdet(root)[1])
+        scale = np.sort(np.linalg.norm(others[:, None] - others, axis=2), axis=1)[:, 4] / mean_reach
+        law = empirical_law(others, 0.4)
+        spaced.append(KernelLaw(law.rows, 0.4 * scale).log_density(row)[0])
+    every = np.arange(30)
+    assert_allclose(leave_one_out(x, np.ones(30), [0.4], every)[0], plain, rtol=1e-10)
+    assert_allclose(leave_one_out(x, np.ones(30), [0.4], every, whitened=1.0)[0], whitened, rtol=1e-10)
+    assert_allclose(leave_one_out(x, np.ones(30), [0.4], every, spacing=spacing)[0], spaced, rtol=1e-10)
+
+
+def test_a_weight_of_two_is_a_row_twice(rng):
+    x, w = rng.standard_normal((40, 3)), np.ones(40)
+    w[:15] = 2
+    twice, every = np.repeat(x, w.astype(int), axis=0), np.arange(40)
+    positions = np.cumsum(w).astype(int) - 1
+    for spaced in (False, True):
+        ours, copies = (
+            leave_one_out(
+                rows, v, [0.4], queries, whitened=0.9, spacing=Spacing.of_rows(rows, v) if spaced else None
+            )
+            for rows, v, queries in ((x, w, every), (twice, np.ones(55), positions))
+        )  # fmt: skip
+        assert_allclose(ours, copies, rtol=1e-10)
+
+
+def test_whitened_rows_keep_their_covariance_under_the_empirical_law(rng):
+    x = rng.standard_normal((500, 3))
+    x = (x - x.mean(0)) / x.std(0)
+    for bandwidth in (0.1, 0.5, 0.9):
+        law = empirical_law(x, bandwidth)
+        covariance = np.cov(law.rows.T, bias=True) + bandwidth**2 * np.eye(3)
+        assert_allclose(np.diag(covariance), 1.0, rtol=1e-10)
+        assert_allclose(law.rows.mean(0), x.mean(0), atol=1e-12)
 
 
 def test_bandwidth_is_not_driven_to_zero_by_copies(rng):

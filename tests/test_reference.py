@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
+from skdiffusion.closed_form._kernel import Spacing
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.geometry import denoiser_jacobian
 from skdiffusion.likelihood import ProbabilityFlow
@@ -154,21 +155,36 @@ def test_noise_follows_columns_only_where_they_are_correlated(rng):
     assert_allclose(departure.function(departure.values), whitening.correlation, atol=1e-10)
 
 
-def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng):
-    # Tight clusters along a line: whitened, their widths would differ from one direction to another.
-    clusters = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
-    smooth = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
-    held = np.arange(300)
-    for X, unwhitened in ((clusters, True), (smooth, False)):
-        raw, w = Preprocessor(X, np.ones(600)), np.ones(600)
-        member = stages._fit_kernel(X, w, [raw], held, rng)
-        scores = []
-        for space in (raw, raw.unwhitened()):
-            z, log_det = space.transform(X)
-            scores.append((select_bandwidth(z, w, held)[1] + log_det[held]).mean())
-        assert (np.argmax(scores) == 1) == unwhitened
-        assert_allclose(member.held_out.mean(), max(scores), rtol=1e-9)
-        assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
+@pytest.mark.parametrize("unwhitened", [True, False])
+def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
+    if unwhitened:
+        # Tight clusters along a line: whitened, their widths would differ from one direction to another.
+        X = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
+    else:
+        X = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
+    held, raw, w = np.arange(300), Preprocessor(X, np.ones(600)), np.ones(600)
+
+    def mean_density(space, spaced):
+        z, log_det = space.transform(X)
+        context = None, 1 - space.whitening.shrinkage, Spacing.of_rows(z, w) if spaced else None
+        return (select_bandwidth(z, w, held, *context)[1] + log_det[held]).mean()
+
+    spaces = raw, raw.unwhitened()
+    scores = [mean_density(space, False) for space in spaces]
+    assert (np.argmax(scores) == 1) == unwhitened
+    expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
+    member = stages._fit_kernel(X, w, [raw], held, rng)
+    assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
+    assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
+
+
+def test_kernels_follow_the_density_but_at_sharp_edges(rng):
+    w, held = np.ones(600), np.arange(300)
+    long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
+    for X, widths in ((long_tailed, 600), (square, 1)):
+        member = stages._fit_kernel(X, w, [Preprocessor(X, w)], held, rng)
+        assert len(np.unique(member.law.law.bandwidth)) >= 0.9 * widths
+        assert (len(np.unique(member.law.law.bandwidth)) == 1) == (widths == 1)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "departure"])

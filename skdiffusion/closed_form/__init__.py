@@ -4,7 +4,7 @@ They are the skip, the stacking companions and the oracle of every test. All ari
 """
 
 from skdiffusion.closed_form._em import fit_mixture, select_mixture
-from skdiffusion.closed_form._kernel import KernelLaw, select_bandwidth
+from skdiffusion.closed_form._kernel import KernelLaw, empirical_law, select_bandwidth
 from skdiffusion.closed_form._mixture import GaussianMixtureLaw, gaussian_flow_map
 from skdiffusion.closed_form._student import StudentLaw, fit_student
 
@@ -12,6 +12,7 @@ __all__ = [
     "GaussianMixtureLaw",
     "KernelLaw",
     "StudentLaw",
+    "empirical_law",
     "fit_mixture",
     "fit_student",
     "gaussian_flow_map",

@@ -1,10 +1,18 @@
 """The kernel law: an isotropic Gaussian at every row. With bandwidth 0 it is the empirical law, diffused."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._numerics import log_sum_exp
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
 from skdiffusion.closed_form._mixture import LOG_2PI
+
+MAX_BANDWIDTH = 0.95  # beyond, the law of the rows is hardly told from a Gaussian
+MOST_LEVERAGE = 0.9  # of a row in its own covariance; more than this is round-off or shrinkage
+NEIGHBOUR = 4  # whose distance is the spacing of a row
+LEAST_SPACING = 0.05  # of the geometric mean: nearer rows say nothing about the density around them
 
 
 class KernelLaw(DiffusedLaw):
@@ -13,8 +21,8 @@ class KernelLaw(DiffusedLaw):
     Parameters
     ----------
     rows : array of shape (n, d)
-    bandwidth : float
-        Standard deviation of the kernel; 0 is allowed when sigma > 0.
+    bandwidth : float or array of shape (n,)
+        Standard deviation of the kernels; 0 is allowed when sigma > 0.
     weights : array of shape (n,), optional
         Non-negative; rows of weight zero are dropped.
     """
@@ -22,8 +30,9 @@ class KernelLaw(DiffusedLaw):
     def __init__(self, rows, bandwidth, weights=None):
         rows = np.asarray(rows, dtype=float)
         weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=float)
-        self.rows, self.bandwidth = rows[weights > 0], float(bandwidth)
-        self.weights = weights[weights > 0] / weights.sum()
+        kept = weights > 0
+        self.rows, self.bandwidth = rows[kept], np.broadcast_to(np.asarray(bandwidth, dtype=float), len(rows))[kept]
+        self.weights = weights[kept] / weights.sum()
         self.n_features = rows.shape[1]
         # Distances by a product lose digits far from the origin.
         self._centre = self.weights @ self.rows
@@ -32,48 +41,108 @@ class KernelLaw(DiffusedLaw):
         self._log_weights = np.log(self.weights)
 
     def _row_cost(self):
-        return 3 * len(self.rows)
+        return 4 * len(self.rows)
 
-    def _log_joint(self, x, alpha, variance):
+    def _variances(self, alpha, sigma):
+        return alpha**2 * np.square(self.bandwidth) + sigma**2
+
+    def _log_joint(self, x, alpha, variances):
+        """Log-densities of the kernels at x with their weights, and half the squared distances over the variances."""
         centred = x - alpha * self._centre
-        squared = (centred**2).sum(1)[:, None] / 2 - alpha * (centred @ self._centred.T) + alpha**2 * self._half_norms
-        constant = -0.5 * self.n_features * (np.log(variance) + LOG_2PI)
-        return self._log_weights - np.maximum(squared, 0.0) / variance + constant
+        energy = (centred**2).sum(1)[:, None] / 2 - alpha * (centred @ self._centred.T) + alpha**2 * self._half_norms
+        energy = np.maximum(energy, 0.0, out=energy) / variances
+        constant = self._log_weights - 0.5 * self.n_features * (np.log(variances) + LOG_2PI)
+        return constant - energy, energy
 
     def _moments(self, x, alpha, sigma):
-        variance = alpha**2 * self.bandwidth**2 + sigma**2
-        log_joint = self._log_joint(x, alpha, variance)
+        variances = self._variances(alpha, sigma)
+        log_joint, energy = self._log_joint(x, alpha, variances)
         log_density = log_sum_exp(log_joint, axis=1)
         r = np.exp(log_joint - log_density[:, None])
-        mean_row = r @ self._centred + self._centre
-        mean_u = (x - alpha * mean_row) / variance
-        denoised = mean_row + alpha * self.bandwidth**2 * mean_u
-        spread = (r @ (2 * self._half_norms)) - ((mean_row - self._centre) ** 2).sum(1)
-        laplacian = -self.n_features / variance + alpha**2 * np.maximum(spread, 0.0) / variance**2
+        over = r / variances
+        centred = x - alpha * self._centre
+        mean_u = over.sum(1)[:, None] * centred - alpha * (over @ self._centred)
+        over *= np.square(self.bandwidth)
+        drawn = over.sum(1)[:, None] * centred - alpha * (over @ self._centred)
+        denoised = r @ self._centred + self._centre + alpha * drawn
+        spread = (r * (2 * energy / variances)).sum(1) - (mean_u**2).sum(1)
+        laplacian = -self.n_features * (r / variances).sum(1) + np.maximum(spread, 0.0)
         return Moments(log_density, mean_u, denoised, laplacian)
 
     def log_density(self, x, alpha=1.0, sigma=0.0):
         """Log-density of the noised law at x, in nats, shape (n,)."""
         x = np.asarray(x, dtype=float)
-        variance = alpha**2 * self.bandwidth**2 + sigma**2
-        step = max(1, 1_000_000 // len(self.rows))
-        parts = [log_sum_exp(self._log_joint(x[i : i + step], alpha, variance), axis=1) for i in range(0, len(x), step)]
+        variances = np.broadcast_to(self._variances(alpha, sigma), len(self.rows))
+        step = max(1, 100_000 // len(self.rows))
+        blocks = [x[i : i + step] for i in range(0, len(x), step)]
+        parts = [log_sum_exp(self._log_joint(block, alpha, variances)[0], axis=1) for block in blocks]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def sample_from_noise(self, noise, uniforms):
         """Rows from standard normal `noise` (n, d), centres chosen by `uniforms` (n,)."""
         row = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.rows) - 1)
-        return self.rows[row] + self.bandwidth * noise
+        return self.rows[row] + np.broadcast_to(self.bandwidth, len(self.rows))[row, None] * noise
 
 
-def _half_squared_distances(law, x):
-    centred = x - law._centre
-    norms = (centred**2).sum(1)[:, None]
-    return np.maximum(norms / 2 - centred @ law._centred.T + law._half_norms, 0.0), norms
+@dataclass(frozen=True)
+class Spacing:
+    """How far apart rows lie around each of them: kernels as wide as that follow the density.
+
+    Parameters
+    ----------
+    scale : array of shape (n,)
+        Distance to a near neighbour over the geometric mean of all these distances.
+    reach : array of shape (n,)
+        That distance: of the rows within it,
+    without : array of shape (n,)
+        any that is missing would change `scale` by this factor.
+    """
+
+    scale: np.ndarray
+    reach: np.ndarray
+    without: np.ndarray
+
+    @classmethod
+    def of_rows(cls, rows, weights):
+        """Spacing of rows (n, d) with weights (n,) among distinct ones; None where these are too few."""
+        distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+        if len(distinct) < NEIGHBOUR + 2:
+            return None
+        distances, _ = NearestNeighbors(n_neighbors=NEIGHBOUR + 2).fit(distinct).kneighbors(distinct)
+        near, next_near = distances[inverse.ravel(), NEIGHBOUR], distances[inverse.ravel(), NEIGHBOUR + 1]
+        mean = np.exp(np.average(np.log(near), weights=weights))
+        scale, following = (np.maximum(r / mean, LEAST_SPACING) for r in (near, next_near))
+        return cls(scale, near, following / scale)
 
 
-def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
-    """Log-density at rows under the kernel law of all other rows.
+def empirical_law(rows, bandwidth, weights=None, spacing=None):
+    """The rows under variance-preserving noise of standard deviation `bandwidth`.
+
+    Rows are drawn to their mean by ``sqrt(1 - bandwidth**2)``, so that whitened rows keep their covariance: a plain
+    kernel density adds the square of its bandwidth to it, which costs the more the more columns there are.
+
+    Parameters
+    ----------
+    rows : array of shape (n, d)
+        In columns of unit variance.
+    bandwidth : float
+        In (0, 1): from the rows themselves to one Gaussian.
+    weights : array of shape (n,), optional
+        Non-negative.
+    spacing : Spacing, optional
+        Of these rows: the noise of a row is `bandwidth` times its scale.
+
+    Returns
+    -------
+    KernelLaw
+    """
+    mean = np.average(rows, axis=0, weights=weights)
+    scale = 1.0 if spacing is None else spacing.scale
+    return KernelLaw(mean + np.sqrt(1 - bandwidth**2) * (rows - mean), bandwidth * scale, weights)
+
+
+def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0.0, spacing=None):
+    """Log-density at rows under the `empirical_law` of all other rows.
 
     A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
     of zero without bound.
@@ -81,41 +150,69 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None):
     Parameters
     ----------
     rows, weights : arrays of shape (n, d) and (n,)
+        Weights are positive.
     bandwidths : sequence of float
     queries : int array of shape (n_queries,)
     seen_from : array of shape (n, d), optional
         Places of the queries, where these differ from their rows.
+    whitened : float, default=0.0
+        Share that the rows' own covariance has in the one that whitens them, 0 where none does. A query is left out of
+        it as well: its distances to the others would else be too small, by a share of about d / n.
+    spacing : Spacing, optional
+        Of the rows; queries are left out of it too.
 
     Returns
     -------
     ndarray of shape (n_bandwidths, n_queries)
         Nats.
     """
-    law = KernelLaw(rows, 1.0, weights)
+    mean, (n, d) = np.average(rows, axis=0, weights=weights), rows.shape
+    places = (rows if seen_from is None else seen_from) - mean
+    rows, shares = rows - mean, weights / weights.sum()
+    norms = (rows**2).sum(1)
     out = np.empty((len(bandwidths), len(queries)))
-    step = max(1, 1_000_000 // len(rows))
+    step = max(1, 100_000 // n)
     for start in range(0, len(queries), step):
         block = queries[start : start + step]
-        squared, norms = _half_squared_distances(law, rows[block])
-        same = squared <= 1e-12 * (1 + norms)
-        if seen_from is not None:
-            squared, _ = _half_squared_distances(law, seen_from[block])
-        log_weights = np.where(same, -np.inf, law._log_weights)
-        total = np.log(np.maximum(np.exp(log_weights).sum(1), 1e-300))
+        own, gram = norms[block, None], rows[block] @ rows.T
+        apart = own + norms - 2 * gram
+        same = apart <= 2e-12 * (1 + own)
+        missing = np.minimum((same * shares).sum(1)[:, None], 1 - 1e-9)
+        log_weights = np.where(same, -np.inf, np.log(shares / (1 - missing)))
+        halves = 0.5
+        if spacing is not None:
+            seen = apart <= np.square(spacing.reach) * (1 + 1e-9)
+            log_scale = np.log(spacing.scale) + np.where(seen, np.log(spacing.without), 0.0)
+            log_weights -= d * log_scale
+            halves = 0.5 * np.exp(-2 * log_scale)
+        # The others have the mean -odds row, and about it the covariance (I - odds row row^T) / (1 - missing).
+        odds, missing = missing / (1 - missing), whitened * missing
+        leverage = np.minimum(whitened * odds * own, MOST_LEVERAGE)
+        log_det = 0.5 * (d * np.log1p(-missing) - np.log1p(-leverage))[:, 0]
+        products = gram if seen_from is None else places[block] @ rows.T
         for b, h in enumerate(bandwidths):
-            log_joint = log_weights - squared / h**2
-            out[b, start : start + len(block)] = (
-                log_sum_exp(log_joint, axis=1) - total - 0.5 * rows.shape[1] * (2 * np.log(h) + LOG_2PI)
-            )
+            kept = np.sqrt(1 - h**2)
+            moved = (1 - kept) * odds
+            place = places[block] + moved * rows[block]
+            squared = kept**2 * norms - 2 * kept * (products + moved * gram)
+            squared += (place**2).sum(1)[:, None]
+            if whitened:
+                along = (rows[block] * place).sum(1)[:, None] - kept * gram
+                squared += whitened * odds / (1 - leverage) * np.square(along, out=along)
+                squared *= 1 - missing
+            np.maximum(squared, 0.0, out=squared)
+            squared *= halves
+            total = log_sum_exp(log_weights - squared / h**2, axis=1)
+            out[b, start : start + len(block)] = total + log_det - 0.5 * d * (2 * np.log(h) + LOG_2PI)
     return out
 
 
-def select_bandwidth(rows, weights, queries, seen_from=None):
-    """Bandwidth of greatest leave-one-out mean log-density, on a refined geometric grid.
+def select_bandwidth(rows, weights, queries, seen_from=None, whitened=0.0, spacing=None):
+    """Bandwidth of the `empirical_law` of greatest leave-one-out mean log-density, on a refined geometric grid.
 
     Parameters
     ----------
-    rows, weights, queries, seen_from : as for `leave_one_out`
+    rows, weights, queries, seen_from, whitened, spacing : as for `leave_one_out`
 
     Returns
     -------
@@ -123,11 +220,16 @@ def select_bandwidth(rows, weights, queries, seen_from=None):
     ndarray of shape (n_queries,)
         Log-densities of the queries with it, in nats.
     """
-    grid = np.geomspace(0.02, 1.5, 14)
-    ratio = grid[1] / grid[0]
-    for _ in range(2):
-        scores = leave_one_out(rows, weights, grid, queries, seen_from)
-        k = np.argmax(np.maximum(scores, -1e6) @ weights[queries])
-        best, density = grid[k], scores[k]
-        ratio, grid = ratio**0.4, best * ratio ** np.array([-0.6, -0.3, 0.0, 0.3, 0.6])
-    return float(best), density
+    known = {}
+
+    def score(bandwidths):
+        new = [h for h in bandwidths if h not in known]
+        known.update(zip(new, leave_one_out(rows, weights, new, queries, seen_from, whitened, spacing)))
+        return max(bandwidths, key=lambda h: np.maximum(known[h], -1e6) @ weights[queries])
+
+    grid = np.geomspace(0.02, MAX_BANDWIDTH, 9)
+    best, ratio = score(grid.tolist()), grid[1] / grid[0]
+    for _ in range(3):
+        ratio **= 0.5
+        best = score([best, best / ratio, min(best * ratio, MAX_BANDWIDTH)])
+    return float(best), known[best]

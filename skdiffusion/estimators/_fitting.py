@@ -3,18 +3,19 @@
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
 
 from skdiffusion.closed_form import (
-    KernelLaw,
+    empirical_law,
     fit_mixture,
     fit_student,
     select_bandwidth,
     select_mixture,
 )
-from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.closed_form._kernel import Spacing, leave_one_out
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
@@ -169,20 +170,25 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
 
 
 def _fit_kernel(X, w, spaces, held, rng):
-    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time."""
+    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time.
+
+    Its kernels are of one width, or as wide as rows lie apart where that is better: not at sharp edges.
+    """
     spaces = [*spaces, *(s.unwhitened() for s in spaces if references(s.whitening))]
     queries = np.sort(rng.choice(held, MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else held
-    best, greatest = None, -np.inf
-    for space in spaces:
+
+    def judged(space, adaptive):
         z, _ = space.transform(X)
         unseen, log_det = space.transform_left_out(X, w)
-        bandwidth, scores = select_bandwidth(z, w, queries, unseen)
+        context = unseen, 1 - space.whitening.shrinkage, Spacing.of_rows(z, w) if adaptive else None
+        bandwidth, scores = select_bandwidth(z, w, queries, *context)
         mean = np.average(np.maximum(scores + log_det[queries], -1e6), weights=w[queries])
-        if best is None or mean > greatest:
-            best, greatest = (space, z, unseen, log_det, bandwidth), mean
-    space, z, unseen, log_det, bandwidth = best
-    scores = leave_one_out(z, w, [bandwidth], held, unseen)[0] + log_det[held]
-    return Member("kernel", PlacedLaw(space, KernelLaw(z, bandwidth, w)), scores)
+        return mean, (space, z, log_det, bandwidth, context)
+
+    even = max((judged(space, False) for space in spaces), key=itemgetter(0))
+    _, (space, z, log_det, bandwidth, context) = max(even, judged(even[1][0], True), key=itemgetter(0))
+    scores = leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]
+    return Member("kernel", PlacedLaw(space, empirical_law(z, bandwidth, w, context[2])), scores)
 
 
 def new_network(d, settings, activation, device, rng):

@@ -40,6 +40,8 @@ class Whitening:
         log |det matrix|.
     correlation : ndarray (d, d)
         The shrunk correlation matrix, which becomes the identity.
+    shrinkage : float
+        Share of the identity in it.
     """
 
     def __init__(self, U, w):
@@ -64,6 +66,7 @@ class Whitening:
         other = copy.copy(self)
         other.matrix, other.inverse = np.diag(1 / self.scale), np.diag(self.scale)
         other.log_det, other.correlation = float(-np.log(self.scale).sum()), np.eye(len(self.scale))
+        other.shrinkage = 1.0
         return other
 
     def forward(self, U):
