@@ -26,7 +26,7 @@ def _controller(loaded):
 
 def _loaded_controller():
     """A controller of the libraries loaded so far; made anew when torch or scikit-learn's trees arrive."""
-    libraries = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster")
+    libraries = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster", "sklearn.neighbors")
     return _controller(tuple(name in sys.modules for name in libraries))
 
 

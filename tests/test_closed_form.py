@@ -14,7 +14,8 @@ from skdiffusion.closed_form import (
     select_bandwidth,
     select_mixture,
 )
-from skdiffusion.closed_form._kernel import Spacing, leave_one_out
+from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.estimators import _fitting as stages
 from skdiffusion.ode import log_snr_grid, solve
 from tests.conftest import draw, gradient_of
 
@@ -212,7 +213,7 @@ def test_leave_one_out_is_the_density_of_the_others(rng):
     x = rng.standard_normal((30, 2))
     x -= x.mean(0)
     x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 30)).T  # whitened by its own covariance
-    spacing = Spacing.of_rows(x, np.ones(30))
+    spacing = stages.spacing_of(x, np.ones(30))
     mean_reach = np.exp(np.log(spacing.reach).mean())
     plain, whitened, spaced = [], [], []
     for i in range(30):
@@ -238,7 +239,7 @@ def test_a_weight_of_two_is_a_row_twice(rng):
     for spaced in (False, True):
         ours, copies = (
             leave_one_out(
-                rows, v, [0.4], queries, whitened=0.9, spacing=Spacing.of_rows(rows, v) if spaced else None
+                rows, v, [0.4], queries, whitened=0.9, spacing=stages.spacing_of(rows, v) if spaced else None
             )
             for rows, v, queries in ((x, w, every), (twice, np.ones(55), positions))
         )  # fmt: skip

@@ -10,7 +10,6 @@ from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
-from skdiffusion.closed_form._kernel import Spacing
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.geometry import denoiser_jacobian
 from skdiffusion.likelihood import ProbabilityFlow
@@ -166,7 +165,7 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
 
     def mean_density(space, spaced):
         z, log_det = space.transform(X)
-        context = None, 1 - space.whitening.shrinkage, Spacing.of_rows(z, w) if spaced else None
+        context = None, 1 - space.whitening.shrinkage, stages.spacing_of(z, w) if spaced else None
         return (select_bandwidth(z, w, held, *context)[1] + log_det[held]).mean()
 
     spaces = raw, raw.unwhitened()

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._numerics import log_sum_exp
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
@@ -11,7 +10,6 @@ from skdiffusion.closed_form._mixture import LOG_2PI
 
 MAX_BANDWIDTH = 0.95  # beyond, the law of the rows is hardly told from a Gaussian
 MOST_LEVERAGE = 0.9  # of a row in its own covariance; more than this is round-off or shrinkage
-NEIGHBOUR = 4  # whose distance is the spacing of a row
 LEAST_SPACING = 0.05  # of the geometric mean: nearer rows say nothing about the density around them
 
 
@@ -103,16 +101,11 @@ class Spacing:
     without: np.ndarray
 
     @classmethod
-    def of_rows(cls, rows, weights):
-        """Spacing of rows (n, d) with weights (n,) among distinct ones; None where these are too few."""
-        distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-        if len(distinct) < NEIGHBOUR + 2:
-            return None
-        distances, _ = NearestNeighbors(n_neighbors=NEIGHBOUR + 2).fit(distinct).kneighbors(distinct)
-        near, next_near = distances[inverse.ravel(), NEIGHBOUR], distances[inverse.ravel(), NEIGHBOUR + 1]
+    def of_distances(cls, near, following, weights):
+        """From the distances to a near neighbour and to the one after it, and the weights of the rows, all (n,)."""
         mean = np.exp(np.average(np.log(near), weights=weights))
-        scale, following = (np.maximum(r / mean, LEAST_SPACING) for r in (near, next_near))
-        return cls(scale, near, following / scale)
+        scale, next_scale = np.maximum(near / mean, LEAST_SPACING), np.maximum(following / mean, LEAST_SPACING)
+        return cls(scale, near, next_scale / scale)
 
 
 def empirical_law(rows, bandwidth, weights=None, spacing=None):

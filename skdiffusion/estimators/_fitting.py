@@ -7,6 +7,7 @@ from operator import itemgetter
 
 import numpy as np
 import torch
+from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion.closed_form import (
     empirical_law,
@@ -35,6 +36,7 @@ from skdiffusion.training import fine_tune, train_intervals
 STUDENT_LEAST_WEIGHT = 0.002
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
+NEIGHBOUR = 4  # whose distance is the spacing of a row
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
@@ -169,6 +171,15 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     return members
 
 
+def spacing_of(rows, weights):
+    """Spacing of rows (n, d) among distinct ones; None where these are too few."""
+    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) < NEIGHBOUR + 2:
+        return None
+    distances, _ = NearestNeighbors(n_neighbors=NEIGHBOUR + 2).fit(distinct).kneighbors(distinct)
+    return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOUR:].T, weights)
+
+
 def _fit_kernel(X, w, spaces, held, rng):
     """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time.
 
@@ -180,7 +191,7 @@ def _fit_kernel(X, w, spaces, held, rng):
     def judged(space, adaptive):
         z, _ = space.transform(X)
         unseen, log_det = space.transform_left_out(X, w)
-        context = unseen, 1 - space.whitening.shrinkage, Spacing.of_rows(z, w) if adaptive else None
+        context = unseen, 1 - space.whitening.shrinkage, spacing_of(z, w) if adaptive else None
         bandwidth, scores = select_bandwidth(z, w, queries, *context)
         mean = np.average(np.maximum(scores + log_det[queries], -1e6), weights=w[queries])
         return mean, (space, z, log_det, bandwidth, context)
