@@ -17,10 +17,11 @@ import numpy as np
 
 from benchmarks import cells, targets
 
-# Variant -> (constructor parameters, fields of Settings as functions of the default's, constants of modules).
+# Variant -> (constructor parameters, fields of Settings as functions of the default's, attributes of modules).
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
+    "kernels of one width": ({}, {}, {"estimators._fitting.spacing_of": lambda rows, weights: None}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
@@ -45,7 +46,7 @@ def run_cell(name, seed, variant, n, data):
     from skdiffusion.estimators import _settings
 
     X, test, _ = targets.load(name, n, seed, data)
-    given, fields, constants = VARIANTS[variant]
+    given, fields, attributes = VARIANTS[variant]
     original = _settings.default_settings
 
     def changed(n, d):
@@ -53,10 +54,10 @@ def run_cell(name, seed, variant, n, data):
         return replace(settings, **{field: value(settings) for field, value in fields.items()})
 
     _settings.default_settings = changed
-    for constant, value in constants.items():
-        module, _, attribute = constant.rpartition(".")
+    for path, value in attributes.items():
+        module, _, attribute = path.rpartition(".")
         module = importlib.import_module(f"skdiffusion.{module}")
-        getattr(module, attribute)  # a constant that is gone would change nothing
+        getattr(module, attribute)  # one that is gone would change nothing
         setattr(module, attribute, value)
     start = time.process_time()
     model = DiffusionDensityEstimator(random_state=seed, **given).fit(X)
