@@ -25,6 +25,7 @@ VARIANTS = {
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
+    "hardly any weight decay": ({"weight_decay": 1e-4}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),
     "a third wider": ({}, {"hidden_layer_sizes": lambda s: tuple(w * 4 // 3 for w in s.hidden_layer_sizes)}, {}),
     "plain targets": ({}, {"n_references": lambda s: 0}, {}),
@@ -113,6 +114,7 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first-seed", type=int, default=0)
     p.add_argument("--n", type=int, default=2000)
+    p.add_argument("--variants", default="", help="all by default; the default itself is always among them")
     p.add_argument("--jobs", type=int, default=1)
     p = commands.add_parser("report")
     p.add_argument("files", nargs="+")
@@ -130,6 +132,8 @@ def main():
         if arguments.data:
             names += LARGE_TABLES if many else TABLES
         variants = OF_MANY_ROWS if many else [v for v in VARIANTS if v != "no fine-tuning"]
+        if arguments.variants:
+            variants = ["default", *arguments.variants.split(",")]
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
         todo = [(name, seed, variant, n, arguments.data) for seed in seeds for name in names for variant in variants]
         todo = [c for c in todo if c[:4] not in done]

@@ -38,7 +38,7 @@ def param_distributions(n_samples, n_features, *, prefix=""):
         "hidden_layer_sizes": [(h, h) for h in widths],
         "activation": ["silu", "tanh"],
         "learning_rate": stats.loguniform(2e-3, 2e-2),
-        "weight_decay": stats.loguniform(1e-5, 1e-1),
+        "weight_decay": stats.loguniform(1e-4, 1.0),
         "n_estimators": [1, 2, 4, 8] if n_samples < 5000 else [1, 2, 4],
     }
     if n_features > 1 or n_samples >= 200:

@@ -5,7 +5,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.closed_form import KernelLaw
+from skdiffusion.estimators._settings import resolve_settings
 from skdiffusion.networks import FilmEnsemble, NetworkField, Passes
 from skdiffusion.training import TrainingPlan, train
 from skdiffusion.training._loop import _losses_by_level, _validation_set
@@ -183,3 +185,27 @@ def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
     assert np.mean(losses) == pytest.approx(np.mean(plain), abs=3 * (np.std(plain) + np.std(losses)) / np.sqrt(60))
     # Of one draw, against the zero network: what decides between two networks.
     assert np.std(np.array(losses) - zero) < 0.8 * np.std(paired)
+
+
+def test_weight_decay_is_derived_from_columns_and_rows():
+    def weight_decay(n, d, **given):
+        return resolve_settings(DiffusionDensityEstimator(**given), n, d).weight_decay
+
+    assert weight_decay(2000, 10) == pytest.approx(0.1)
+    assert weight_decay(300, 20) == 0.3
+    assert weight_decay(20_000, 20) == pytest.approx(0.002)
+    assert weight_decay(300, 2) == weight_decay(300, 1) == 1e-4
+    assert weight_decay(300, 20, weight_decay=0.0) == 0.0
+
+
+def test_weight_decay_of_an_estimator_keeps_its_weights_small(rng):
+    X = rng.standard_normal((120, 4))
+
+    def size(weight_decay):
+        est = DiffusionDensityEstimator(
+            (16, 16), marginals=None, stacking=False, max_iter=100, early_stopping=False, random_state=0,
+            weight_decay=weight_decay,
+        ).fit(X)  # fmt: skip
+        return float(est.score_model_.field.network.flat.norm())
+
+    assert size("auto") == size(0.3) < 0.95 * size(1e-4)

@@ -98,8 +98,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         Time in (0, 1) at which the flow stops before the data: the density is smoothed at that noise level.
     learning_rate : "auto" or float, default="auto"
         Peak learning rate of AdamW.
-    weight_decay : float, default=1e-4
-        Decoupled weight decay.
+    weight_decay : "auto" or float, default="auto"
+        Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two columns, 1e-4
+        for one or two.
     n_nonzero_weights : int or None, default=None
         Parameters of a network that may differ from zero: the others are pruned during training.
     weight_bound : float or None, default=None
@@ -204,7 +205,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         "score_clip": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
         "t_min": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_nonzero_weights": [Interval(Integral, 1, None, closed="left"), None],
         "weight_bound": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -237,7 +238,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         score_clip=None,
         t_min="auto",
         learning_rate="auto",
-        weight_decay=1e-4,
+        weight_decay="auto",
         n_nonzero_weights=None,
         weight_bound=None,
         batch_size="auto",
@@ -496,7 +497,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         member, network = self.members_["diffusion"], self.score_model_.field.network
         settings = resolve_settings(self, len(X), X.shape[1], network)
         # New rows should move the networks, not erase them.
-        settings = replace(settings, learning_rate=settings.learning_rate / 4)
+        weight_decay = 0.0 if self.weight_decay == "auto" else settings.weight_decay
+        settings = replace(settings, learning_rate=settings.learning_rate / 4, weight_decay=weight_decay)
         plan = training_plan(self, settings, member.law.theta_min)
         progress = FitProgress(self, most_checks(plan, network.edges))
         deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)

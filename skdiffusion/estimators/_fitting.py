@@ -97,8 +97,9 @@ def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, d
     seen, held = (folds[2:], folds[:2]) if len(folds) > 2 else (folds[1:], folds[:1])
     members = min(settings.n_members, 4 if len(X) < 1000 else 2)
     settings = replace(settings, n_members=members)
-    short = {"n_steps": settings.n_pilot_steps, "batch_size": 256, "learning_rate": 5e-3, "n_references": 0}
-    plan = replace(plan, **short, monitor=None)
+    # Too short to learn rows by heart: no weight decay.
+    short = {"n_steps": settings.n_pilot_steps, "batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
+    plan = replace(plan, **short, n_references=0, monitor=None)
     seen, held, known = np.concatenate(seen), np.concatenate(held), {}
     theta = [float(np.arctan(sigma)) for sigma in plan.sigma_range]
 

@@ -26,6 +26,7 @@ class Settings:
     hidden_gain: float
     noise_mean: float
     patience: int
+    weight_decay: float = 1e-4
     n_pilot_steps: int = 250
     n_tuning_steps: int = 0
     n_folds: int = 8
@@ -62,6 +63,8 @@ def default_settings(n, d):
         noise_mean=-1.8 if d <= 2 else -1.2,
         patience=max(300, int(0.4 * n_steps)),
         n_pilot_steps=n_pilot_steps,
+        # The more columns there are and the fewer rows, the more there is to learn by heart; edges take large weights.
+        weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
         # With fewer rows members learn theirs by heart; in the plane there is nothing left to gain.
         n_tuning_steps=TUNING_STEPS if n >= 5000 and d > 2 else 0,
     )
@@ -138,6 +141,7 @@ def resolve_settings(est, n, d, network=None):
         "batch_size": est.batch_size,
         "learning_rate": est.learning_rate,
         "patience": est.n_iter_no_change,
+        "weight_decay": est.weight_decay,
     }
     given |= {name: value for name, value in asked.items() if value != "auto"}
     settings = replace(default_settings(n, d), **given)
@@ -187,7 +191,7 @@ def fine_tuning_plan(est, settings):
         n_steps=settings.n_tuning_steps,
         batch_size=TUNING_BATCH,
         learning_rate=TUNING_RATE,
-        weight_decay=est.weight_decay,
+        weight_decay=settings.weight_decay,
     )
 
 
@@ -197,7 +201,7 @@ def training_plan(est, settings, theta_min):
         n_steps=settings.n_steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        weight_decay=est.weight_decay,
+        weight_decay=settings.weight_decay,
         noise_mean=settings.noise_mean,
         sigma_range=(float(np.tan(theta_min)), SIGMA_MAX),
         n_references=settings.n_references,
