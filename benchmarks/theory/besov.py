@@ -34,8 +34,8 @@ def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
     from skdiffusion.theory.besov import design
 
     chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
-        "bounds": (-1, 1), "marginals": None, "n_estimators": 4, "learning_rate": 2e-3, "batch_size": 256,
-        "max_iter": epochs(len(X)), "n_iter_no_change": 10**6, "random_state": seed,
+        "bounds": (-1, 1), "marginals": None, "n_estimators": 4, "learning_rate": 2e-3, "weight_decay": 1e-4,
+        "batch_size": 256, "max_iter": epochs(len(X)), "n_iter_no_change": 10**6, "random_state": seed,
     }  # fmt: skip
     return DiffusionDensityEstimator(**chosen | given).fit(X)
 
