@@ -246,6 +246,16 @@ def test_a_weight_of_two_is_a_row_twice(rng):
         assert_allclose(ours, copies, rtol=1e-10)
 
 
+def test_rows_next_to_each_other_have_a_spacing(rng):
+    rows = rng.standard_normal((200, 20))  # searched by products, whose differences round to zero
+    rows[:20] = rows[0] + 1e-12 * rng.standard_normal((20, 20))
+    spacing = stages.spacing_of(rows, np.ones(200))
+    assert np.isfinite(np.log(spacing.scale)).all()
+    assert (spacing.scale[:20] < 0.1 * spacing.scale[20:].min()).all()
+    scores = leave_one_out(rows, np.ones(200), [0.5], np.arange(200), spacing=spacing)
+    assert np.isfinite(scores).all()
+
+
 def test_whitened_rows_keep_their_covariance_under_the_empirical_law(rng):
     x = rng.standard_normal((500, 3))
     x = (x - x.mean(0)) / x.std(0)

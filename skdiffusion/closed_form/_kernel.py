@@ -103,6 +103,7 @@ class Spacing:
     @classmethod
     def of_distances(cls, near, following, weights):
         """From the distances to a near neighbour and to the one after it, and the weights of the rows, all (n,)."""
+        near, following = (np.maximum(distances, 1e-12 * np.max(near)) for distances in (near, following))  # round-off
         mean = np.exp(np.average(np.log(near), weights=weights))
         scale, next_scale = np.maximum(near / mean, LEAST_SPACING), np.maximum(following / mean, LEAST_SPACING)
         return cls(scale, near, next_scale / scale)
