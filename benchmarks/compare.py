@@ -283,11 +283,10 @@ def report(arguments):
         draw_figure(rows, arguments.figure)
 
 
-def verdicts(rows, ours):
-    """The claims, each with its figure."""
+def leads(compared):
+    """How far ahead of the best peer, and where behind."""
     from scipy.stats import norm
 
-    compared = [r for r in rows if r["peer"]]
     margin = np.where(np.array([r["n"] for r in compared]) < 1000, 0.05, 0.02)
     gap, se = (np.array([r[key] for r in compared]) for key in ("gap", "gap_se"))
     behind = holm(norm.cdf((gap + margin) / np.maximum(se, 1e-9)))
@@ -300,6 +299,15 @@ def verdicts(rows, ours):
     names = [compared[i]["dataset"] for i in np.flatnonzero(behind)]
     print(f"behind the best peer beyond the margin (Holm, 5 %): {names or 'none'};")
     print(f"smallest lead {gap.min():+.3f} ({compared[int(gap.argmin())]['dataset']}).")
+
+
+def verdicts(rows, ours):
+    """The claims, each with its figure."""
+    compared = [r for r in rows if r["peer"]]
+    if compared:
+        leads(compared)
+    else:
+        print("\nNo peer has densities of these sets.")
     ratios, c2st = np.array([r["w1_ratio"] for r in rows]), np.array([r["c2st"] for r in rows])
     print(f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f}", end=" ")
     print(f"({rows[int(ratios.argmax())]['dataset']}); C2ST mean {c2st.mean():.3f}, largest {c2st.max():.3f}", end=" ")
