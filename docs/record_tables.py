@@ -129,7 +129,7 @@ def write(folder):
     (folder / "scaling.rst").write_text(to_rst(growth))
     draw_excess(folder / "excess.png")
     draw_rates(folder / "rates.png")
-    for n in (2000, 10000):
+    for n in (200, 500, 2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
         options = SimpleNamespace(files=[path], brief=True, figure=str(folder / f"n{n}.png"))
         (folder / f"n{n}.rst").write_text(to_rst(printed(compare.report, options)))
