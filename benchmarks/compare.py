@@ -186,7 +186,7 @@ def run(arguments):
 
 
 def floor_nats(d):
-    """What a row of density zero counts, in favour of the estimator: little more than its others may."""
+    """What a row of density zero counts: below the mean of any estimator, and still in favour of its own."""
     return min(-50.0, -2.0 * d)
 
 

@@ -100,7 +100,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
         Peak learning rate of AdamW.
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two columns, 1e-4
-        for one or two.
+        for one or two; later calls of `partial_fit` then have none.
     n_nonzero_weights : int or None, default=None
         Parameters of a network that may differ from zero: the others are pruned during training.
     weight_bound : float or None, default=None
