@@ -189,16 +189,17 @@ def _fit_kernel(X, w, spaces, held, rng):
     spaces = [*spaces, *(s.unwhitened() for s in spaces if references(s.whitening))]
     queries = np.sort(rng.choice(held, MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else held
 
-    def judged(space, adaptive):
-        z, _ = space.transform(X)
-        unseen, log_det = space.transform_left_out(X, w)
+    places = [(space, space.transform(X)[0], *space.transform_left_out(X, w)) for space in spaces]
+
+    def judged(place, adaptive):
+        space, z, unseen, log_det = place
         context = unseen, 1 - space.whitening.shrinkage, spacing_of(z, w) if adaptive else None
         bandwidth, scores = select_bandwidth(z, w, queries, *context)
         mean = np.average(np.maximum(scores + log_det[queries], -1e6), weights=w[queries])
-        return mean, (space, z, log_det, bandwidth, context)
+        return mean, place, bandwidth, context
 
-    even = max((judged(space, False) for space in spaces), key=itemgetter(0))
-    _, (space, z, log_det, bandwidth, context) = max(even, judged(even[1][0], True), key=itemgetter(0))
+    even = max((judged(place, False) for place in places), key=itemgetter(0))
+    _, (space, z, _, log_det), bandwidth, context = max(even, judged(even[1], True), key=itemgetter(0))
     scores = leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]
     return Member("kernel", PlacedLaw(space, empirical_law(z, bandwidth, w, context[2])), scores)
 
