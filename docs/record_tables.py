@@ -60,16 +60,16 @@ def draw_excess(path):
 
     groups = defaultdict(list)
     for (target, kind, d, _, decay, _), value in kept_runs("excess"):
-        if decay == 1e-4:
-            groups[target, kind, d].append(value)
+        groups[target, (kind, decay), d].append(value)
     figure, axis = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
     for kind, colour, text in (
-        ("v", "#1f4e79", "relative to the Gaussian"),
-        ("noise", "#b5441f", "noise, no reference"),
+        (("noise", 1e-4), "#b5441f", "noise, no reference"),
+        (("v", 1e-4), "#1f4e79", "relative to the Gaussian"),
+        (("v", 1.0), "#3d8f6b", "the same, weight decay 1"),
     ):
         for target, style in (("ridge", "o-"), ("mixture", "s--")):
             points = sorted((d, v) for (t, k, d), v in groups.items() if (t, k) == (target, kind))
-            means, errors = [np.mean(v) for _, v in points], [np.std(v) / np.sqrt(len(v)) for _, v in points]
+            means, errors = [np.mean(v) for _, v in points], [np.std(v, ddof=1) / np.sqrt(len(v)) for _, v in points]
             columns = [d for d, _ in points]
             axis.errorbar(columns, means, errors, fmt=style, color=colour, capsize=3, label=f"{target}, {text}")
     axis.set(xscale="log", yscale="log", xlabel="columns", ylabel="excess nats over the truth")
