@@ -6,9 +6,7 @@
 Each cell (data set, seed, variant) is a process of its own with one thread; cells in the file are skipped.
 """
 
-import argparse
 import importlib
-import json
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -73,9 +71,9 @@ def run_cell(name, seed, variant, n, data):
     }  # fmt: skip
 
 
-def report(paths):
+def report(files):
     """Mean change against the default over the data sets, each the mean of its seeds."""
-    records = cells.read(*paths)
+    records = cells.read(*files)
     print("Change of held-out nats against the default (positive is better); in brackets the diffusion member alone.")
     for n in sorted({r["n"] for r in records}):
         print(f"\nn = {n}, or 70 % of a smaller table:\n")
@@ -105,39 +103,30 @@ def report_of(records):
             print(f"| {variant} | " + " | ".join(line) + f" | {np.median(gaps):+.3f} | {np.median(ratios):.2f} |")
 
 
+def run(arguments):
+    """Run the missing cells."""
+    n, many = arguments.n, arguments.n >= 5000
+    done = {(r["dataset"], r["seed"], r["variant"], r["n"]) for r in cells.read(arguments.out)}
+    names = LARGE_DATASETS if many else DATASETS
+    if arguments.data:
+        names += LARGE_TABLES if many else TABLES
+    variants = OF_MANY_ROWS if many else [v for v in VARIANTS if v != "no fine-tuning"]
+    if arguments.variants:
+        variants = ["default", *arguments.variants.split(",")]
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    todo = [(name, seed, variant, n, arguments.data) for seed in seeds for name in names for variant in variants]
+    cells.run_all("benchmarks.ablation", [c for c in todo if c[:4] not in done], arguments.out, arguments.jobs)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, dest="command")
-    p = commands.add_parser("run")
-    p.add_argument("--out", required=True)
+    parser, p, _ = cells.command_line(__doc__, run_cell, run, report)
     p.add_argument("--data", default=None)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first-seed", type=int, default=0)
     p.add_argument("--n", type=int, default=2000)
     p.add_argument("--variants", default="", help="all by default; the default itself is always among them")
-    p.add_argument("--jobs", type=int, default=1)
-    p = commands.add_parser("report")
-    p.add_argument("files", nargs="+")
-    p = commands.add_parser("cell")
-    p.add_argument("spec")
     arguments = parser.parse_args()
-    if arguments.command == "cell":
-        cells.answer(run_cell(*json.loads(arguments.spec)))
-    elif arguments.command == "report":
-        report(arguments.files)
-    else:
-        n, many = arguments.n, arguments.n >= 5000
-        done = {(r["dataset"], r["seed"], r["variant"], r["n"]) for r in cells.read(arguments.out)}
-        names = LARGE_DATASETS if many else DATASETS
-        if arguments.data:
-            names += LARGE_TABLES if many else TABLES
-        variants = OF_MANY_ROWS if many else [v for v in VARIANTS if v != "no fine-tuning"]
-        if arguments.variants:
-            variants = ["default", *arguments.variants.split(",")]
-        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-        todo = [(name, seed, variant, n, arguments.data) for seed in seeds for name in names for variant in variants]
-        todo = [c for c in todo if c[:4] not in done]
-        cells.run_all("benchmarks.ablation", todo, arguments.out, arguments.jobs)
+    arguments.function(arguments)
 
 
 if __name__ == "__main__":

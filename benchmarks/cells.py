@@ -1,5 +1,6 @@
 """Cells of a measurement: each in a process of its own, on one core and thread, with a time limit, resumable."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,9 +16,23 @@ def read(*paths):
     return [json.loads(line) for p in map(Path, paths) if p.exists() for line in p.read_text().splitlines()]
 
 
-def answer(record):
-    """Print the record of a cell, for the process that asked."""
-    print(MARK + json.dumps(record), flush=True)
+def command_line(description, run_cell, run, report):
+    """A parser of the commands "run", "report" and "cell", and the parsers of the first two, for options of their own.
+
+    `run` takes the parsed arguments, `report` a list of files and its own options by name, `run_cell` what is in the
+    list that names a cell; its record is printed for the process that asked.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    of_run, of_report, of_cell = (commands.add_parser(name) for name in ("run", "report", "cell"))
+    of_run.add_argument("--out", required=True)
+    of_run.add_argument("--jobs", type=int, default=1)
+    of_run.set_defaults(function=run)
+    of_report.add_argument("files", nargs="+")
+    of_report.set_defaults(function=lambda a: report(**{k: v for k, v in vars(a).items() if k != "function"}))
+    of_cell.add_argument("spec")
+    of_cell.set_defaults(function=lambda a: print(MARK + json.dumps(run_cell(*json.loads(a.spec))), flush=True))
+    return parser, of_run, of_report
 
 
 def run_all(module, cells, path, jobs=1, limit_s=900.0):

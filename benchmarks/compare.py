@@ -9,7 +9,6 @@ file are skipped: after a change of ours, delete its records (`--forget ours`) a
 CPU seconds of the process.
 """
 
-import argparse
 import base64
 import json
 import resource
@@ -259,12 +258,12 @@ def summary(records):
     return rows
 
 
-def report(arguments):
+def report(files, brief=False, figure=""):
     """Print the table and the verdicts."""
-    records = cells.read(*arguments.files)
+    records = cells.read(*files)
     rows = summary(records)
     scored = [w for w in PEERS if any(w in r["leads"] for r in rows)]
-    if arguments.brief:
+    if brief:
         head = ["data", "d", "n", "ours", "best peer", "lead (se)", "KL to the truth", "W1 ratio", "C2ST", "fit s"]
     else:
         head = ["data", "d", "n", "ours", "diffusion alone", *scored, "lead on the best (se)", "worst row", "KL"]
@@ -274,7 +273,7 @@ def report(arguments):
         kl = f"{r['truth'] - r['nats']:.3f}" if "truth" in r else ""
         line = [r["dataset"], f"{r['d']:.0f}", f"{r['n_train']:.0f}", f"{r['nats']:.3f}"]
         lead = f"{r['gap']:+.3f} ({r['gap_se']:.3f})"
-        if arguments.brief:
+        if brief:
             best = f"{r['nats'] - r['gap']:.3f} ({r['peer']})"
             line += [best, lead, kl, f"{r['w1_ratio']:.2f}", f"{r['c2st']:.2f}", f"{r['fit_s']:.0f}"]
         else:
@@ -286,8 +285,8 @@ def report(arguments):
         print("| " + " | ".join(line) + " |")
     verdicts(rows, [r for r in records if r["estimator"] == OURS])
     peer_table(rows)
-    if arguments.figure:
-        draw_figure(rows, arguments.figure)
+    if figure:
+        draw_figure(rows, figure)
 
 
 def leads(compared):
@@ -407,10 +406,7 @@ def draw_figure(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True)
-    p = commands.add_parser("run")
-    p.add_argument("--out", required=True)
+    parser, p, of_report = cells.command_line(__doc__, run_cell, run, report)
     p.add_argument("--data", default=None)
     p.add_argument("--datasets", default="")
     p.add_argument("--estimators", default="", help="all by default: ours and the peers, by name")
@@ -419,16 +415,8 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=20, help="CPU seconds of training for the neural peers")
     p.add_argument("--limit", type=float, default=900, help="seconds for a whole cell")
-    p.add_argument("--jobs", type=int, default=1)
-    p.set_defaults(function=run)
-    p = commands.add_parser("report")
-    p.add_argument("files", nargs="+")
-    p.add_argument("--brief", action="store_true")
-    p.add_argument("--figure", default="")
-    p.set_defaults(function=report)
-    p = commands.add_parser("cell")
-    p.add_argument("spec")
-    p.set_defaults(function=lambda a: cells.answer(run_cell(*json.loads(a.spec))))
+    of_report.add_argument("--brief", action="store_true")
+    of_report.add_argument("--figure", default="")
     arguments = parser.parse_args()
     arguments.function(arguments)
 

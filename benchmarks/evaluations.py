@@ -6,8 +6,6 @@
 One network a set, fitted by our default; its diffusion member alone is solved in many ways, from the same noise.
 """
 
-import argparse
-import json
 from collections import defaultdict
 from dataclasses import replace
 
@@ -66,9 +64,9 @@ def run_cell(name, n, seed, data):
     return out
 
 
-def report(paths):
+def report(files):
     """The samplers, the steppers of densities, then the sets with the default."""
-    records = cells.read(*paths)
+    records = cells.read(*files)
     by_sampler = defaultdict(list)
     for r in records:
         for key, ratio in r["ratios"].items():
@@ -100,31 +98,23 @@ def report(paths):
         print("| " + " | ".join(line) + " |")
 
 
+def run(arguments):
+    """Run the missing cells."""
+    done = {(r["dataset"], r["n"], r["seed"]) for r in cells.read(arguments.out)}
+    names = arguments.datasets.split(",") if arguments.datasets else targets.names(arguments.data)
+    todo = [(k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
+    todo = [c for c in todo if c[:3] not in done]
+    cells.run_all("benchmarks.evaluations", todo, arguments.out, arguments.jobs)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, dest="command")
-    p = commands.add_parser("run")
-    p.add_argument("--out", required=True)
+    parser, p, _ = cells.command_line(__doc__, run_cell, run, report)
     p.add_argument("--data", default=None)
     p.add_argument("--datasets", default="")
     p.add_argument("--n", type=int, default=2000)
     p.add_argument("--seeds", type=int, default=1)
-    p.add_argument("--jobs", type=int, default=1)
-    p = commands.add_parser("report")
-    p.add_argument("files", nargs="+")
-    p = commands.add_parser("cell")
-    p.add_argument("spec")
     arguments = parser.parse_args()
-    if arguments.command == "cell":
-        cells.answer(run_cell(*json.loads(arguments.spec)))
-    elif arguments.command == "report":
-        report(arguments.files)
-    else:
-        done = {(r["dataset"], r["n"], r["seed"]) for r in cells.read(arguments.out)}
-        names = arguments.datasets.split(",") if arguments.datasets else targets.names(arguments.data)
-        todo = [(k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
-        todo = [c for c in todo if c[:3] not in done]
-        cells.run_all("benchmarks.evaluations", todo, arguments.out, arguments.jobs)
+    arguments.function(arguments)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ of components; the kernel: Scott's bandwidth) in a process of its own on one thr
 rows. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that far below the best.
 """
 
-import argparse
-import json
 import resource
 import time
 import warnings
@@ -87,9 +85,9 @@ def exponent(x, y):
     return np.polyfit(np.log(x[known]), np.log(y[known]), 1)[0] if known.sum() > 2 else np.nan
 
 
-def report(paths, figure=""):
+def report(files, figure=""):
     """The points, then the exponents in rows and in columns."""
-    table = points(cells.read(*paths))
+    table = points(cells.read(*files))
     print("| rows | columns | estimator | nats below the truth | seconds to fit | to the fixed excess | ", end="")
     print("ms a row scored | ms a row drawn | MB |\n" + "|---" * 9 + "|")
     for (n, d), by in sorted(table.items(), key=lambda kv: (kv[0][1] != ROWS_D, kv[0])):
@@ -139,30 +137,22 @@ def draw_figure(table, path):
     plt.close(figure)
 
 
+def run(arguments):
+    """Run the missing cells."""
+    sizes = [(n, ROWS_D) for n in ROWS] + [(COLUMNS_N, d) for d in COLUMNS if d != ROWS_D]
+    if arguments.quick:
+        sizes = [(n, ROWS_D) for n in ROWS[:2]] + [(COLUMNS_N, COLUMNS[0])]
+    done = {(r["who"], r["budget"], r["n"], r["d"]) for r in cells.read(arguments.out)}
+    todo = [(who, b, n, d) for n, d in sizes for who, budgets in BUDGETS.items() for b in budgets]
+    cells.run_all("benchmarks.scaling", [c for c in todo if c not in done], arguments.out, arguments.jobs)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, dest="command")
-    p = commands.add_parser("run")
-    p.add_argument("--out", required=True)
+    parser, p, of_report = cells.command_line(__doc__, run_cell, run, report)
     p.add_argument("--quick", action="store_true", help="the two smallest of each, to see that it runs")
-    p.add_argument("--jobs", type=int, default=1)
-    p = commands.add_parser("report")
-    p.add_argument("files", nargs="+")
-    p.add_argument("--figure", default="")
-    p = commands.add_parser("cell")
-    p.add_argument("spec")
+    of_report.add_argument("--figure", default="")
     arguments = parser.parse_args()
-    if arguments.command == "cell":
-        cells.answer(run_cell(*json.loads(arguments.spec)))
-    elif arguments.command == "report":
-        report(arguments.files, arguments.figure)
-    else:
-        sizes = [(n, ROWS_D) for n in ROWS] + [(COLUMNS_N, d) for d in COLUMNS if d != ROWS_D]
-        if arguments.quick:
-            sizes = [(n, ROWS_D) for n in ROWS[:2]] + [(COLUMNS_N, COLUMNS[0])]
-        done = {(r["who"], r["budget"], r["n"], r["d"]) for r in cells.read(arguments.out)}
-        todo = [(who, b, n, d) for n, d in sizes for who, budgets in BUDGETS.items() for b in budgets]
-        cells.run_all("benchmarks.scaling", [c for c in todo if c not in done], arguments.out, arguments.jobs)
+    arguments.function(arguments)
 
 
 if __name__ == "__main__":

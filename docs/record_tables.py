@@ -5,7 +5,6 @@ import io
 import sys
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -131,8 +130,8 @@ def write(folder):
     draw_rates(folder / "rates.png")
     for n in (200, 500, 2000, 10000):
         path = RESULTS / f"n{n}.jsonl"
-        options = SimpleNamespace(files=[path], brief=True, figure=str(folder / f"n{n}.png"))
-        (folder / f"n{n}.rst").write_text(to_rst(printed(compare.report, options)))
+        table = printed(compare.report, [path], True, str(folder / f"n{n}.png"))
+        (folder / f"n{n}.rst").write_text(to_rst(table))
 
 
 def setup(app):
