@@ -261,6 +261,8 @@ def summary(records):
 def report(files, brief=False, figure=""):
     """Print the table and the verdicts."""
     records = cells.read(*files)
+    if not any(r["estimator"] == OURS for r in records):
+        raise SystemExit(f"No record of ours in {', '.join(map(str, files))}: run the cells of {OURS!r} first.")
     rows = summary(records)
     scored = [w for w in PEERS if any(w in r["leads"] for r in rows)]
     if brief:
