@@ -187,6 +187,18 @@ def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
     assert np.std(np.array(losses) - zero) < 0.8 * np.std(paired)
 
 
+def test_longer_training_than_the_default_has_a_smaller_learning_rate():
+    def settings(**given):
+        return resolve_settings(DiffusionDensityEstimator(**given), 10_000, 2)
+
+    default = settings()
+    shorter, longer = settings(max_iter=10), settings(max_iter=300)
+    assert longer.n_steps > default.n_steps > shorter.n_steps
+    assert shorter.learning_rate == default.learning_rate
+    assert longer.learning_rate == pytest.approx(default.learning_rate * (default.n_steps / longer.n_steps) ** 0.5)
+    assert settings(max_iter=300, learning_rate=0.02).learning_rate == 0.02
+
+
 def test_weight_decay_is_derived_from_columns_and_rows():
     def weight_decay(n, d, **given):
         return resolve_settings(DiffusionDensityEstimator(**given), n, d).weight_decay

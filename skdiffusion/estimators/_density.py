@@ -97,7 +97,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
     t_min : "auto" or float, default="auto"
         Time in (0, 1) at which the flow stops before the data: the density is smoothed at that noise level.
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate of AdamW.
+        Peak learning rate of AdamW. "auto" falls as one over the root of the steps where `max_iter` asks for more than
+        the default makes.
     weight_decay : "auto" or float, default="auto"
         Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two columns, 1e-4
         for one or two; later calls of `partial_fit` then have none.

@@ -65,7 +65,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     n_estimators : "auto" or int, default="auto"
         Networks whose velocities are averaged.
     learning_rate : "auto" or float, default="auto"
-        Peak learning rate.
+        As for `DiffusionDensityEstimator`.
     batch_size : "auto" or int, default="auto"
         Rows a step and network.
     max_iter : "auto" or int, default="auto"

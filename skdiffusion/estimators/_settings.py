@@ -149,6 +149,10 @@ def resolve_settings(est, n, d, network=None):
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * n / settings.batch_size))
         settings = replace(settings, n_pilot_steps=min(settings.n_pilot_steps, -(-n_steps // 4)))
+        if est.learning_rate == "auto":
+            # At the rate of the default's length, runs of twice its steps and more end in spikes of the loss.
+            slower = min(1.0, np.sqrt(settings.n_steps / n_steps))
+            settings = replace(settings, learning_rate=float(settings.learning_rate * slower))
     n_folds = min(n, max(settings.n_members, int(round(1 / est.validation_fraction))))
     n_tuning_steps = _tuning_steps(est, settings)
     return replace(
