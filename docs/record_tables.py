@@ -121,8 +121,7 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
-    for name in ("ablation", "ablation_regularisation"):
-        (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
+    (folder / "ablation.rst").write_text(to_rst(printed(ablation.report, [RESULTS / "ablation.jsonl"])))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
     (folder / "scaling.rst").write_text(to_rst(growth))
