@@ -26,7 +26,7 @@ def line_law(smoothness):
 
 
 def learning_rate(width):
-    """Falls as one over the width: at 1e-2 thousands of steps of networks of 32 units and more end in spikes."""
+    """Falls as one over the width: at 1e-2 the loss of wide networks spikes within 8000 steps."""
     return 0.24 / max(24, width)
 
 

@@ -150,7 +150,7 @@ def resolve_settings(est, n, d, network=None):
         n_steps = int(np.ceil(est.max_iter * n / settings.batch_size))
         settings = replace(settings, n_pilot_steps=min(settings.n_pilot_steps, -(-n_steps // 4)))
         if est.learning_rate == "auto":
-            # At the rate of the default's length, runs of twice its steps and more end in spikes of the loss.
+            # At the default's rate, runs of more than twice its steps can end in spikes of the loss.
             slower = min(1.0, np.sqrt(settings.n_steps / n_steps))
             settings = replace(settings, learning_rate=float(settings.learning_rate * slower))
     n_folds = min(n, max(settings.n_members, int(round(1 / est.validation_fraction))))
