@@ -11,6 +11,7 @@ _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",
     "DiffusionOutlierDetector": "skdiffusion.estimators",
     "DiffusionTransformer": "skdiffusion.estimators",
+    "DistilledDensityEstimator": "skdiffusion.estimators",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
     "load": "skdiffusion.persistence",

@@ -19,13 +19,15 @@ import numpy as np
 FORMAT = 1
 KEY = "skdiffusion"
 ESTIMATORS = (
-    "DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "DiffusionOutlierDetector", "DiffusionTransformer"
+    "DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "DiffusionOutlierDetector", "DiffusionTransformer",
+    "DistilledDensityEstimator",
 )  # fmt: skip
 CLASSES = {
     "DiffusionDensityEstimator": "skdiffusion.estimators._density",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
     "DiffusionOutlierDetector": "skdiffusion.estimators._outliers",
     "DiffusionTransformer": "skdiffusion.estimators._transformer",
+    "DistilledDensityEstimator": "skdiffusion.estimators._distilled",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
     "ChainMap": "skdiffusion.preprocessing._maps",
     "AffineMap": "skdiffusion.preprocessing._maps",
@@ -39,6 +41,8 @@ CLASSES = {
     "GaussianReference": "skdiffusion.networks._reference",
     "FilmEnsemble": "skdiffusion.networks._film",
     "SwitchedNetworks": "skdiffusion.networks._switched",
+    "MaskedNetwork": "skdiffusion.networks._masked",
+    "AutoregressiveLaw": "skdiffusion.autoregressive",
     "VP": "skdiffusion.processes",
     "VE": "skdiffusion.processes",
     "SubVP": "skdiffusion.processes",

@@ -19,7 +19,7 @@ LAYERS = [
     ["stacking"],
     ["training"],
     ["preprocessing"],
-    ["likelihood"],
+    ["autoregressive", "likelihood"],
     ["theory"],
     ["ode"],
     ["score_model"],
@@ -69,7 +69,8 @@ def test_importing_the_package_loads_no_torch():
 
 
 @pytest.mark.parametrize(
-    "layer", ["networks", "closed_form", "ode", "processes", "training", "preprocessing", "likelihood"]
+    "layer",
+    ["networks", "closed_form", "ode", "processes", "training", "preprocessing", "likelihood", "autoregressive"],
 )
 def test_nothing_below_the_estimators_knows_scikit_learn(layer):
     files = [ROOT / f"{layer}.py"] if (ROOT / f"{layer}.py").exists() else (ROOT / layer).rglob("*.py")

@@ -19,6 +19,7 @@ from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionOutlierDetector,
     DiffusionTransformer,
+    DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
     StackedDensityEstimator,
     load,
@@ -51,6 +52,7 @@ ESTIMATORS = {
     "linear": ManifoldDiffusionEstimator(support="linear", **SMALL),
     "outliers": DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL), contamination=0.1),
     "transformer": DiffusionTransformer(DiffusionDensityEstimator(**SMALL)),
+    "distilled": DistilledDensityEstimator(DiffusionDensityEstimator(**SMALL), n_draws=500, max_iter=5, random_state=0),
 }
 
 

@@ -8,6 +8,7 @@ and the number of components are chosen by held-out log-density.
 
 import numpy as np
 
+from skdiffusion._numerics import exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
@@ -151,7 +152,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
             r = made @ coefficients
             top = r.max(1, keepdims=True)
             r -= top
-            np.exp(np.maximum(r, -700.0, out=r), out=r)  # subnormal numbers are slow
+            exp_in_place(np.maximum(r, -700.0, out=r))  # subnormal numbers are slow
             norm = r.sum(1)
             total += w[block] @ (np.log(norm) + top[:, 0])
             r *= (w[block] / norm)[:, None]

@@ -47,8 +47,11 @@ class KernelLaw(DiffusedLaw):
     def _log_joint(self, x, alpha, variances):
         """Log-densities of the kernels at x with their weights, and half the squared distances over the variances."""
         centred = x - alpha * self._centre
-        energy = (centred**2).sum(1)[:, None] / 2 - alpha * (centred @ self._centred.T) + alpha**2 * self._half_norms
-        energy = np.maximum(energy, 0.0, out=energy) / variances
+        energy = (-alpha * centred) @ self._centred.T
+        energy += (centred**2).sum(1)[:, None] / 2
+        energy += alpha**2 * self._half_norms
+        np.maximum(energy, 0.0, out=energy)
+        energy /= variances
         constant = self._log_weights - 0.5 * self.n_features * (np.log(variances) + LOG_2PI)
         return constant - energy, energy
 

@@ -1,6 +1,7 @@
 """The scikit-learn estimators: the only place that speaks the scikit-learn protocol."""
 
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
 from skdiffusion.estimators._outliers import DiffusionOutlierDetector
 from skdiffusion.estimators._stacked import StackedDensityEstimator
@@ -10,6 +11,7 @@ __all__ = [
     "DiffusionDensityEstimator",
     "DiffusionOutlierDetector",
     "DiffusionTransformer",
+    "DistilledDensityEstimator",
     "ManifoldDiffusionEstimator",
     "StackedDensityEstimator",
 ]

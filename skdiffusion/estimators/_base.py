@@ -76,11 +76,15 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
 
 
 class BlendedDensityEstimator(MeanLogDensity):
-    """Base of the diffusion estimators.
+    """Base of the density estimators that blend laws, of which the first has a latent map.
 
-    A subclass sets in `fit`: `members_` (name -> placed law, the diffusion first), `stacking_weights_`
-    (name -> weight), `preprocessor_` and `_sample_seed`, and has the parameter `random_state`.
+    A subclass sets in `fit`: `members_` (name -> placed law), `stacking_weights_` (name -> weight), `preprocessor_`
+    and `_sample_seed`, and has the parameter `random_state`.
     """
+
+    @property
+    def _first_member(self):
+        return next(iter(self.members_.values()))
 
     def _by_chunk(self, function, X, columns=()):
         """Apply `function` to chunks of rows within the bounds; -inf for scalars elsewhere."""
@@ -145,6 +149,92 @@ class BlendedDensityEstimator(MeanLogDensity):
 
         return self._by_chunk(gradient, X, (self.n_features_in_,))
 
+    def to_latent(self, X):
+        """Codes of rows under the first of `members_`: standard normal if the model is right.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows within `bounds`; others get NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        member = self._first_member
+
+        def encode(block):
+            return member.law.to_latent(member.preprocessor.transform(block)[0])
+
+        return self._by_chunk(encode, X, (self.n_features_in_,))
+
+    def from_latent(self, codes):
+        """Rows of codes: the inverse of `to_latent`, up to the solver's error.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
+        member = self._first_member
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+            rows = member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
+        return self._finite(rows, "'codes'")
+
+    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
+        """Draw rows from the fitted density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
+            entropy where that is None too. A draw of fewer rows is a prefix of a draw of more.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer columns are rounded.
+
+        Returns
+        -------
+        ndarray or frame of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
+        if random_state is not None:
+            seed = generator_seed(random_state)
+        elif self.random_state is not None:
+            seed = self._sample_seed
+        else:
+            seed = None
+        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
+        weights = np.array(list(self.stacking_weights_.values()))
+        law = getattr(self.members_.get("student"), "law", None)
+        out = np.empty((n_samples, self.n_features_in_))
+        with one_thread():
+            for start in range(0, n_samples, CHUNK_ROWS):
+                rows = min(CHUNK_ROWS, n_samples - start)
+                noise = streams[0].standard_normal((rows, self.n_features_in_))
+                choice = np.searchsorted(np.cumsum(weights), streams[1].random(rows), side="right")
+                uniforms = streams[2].random(rows)
+                chi2 = student_chi2(streams[3], rows, law.degrees if law is not None else None)
+                block = out[start : start + rows]
+                for i, member in enumerate(self.members_.values()):
+                    mine = np.minimum(choice, len(weights) - 1) == i
+                    if mine.any():
+                        block[mine] = member.sample_from_noise(noise[mine], uniforms[mine], chi2[mine])
+        return to_frame(out, self) if wanted else out
+
+
+class FlowDensityEstimator(BlendedDensityEstimator):
+    """Base of the estimators whose first member is solved numerically, with errors that can be told."""
+
     def log_density_error(self, X):
         """Estimated numerical error of `score_samples` per row, in nats, by doubling the solver's steps.
 
@@ -198,85 +288,3 @@ class BlendedDensityEstimator(MeanLogDensity):
         with one_thread():
             error = member.law.sample_error(noise, lambda z: member.preprocessor.inverse_transform(z) / scale)
         return float(np.sqrt(self.stacking_weights_["diffusion"]) * error)
-
-    def to_latent(self, X):
-        """Codes of rows under the diffusion member: standard normal if the model is right.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows within `bounds`; others get NaN.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        member = self.members_["diffusion"]
-
-        def encode(block):
-            return member.law.to_latent(member.preprocessor.transform(block)[0])
-
-        return self._by_chunk(encode, X, (self.n_features_in_,))
-
-    def from_latent(self, codes):
-        """Rows of codes: the inverse of `to_latent`, up to the solver's error.
-
-        Parameters
-        ----------
-        codes : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
-        member = self.members_["diffusion"]
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            rows = member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
-        return self._finite(rows, "'codes'")
-
-    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
-        """Draw rows from the fitted density.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer rows is a prefix of a draw of more.
-        as_frame : "auto" or bool, default="auto"
-            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer columns are rounded.
-
-        Returns
-        -------
-        ndarray or frame of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        wanted = wants_frame(self, as_frame)
-        check_count(n_samples)
-        if random_state is not None:
-            seed = generator_seed(random_state)
-        elif self.random_state is not None:
-            seed = self._sample_seed
-        else:
-            seed = None
-        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
-        weights = np.array(list(self.stacking_weights_.values()))
-        law = getattr(self.members_.get("student"), "law", None)
-        out = np.empty((n_samples, self.n_features_in_))
-        with one_thread():
-            for start in range(0, n_samples, CHUNK_ROWS):
-                rows = min(CHUNK_ROWS, n_samples - start)
-                noise = streams[0].standard_normal((rows, self.n_features_in_))
-                choice = np.searchsorted(np.cumsum(weights), streams[1].random(rows), side="right")
-                uniforms = streams[2].random(rows)
-                chi2 = student_chi2(streams[3], rows, law.degrees if law is not None else None)
-                block = out[start : start + rows]
-                for i, member in enumerate(self.members_.values()):
-                    mine = np.minimum(choice, len(weights) - 1) == i
-                    if mine.any():
-                        block[mine] = member.sample_from_noise(noise[mine], uniforms[mine], chi2[mine])
-        return to_frame(out, self) if wanted else out

@@ -5,6 +5,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from skdiffusion._frames import note_frame
@@ -30,7 +31,8 @@ from skdiffusion._validation import (
 )
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
-from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator
+from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
+from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._settings import (
     SIGMA_MAX,
     SIGMA_MIN,
@@ -51,7 +53,7 @@ from skdiffusion.score_model import ScoreModel
 from skdiffusion.training import FINE_TUNING_CHECK_EVERY, most_checks
 
 
-class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
+class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     r"""Density estimation by a diffusion model, stacked with closed-form companions.
 
     Rows are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
@@ -347,6 +349,25 @@ class DiffusionDensityEstimator(CallbackSupportMixin, BlendedDensityEstimator):
             else:
                 self._fit(X, sample_weight)
         return self
+
+    def distill(self, *, n_draws=131_072, max_iter=2000, random_state=None):
+        """A density of one evaluation a row that has learnt this one: some ten times as fast to score.
+
+        Parameters
+        ----------
+        n_draws, max_iter : int
+            Rows drawn for its training, and steps of it: see `DistilledDensityEstimator`.
+        random_state : int, RandomState or None, default=None
+            None takes the estimator's own.
+
+        Returns
+        -------
+        DistilledDensityEstimator
+            Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
+        """
+        seed = self.random_state if random_state is None else random_state
+        student = DistilledDensityEstimator(clone(self), n_draws=n_draws, max_iter=max_iter, random_state=seed)
+        return student._fit_to(self)
 
     def _check_rows(self, X, sample_weight, reset):
         """Rows of positive weight in float64, their weights, and the bounds of the columns."""

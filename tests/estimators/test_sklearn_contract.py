@@ -8,6 +8,7 @@ from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionOutlierDetector,
     DiffusionTransformer,
+    DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
     StackedDensityEstimator,
 )
@@ -23,6 +24,13 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
     [
         DiffusionDensityEstimator(**SMALL, random_state=0),
         StackedDensityEstimator(random_state=0),
+        DistilledDensityEstimator(
+            DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False),
+            hidden_layer_sizes=(8, 8),
+            n_draws=200,
+            max_iter=2,
+            random_state=0,
+        ),
         ManifoldDiffusionEstimator(**MANIFOLD),
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
         DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False), random_state=0),

@@ -1,0 +1,171 @@
+"""DistilledDensityEstimator: the density of a diffusion estimator at one evaluation a row."""
+
+import copy
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from skdiffusion._frames import note_frame
+from skdiffusion._threads import one_thread
+from skdiffusion._validation import Interval, fit_context, generator_seed, restored_on_failure
+from skdiffusion.autoregressive import AutoregressiveLaw
+from skdiffusion.companions import PlacedLaw
+from skdiffusion.estimators._base import BlendedDensityEstimator
+from skdiffusion.networks import MaskedNetwork
+from skdiffusion.training import distill
+
+N_COMPONENTS = 24  # of the mixture of a column given those before it
+N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence
+KEPT_WEIGHT = 0.1  # of a companion that stays as it is; a lighter one is learnt with the flow
+TAIL = "student"  # stays whatever its weight: a network's tails are no heavier than a Gaussian's
+
+
+def _without(teacher, kept):
+    """The blend of the members that are not kept, of arrays without names; and their share of the whole blend."""
+    rest = copy.copy(teacher)
+    vars(rest).pop("feature_names_in_", None)
+    rest.members_ = {name: law for name, law in teacher.members_.items() if name not in kept}
+    share = sum(teacher.stacking_weights_[name] for name in rest.members_)
+    if share > 0:
+        rest.stacking_weights_ = {name: teacher.stacking_weights_[name] / share for name in rest.members_}
+        return rest, share
+    flow, _ = _without(teacher, set(teacher.members_) - {"diffusion"}) if len(rest.members_) > 1 else (rest, 0.0)
+    flow.stacking_weights_ = {"diffusion": 1.0}  # for its latent map
+    return flow, 0.0
+
+
+class DistilledDensityEstimator(BlendedDensityEstimator):
+    r"""The density of a diffusion estimator, learnt again by a network that gives it in one evaluation.
+
+    Scoring a row by a diffusion model solves a differential equation. Here an autoregressive network learns the law of
+    the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]` with
+    :math:`r = \log p - \log q`, and takes its place in the blend. Companions of weight keep theirs.
+    The result is a normalised density, some ten times as fast to score and slower to draw from; `divergence_` says
+    what it has lost.
+
+    Parameters
+    ----------
+    estimator : DiffusionDensityEstimator
+        The teacher, which `fit` clones and fits; ``teacher.distill()`` takes one that is fitted.
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+        Layers of the network.
+    n_draws : int, default=131072
+        Rows drawn from the teacher.
+    max_iter : int, default=2000
+        Steps of training, each on 1000 of the drawn rows.
+    random_state : int, RandomState or None, default=None
+
+    Attributes
+    ----------
+    divergence_ : float
+        Kullback-Leibler divergence of this density from its teacher's, in nats: the mean of the difference of their
+        log-densities over fresh rows of the teacher.
+    divergence_error_ : float
+        Its standard error.
+    loss_curve_ : ndarray of shape (max_iter,)
+        The same of the network and what it learns, on the rows of every step.
+    members_, stacking_weights_ : dict
+        The laws of the blend and their weights: "autoregressive", and the companions that were kept.
+    preprocessor_ : object
+        The teacher's map to whitened rows.
+    feature_scale_ : ndarray of shape (n_features,)
+    n_features_in_ : int
+
+    References
+    ----------
+    Germain et al. (2015), MADE: masked autoencoder for distribution estimation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> teacher = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(X)
+    >>> fast = teacher.distill(n_draws=5000, max_iter=100)
+    >>> fast.score_samples(X).shape
+    (200,)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [object],
+        "hidden_layer_sizes": [tuple, list],
+        "n_draws": [Interval(Integral, 2, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, estimator, *, hidden_layer_sizes=(128, 128, 128), n_draws=131_072, max_iter=2000, random_state=None
+    ):
+        self.estimator = estimator
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_draws = n_draws
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit a clone of the teacher to the rows of X, and distil it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check()
+        with restored_on_failure(self):
+            self._learn(clone(self.estimator).fit(X, sample_weight=sample_weight))
+            note_frame(self, X)
+        return self
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def _fit_to(self, teacher):
+        """Distil a fitted teacher."""
+        check_is_fitted(teacher)
+        self._check()
+        with restored_on_failure(self):
+            self._learn(teacher)
+            self._frame = teacher._frame
+        return self
+
+    def _check(self):
+        if not hasattr(self.estimator, "distill"):
+            raise ValueError(f"The 'estimator' parameter must be a DiffusionDensityEstimator. Got {self.estimator!r}.")
+        sizes = self.hidden_layer_sizes
+        if not len(sizes) or any(not isinstance(s, (int, np.integer)) or s < 1 for s in sizes):
+            raise ValueError(
+                f"The 'hidden_layer_sizes' parameter must hold one or more positive integers. Got {sizes!r}."
+            )
+
+    def _learn(self, teacher):
+        seeds = [int(s) for s in np.random.SeedSequence(generator_seed(self.random_state)).generate_state(4)]
+        weights = teacher.stacking_weights_
+        kept = [k for k in weights if k != "diffusion" and (k == TAIL or weights[k] >= KEPT_WEIGHT)]
+        rest, share = _without(teacher, kept)
+        preprocessor, device = teacher.preprocessor_, teacher.members_["diffusion"].law.field.network.device
+        rng, sizes = np.random.default_rng(seeds[0]), tuple(map(int, self.hidden_layer_sizes))
+        network = MaskedNetwork(teacher.n_features_in_, sizes, N_COMPONENTS, rng, device)
+        rows = rest.sample(self.n_draws, seeds[1], as_frame=False)
+        log_density = rest.score_samples(rows)
+        with one_thread():
+            z, log_det = preprocessor.transform(rows)
+            curve = distill(network, z, log_density - log_det, self.max_iter, rng)
+        law = PlacedLaw(preprocessor, AutoregressiveLaw(network))
+        self.members_ = {"autoregressive": law} | {k: teacher.members_[k] for k in kept}
+        self.stacking_weights_ = {"autoregressive": share} | {k: weights[k] for k in kept}
+        self.preprocessor_, self.feature_scale_ = preprocessor, teacher.feature_scale_
+        self.n_features_in_, self.loss_curve_, self._sample_seed = teacher.n_features_in_, np.array(curve), seeds[2]
+        vars(self).pop("feature_names_in_", None)
+        whole, _ = _without(teacher, ())
+        fresh = whole.sample(N_JUDGED, seeds[3], as_frame=False)
+        gap = whole.score_samples(fresh) - self.score_samples(fresh)
+        self.divergence_, self.divergence_error_ = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
+        if hasattr(teacher, "feature_names_in_"):
+            self.feature_names_in_ = teacher.feature_names_in_
