@@ -115,12 +115,13 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, evaluations, scaling
+    from benchmarks import ablation, compare, distillation, evaluations, scaling
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
+    (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
     (folder / "ablation.rst").write_text(to_rst(printed(ablation.report, [RESULTS / "ablation.jsonl"])))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))

@@ -351,7 +351,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         return self
 
     def distill(self, *, n_draws=131_072, max_iter=2000, random_state=None):
-        """A density of one evaluation a row that has learnt this one: some ten times as fast to score.
+        """A density of one evaluation a row that has learnt this one: ten times as fast to score, or more.
 
         Parameters
         ----------

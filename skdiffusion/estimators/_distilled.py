@@ -42,8 +42,8 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     Scoring a row by a diffusion model solves a differential equation. Here an autoregressive network learns the law of
     the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]` with
     :math:`r = \log p - \log q`, and takes its place in the blend. Companions of weight keep theirs.
-    The result is a normalised density, some ten times as fast to score and slower to draw from; `divergence_` says
-    what it has lost.
+    The result is a normalised density, ten times as fast to score or more, and slower to draw from where columns are
+    many; `divergence_` says what it has lost.
 
     Parameters
     ----------
