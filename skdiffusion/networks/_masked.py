@@ -79,10 +79,9 @@ class MaskedNetwork:
         out.append(degrees[:, None] < np.repeat(columns, 3 * self.n_components))
         return [torch.as_tensor(mask, dtype=self.flat.dtype, device=self.flat.device) for mask in out]
 
-    def layers(self, masks, flat=None):
-        """Masked weights and biases, layer by layer; of other parameters where `flat` is given."""
-        views = self._views(self.flat if flat is None else flat)
-        return [(weight * mask, bias) for mask, (weight, bias) in zip(masks, views)]
+    def layers(self, masks):
+        """Masked weights and biases, layer by layer."""
+        return [(weight * mask, bias) for mask, (weight, bias) in zip(masks, self._views(self.flat))]
 
     def conditionals(self, x, layers):
         """Log-weights, means and log-scales of the columns of rows x (n, d), each of shape (n, d, n_components)."""
