@@ -29,6 +29,29 @@ def log_sum_exp(a, axis):
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
 
 
+def best_blend(log_density, others, weights):
+    """Log-density of the best blend of a law with others, shape (n,), from both log-densities at held-out rows.
+
+    A member of a blend need not cover every row. Judged alone, a few far rows would decide, and ask for a law that is
+    too wide everywhere else; judged by what it adds, it may leave to the others what they do better.
+    """
+    gain = np.exp(np.clip(log_density - others, -700.0, 700.0))
+    # The derivative by the share falls as the share grows.
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        share = (low + high) / 2
+        rises = weights @ ((gain - 1) / (1 + share * (gain - 1))) > 0
+        low, high = (share, high) if rises else (low, share)
+    return others + np.log1p(low * (gain - 1))
+
+
+def clearly_better(density, other, weight, margin):
+    """Whether a mean gain, by weights that sum to 1, exceeds its paired standard error times `margin`."""
+    gain = density - other
+    mean = weight @ gain
+    return mean > margin * np.sqrt((weight**2) @ (gain - mean) ** 2)
+
+
 BLOCK_ROWS = 256
 
 

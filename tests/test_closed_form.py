@@ -209,6 +209,26 @@ def test_number_of_components_is_chosen_on_held_out_rows(rng):
     assert abs(score - truth.log_density(x).mean()) < 0.15
 
 
+def test_components_of_very_different_size_and_direction_are_found(rng):
+    scales = np.array([1.0, 0.3, 0.1, 0.03])
+    roots = scales[:, None, None] * rng.standard_normal((4, 5, 5))
+    truth = GaussianMixtureLaw(np.ones(4), 3 * rng.standard_normal((4, 5)), roots @ roots.transpose(0, 2, 1))
+    x, fresh = draw(truth, 1500, 5), draw(truth, 4000, 6)
+    setting, _, _ = select_mixture(x, np.ones(1500), [np.arange(500), np.arange(500, 1000)], rng)
+    law = fit_mixture(x, np.ones(1500), *setting, rng)
+    assert setting[1] < 0.5
+    assert (truth.log_density(fresh) - law.log_density(fresh)).mean() < 0.1
+
+
+def test_a_few_scattered_rows_do_not_choose_the_mixture(rng):
+    centres = np.stack(np.meshgrid([0, 1], [0, 1]), -1).reshape(-1, 2)
+    x = np.repeat(centres, 200, axis=0) + 0.02 * rng.standard_normal((800, 2))
+    x[::40] = rng.uniform(-3, 4, (20, 2))
+    setting, _, _ = select_mixture(x, np.ones(800), [np.arange(0, 800, 3), np.arange(1, 800, 3)], rng)
+    law = fit_mixture(x, np.ones(800), *setting, rng)
+    assert np.median(law.log_density(x)) > -np.log(4 * 2 * np.pi * 0.02**2) - 1.2
+
+
 def test_leave_one_out_is_the_density_of_the_others(rng):
     x = rng.standard_normal((30, 2))
     x -= x.mean(0)
@@ -268,4 +288,20 @@ def test_whitened_rows_keep_their_covariance_under_the_empirical_law(rng):
 
 def test_bandwidth_is_not_driven_to_zero_by_copies(rng):
     x = np.repeat(rng.standard_normal((100, 2)), 3, axis=0)
-    assert select_bandwidth(x, np.ones(300), np.arange(300))[0] > 0.1
+    for others in (multivariate_normal(np.zeros(2)).logpdf(x), np.full(300, -200.0)):
+        assert select_bandwidth(x, np.ones(300), np.arange(300), others)[0] > 0.1
+
+
+def test_beside_another_law_a_kernel_may_serve_near_copies_alone(rng):
+    x = rng.standard_normal((400, 3))
+    x[300:] = x[:100] + 0.01 * rng.standard_normal((100, 3))
+    every, ones = np.arange(400), np.ones(400)
+    normal = multivariate_normal(np.zeros(3)).logpdf(x)
+    alone, _ = select_bandwidth(x, ones, every, np.full(400, -200.0))
+    beside, blended = select_bandwidth(x, ones, every, normal)
+    assert beside < 0.1 < alone
+    kernel = leave_one_out(x, ones, [alone, beside], every)
+    shares = np.linspace(0, 1, 101)[:, None]
+    best = np.log(shares * np.exp(kernel[:, None]) + (1 - shares) * np.exp(normal) + 1e-300).mean(2).max(1)
+    assert_allclose(blended.mean(), best[1], atol=1e-3)
+    assert best[1] > best[0] + 0.5

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
+from skdiffusion.closed_form._kernel import leave_one_out
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.geometry import denoiser_jacobian
 from skdiffusion.likelihood import ProbabilityFlow
@@ -162,17 +163,19 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
     else:
         X = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
     held, raw, w = np.arange(300), Preprocessor(X, np.ones(600)), np.ones(600)
+    nothing_else = np.full(300, -200.0)
 
     def mean_density(space, spaced):
         z, log_det = space.transform(X)
         context = None, 1 - space.whitening.shrinkage, stages.spacing_of(z, w) if spaced else None
-        return (select_bandwidth(z, w, held, *context)[1] + log_det[held]).mean()
+        bandwidth, _ = select_bandwidth(z, w, held, nothing_else, *context)
+        return (leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]).mean()
 
     spaces = raw, raw.unwhitened()
     scores = [mean_density(space, False) for space in spaces]
     assert (np.argmax(scores) == 1) == unwhitened
     expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    member = stages._fit_kernel(X, w, [raw], held, rng)
+    member = stages._fit_kernel(X, w, [raw], held, nothing_else, rng)
     assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
     assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
 
@@ -181,7 +184,7 @@ def test_kernels_follow_the_density_but_at_sharp_edges(rng):
     w, held = np.ones(600), np.arange(300)
     long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
     for X, widths in ((long_tailed, 600), (square, 1)):
-        member = stages._fit_kernel(X, w, [Preprocessor(X, w)], held, rng)
+        member = stages._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
         assert len(np.unique(member.law.law.bandwidth)) >= 0.9 * widths
         assert (len(np.unique(member.law.law.bandwidth)) == 1) == (widths == 1)
 

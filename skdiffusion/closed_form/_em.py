@@ -3,15 +3,18 @@ r"""Gaussian mixtures by weighted, regularised expectation maximisation.
 The covariance of a component is the mode under an inverse-Wishart prior,
 :math:`C_k = (S_k + \nu\Psi)/(N_k + \nu)`, with S_k its weighted scatter, N_k its effective rows and
 :math:`\Psi=\sum_k S_k/n` the covariance within components, re-estimated in every step. The strength nu
-and the number of components are chosen by held-out log-density.
+and the number of components are chosen by held-out log-density: a strong prior serves components that are alike, a
+weak one those of very different size or direction, which a single row of the prior would drown.
 """
 
 import numpy as np
 
-from skdiffusion._numerics import exp_in_place
+from skdiffusion._numerics import best_blend, clearly_better, exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
+MEDIUM, WEAK, WEAKEST = 0.5, 0.02, 0.001  # strengths beside that of d + 2 rows
+MARGIN = 0.7  # standard errors by which a law of more freedom must be better
 MAX_K_MEANS_ROWS = 4000  # that find the basin; EM itself sees all
 
 
@@ -165,7 +168,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
 
 
 def select_mixture(X, weights, folds, rng, max_components=64):
-    """Number of components and prior strength of greatest held-out mean log-density.
+    """Number of components and prior strength of greatest held-out mean log-density, with a single Gaussian behind.
 
     Parameters
     ----------
@@ -182,47 +185,54 @@ def select_mixture(X, weights, folds, rng, max_components=64):
     n, d = X.shape
     rows = np.arange(n)
     trains = [np.setdiff1d(rows, fold) for fold in folds]
+    every = range(len(folds))
     largest = min(max_components, len(trains[0]) // 2)
+    strong = 2.0 + d
 
     known = {}
 
-    def held_out(setting, which):
-        for i in which:
-            if (setting, i) not in known:
-                law = fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3)
-                known[setting, i] = law, law.log_density(X[folds[i]])
-        return np.concatenate([known[setting, i][1] for i in which])
+    def fitted(setting, i):
+        if (setting, i) not in known:
+            law = fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3)
+            known[setting, i] = law, law.log_density(X[folds[i]])
+        return known[setting, i]
 
-    # A scan over the number of components on the first folds, then the best few on all of them, then the strength.
-    which = range(max(1, len(folds) // 3))
-    scan_weight = np.concatenate([weights[folds[i]] for i in which])
-    scores, since_gain = {}, 0
-    for k in [k for k in COMPONENT_GRID if k == 1 or k <= largest]:
-        setting = (k, 2.0 + d)
-        score = np.average(held_out(setting, which), weights=scan_weight)
-        since_gain = 0 if score > max(scores.values(), default=-np.inf) else since_gain + 1
-        scores[setting] = score
-        if since_gain >= 3:  # after two the search often ends at a chance dip
-            break
-    held_weight = np.concatenate([weights[fold] for fold in folds])
-    held_weight = held_weight / held_weight.sum()
+    def shares(which):
+        held_weight = np.concatenate([weights[folds[i]] for i in which])
+        return held_weight / held_weight.sum()
+
+    def held_out(setting, which):
+        density, single = (np.concatenate([fitted(s, i)[1] for i in which]) for s in (setting, (1, strong)))
+        return best_blend(density, single, shares(which))
+
+    def scan(strength):
+        """Scores on the first folds, by number of components."""
+        first = every[: max(1, len(folds) // 3)]
+        scores, highest, since_gain = {}, -np.inf, 0
+        for k in [k for k in COMPONENT_GRID if k == 1 or k <= largest]:
+            score = scores[k, strength] = shares(first) @ held_out((k, strength), first)
+            since_gain = 0 if score > highest else since_gain + 1
+            highest = max(score, highest)
+            if since_gain >= 3:  # after two the search often ends at a chance dip
+                break
+        return scores
+
     best, best_density = None, None
 
-    def consider(setting):
+    def consider(*settings):
+        """From the simplest on: a law of more freedom must be clearly better, on all folds."""
         nonlocal best, best_density
-        density = held_out(setting, range(len(folds)))
-        if best is None or _clearly_better(density, best_density, held_weight):
-            best, best_density = setting, density
+        for setting in settings:
+            density = held_out(setting, every)
+            if best is None or clearly_better(density, best_density, shares(every), MARGIN):
+                best, best_density = setting, density
 
-    for setting in sorted(sorted(scores, key=scores.get)[-3:]):
-        consider(setting)
+    scores = scan(strong)
+    consider(*sorted(sorted(scores, key=scores.get)[-3:]))
     if best[0] > 1:
-        consider((best[0], 0.5))
-    return best, float(held_weight @ best_density), [known[best, i][0] for i in range(len(folds))]
-
-
-def _clearly_better(density, other, weight, margin=0.7):
-    """Whether a mean gain exceeds `margin` of its paired standard error: ties keep the simpler law."""
-    gain = density - other
-    mean = weight @ gain
-    return mean > margin * np.sqrt((weight**2) @ (gain - mean) ** 2)
+        consider((best[0], MEDIUM))
+    scores = scan(WEAK)
+    consider(*sorted(setting for setting in sorted(scores, key=scores.get)[-2:] if setting[0] > 1))
+    if best[1] == WEAK:
+        consider((best[0], WEAKEST))
+    return best, float(shares(every) @ best_density), [fitted(best, i)[0] for i in every]

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._numerics import log_sum_exp
+from skdiffusion._numerics import best_blend, clearly_better, log_sum_exp
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
 from skdiffusion.closed_form._mixture import LOG_2PI
 
 MAX_BANDWIDTH = 0.95  # beyond, the law of the rows is hardly told from a Gaussian
+MARGIN = 2.0  # standard errors by which another than the best bandwidth alone must add more: it is the best of many
 MOST_LEVERAGE = 0.9  # of a row in its own covariance; more than this is round-off or shrinkage
 LEAST_SPACING = 0.05  # of the geometric mean: nearer rows say nothing about the density around them
 
@@ -204,29 +205,41 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0
     return out
 
 
-def select_bandwidth(rows, weights, queries, seen_from=None, whitened=0.0, spacing=None):
-    """Bandwidth of the `empirical_law` of greatest leave-one-out mean log-density, on a refined geometric grid.
+def select_bandwidth(rows, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
+    """Bandwidth of the `empirical_law` that adds most to others, by rows left out.
+
+    The one that is best alone, if no other is clearly better beside the others.
 
     Parameters
     ----------
     rows, weights, queries, seen_from, whitened, spacing : as for `leave_one_out`
+    others : array of shape (n_queries,)
+        Held-out log-densities of the queries under the law that the kernel is to be blended with.
 
     Returns
     -------
     bandwidth : float
     ndarray of shape (n_queries,)
-        Log-densities of the queries with it, in nats.
+        Log-densities of the queries under the best blend of both, in nats.
     """
-    known = {}
+    known, share = {}, weights[queries] / weights[queries].sum()
 
-    def score(bandwidths):
+    def evaluated(bandwidths):
+        """Log-densities of the kernel, and of the best blend."""
         new = [h for h in bandwidths if h not in known]
-        known.update(zip(new, leave_one_out(rows, weights, new, queries, seen_from, whitened, spacing)))
-        return max(bandwidths, key=lambda h: np.maximum(known[h], -1e6) @ weights[queries])
+        found = leave_one_out(rows, weights, new, queries, seen_from, whitened, spacing)
+        known.update({h: (np.maximum(p, -1e6), best_blend(p, others, share)) for h, p in zip(new, found)})
 
-    grid = np.geomspace(0.02, MAX_BANDWIDTH, 9)
-    best, ratio = score(grid.tolist()), grid[1] / grid[0]
-    for _ in range(3):
-        ratio **= 0.5
-        best = score([best, best / ratio, min(best * ratio, MAX_BANDWIDTH)])
-    return float(best), known[best]
+    def best(which):
+        """On a geometric grid, refined about its best."""
+        grid = np.geomspace(0.02, MAX_BANDWIDTH, 9)
+        tried, ratio = grid.tolist(), grid[1] / grid[0]
+        for _ in range(4):
+            evaluated(tried)
+            found, ratio = max(tried, key=lambda h: share @ known[h][which]), ratio**0.5
+            tried = [found, found / ratio, min(found * ratio, MAX_BANDWIDTH)]
+        return float(found)
+
+    alone, beside = best(0), best(1)
+    chosen = beside if clearly_better(known[beside][1], known[alone][1], share, MARGIN) else alone
+    return chosen, known[chosen][1]

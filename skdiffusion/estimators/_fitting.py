@@ -168,7 +168,9 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     _, student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
     members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), student))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
-        members.append(_fit_kernel(X, w, list(spaces.values()), np.concatenate(scored), rng))
+        held = np.concatenate(scored)
+        others = blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
+        members.append(_fit_kernel(X, w, list(spaces.values()), held, others, rng))
     return members
 
 
@@ -181,22 +183,24 @@ def spacing_of(rows, weights):
     return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOUR:].T, weights)
 
 
-def _fit_kernel(X, w, spaces, held, rng):
+def _fit_kernel(X, w, spaces, held, others, rng):
     """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time.
 
-    Its kernels are of one width, or as wide as rows lie apart where that is better: not at sharp edges.
+    The best is what adds most to the blend of the others, whose log-densities at the `held` rows are `others`: beside a
+    mixture a kernel may serve near copies alone. Its kernels are of one width, or as wide as rows lie apart where that
+    is better: not at sharp edges.
     """
     spaces = [*spaces, *(s.unwhitened() for s in spaces if references(s.whitening))]
-    queries = np.sort(rng.choice(held, MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else held
+    chosen = np.sort(rng.choice(len(held), MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else slice(None)
+    queries = held[chosen]
 
     places = [(space, space.transform(X)[0], *space.transform_left_out(X, w)) for space in spaces]
 
     def judged(place, adaptive):
         space, z, unseen, log_det = place
         context = unseen, 1 - space.whitening.shrinkage, spacing_of(z, w) if adaptive else None
-        bandwidth, scores = select_bandwidth(z, w, queries, *context)
-        mean = np.average(np.maximum(scores + log_det[queries], -1e6), weights=w[queries])
-        return mean, place, bandwidth, context
+        bandwidth, blended = select_bandwidth(z, w, queries, others[chosen] - log_det[queries], *context)
+        return np.average(blended + log_det[queries], weights=w[queries]), place, bandwidth, context
 
     even = max((judged(place, False) for place in places), key=itemgetter(0))
     _, (space, z, _, log_det), bandwidth, context = max(even, judged(even[1], True), key=itemgetter(0))
