@@ -42,7 +42,8 @@ def best_blend(log_density, others, weights):
         share = (low + high) / 2
         rises = weights @ ((gain - 1) / (1 + share * (gain - 1))) > 0
         low, high = (share, high) if rises else (low, share)
-    return others + np.log1p(low * (gain - 1))
+    with np.errstate(divide="ignore"):
+        return np.logaddexp(np.log(low) + log_density, np.log1p(-low) + others)
 
 
 def clearly_better(density, other, weight, margin):

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal, multivariate_t
 
+from skdiffusion._numerics import best_blend
 from skdiffusion.closed_form import (
     GaussianMixtureLaw,
     KernelLaw,
@@ -290,6 +293,17 @@ def test_bandwidth_is_not_driven_to_zero_by_copies(rng):
     x = np.repeat(rng.standard_normal((100, 2)), 3, axis=0)
     for others in (multivariate_normal(np.zeros(2)).logpdf(x), np.full(300, -200.0)):
         assert select_bandwidth(x, np.ones(300), np.arange(300), others)[0] > 0.1
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), reach=st.sampled_from([0.1, 3.0, 300.0, 1e5]))
+def test_the_best_blend_is_the_best_of_all_shares(seed, n, reach):
+    rng = np.random.default_rng(seed)
+    law, others, weights = *rng.normal(0, reach, (2, n)), rng.dirichlet(np.ones(n))
+    shares = np.r_[0, np.geomspace(1e-6, 0.5, 60), 1 - np.geomspace(0.5, 1e-6, 60), 1][:, None]
+    with np.errstate(divide="ignore"):
+        every = np.logaddexp(np.log(shares) + law, np.log1p(-shares) + others) @ weights
+    best = weights @ best_blend(law, others, weights)
+    assert best >= every.max() - 1e-6 * (1 + abs(every.max()))
 
 
 def test_beside_another_law_a_kernel_may_serve_near_copies_alone(rng):
