@@ -13,7 +13,7 @@ from skdiffusion._numerics import best_blend, clearly_better, exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
-MEDIUM, WEAK, WEAKEST = 0.5, 0.02, 0.001  # strengths beside that of d + 2 rows
+MEDIUM, WEAK, WEAKEST = 0.5, 2e-3, 1e-5  # strengths beside that of d + 2 rows
 MARGIN = 0.7  # standard errors by which a law of more freedom must be better
 MAX_K_MEANS_ROWS = 4000  # that find the basin; EM itself sees all
 
