@@ -20,6 +20,12 @@ VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
     "kernels of one width": ({}, {}, {"estimators._fitting.spacing_of": lambda rows, weights: None}),
+    "companions judged alone": (
+        {},
+        {},
+        {f"closed_form.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
+    ),
+    "strong priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 1e3}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
@@ -34,7 +40,7 @@ VARIANTS = {
 # Fine-tuning starts at 5000 rows of three columns.
 OF_MANY_ROWS = ("default", "no fine-tuning", "half the steps", "a third wider")
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
-TABLES = ("kin8nm", "miniboone1500", "power_plant")
+TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 LARGE_DATASETS = ("funnel5", "tcopula5", "warped8", "gmm_sep_d8", "warped16", "gmm_mix_d32")
 LARGE_TABLES = ("kin8nm", "magic", "power_plant")
 
