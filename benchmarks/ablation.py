@@ -25,7 +25,7 @@ VARIANTS = {
         {},
         {f"closed_form.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
     ),
-    "strong priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 1e3}),
+    "no weak priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 0.5, "closed_form._em.WEAKEST": 0.5}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
