@@ -109,7 +109,12 @@ class BlendedDensityEstimator(MeanLogDensity):
         return values
 
     def _member_log_densities(self, X):
-        return np.stack([m.log_density(X) for m in self.members_.values()], axis=1)
+        """Shape (n, members), -inf for those without weight, which are not asked."""
+        out = np.full((len(X), len(self.members_)), -np.inf)
+        for i, (name, member) in enumerate(self.members_.items()):
+            if self.stacking_weights_[name] > 0:
+                out[:, i] = member.log_density(X)
+        return out
 
     def score_samples(self, X):
         """Log-density of every row, in nats, in the units of the columns.
@@ -145,7 +150,8 @@ class BlendedDensityEstimator(MeanLogDensity):
         def gradient(block):
             L = self._member_log_densities(block)
             share = weights * np.exp(L - blend_log_density(L, weights)[:, None])
-            return sum(share[:, [i]] * m.score(block) for i, m in enumerate(self.members_.values()))
+            members = enumerate(self.members_.values())
+            return sum(share[:, [i]] * m.score(block) for i, m in members if weights[i] > 0)
 
         return self._by_chunk(gradient, X, (self.n_features_in_,))
 
@@ -252,6 +258,8 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         weights = np.array(list(self.stacking_weights_.values()))
 
         def error(block):
+            if weights[0] == 0:
+                return np.zeros(len(block))
             L = self._member_log_densities(block)
             flow = replace(member.law, density_steps=2 * member.law.density_steps)
             finer = L.copy()

@@ -34,6 +34,7 @@ from skdiffusion.theory.wasserstein import suggest_steps
 from skdiffusion.training import fine_tune, train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
+NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
 NEIGHBOUR = 4  # whose distance is the spacing of a row
@@ -370,9 +371,11 @@ def narrowest_scale(members):
 
 
 def blend_weights(members, w_held):
-    """Stacking weights of the members, the Student-t kept at its least weight."""
+    """Stacking weights of the members, the Student-t kept at its least weight; negligible ones are zero."""
     least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
-    return stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
+    weights = stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
+    weights[weights < NEGLIGIBLE] = 0.0
+    return weights / weights.sum()
 
 
 def resolved(X, rng, bounds):

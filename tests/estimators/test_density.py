@@ -1,5 +1,6 @@
 """The estimator end to end: every method against its definition, on tiny networks."""
 
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,8 +17,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.estimators import _fitting as stages
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.processes import VE
+from skdiffusion.stacking import blend_log_density
 from tests.conftest import gradient_of
 
 TINY = {"hidden_layer_sizes": (16, 16), "max_iter": 40, "n_estimators": 2, "random_state": 0}
@@ -71,6 +74,33 @@ def test_stacking_weights_are_a_distribution_with_a_defensive_share(fitted):
 def test_the_blend_is_the_weighted_sum_of_its_members(fitted, X):
     parts = [w * np.exp(m.log_density(X)) for w, m in zip(fitted.stacking_weights_.values(), fitted.members_.values())]
     assert_allclose(fitted.score_samples(X), np.log(sum(parts)), rtol=1e-10)
+
+
+def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
+    est, weights = copy.copy(fitted), fitted.stacking_weights_
+    rest = sum(w for name, w in weights.items() if name != "diffusion")
+    est.stacking_weights_ = {name: 0.0 if name == "diffusion" else w / rest for name, w in weights.items()}
+    expected = blend_log_density(
+        np.stack([est.members_[name].log_density(X) for name in weights if name != "diffusion"], 1),
+        np.array([est.stacking_weights_[name] for name in weights if name != "diffusion"]),
+    )
+    monkeypatch.setattr(type(fitted.members_["diffusion"].law), "log_density", None)
+    assert_allclose(est.score_samples(X), expected, rtol=1e-12)
+    assert np.isfinite(est.score_function(X)).all()
+    assert (est.log_density_error(X) == 0).all()
+
+
+def test_negligible_weights_are_zero(rng):
+    held = rng.standard_normal(500)
+    stack = [
+        stages.Member("good", None, held),
+        stages.Member("bad", None, held - 20),
+        stages.Member("student", None, held - 5),
+    ]
+    weights = stages.blend_weights(stack, np.ones(500))
+    assert weights[1] == 0
+    assert weights[2] == pytest.approx(stages.STUDENT_LEAST_WEIGHT, rel=1e-3)
+    assert weights.sum() == pytest.approx(1, abs=1e-15)
 
 
 def test_no_row_costs_more_than_the_defensive_member_promises(fitted):
