@@ -322,14 +322,22 @@ def verdicts(rows, ours):
     print(f"({rows[int(c2st.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
     tabular = [r for r in rows if "w1_copy" in r]
     if tabular:
-        copies = np.array([r["w1_test"] / r["w1_copy"] for r in tabular])
-        cover = np.mean([r["coverage"] for r in tabular])
         print(f"ForestDiffusion's protocol on {len(tabular)} tables: W1_test over the training copy's, mean", end=" ")
-        print(f"{copies.mean():.3f}; coverage {cover:.3f}.")
+        print("{:.3f}; coverage {:.3f}.".format(*forest_means(tabular)))
+    pairs = [(r, r["peers"]["ForestDiffusion"]) for r in tabular if "ForestDiffusion" in r["peers"]]
+    if pairs:
+        mine, theirs = (forest_means(side) for side in zip(*pairs))
+        print(f"On the {len(pairs)} of ForestDiffusion {mine[0]:.3f} and {mine[1]:.3f}, its own", end=" ")
+        print(f"{theirs[0]:.3f} and {theirs[1]:.3f}.")
     fit = np.array([r["fit_s"] for r in ours])
     print(f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s.")
     print(f"Largest mean numerical error {max(r['log_density_error'] for r in rows):.4f} nats.")
     print(f"Furthest below the defensive promise: {max(r['below_promise'] for r in ours):.2g} nats.")
+
+
+def forest_means(tables):
+    """Means of W1_test over the training copy's, and of the coverage."""
+    return np.mean([(r["w1_test"] / r["w1_copy"], r["coverage"]) for r in tables], axis=0)
 
 
 def peer_table(rows):
