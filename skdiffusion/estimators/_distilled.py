@@ -18,8 +18,9 @@ from skdiffusion.training import distill
 
 N_COMPONENTS = 24  # of the mixture of a column given those before it
 N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence
-KEPT_WEIGHT = 0.1  # of a companion that stays as it is; a lighter one is learnt with the flow
-TAIL = "student"  # stays whatever its weight: a network's tails are no heavier than a Gaussian's
+# Least weight of a companion that stays as it is; a lighter one is learnt with the flow. Mixtures are cheap, and narrow
+# components hard to learn; a network's tails are no heavier than a Gaussian's.
+KEPT_WEIGHTS = {"student": 0.0, "mapped_mixture": 0.02, "mixture": 0.02, "kernel": 0.1}
 
 
 def _without(teacher, kept):
@@ -147,7 +148,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     def _learn(self, teacher):
         seeds = [int(s) for s in np.random.SeedSequence(generator_seed(self.random_state)).generate_state(4)]
         weights = teacher.stacking_weights_
-        kept = [k for k in weights if k != "diffusion" and (k == TAIL or weights[k] >= KEPT_WEIGHT)]
+        kept = [k for k in weights if k in KEPT_WEIGHTS and weights[k] >= KEPT_WEIGHTS[k]]
         rest, share = _without(teacher, kept)
         preprocessor, device = teacher.preprocessor_, teacher.members_["diffusion"].law.field.network.device
         rng, sizes = np.random.default_rng(seeds[0]), tuple(map(int, self.hidden_layer_sizes))
