@@ -46,11 +46,14 @@ def best_blend(log_density, others, weights):
         return np.logaddexp(np.log(low) + log_density, np.log1p(-low) + others)
 
 
+TIE = 1e-6  # nats; laws that add nothing to a blend differ by round-off, which must not choose
+
+
 def clearly_better(density, other, weight, margin):
-    """Whether a mean gain, by weights that sum to 1, exceeds its paired standard error times `margin`."""
+    """Whether a mean gain, by weights of sum 1, exceeds round-off and its paired standard error times `margin`."""
     gain = density - other
     mean = weight @ gain
-    return mean > margin * np.sqrt((weight**2) @ (gain - mean) ** 2)
+    return mean > max(TIE, margin * np.sqrt((weight**2) @ (gain - mean) ** 2))
 
 
 BLOCK_ROWS = 256

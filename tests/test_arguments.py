@@ -89,9 +89,10 @@ def test_numbers_whose_squares_overflow_are_refused(make):
 
 def test_codes_of_rows_beyond_the_arithmetic_are_refused():
     X = np.random.default_rng(0).normal(size=(30, 2))
-    est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=True, max_iter=1, random_state=0).fit(X)
+    given = {"hidden_layer_sizes": (4, 4), "n_estimators": True, "max_iter": 1, "random_state": 0}
+    est, pure = (DiffusionDensityEstimator(**given, stacking=stacking).fit(X) for stacking in (True, False))
     far = np.array([[-1e68, 1e167]])
-    for method in (est.to_latent, est.from_latent, est.score_function):
+    for method in (est.to_latent, est.from_latent, pure.score_function):
         with pytest.raises(ValueError, match="so far"):
             method(far)
     assert np.isfinite(est.score_samples(far)).all()

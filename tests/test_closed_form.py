@@ -223,6 +223,17 @@ def test_components_of_very_different_size_and_direction_are_found(rng):
     assert (truth.log_density(fresh) - law.log_density(fresh)).mean() < 0.1
 
 
+def test_round_off_does_not_choose_between_mixtures_that_add_nothing():
+    X = np.random.default_rng(300).standard_normal((60, 2))
+    ones, folds = np.ones(60), np.array_split(np.random.default_rng(1).permutation(60), 6)
+    drawn = []
+    for shift in (0.0, 2.0, 1e3):
+        generator = np.random.default_rng(0)
+        setting, score, _ = select_mixture(X + shift, ones, folds, generator)
+        drawn.append((setting, round(score, 6), generator.random()))
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
 def test_a_few_scattered_rows_do_not_choose_the_mixture(rng):
     centres = np.stack(np.meshgrid([0, 1], [0, 1]), -1).reshape(-1, 2)
     x = np.repeat(centres, 200, axis=0) + 0.02 * rng.standard_normal((800, 2))

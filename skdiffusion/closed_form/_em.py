@@ -9,7 +9,7 @@ weak one those of very different size or direction, which a single row of the pr
 
 import numpy as np
 
-from skdiffusion._numerics import best_blend, clearly_better, exp_in_place
+from skdiffusion._numerics import TIE, best_blend, clearly_better, exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
@@ -211,7 +211,7 @@ def select_mixture(X, weights, folds, rng, max_components=64):
         scores, highest, since_gain = {}, -np.inf, 0
         for k in [k for k in COMPONENT_GRID if k == 1 or k <= largest]:
             score = scores[k, strength] = shares(first) @ held_out((k, strength), first)
-            since_gain = 0 if score > highest else since_gain + 1
+            since_gain = 0 if score > highest + TIE else since_gain + 1
             highest = max(score, highest)
             if since_gain >= 3:  # after two the search often ends at a chance dip
                 break
@@ -227,12 +227,16 @@ def select_mixture(X, weights, folds, rng, max_components=64):
             if best is None or clearly_better(density, best_density, shares(every), MARGIN):
                 best, best_density = setting, density
 
-    scores = scan(strong)
-    consider(*sorted(sorted(scores, key=scores.get)[-3:]))
+    def leading(strength, how_many):
+        """The best of a scan, from the fewest components on, without those that only round-off ranks."""
+        scores = scan(strength)
+        useful = [(k, s) for (k, s), score in scores.items() if k == 1 or score > scores[1, strength] + TIE]
+        return sorted(sorted(useful, key=scores.get)[-how_many:])
+
+    consider(*leading(strong, 3))
     if best[0] > 1:
         consider((best[0], MEDIUM))
-    scores = scan(WEAK)
-    consider(*sorted(setting for setting in sorted(scores, key=scores.get)[-2:] if setting[0] > 1))
+    consider(*[setting for setting in leading(WEAK, 2) if setting[0] > 1])
     if best[1] == WEAK:
         consider((best[0], WEAKEST))
     return best, float(shares(every) @ best_density), [fitted(best, i)[0] for i in every]
