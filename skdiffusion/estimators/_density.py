@@ -169,7 +169,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     likelihood_curve_ : ndarray of shape (n_checks, 2)
         Step of the fine-tuning and mean log-density of the blend on held-out rows, in nats; empty without fine-tuning.
     stacking_weights_ : dict
-        Weight of every member of the blend.
+        Weight of every member of the blend; one below 1e-4 is zero, and its member is not asked.
     members_ : dict
         Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the columns.
     preprocessor_ : Preprocessor
