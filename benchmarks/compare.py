@@ -317,7 +317,7 @@ def verdicts(rows, ours):
     else:
         print("\nNo peer has densities of these sets.")
     ratios, c2st = np.array([r["w1_ratio"] for r in rows]), np.array([r["c2st"] for r in rows])
-    print(f"W1 ratio: geometric mean {np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f}", end=" ")
+    print(f"W1 ratio: geometric mean {mean_ratio(rows):.3f}, largest {ratios.max():.3f}", end=" ")
     print(f"({rows[int(ratios.argmax())]['dataset']}); C2ST mean {c2st.mean():.3f}, largest {c2st.max():.3f}", end=" ")
     print(f"({rows[int(c2st.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
     tabular = [r for r in rows if "w1_copy" in r]
@@ -326,13 +326,18 @@ def verdicts(rows, ours):
         print("{:.3f}; coverage {:.3f}.".format(*forest_means(tabular)))
     pairs = [(r, r["peers"]["ForestDiffusion"]) for r in tabular if "ForestDiffusion" in r["peers"]]
     if pairs:
-        mine, theirs = (forest_means(side) for side in zip(*pairs))
-        print(f"On the {len(pairs)} of ForestDiffusion {mine[0]:.3f} and {mine[1]:.3f}, its own", end=" ")
-        print(f"{theirs[0]:.3f} and {theirs[1]:.3f}.")
+        mine, theirs = ((mean_ratio(side), *forest_means(side)) for side in zip(*pairs))
+        print("On the {} of ForestDiffusion: W1 ratio {:.3f}, {:.3f} and {:.3f};".format(len(pairs), *mine), end=" ")
+        print("its own {:.3f}, {:.3f} and {:.3f}.".format(*theirs))
     fit = np.array([r["fit_s"] for r in ours])
     print(f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s.")
     print(f"Largest mean numerical error {max(r['log_density_error'] for r in rows):.4f} nats.")
     print(f"Furthest below the defensive promise: {max(r['below_promise'] for r in ours):.2g} nats.")
+
+
+def mean_ratio(rows):
+    """Geometric mean of the W1 ratio."""
+    return np.exp(np.mean([np.log(r["w1_ratio"]) for r in rows]))
 
 
 def forest_means(tables):
@@ -356,7 +361,7 @@ def peer_table(rows):
             if who in leads:
                 behind.append(leads[who] - min(leads.values()))
         below = f"{np.median(behind):.3f}" if behind else ""
-        ratio = np.exp(np.mean([np.log(m["w1_ratio"]) for _, m in mine]))
+        ratio = mean_ratio([m for _, m in mine])
         c2st = np.mean([m["c2st"] for _, m in mine])
         copies = [m["w1_test"] / m["w1_copy"] for _, m in mine if "w1_copy" in m]
         cover = [m["coverage"] for _, m in mine if "coverage" in m]

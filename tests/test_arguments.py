@@ -1,5 +1,7 @@
 """Functions of numbers and arrays name the argument that is wrong."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -92,7 +94,9 @@ def test_codes_of_rows_beyond_the_arithmetic_are_refused():
     given = {"hidden_layer_sizes": (4, 4), "n_estimators": True, "max_iter": 1, "random_state": 0}
     est, pure = (DiffusionDensityEstimator(**given, stacking=stacking).fit(X) for stacking in (True, False))
     far = np.array([[-1e68, 1e167]])
-    for method in (est.to_latent, est.from_latent, pure.score_function):
+    even = copy.copy(est)
+    even.stacking_weights_ = dict.fromkeys(est.members_, 1 / len(est.members_))  # without weight no member is asked
+    for method in (est.to_latent, est.from_latent, even.score_function, pure.score_function):
         with pytest.raises(ValueError, match="so far"):
             method(far)
     assert np.isfinite(est.score_samples(far)).all()
