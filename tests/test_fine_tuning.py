@@ -25,8 +25,8 @@ references = pytest.mark.parametrize(
 )
 
 
-def network_of(rng, spread=0.2, members=1, d=3, dtype=torch.float64):
-    network = FilmEnsemble(d, (8, 8), "silu", members, dtype, "cpu")
+def network_of(rng, spread=0.2, members=1, d=3, dtype=torch.float64, hidden=(8, 8)):
+    network = FilmEnsemble(d, hidden, "silu", members, dtype, "cpu")
     network.flat.copy_(torch.as_tensor(spread * rng.standard_normal(tuple(network.flat.shape))))
     return network
 
@@ -40,8 +40,9 @@ def test_the_loss_is_minus_the_log_density_of_the_flow(rng, reference):
 
 
 @references
-def test_the_gradient_is_that_of_finite_differences(rng, reference):
-    network, x = network_of(rng), torch.as_tensor(rng.standard_normal((5, 3)))
+@pytest.mark.parametrize("hidden", [(8, 8), (5, 7, 6)], ids=str)
+def test_the_gradient_is_that_of_finite_differences(rng, reference, hidden):
+    network, x = network_of(rng, hidden=hidden), torch.as_tensor(rng.standard_normal((5, 3)))
     grid = random_grid(rng, *ENDS).tolist()
     flat = network.flat.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(negative_log_likelihood(network.with_flat(flat), reference, x, grid), flat)
@@ -166,11 +167,12 @@ def test_auto_asks_for_rows_columns_and_plain_networks():
     assert steps(4999, 3) == 0
     assert steps(5000, 2) == 0
     assert steps(50, 2, fine_tune=True) > 0
+    assert steps(5000, 3, hidden_layer_sizes=(8, 8, 8)) > 0
     assert steps(5000, 3, max_iter=7) == 0
     assert steps(5000, 3, max_iter=7, fine_tune=True) > 0
     obstacles = {
         "n_intervals": 2, "score_clip": "auto", "n_nonzero_weights": 100, "weight_bound": 1.0,
-        "hidden_layer_sizes": (8, 8, 8),
+        "hidden_layer_sizes": (8,),
     }  # fmt: skip
     for name, value in obstacles.items():
         assert steps(5000, 3, **{name: value}) == 0

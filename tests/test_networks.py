@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from skdiffusion.networks import ACTIVATIONS, FilmEnsemble, NetworkField, Passes
 from skdiffusion.networks._film import noise_features
 
-architectures = pytest.mark.parametrize("hidden", [(12, 7), (9,), (8, 6, 5)], ids=str)
+architectures = pytest.mark.parametrize("hidden", [(12, 7), (9,), (8, 6, 5), (5, 7, 4, 6)], ids=str)
 activations = pytest.mark.parametrize("activation", list(ACTIVATIONS))
 
 

@@ -72,9 +72,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     Parameters
     ----------
     hidden_layer_sizes : "auto", tuple of int or list of tuples, default="auto"
-        Widths of the hidden layers. Two layers have a closed-form divergence whatever the number of
-        columns; other depths cost n_features times more to score. With `n_intervals` it may be a list of
-        widths, one tuple for each interval.
+        Widths of the hidden layers. The divergence of two layers costs about one more hidden product whatever the
+        number of columns, that of three `2 * n_features`, that of other depths as many passes as there are columns.
+        With `n_intervals` it may be a list of widths, one tuple for each interval.
     activation : {"silu", "gelu", "tanh", "relu"}, default="silu"
         Activation of the hidden layers.
     process : {"vp", "ve", "subvp", "flow"} or Process, default="vp"
@@ -119,8 +119,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     fine_tune : "auto" or bool, default="auto"
         Whether to raise the exact likelihood of the trained networks, by gradients through the flow, as long as
         held-out rows gain. "auto" does from 5000 rows of three columns on, unless `max_iter` is given or
-        `early_stopping` is off. It takes two hidden layers, and no intervals, clipping or constraints: "auto" leaves
-        it out with these, True is then an error.
+        `early_stopping` is off. It takes two or three hidden layers, and no intervals, clipping or constraints: "auto"
+        leaves it out with these, True is then an error.
     validation_fraction : float, default=0.125
         Share of the rows that each member holds out, for early stopping and for the stacking weights.
     n_iter_no_change : "auto" or int, default="auto"

@@ -38,17 +38,20 @@ def default_settings(n, d):
     # Wider networks cost a fifth to a quarter more, and gain nothing on most sets of 2000 or 10000 rows.
     hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (96, 96), 4, 1000, 512, 1e-2, 250
     if d <= 2:
-        # Sharp edges want steps: ensembling gains little here.
-        n_members, n_steps, batch_size, learning_rate, n_pilot_steps = 2, 3000, 256, 1e-2, 500
+        # Sharp edges want steps, a third layer, whose divergence is cheap in few columns, and targets of little noise.
+        hidden, n_steps, batch_size, n_pilot_steps = (48, 48, 48), 2000, 256, 500
+        if n >= 5000:
+            hidden, n_steps, batch_size = (64, 64, 64), 3000, 512
         if d == 1:
-            n_steps, learning_rate, n_pilot_steps = 1500, 5e-3, 375
+            hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (32, 32, 32), 2, 1500, 256, 5e-3, 375
     elif n >= 5000:
         n_steps, n_pilot_steps = 4000, 500
-    if n >= 20_000:
+    if n >= 20_000 and d > 2:
         hidden = (128, 128)
     if n < 1000:
         # Variance rules: many small members.
-        hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (64, 64), 8, 800, 256, 5e-3, 200
+        hidden = (48, 48, 48) if d == 2 else (64, 64)
+        n_members, n_steps, batch_size, learning_rate, n_pilot_steps = 8, 800, 256, 5e-3, 200
     if n <= 150:
         hidden, n_steps, batch_size, n_pilot_steps = (32, 32), 300, 128, 75
     return Settings(
@@ -56,7 +59,7 @@ def default_settings(n, d):
         n_members=n_members,
         n_steps=n_steps,
         batch_size=batch_size,
-        n_references=512 if d <= 8 else 0,
+        n_references=2048 if d <= 2 else 512 if d <= 8 else 0,
         learning_rate=learning_rate,
         input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
         hidden_gain=1.2,
@@ -165,7 +168,7 @@ def _tuning_steps(est, settings):
     """Steps of fine-tuning that the parameters ask for, and allow."""
     obstacles = {
         "n_intervals": check_intervals(est.n_intervals)[0] > 1,
-        "hidden_layer_sizes": len(settings.hidden_layer_sizes) != 2,  # no closed-form divergence
+        "hidden_layer_sizes": len(settings.hidden_layer_sizes) not in (2, 3),  # no closed-form divergence
         "score_clip": est.score_clip is not None,
         "n_nonzero_weights": est.n_nonzero_weights is not None,
         "weight_bound": est.weight_bound is not None,
@@ -176,8 +179,8 @@ def _tuning_steps(est, settings):
         return 0 if asked_otherwise else settings.n_tuning_steps
     if est.fine_tune and found:
         raise ValueError(
-            "fine_tune=True needs one interval of noise levels, two hidden layers and networks without constraints: "
-            f"change {' and '.join(repr(name) for name in found)}, or set fine_tune='auto'."
+            "fine_tune=True needs one interval of noise levels, two or three hidden layers and networks without "
+            f"constraints: change {' and '.join(repr(name) for name in found)}, or set fine_tune='auto'."
         )
     return TUNING_STEPS if est.fine_tune else 0
 

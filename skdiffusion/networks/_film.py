@@ -14,6 +14,11 @@ With two hidden layers the divergence is one bilinear form in the slopes
 
 .. math:: \mathrm{tr}\,\partial F/\partial z = s_1^T\,[W_2 \odot (W_3 W_1)^T]\,s_2 .
 
+With three it is a sum over the columns of products that meet in the middle layer, at the cost of 2 d hidden products:
+
+.. math:: \mathrm{tr}\,\partial F/\partial z = \sum_{i=1}^d s_2^T\,[(\mathrm{diag}(W_{1,i}) W_2)^T s_1 \odot
+    (\mathrm{diag}(W_{4,i}) W_3^T)^T s_3] .
+
 Other depths carry the d tangents of the input through the layers, which is exact and costs d passes.
 
 References
@@ -148,10 +153,14 @@ class FilmEvaluator:
         # Side by side, the members' first layers are one matrix, and so are their last ones.
         self.first_weight = first[0].permute(1, 0, 2).reshape(network.n_features, -1).contiguous()
         self.last_weight = (last[0] / members).reshape(-1, network.n_features).T.contiguous()
-        self.kernel = None
-        if len(network.hidden_layer_sizes) == 2:
-            w1, w2, w3 = first[0], self.layers[1][0], last[0]
+        self.depth = len(network.hidden_layer_sizes)
+        if self.depth == 2:
+            w1, w2, w3 = (layer[0] for layer in self.layers)
             self.kernel = w2 * torch.bmm(w3, w1).transpose(1, 2) / members
+        elif self.depth == 3:
+            w1, w2, w3, w4 = (layer[0] for layer in self.layers)
+            self.from_input = (w1.transpose(1, 2)[..., None] * w2[:, :, None]).flatten(2)
+            self.from_output = (w4[..., None] / members * w3.transpose(1, 2)[:, :, None]).flatten(2)
         self._levels = {}
 
     def modulation(self, theta):
@@ -183,21 +192,31 @@ class FilmEvaluator:
             x, kept = act.value(p)
             if divergence:
                 s = act.slope(p, x, kept) * gain
-                if self.kernel is not None:
+                if self.depth in (2, 3):
                     slopes.append(s)
-                elif k == 0:
-                    tangents = s[:, :, None, :] * w[:, None]
                 else:
-                    tangents = torch.matmul(tangents, w[:, None]) * s[:, :, None, :]
+                    tangents = self._carried(tangents, w, s)
         out = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
         if not divergence:
             return out, None
-        if self.kernel is not None:
+        if self.depth == 2:
             trace = (torch.bmm(slopes[0], self.kernel) * slopes[1]).sum((0, 2))
+        elif self.depth == 3:
+            s1, s2, s3 = slopes
+            both = torch.bmm(s1, self.from_input) * torch.bmm(s3, self.from_output)
+            trace = (both.view(*s2.shape[:2], -1, s2.shape[2]).sum(2) * s2).sum((0, 2))
         else:
-            last = self.layers[-1][0].transpose(1, 2)[:, None] / members
-            trace = (tangents * last).sum((0, 2, 3))
+            last = self.layers[-1][0].transpose(1, 2)[:, :, None] / members
+            trace = (tangents * last).sum((0, 1, 3))
         return out, trace
+
+    @staticmethod
+    def _carried(tangents, weight, slope):
+        """Tangents (members, d, n, width) behind one more layer; None stands for those of the input."""
+        if tangents is None:
+            return slope[:, None] * weight[:, :, None]
+        members, d, n, _ = tangents.shape
+        return torch.bmm(tangents.reshape(members, d * n, -1), weight).view(members, d, n, -1) * slope[:, None]
 
     def jacobian(self, z, theta):
         """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
@@ -207,6 +226,7 @@ class FilmEvaluator:
         for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):
             p = torch.addcmul(shift, torch.bmm(x, w), gain)
             x, kept = act.value(p)
-            s = (act.slope(p, x, kept) * gain)[:, :, None, :]
-            tangents = s * w[:, None] if tangents is None else torch.matmul(tangents, w[:, None]) * s
-        return torch.matmul(tangents, self.layers[-1][0][:, None]).mean(0).transpose(1, 2)
+            tangents = self._carried(tangents, w, act.slope(p, x, kept) * gain)
+        members, d, n, _ = tangents.shape
+        columns = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
+        return columns.view(d, n, d).permute(1, 2, 0)
