@@ -37,16 +37,17 @@ def default_settings(n, d):
     """Settings for n rows (effective) and d columns."""
     # Wider networks cost a fifth to a quarter more, and gain nothing on most sets of 2000 or 10000 rows.
     hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (96, 96), 4, 1000, 512, 1e-2, 250
-    if d <= 2:
+    if d == 2:
         # Sharp edges want steps, a third layer, whose divergence is cheap in few columns, and targets of little noise.
         hidden, n_steps, batch_size, n_pilot_steps = (48, 48, 48), 2000, 256, 500
         if n >= 5000:
             hidden, n_steps, batch_size = (64, 64, 64), 3000, 512
-        if d == 1:
-            hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (32, 32, 32), 2, 1500, 256, 5e-3, 375
+    elif d == 1:
+        # What is left there is the kernel companion's.
+        n_members, n_steps, batch_size, learning_rate, n_pilot_steps = 2, 1500, 256, 5e-3, 375
     elif n >= 5000:
         n_steps, n_pilot_steps = 4000, 500
-    if n >= 20_000 and d > 2:
+    if n >= 20_000 and d != 2:
         hidden = (128, 128)
     if n < 1000:
         # Variance rules: many small members.
@@ -59,7 +60,7 @@ def default_settings(n, d):
         n_members=n_members,
         n_steps=n_steps,
         batch_size=batch_size,
-        n_references=2048 if d <= 2 else 512 if d <= 8 else 0,
+        n_references=2048 if d == 2 else 512 if d <= 8 else 0,
         learning_rate=learning_rate,
         input_gain=4.0 if d <= 2 else 2.0 if d < 10 else 1.0,
         hidden_gain=1.2,
