@@ -23,8 +23,8 @@ def noise(law, n, seed):
 def test_more_steps_only_come_closer(law, seed, name):
     """Rows come closer to the converged ones, most of them at least like three quarters of the stated order.
 
-    A row that starts where the flow parts two components is not yet at its order with 80 steps, and alone decides the
-    mean square.
+    So does the mean square, at half the order, but for one row: where the flow parts two components 80 steps are too
+    few for any order.
     """
     z = noise(law, 30, seed)
     exact = solve(law, z, log_snr_grid(400, START, STOP)[::-1], "rk4").z
@@ -33,6 +33,8 @@ def test_more_steps_only_come_closer(law, seed, name):
     )
     assert np.median(more) <= np.median(few) / 4 ** (0.75 * STEPPERS[name].order) + 1e-6
     assert np.sqrt((more**2).mean()) <= np.sqrt((few**2).mean()) + 1e-6
+    few, more = (np.sqrt((np.sort(e)[:-1] ** 2).mean()) for e in (few, more))
+    assert more <= few / 4 ** (STEPPERS[name].order / 2) + 1e-6
 
 
 @given(standardised_mixtures(), seeds)
