@@ -7,47 +7,33 @@ and the number of components are chosen by held-out log-density: a strong prior 
 weak one those of very different size or direction, which a single row of the prior would drown.
 """
 
+import warnings
+
 import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from skdiffusion._numerics import TIE, best_blend, clearly_better, exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
-COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
+COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
 MEDIUM, WEAK, WEAKEST = 0.5, 2e-3, 1e-5  # strengths beside that of d + 2 rows
 MARGIN = 0.7  # standard errors by which a law of more freedom must be better
+CHEAP_COMPONENTS, STEP_COST = 64, 6e9  # more only while a step of EM takes fewer multiplications
 MAX_K_MEANS_ROWS = 4000  # that find the basin; EM itself sees all
 
 
-def _k_means_labels(X, weights, n_components, rng, n_restarts=4, n_iter=10):
-    """Labels of the best of a few k-means runs from k-means++ seeds: EM keeps the basin it starts in."""
-    every, kept = X, np.flatnonzero(weights > 0)
-    if len(kept) > MAX_K_MEANS_ROWS:
-        kept = np.sort(rng.choice(kept, MAX_K_MEANS_ROWS, replace=False))
-    X, weights = X[kept], weights[kept]
-    p = weights / weights.sum()
-    rows = np.arange(len(X))
-    best, best_gap = None, np.inf
-    for _ in range(n_restarts):
-        means = X[[rng.choice(len(X), p=p)]]
-        nearest = ((X - means[0]) ** 2).sum(1)
-        for _ in range(n_components - 1):
-            mass = p * nearest
-            total = mass.sum()
-            pick = rng.choice(len(X), p=mass / total if total > 0 else p)
-            means = np.concatenate([means, X[[pick]]])
-            nearest = np.minimum(nearest, ((X - X[pick]) ** 2).sum(1))
-        for _ in range(n_iter):
-            gap = (means**2).sum(1) / 2 - X @ means.T  # half the squared distance, less what all means share
-            label = np.argmin(gap, axis=1)
-            one_hot = np.zeros((len(X), n_components))
-            one_hot[rows, label] = weights
-            mass = one_hot.sum(0)[:, None]
-            nearest_to = means
-            means = np.where(mass > 0, (one_hot.T @ X) / np.maximum(mass, 1e-300), means)
-        total = weights @ gap[rows, label]
-        if total < best_gap:
-            best, best_gap = nearest_to, total
-    return np.argmin((best**2).sum(1) / 2 - every @ best.T, axis=1)
+def _k_means_labels(X, weights, n_components, rng):
+    """Labels by k-means: EM keeps the basin it starts in."""
+    seen = np.flatnonzero(weights > 0)
+    if len(seen) > MAX_K_MEANS_ROWS:
+        seen = np.sort(rng.choice(seen, MAX_K_MEANS_ROWS, replace=False))
+    # Runs from other seeds differ the less the more components there are.
+    n_init = 10 if n_components <= 32 else 1
+    means = KMeans(n_components, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than components
+        return means.fit(X[seen], sample_weight=weights[seen]).predict(X)
 
 
 class _QuadraticFeatures:
@@ -167,7 +153,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
     return GaussianMixtureLaw(mass, means + centre, covariances)
 
 
-def select_mixture(X, weights, folds, rng, max_components=64):
+def select_mixture(X, weights, folds, rng, max_components=256):
     """Number of components and prior strength of greatest held-out mean log-density, with a single Gaussian behind.
 
     Parameters
@@ -186,14 +172,19 @@ def select_mixture(X, weights, folds, rng, max_components=64):
     rows = np.arange(n)
     trains = [np.setdiff1d(rows, fold) for fold in folds]
     every = range(len(folds))
-    largest = min(max_components, len(trains[0]) // 2)
+    affordable = max(CHEAP_COMPONENTS, int(STEP_COST / (n * d**2)))
+    largest = min(max_components, affordable, len(trains[0]) // 2)
     strong = 2.0 + d
 
     known = {}
+    stronger = {MEDIUM: strong, WEAK: strong, WEAKEST: WEAK}
 
     def fitted(setting, i):
         if (setting, i) not in known:
-            law = fit_mixture(X[trains[i]], weights[trains[i]], *setting, rng, max_iter=60, tol=2e-3)
+            k, strength = setting
+            # Under a strong prior EM finds good basins; from there it goes on under a weaker one.
+            start = known.get(((k, stronger.get(strength)), i), (None,))[0]
+            law = fit_mixture(X[trains[i]], weights[trains[i]], k, strength, rng, max_iter=60, tol=2e-3, start=start)
             known[setting, i] = law, law.log_density(X[folds[i]])
         return known[setting, i]
 

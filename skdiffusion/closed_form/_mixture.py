@@ -6,6 +6,7 @@ from skdiffusion._numerics import log_sum_exp, rows_times_matrix
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
 
 LOG_2PI = np.log(2 * np.pi)
+MOST_COORDINATES = 100_000  # of a block of rows, along the axes of all components: they stay in cache
 
 
 class GaussianMixtureLaw(DiffusedLaw):
@@ -31,6 +32,14 @@ class GaussianMixtureLaw(DiffusedLaw):
         eigenvalues, self._axes = np.linalg.eigh(self.covariances)
         self._variances = np.maximum(eigenvalues, 0.0)
 
+    @classmethod
+    def mean(cls, laws):
+        """The law whose density is the mean of those of other mixtures."""
+        weights = np.concatenate([law.weights for law in laws])
+        return cls(
+            weights, np.concatenate([law.means for law in laws]), np.concatenate([law.covariances for law in laws])
+        )
+
     def _row_cost(self):
         return 3 * len(self.weights) * self.n_features + 1
 
@@ -55,19 +64,22 @@ class GaussianMixtureLaw(DiffusedLaw):
         return Moments(log_density, mean_u, denoised, laplacian)
 
     def log_density(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised law at x, in nats, shape (n,); component by component in memory."""
+        """Log-density of the noised law at x, in nats, shape (n,)."""
         x = np.asarray(x, dtype=float)
+        n_components, d = self.means.shape
         variances = alpha**2 * self._variances + sigma**2
-        total = np.full(len(x), -np.inf)
-        for weight, mean, axes, variance in zip(self.weights, self.means, self._axes, variances):
-            scaled = (x - alpha * mean) @ (axes / np.sqrt(variance))
-            log_joint = (
-                np.log(weight)
-                - 0.5 * np.einsum("ij,ij->i", scaled, scaled)
-                - 0.5 * (np.log(variance).sum() + self.n_features * LOG_2PI)
-            )
-            total = np.logaddexp(total, log_joint)
-        return total
+        # Coordinates in which every component is standard, side by side: (d, K d).
+        roots = (self._axes / np.sqrt(variances)[:, None]).transpose(1, 0, 2)
+        centres = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
+        constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)
+        roots = roots.reshape(d, -1)
+        step = max(1, MOST_COORDINATES // (n_components * d))
+        out = np.empty(len(x))
+        for start in range(0, len(x), step):
+            scaled = (x[start : start + step] @ roots - centres).reshape(-1, n_components, d)
+            log_joint = constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
+            out[start : start + step] = log_sum_exp(log_joint, axis=1)
+        return out
 
     def sample_from_noise(self, noise, uniforms):
         """Rows from standard normal `noise` (n, d), components chosen by `uniforms` (n,)."""

@@ -427,8 +427,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if self.stacking is not False:
             raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
+            # A stream of their own: the networks are the same whatever the companions draw.
+            own_rng = rng.spawn(1)[0]
             companions = stages.fit_companions(
-                X, w, raw, mapped, folds, settings.n_members, rng, self.stacking != "mixture"
+                X, w, raw, mapped, folds, settings.n_members, own_rng, self.stacking != "mixture"
             )
         if self.t_min == "auto":
             scale = stages.narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)

@@ -10,6 +10,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion.closed_form import (
+    GaussianMixtureLaw,
     empirical_law,
     fit_mixture,
     fit_student,
@@ -34,6 +35,7 @@ from skdiffusion.theory.wasserstein import suggest_steps
 from skdiffusion.training import fine_tune, train_intervals
 
 STUDENT_LEAST_WEIGHT = 0.002
+N_MIXTURES = 3  # ends of EM from other starts, whose mean is a companion
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
@@ -134,15 +136,34 @@ def references(whitening):
     return [GaussianReference(covariance, relative) for relative in (False, True)] if departure > CORRELATED else []
 
 
-def _out_of_fold(fit, w, folds, z, unseen, log_det, starts=()):
-    """Laws fitted to the rows outside each fold, from `starts` where there are any, and its rows' log-densities."""
+def _scored_mixture(w, space, z, unseen, log_det, judges, scored, rng):
+    """A mixture of all rows, and its log-densities of the rows of each scored fold without these.
+
+    Where EM ends depends on where it starts: the law is the mean of a few ends.
+    """
+    (k, strength), _, starts = select_mixture(z, w, judges, rng)
+    fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
+    runs = range(N_MIXTURES if k > 1 else 1)
     laws, scores = [], []
-    for i, fold in enumerate(folds):
-        train_rows = np.setdiff1d(np.arange(len(z)), fold)
-        start = {"start": starts[i]} if i < len(starts) else {}
-        laws.append(fit(z[train_rows], w[train_rows], **start))
-        scores.append(laws[-1].log_density(unseen[fold]) + log_det[fold])
-    return laws, np.concatenate(scores)
+    for i, fold in enumerate(scored):
+        seen = np.setdiff1d(np.arange(len(z)), fold)
+        # The judges are the first folds: their laws have seen the same rows.
+        known = starts[i : i + 1]
+        ends = [fit(z[seen], w[seen], tol=1e-3, start=known.pop() if known else None) for _ in runs]
+        scores.append(GaussianMixtureLaw.mean(ends).log_density(unseen[fold]) + log_det[fold])
+        laws += ends
+    best = sorted(laws, key=lambda law: w @ law.log_density(z))[-len(runs) :]
+    law = GaussianMixtureLaw.mean([fit(z, w, start=start) for start in best])
+    return PlacedLaw(space, law), np.concatenate(scores)
+
+
+def _scored_student(w, space, z, unseen, log_det, scored):
+    """A Student-t of all rows, and its log-densities of the rows of each scored fold without these."""
+    scores = []
+    for fold in scored:
+        seen = np.setdiff1d(np.arange(len(z)), fold)
+        scores.append(fit_student(z[seen], w[seen]).log_density(unseen[fold]) + log_det[fold])
+    return PlacedLaw(space, fit_student(z, w)), np.concatenate(scores)
 
 
 def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
@@ -155,19 +176,10 @@ def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
     placed = {name: (space.transform(X)[0], *space.transform_left_out(X, w)) for name, space in spaces.items()}
-    members = []
-    for name, space in spaces.items():
-        z = placed[name][0]
-        (k, strength), _, starts = select_mixture(z, w, judges, rng)
-        fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
-        # The judges are the first folds: their laws have seen the same rows.
-        laws, scores = _out_of_fold(partial(fit, tol=1e-3), w, scored, *placed[name], starts)
-        # EM keeps the basin it starts in: the best of those that the folds have found.
-        start = max(laws, key=lambda law: w @ law.log_density(z))
-        members.append(Member(name, PlacedLaw(space, fit(z, w, start=start)), scores))
-    z = placed["mixture"][0]
-    _, student = _out_of_fold(fit_student, w, scored, *placed["mixture"])
-    members.append(Member("student", PlacedLaw(raw, fit_student(z, w)), student))
+    members = [
+        Member(name, *_scored_mixture(w, space, *placed[name], judges, scored, rng)) for name, space in spaces.items()
+    ]
+    members.append(Member("student", *_scored_student(w, raw, *placed["mixture"], scored)))
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
         held = np.concatenate(scored)
         others = blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
