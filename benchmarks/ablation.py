@@ -27,6 +27,8 @@ VARIANTS = {
         {f"closed_form.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
     ),
     "no weak priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 0.5, "closed_form._em.WEAKEST": 0.5}),
+    "at most 64 components": ({}, {}, {"closed_form._em.STEP_COST": 0.0}),
+    "one end of EM": ({}, {}, {"estimators._fitting.N_MIXTURES": 1}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),

@@ -212,6 +212,32 @@ def test_number_of_components_is_chosen_on_held_out_rows(rng):
     assert abs(score - truth.log_density(x).mean()) < 0.15
 
 
+def test_rows_in_many_groups_get_many_components(rng, monkeypatch):
+    """Repeated measurements: 150 narrow groups of ten rows, of which 64 components must join two or three each."""
+    centres = rng.standard_normal((150, 3))
+    truth = GaussianMixtureLaw(np.ones(150), centres, np.tile(0.03**2 * np.eye(3), (150, 1, 1)))
+    x, fresh, folds = draw(truth, 1500, 3), draw(truth, 4000, 4), [np.arange(300), np.arange(300, 600)]
+    setting, _, _ = select_mixture(x, np.ones(1500), folds, np.random.default_rng(0))
+    assert setting[0] > 64
+    law = fit_mixture(x, np.ones(1500), *setting, np.random.default_rng(0))
+    few = fit_mixture(x, np.ones(1500), 64, setting[1], np.random.default_rng(0))
+    behind, few_behind = ((truth.log_density(fresh) - fit.log_density(fresh)).mean() for fit in (law, few))
+    assert behind < 1 < 2 < few_behind
+    # Where a step of EM is dear, 64 are the most.
+    monkeypatch.setattr("skdiffusion.closed_form._em.STEP_COST", 1.0)
+    assert select_mixture(x, np.ones(1500), folds, np.random.default_rng(0))[0][0] <= 64
+
+
+def test_mean_of_mixtures_is_the_mean_of_their_densities(mixture, rng):
+    d = mixture.n_features
+    other, x = (
+        GaussianMixtureLaw([1.0, 2.0], rng.standard_normal((2, d)), [np.eye(d)] * 2),
+        rng.standard_normal((50, d)),
+    )
+    densities = [np.exp(law.log_density(x)) for law in (mixture, other)]
+    assert_allclose(np.exp(GaussianMixtureLaw.mean([mixture, other]).log_density(x)), np.mean(densities, 0), rtol=1e-12)
+
+
 def test_components_of_very_different_size_and_direction_are_found(rng):
     scales = np.array([1.0, 0.3, 0.1, 0.03])
     roots = scales[:, None, None] * rng.standard_normal((4, 5, 5))
@@ -230,7 +256,7 @@ def test_round_off_does_not_choose_between_mixtures_that_add_nothing(seed):
     for shift in (0.0, 0.7, 2.0):
         generator = np.random.default_rng(0)
         setting, _, _ = select_mixture(X + shift, np.ones(40), folds, generator)
-        found.add((setting, generator.random()))  # as many random numbers, too: networks draw from the same stream
+        found.add((setting, generator.random()))  # as many random numbers, too: the kernel draws from the same stream
     assert len(found) == 1
 
 

@@ -65,6 +65,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     The kernel density is the empirical law under variance-preserving noise, which leaves whitened rows their
     covariance; its kernels are as wide as rows lie apart, where rows left out gain by it. Companions are chosen by
     what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others.
+    Mixtures are the mean of three ends of expectation maximisation, of up to 256 components each.
 
     Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
     scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.

@@ -71,6 +71,16 @@ def test_stacking_weights_are_a_distribution_with_a_defensive_share(fitted):
     assert set(weights) == set(fitted.members_)
 
 
+def test_companions_draw_no_random_numbers_of_the_networks(X):
+    given = {"marginals": None, "t_min": 0.02, "max_iter": 5, "n_estimators": 2, "n_steps": 8, "random_state": 0}
+    found = [
+        DiffusionDensityEstimator(stacking=stacking, **given).fit(X).members_["diffusion"].log_density(X)
+        for stacking in (True, "mixture", False)
+    ]
+    assert_array_equal(found[0], found[1])
+    assert_array_equal(found[0], found[2])
+
+
 def test_the_blend_is_the_weighted_sum_of_its_members(fitted, X):
     parts = [w * np.exp(m.log_density(X)) for w, m in zip(fitted.stacking_weights_.values(), fitted.members_.values())]
     assert_allclose(fitted.score_samples(X), np.log(sum(parts)), rtol=1e-10)
