@@ -29,7 +29,7 @@ def _k_means_labels(X, weights, n_components, rng):
     if len(seen) > MAX_K_MEANS_ROWS:
         seen = np.sort(rng.choice(seen, MAX_K_MEANS_ROWS, replace=False))
     # Runs from other seeds differ the less the more components there are.
-    n_init = 10 if n_components <= 32 else 1
+    n_init = min(10, max(1, 40 // n_components))
     means = KMeans(n_components, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than components
