@@ -28,7 +28,7 @@ LAYERS = [
     ["processes"],
     ["drawing"],
     ["jacobians"],
-    ["exceptions", "_validation", "_threads", "_numerics", "_progress", "_frames", "persistence"],
+    ["exceptions", "_validation", "_threads", "_numerics", "_k_means", "_progress", "_frames", "persistence"],
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
 ROOT = Path(skdiffusion.__file__).parent

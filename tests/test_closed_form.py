@@ -195,7 +195,7 @@ def test_em_of_many_columns_makes_its_features_anew_and_agrees(rng, monkeypatch)
 
 
 def test_em_starts_among_rows_that_have_weight(rng, monkeypatch):
-    monkeypatch.setattr("skdiffusion.closed_form._em.MAX_K_MEANS_ROWS", 10)
+    monkeypatch.setattr("skdiffusion._k_means.MAX_ROWS", 10)
     x = np.concatenate([rng.standard_normal((30, 2)), 50 + rng.standard_normal((3000, 2))])
     weights = np.concatenate([np.ones(30), np.zeros(3000)])
     law = fit_mixture(x, weights, 2, 1.0, rng)

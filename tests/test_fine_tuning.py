@@ -152,11 +152,12 @@ def test_the_estimator_keeps_what_held_out_rows_like_best(rng):
 
 def test_the_judge_is_the_whole_blend(rng):
     X, fresh = two_clusters(rng), two_clusters(np.random.default_rng(99))
-    est = DiffusionDensityEstimator(**SMALL, stacking="mixture", fine_tune=True).fit(X)
+    smaller = SMALL | {"hidden_layer_sizes": (4, 4), "max_iter": 1}
+    est = DiffusionDensityEstimator(**smaller, stacking="mixture", fine_tune=True).fit(X)
     promised = est.likelihood_curve_[:, 1].max()
     assert_allclose(promised, est.score(fresh), atol=0.1)
-    # The mixture is the truth here, and the network alone far from it.
-    assert promised > est.members_["diffusion"].log_density(fresh).mean() + 0.02
+    # The mixture is the truth here, and four units alone far from it.
+    assert promised > est.members_["diffusion"].log_density(fresh).mean() + 0.1
 
 
 def test_auto_asks_for_rows_columns_and_plain_networks():

@@ -7,12 +7,9 @@ and the number of components are chosen by held-out log-density: a strong prior 
 weak one those of very different size or direction, which a single row of the prior would drown.
 """
 
-import warnings
-
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
+from skdiffusion._k_means import k_means_labels
 from skdiffusion._numerics import TIE, best_blend, clearly_better, exp_in_place
 from skdiffusion.closed_form._mixture import LOG_2PI, GaussianMixtureLaw
 
@@ -20,20 +17,6 @@ COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 
 MEDIUM, WEAK, WEAKEST = 0.5, 2e-3, 1e-5  # strengths beside that of d + 2 rows
 MARGIN = 0.7  # standard errors by which a law of more freedom must be better
 CHEAP_COMPONENTS, STEP_COST = 64, 6e9  # more only while a step of EM takes fewer multiplications
-MAX_K_MEANS_ROWS = 4000  # that find the basin; EM itself sees all
-
-
-def _k_means_labels(X, weights, n_components, rng):
-    """Labels by k-means: EM keeps the basin it starts in."""
-    seen = np.flatnonzero(weights > 0)
-    if len(seen) > MAX_K_MEANS_ROWS:
-        seen = np.sort(rng.choice(seen, MAX_K_MEANS_ROWS, replace=False))
-    # Runs from other seeds differ the less the more components there are.
-    n_init = min(10, max(1, 40 // n_components))
-    means = KMeans(n_components, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than components
-        return means.fit(X[seen], sample_weight=weights[seen]).predict(X)
 
 
 class _QuadraticFeatures:
@@ -125,7 +108,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
         return mass, means, (scatter + strength * within) / (mass + strength)[:, None, None] + floor
 
     if start is None:
-        label = _k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
+        label = k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
         one_hot = np.zeros((n, n_components))
         one_hot[np.arange(n), label] = w
         law = law_of(sum(one_hot[block].T @ made for block, made in features))

@@ -34,7 +34,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         ManifoldDiffusionEstimator(**MANIFOLD),
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
         DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False), random_state=0),
-        DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False), random_state=0),
+        DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
     ]
 )
 def test_scikit_learn_checks(estimator, check):
