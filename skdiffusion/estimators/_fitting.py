@@ -147,9 +147,9 @@ def _scored_mixture(w, space, z, unseen, log_det, judges, scored, rng):
     laws, scores = [], []
     for i, fold in enumerate(scored):
         seen = np.setdiff1d(np.arange(len(z)), fold)
-        # The judges are the first folds: their laws have seen the same rows.
-        known = starts[i : i + 1]
-        ends = [fit(z[seen], w[seen], tol=1e-3, start=known.pop() if known else None) for _ in runs]
+        # The judges are the first folds: one end goes on from their law, which has seen the same rows.
+        begin = [starts[i] if run == 0 and i < len(starts) else None for run in runs]
+        ends = [fit(z[seen], w[seen], tol=1e-3, start=start) for start in begin]
         scores.append(GaussianMixtureLaw.mean(ends).log_density(unseen[fold]) + log_det[fold])
         laws += ends
     best = sorted(laws, key=lambda law: w @ law.log_density(z))[-len(runs) :]
