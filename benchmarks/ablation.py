@@ -20,7 +20,7 @@ from benchmarks import cells, targets
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
-    "kernels of one width": ({}, {}, {"estimators._fitting.spacing_of": lambda rows, weights: None}),
+    "kernels of one width": ({}, {}, {"estimators._companions.spacing_of": lambda rows, weights: None}),
     "companions judged alone": (
         {},
         {},
@@ -28,9 +28,11 @@ VARIANTS = {
     ),
     "no weak priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 0.5, "closed_form._em.WEAKEST": 0.5}),
     "at most 64 components": ({}, {}, {"closed_form._em.STEP_COST": 0.0}),
-    "one end of EM": ({}, {}, {"estimators._fitting.N_MIXTURES": 1}),
+    "no regression companion": ({}, {}, {"estimators._companions._fit_regressions": lambda *args: []}),
+    "one order of the regressions": ({}, {}, {"estimators._companions.N_ORDERS": 1}),
+    "one end of EM": ({}, {}, {"estimators._companions.N_MIXTURES": 1}),
     "no marginal map": ({"marginals": None}, {}, {}),
-    "noise in whitened rows": ({}, {}, {"estimators._fitting.CORRELATED": np.inf}),
+    "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
     "hardly any weight decay": ({"weight_decay": 1e-4}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),

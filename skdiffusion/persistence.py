@@ -50,6 +50,8 @@ CLASSES = {
     "PlacedLaw": "skdiffusion.companions",
     "ProbabilityFlow": "skdiffusion.likelihood",
     "GaussianMixtureLaw": "skdiffusion.closed_form._mixture",
+    "RegressionLaw": "skdiffusion.closed_form._regression",
+    "RegressionChain": "skdiffusion.closed_form._regression",
     "StudentLaw": "skdiffusion.closed_form._student",
     "KernelLaw": "skdiffusion.closed_form._kernel",
     "LocalPolynomials": "skdiffusion.geometry",

@@ -18,7 +18,7 @@ from skdiffusion.closed_form import (
     select_mixture,
 )
 from skdiffusion.closed_form._kernel import leave_one_out
-from skdiffusion.estimators import _fitting as stages
+from skdiffusion.estimators import _companions
 from skdiffusion.ode import log_snr_grid, solve
 from tests.conftest import draw, gradient_of
 
@@ -276,7 +276,7 @@ def test_leave_one_out_is_the_density_of_the_others(rng):
     x = rng.standard_normal((30, 2))
     x -= x.mean(0)
     x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 30)).T  # whitened by its own covariance
-    spacing = stages.spacing_of(x, np.ones(30))
+    spacing = _companions.spacing_of(x, np.ones(30))
     mean_reach = np.exp(np.log(spacing.reach).mean())
     plain, whitened, spaced = [], [], []
     for i in range(30):
@@ -302,7 +302,7 @@ def test_a_weight_of_two_is_a_row_twice(rng):
     for spaced in (False, True):
         ours, copies = (
             leave_one_out(
-                rows, v, [0.4], queries, whitened=0.9, spacing=stages.spacing_of(rows, v) if spaced else None
+                rows, v, [0.4], queries, whitened=0.9, spacing=_companions.spacing_of(rows, v) if spaced else None
             )
             for rows, v, queries in ((x, w, every), (twice, np.ones(55), positions))
         )  # fmt: skip
@@ -312,7 +312,7 @@ def test_a_weight_of_two_is_a_row_twice(rng):
 def test_rows_next_to_each_other_have_a_spacing(rng):
     rows = rng.standard_normal((200, 20))  # searched by products, whose differences round to zero
     rows[:20] = rows[0] + 1e-12 * rng.standard_normal((20, 20))
-    spacing = stages.spacing_of(rows, np.ones(200))
+    spacing = _companions.spacing_of(rows, np.ones(200))
     assert np.isfinite(np.log(spacing.scale)).all()
     assert (spacing.scale[:20] < 0.1 * spacing.scale[20:].min()).all()
     scores = leave_one_out(rows, np.ones(200), [0.5], np.arange(200), spacing=spacing)

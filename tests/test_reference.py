@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
 from skdiffusion.closed_form._kernel import leave_one_out
+from skdiffusion.estimators import _companions
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.geometry import denoiser_jacobian
 from skdiffusion.likelihood import ProbabilityFlow
@@ -167,7 +168,7 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
 
     def mean_density(space, spaced):
         z, log_det = space.transform(X)
-        context = None, 1 - space.whitening.shrinkage, stages.spacing_of(z, w) if spaced else None
+        context = None, 1 - space.whitening.shrinkage, _companions.spacing_of(z, w) if spaced else None
         bandwidth, _ = select_bandwidth(z, w, held, nothing_else, *context)
         return (leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]).mean()
 
@@ -175,7 +176,7 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
     scores = [mean_density(space, False) for space in spaces]
     assert (np.argmax(scores) == 1) == unwhitened
     expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    member = stages._fit_kernel(X, w, [raw], held, nothing_else, rng)
+    member = _companions._fit_kernel(X, w, [raw], held, nothing_else, rng)
     assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
     assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
 
@@ -184,7 +185,7 @@ def test_kernels_follow_the_density_but_at_sharp_edges(rng):
     w, held = np.ones(600), np.arange(300)
     long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
     for X, widths in ((long_tailed, 600), (square, 1)):
-        member = stages._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
+        member = _companions._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
         assert len(np.unique(member.law.law.bandwidth)) >= 0.9 * widths
         assert (len(np.unique(member.law.law.bandwidth)) == 1) == (widths == 1)
 

@@ -32,6 +32,7 @@ from skdiffusion._validation import (
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
+from skdiffusion.estimators._companions import Member, blend_weights, fit_companions, narrowest_scale
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._settings import (
     SIGMA_MAX,
@@ -428,13 +429,14 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if self.stacking is not False:
             raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
+            power = mapped if mapped is not None and mapped.marginals == "yeo-johnson" else None
+            power = power or Preprocessor(X, w, "yeo-johnson", bounds)
             # A stream of their own: the networks are the same whatever the companions draw.
             own_rng = rng.spawn(1)[0]
-            companions = stages.fit_companions(
-                X, w, raw, mapped, folds, settings.n_members, own_rng, self.stacking != "mixture"
-            )
+            with_kernel = self.stacking != "mixture"
+            companions = fit_companions(X, w, raw, mapped, power, folds, settings.n_members, own_rng, with_kernel)
         if self.t_min == "auto":
-            scale = stages.narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
+            scale = narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
             plan = training_plan(self, settings, theta_min)
 
@@ -462,8 +464,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:
             held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack = [stages.Member(*members[0], held_out), *companions]
-            weights = stages.blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
+            stack = [Member(*members[0], held_out), *companions]
+            weights = blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
             members = [(m.name, m.law) for m in stack]
 
         stages.warn_if_interrupted(result, settings, tuning)

@@ -1,24 +1,12 @@
-"""The stages of a fit, as functions of arrays: folds, map, companions, training, steps, weights."""
+"""The stages of a fit, as functions of arrays: folds, map, training, steps, warnings."""
 
 import warnings
-from dataclasses import dataclass, replace
-from functools import partial
-from operator import itemgetter
+from dataclasses import replace
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
 
-from skdiffusion.closed_form import (
-    GaussianMixtureLaw,
-    empirical_law,
-    fit_mixture,
-    fit_student,
-    select_bandwidth,
-    select_mixture,
-)
-from skdiffusion.closed_form._kernel import Spacing, leave_one_out
-from skdiffusion.companions import PlacedLaw
+from skdiffusion.estimators._companions import Member, blend_weights
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.geometry import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.likelihood import MAX_STEPS, ProbabilityFlow
@@ -30,33 +18,17 @@ from skdiffusion.preprocessing import (
     select_marginals,
     spread_ties,
 )
-from skdiffusion.stacking import averaging_gain, blend_log_density, stacking_weights
+from skdiffusion.stacking import averaging_gain, blend_log_density
 from skdiffusion.theory.wasserstein import suggest_steps
 from skdiffusion.training import fine_tune, train_intervals
 
-STUDENT_LEAST_WEIGHT = 0.002
-N_MIXTURES = 3  # ends of EM from other starts, whose mean is a companion
-NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
-MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
-MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
-NEIGHBOUR = 4  # whose distance is the spacing of a row
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 # Where the search for a number of steps starts: at the first-order rule for these W2 errors, in standard deviations.
 # The steppers are of a higher order; doubling decides.
 DENSITY_START, SAMPLE_START = 0.08, 0.105
-CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which the noise may follow the columns
 JUDGED_ROWS = 400  # held-out rows of a member that judge its fine-tuning
 JUDGED_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
-
-
-@dataclass
-class Member:
-    """A member of the stack: its name, its law on all rows, its held-out log-densities."""
-
-    name: str
-    law: object
-    held_out: np.ndarray
 
 
 def make_folds(n, n_folds, rng):
@@ -131,94 +103,9 @@ def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, d
 
 def references(whitening):
     """The laws before noise in columns of unit variance; none where these are hardly correlated."""
-    covariance = whitening.correlation
-    departure = -0.5 * np.linalg.slogdet(covariance)[1] / len(covariance)  # nats a column
-    return [GaussianReference(covariance, relative) for relative in (False, True)] if departure > CORRELATED else []
-
-
-def _scored_mixture(w, space, z, unseen, log_det, judges, scored, rng):
-    """A mixture of all rows, and its log-densities of the rows of each scored fold without these.
-
-    Where EM ends depends on where it starts: the law is the mean of a few ends.
-    """
-    (k, strength), _, starts = select_mixture(z, w, judges, rng)
-    fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
-    runs = range(N_MIXTURES if k > 1 else 1)
-    laws, scores = [], []
-    for i, fold in enumerate(scored):
-        seen = np.setdiff1d(np.arange(len(z)), fold)
-        # The judges are the first folds: one end goes on from their law, which has seen the same rows.
-        begin = [starts[i] if run == 0 and i < len(starts) else None for run in runs]
-        ends = [fit(z[seen], w[seen], tol=1e-3, start=start) for start in begin]
-        scores.append(GaussianMixtureLaw.mean(ends).log_density(unseen[fold]) + log_det[fold])
-        laws += ends
-    best = sorted(laws, key=lambda law: w @ law.log_density(z))[-len(runs) :]
-    law = GaussianMixtureLaw.mean([fit(z, w, start=start) for start in best])
-    return PlacedLaw(space, law), np.concatenate(scores)
-
-
-def _scored_student(w, space, z, unseen, log_det, scored):
-    """A Student-t of all rows, and its log-densities of the rows of each scored fold without these."""
-    scores = []
-    for fold in scored:
-        seen = np.setdiff1d(np.arange(len(z)), fold)
-        scores.append(fit_student(z[seen], w[seen]).log_density(unseen[fold]) + log_det[fold])
-    return PlacedLaw(space, fit_student(z, w)), np.concatenate(scores)
-
-
-def fit_companions(X, w, raw, mapped, folds, n_scored, rng, with_kernel):
-    """Mixture, kernel and Student-t members, each refitted on all rows after its held-out scoring.
-
-    `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted
-    behind both, the kernel behind the better one, or in its unwhitened columns.
-    """
-    scored = folds[:n_scored]
-    judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
-    spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
-    placed = {name: (space.transform(X)[0], *space.transform_left_out(X, w)) for name, space in spaces.items()}
-    members = [
-        Member(name, *_scored_mixture(w, space, *placed[name], judges, scored, rng)) for name, space in spaces.items()
-    ]
-    members.append(Member("student", *_scored_student(w, raw, *placed["mixture"], scored)))
-    if with_kernel and len(X) <= MAX_KERNEL_ROWS:
-        held = np.concatenate(scored)
-        others = blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
-        members.append(_fit_kernel(X, w, list(spaces.values()), held, others, rng))
-    return members
-
-
-def spacing_of(rows, weights):
-    """Spacing of rows (n, d) among distinct ones; None where these are too few."""
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    if len(distinct) < NEIGHBOUR + 2:
-        return None
-    distances, _ = NearestNeighbors(n_neighbors=NEIGHBOUR + 2).fit(distinct).kneighbors(distinct)
-    return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOUR:].T, weights)
-
-
-def _fit_kernel(X, w, spaces, held, others, rng):
-    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time.
-
-    The best is what adds most to the blend of the others, whose log-densities at the `held` rows are `others`: beside a
-    mixture a kernel may serve near copies alone. Its kernels are of one width, or as wide as rows lie apart where that
-    is better: not at sharp edges.
-    """
-    spaces = [*spaces, *(s.unwhitened() for s in spaces if references(s.whitening))]
-    chosen = np.sort(rng.choice(len(held), MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else slice(None)
-    queries = held[chosen]
-
-    places = [(space, space.transform(X)[0], *space.transform_left_out(X, w)) for space in spaces]
-
-    def judged(place, adaptive):
-        space, z, unseen, log_det = place
-        context = unseen, 1 - space.whitening.shrinkage, spacing_of(z, w) if adaptive else None
-        bandwidth, blended = select_bandwidth(z, w, queries, others[chosen] - log_det[queries], *context)
-        return np.average(blended + log_det[queries], weights=w[queries]), place, bandwidth, context
-
-    even = max((judged(place, False) for place in places), key=itemgetter(0))
-    _, (space, z, _, log_det), bandwidth, context = max(even, judged(even[1], True), key=itemgetter(0))
-    scores = leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]
-    return Member("kernel", PlacedLaw(space, empirical_law(z, bandwidth, w, context[2])), scores)
+    if not whitening.correlated:
+        return []
+    return [GaussianReference(whitening.correlation, relative) for relative in (False, True)]
 
 
 def new_network(d, settings, activation, device, rng):
@@ -369,25 +256,6 @@ def wide_rows(d, rng, n_rows):
     """Rows of N(0, 4 I) and their log-densities."""
     rows = 2.0 * rng.standard_normal((n_rows, d))
     return rows, -0.5 * (rows**2).sum(1) / 4 - d * np.log(2 * np.sqrt(2 * np.pi))
-
-
-def narrowest_scale(members):
-    """Smallest standard deviation, in whitened units, of a mixture component that carries data."""
-    scale = 1.0
-    for member in members:
-        law = member.law.law
-        if hasattr(law, "covariances"):
-            used = law.weights > 1e-3
-            scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(law.covariances[used]).min())))
-    return scale
-
-
-def blend_weights(members, w_held):
-    """Stacking weights of the members, the Student-t kept at its least weight; negligible ones are zero."""
-    least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
-    weights = stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
-    weights[weights < NEGLIGIBLE] = 0.0
-    return weights / weights.sum()
 
 
 def resolved(X, rng, bounds):

@@ -14,6 +14,7 @@ import numpy as np
 from skdiffusion._numerics import rows_times_matrix
 
 MIN_SHRINKAGE = 1e-6
+CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which they count
 
 
 def shrinkage(correlation, effective_rows):
@@ -60,6 +61,11 @@ class Whitening:
         self.inverse = (axes * np.sqrt(values)) @ axes.T * scale
         self.log_det = float(-0.5 * np.log(values).sum() - np.log(scale).sum())
         self.shrinkage = rho
+
+    @property
+    def correlated(self):
+        """Whether the columns are, by what a Gaussian gains from it."""
+        return -0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation) > CORRELATED
 
     def of_columns(self):
         """The map to unit variance that leaves the correlations."""

@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.estimators import _fitting as stages
+from skdiffusion.estimators import _companions
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.processes import VE
 from skdiffusion.stacking import blend_log_density
@@ -103,13 +103,13 @@ def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
 def test_negligible_weights_are_zero(rng):
     held = rng.standard_normal(500)
     stack = [
-        stages.Member("good", None, held),
-        stages.Member("bad", None, held - 20),
-        stages.Member("student", None, held - 5),
+        _companions.Member("good", None, held),
+        _companions.Member("bad", None, held - 20),
+        _companions.Member("student", None, held - 5),
     ]
-    weights = stages.blend_weights(stack, np.ones(500))
+    weights = _companions.blend_weights(stack, np.ones(500))
     assert weights[1] == 0
-    assert weights[2] == pytest.approx(stages.STUDENT_LEAST_WEIGHT, rel=1e-3)
+    assert weights[2] == pytest.approx(_companions.STUDENT_LEAST_WEIGHT, rel=1e-3)
     assert weights.sum() == pytest.approx(1, abs=1e-15)
 
 
@@ -474,7 +474,7 @@ def test_an_interrupt_outside_training_leaves_the_earlier_fit(X, fitted, monkeyp
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skdiffusion.estimators._fitting.fit_companions", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._density.fit_companions", interrupt)
     with pytest.raises(KeyboardInterrupt):
         est.fit(two_blobs(100, 9)[:, :1])
     assert est.n_features_in_ == 2

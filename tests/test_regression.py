@@ -1,0 +1,128 @@
+"""Chains of regressions: oracles in closed form, densities that integrate to one, features that are found."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.closed_form import RegressionLaw, fit_chain, telling_order
+from skdiffusion.closed_form._regression import RegressionChain
+
+
+def funnel(n, rng, d=4):
+    """Log-scale of all columns but one is half that one; and the density."""
+    neck = 2.0 * rng.standard_normal(n)
+    X = rng.standard_normal((n, d)) * np.exp(neck / 2)[:, None]
+    X[:, 0] = neck
+    log_p = stats.norm(0, 2).logpdf(neck) + stats.norm(0, np.exp(neck / 2)).logpdf(X[:, 1:].T).sum(0)
+    return X, log_p
+
+
+@pytest.fixture
+def by_hand():
+    """x_1 ~ N(0, 1), x_0 = x_1^2 / 2 + max(x_1 - 1, 0) + e^{(x_1 - 1)/2} t_4, in this order."""
+    mean, log_variance = np.zeros((2, 5, 2))
+    mean[[4, 3], 0] = 0.5, 1.0
+    log_variance[[0, 2], 0] = -1.0, 1.0
+    reach, bounds = np.array([[-3.0, -3.0], [3.0, 3.0]]), np.array([[-9.0, -9.0], [9.0, 9.0]])
+    hinges, products = (np.array([1]), np.array([1.0])), np.array([[1, 1]])
+    degrees = np.array([4.0, np.inf])
+    return RegressionChain(np.array([1, 0]), reach, hinges, products, mean, log_variance, bounds, degrees)
+
+
+def test_density_is_that_of_its_conditionals(by_hand):
+    x = np.random.default_rng(0).normal(size=(200, 2)) * 2
+    at = np.clip(x[:, 1], -3, 3)
+    scale = np.exp((at - 1) / 2)
+    expected = stats.norm.logpdf(x[:, 1]) + stats.t(4, 0.5 * at**2 + np.maximum(at - 1, 0), scale).logpdf(x[:, 0])
+    np.testing.assert_allclose(by_hand.log_density(x), expected, rtol=1e-12)
+
+
+def test_noise_becomes_rows_of_that_law(by_hand):
+    noise = np.random.default_rng(0).standard_normal((500, 2))
+    x = by_hand.sample_from_noise(noise)
+    np.testing.assert_allclose(x[:, 1], noise[:, 1])
+    at = np.clip(x[:, 1], -3, 3)
+    standard = (x[:, 0] - 0.5 * at**2 - np.maximum(at - 1, 0)) * np.exp((1 - at) / 2)
+    np.testing.assert_allclose(stats.norm.isf(stats.t(4).sf(standard)), noise[:, 0], rtol=1e-9, atol=1e-9)
+
+
+def test_score_is_the_gradient(by_hand):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(100, 2)) * 2
+    other = fit_chain(rng.normal(size=(300, 2)), np.ones(300), np.array([0, 1]))
+    law = RegressionLaw([by_hand, other], [0.4, 0.6])
+    h = 1e-5
+    numeric = np.stack([law.log_density(x + h * e) - law.log_density(x - h * e) for e in np.eye(2)], 1) / (2 * h)
+    np.testing.assert_allclose(law.score(x), numeric, atol=1e-7)
+
+
+def test_fitted_density_integrates_to_one():
+    X, _ = funnel(1000, np.random.default_rng(0), d=2)
+    Z = (X - X.mean(0)) / X.std(0)
+    law = RegressionLaw([fit_chain(Z, np.ones(1000), np.array(o)) for o in ([0, 1], [1, 0])], [0.5, 0.5])
+    axis = np.sinh(np.linspace(-8, 8, 3001))
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    mass = np.exp(law.log_density(grid)).reshape(3001, 3001)
+    assert np.trapezoid(np.trapezoid(mass, axis), axis) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_uncurved_rows_get_a_gaussian():
+    rng = np.random.default_rng(0)
+    covariance = np.array([[1.0, 0.7, 0.2], [0.7, 1.0, 0.4], [0.2, 0.4, 1.0]])
+    X, fresh = (rng.multivariate_normal(np.zeros(3), covariance, n) for n in (4000, 2000))
+    chain = fit_chain(X, np.ones(4000), np.array([2, 0, 1]))
+    exact = stats.multivariate_normal(np.zeros(3), covariance).logpdf(fresh)
+    assert np.mean(exact - chain.log_density(fresh)) < 0.01
+    assert not np.isfinite(chain.degrees).any()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_funnel_is_found_whatever_the_order_of_its_columns(seed):
+    rng = np.random.default_rng(seed)
+    X, _ = funnel(2000, rng)
+    fresh, log_p = funnel(4000, rng)
+    columns = rng.permutation(4)
+    scale, shift = X.std(0)[columns], X.mean(0)[columns]
+    Z, Z_fresh = (X[:, columns] - shift) / scale, (fresh[:, columns] - shift) / scale
+    order = telling_order(Z, np.ones(2000))
+    assert columns[order[0]] == 0
+    log_q = fit_chain(Z, np.ones(2000), order).log_density(Z_fresh) - np.log(scale).sum()
+    assert np.mean(log_p - log_q) < 0.06
+
+
+def test_heavy_tails_are_seen():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.standard_normal(3000), stats.t(3).rvs(3000, random_state=0)])
+    degrees = fit_chain(X / X.std(0), np.ones(3000), np.array([0, 1])).degrees
+    assert degrees[0] >= 16
+    assert degrees[1] in (2.5, 4.0)
+
+
+def test_rows_of_no_weight_do_not_count():
+    rng = np.random.default_rng(0)
+    X, _ = funnel(300, rng)
+    X /= X.std(0)
+    w, order = (rng.random(300) > 0.3).astype(float), np.arange(4)
+    some, kept = fit_chain(X, w, order), fit_chain(X[w > 0], np.ones(int(w.sum())), order)
+    np.testing.assert_allclose(some.log_density(X), kept.log_density(X), rtol=1e-9)
+
+
+def test_far_rows_have_a_density():
+    X, _ = funnel(500, np.random.default_rng(0))
+    law = RegressionLaw([fit_chain(X / X.std(0), np.ones(500), np.arange(4))], [1.0])
+    far = np.array([[1e6, 0, 0, 0], [0, -1e8, 0, 0], [1e3, 1e3, 1e3, 1e3]])
+    assert np.isfinite(law.log_density(far)).all()
+    assert np.isfinite(law.score(far)).all()
+
+
+def test_estimator_takes_regressions_where_they_add_alone():
+    rng = np.random.default_rng(0)
+    X, _ = funnel(800, rng)
+    fresh, log_p = funnel(2000, rng)
+    est = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(X)
+    assert sum(weight for name, weight in est.stacking_weights_.items() if "regression" in name) > 0.5
+    assert np.mean(log_p - est.score_samples(fresh)) < 0.1
+    corners = 4.0 * rng.integers(0, 2, size=(800, 2)) + 0.3 * rng.standard_normal((800, 2))
+    plain = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(corners)
+    assert not any("regression" in name for name in plain.members_)
