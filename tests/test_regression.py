@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.closed_form import RegressionLaw, fit_chain, telling_order
 from skdiffusion.closed_form._regression import RegressionChain
 
@@ -106,6 +106,7 @@ def test_rows_of_no_weight_do_not_count():
     w, order = (rng.random(300) > 0.3).astype(float), np.arange(4)
     some, kept = fit_chain(X, w, order), fit_chain(X[w > 0], np.ones(int(w.sum())), order)
     np.testing.assert_allclose(some.log_density(X), kept.log_density(X), rtol=1e-9)
+    np.testing.assert_array_equal(telling_order(X, w), telling_order(X[w > 0], np.ones(int(w.sum()))))
 
 
 def test_far_rows_have_a_density():
@@ -116,13 +117,20 @@ def test_far_rows_have_a_density():
     assert np.isfinite(law.score(far)).all()
 
 
-def test_estimator_takes_regressions_where_they_add_alone():
+def test_estimator_takes_regressions_where_they_add_alone(tmp_path):
     rng = np.random.default_rng(0)
     X, _ = funnel(800, rng)
     fresh, log_p = funnel(2000, rng)
     est = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(X)
     assert sum(weight for name, weight in est.stacking_weights_.items() if "regression" in name) > 0.5
     assert np.mean(log_p - est.score_samples(fresh)) < 0.1
+    est.save(tmp_path / "funnel.skd")
+    again = load(tmp_path / "funnel.skd")
+    np.testing.assert_array_equal(again.score_samples(fresh), est.score_samples(fresh))
+    draws = est.sample(3000, random_state=0)
+    np.testing.assert_array_equal(again.sample(3000, random_state=0), draws)
+    assert stats.ks_2samp(draws[:, 0], fresh[:, 0]).pvalue > 1e-3
+    assert stats.ks_2samp(draws[:, 1] * np.exp(-draws[:, 0] / 2), fresh[:, 1] * np.exp(-fresh[:, 0] / 2)).pvalue > 1e-3
     corners = 4.0 * rng.integers(0, 2, size=(800, 2)) + 0.3 * rng.standard_normal((800, 2))
     plain = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(corners)
     assert not any("regression" in name for name in plain.members_)

@@ -167,8 +167,8 @@ def telling_order(x, weights):
 
     For every pair: what a quadratic mean and log-variance gain over a line and a constant.
     """
-    n, d = x.shape
-    w = weights / weights.sum()
+    x, w = x[weights > 0], weights[weights > 0] / weights.sum()
+    d = x.shape[1]
     root, clipped, gain = np.sqrt(w)[:, None], np.clip(x, -REACH, REACH), np.zeros((d, d))
     for k in range(d):
         powers = clipped[:, k : k + 1] ** np.arange(3)

@@ -59,14 +59,18 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
     Rows are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
     rows, and the probability-flow equation turns it into a density and a sampler. The result is blended
-    with a Gaussian mixture, a kernel density and a Student-t by weights learnt on held-out rows:
+    with Gaussian mixtures, regressions, a kernel density and a Student-t by weights learnt on held-out rows:
 
-    .. math:: p = w_1 p_{\rm diffusion} + w_2 p_{\rm mixture} + w_3 p_{\rm student} + w_4 p_{\rm kernel}.
+    .. math::
+        p = w_1 p_{\rm diffusion} + w_2 p_{\rm mixture} + w_3 p_{\rm student} + w_4 p_{\rm regression}
+        + w_5 p_{\rm kernel}.
 
     The kernel density is the empirical law under variance-preserving noise, which leaves whitened rows their
     covariance; its kernels are as wide as rows lie apart, where rows left out gain by it. Companions are chosen by
     what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others.
-    Mixtures are the mean of three ends of expectation maximisation, of up to 256 components each.
+    Mixtures are the mean of three ends of expectation maximisation, of up to 256 components each. Regressions take the
+    columns one after another, mean and log-variance by hinges and products of those before, which score tests choose:
+    a column that follows from others, or whose spread does, is told by a formula where a network needs many rows.
 
     Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
     scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.
@@ -171,7 +175,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     likelihood_curve_ : ndarray of shape (n_checks, 2)
         Step of the fine-tuning and mean log-density of the blend on held-out rows, in nats; empty without fine-tuning.
     stacking_weights_ : dict
-        Weight of every member of the blend; one below 1e-4 is zero, and its member is not asked.
+        Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with "mapped_"
+        behind the column maps that suit these rows best, with "power_" behind power maps. One below 1e-4 is zero, and
+        its member is not asked.
     members_ : dict
         Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the columns.
     preprocessor_ : Preprocessor
