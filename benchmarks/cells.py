@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks import targets
+
 MARK = "CELL "
 
 
@@ -72,3 +74,21 @@ def run_all(module, cells, path, jobs=1, limit_s=900.0):
             else:
                 why = f"over {limit_s:.0f} s" if late else errors.strip().splitlines()[-1:]
                 print(*cell, "FAILED", why, flush=True)
+
+
+def over_sets(description, module, run_cell, report):
+    """Command line of a measurement of data sets, one number of rows a file: ``run_cell(name, n, seed, data)``."""
+
+    def run(arguments):
+        done = {(r["dataset"], r["seed"]) for r in read(arguments.out)}
+        names = arguments.datasets.split(",") if arguments.datasets else targets.names(arguments.data)
+        todo = [(k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
+        run_all(module, [c for c in todo if (c[0], c[2]) not in done], arguments.out, arguments.jobs)
+
+    parser, p, _ = command_line(description, run_cell, run, report)
+    p.add_argument("--data", default=None)
+    p.add_argument("--datasets", default="")
+    p.add_argument("--n", type=int, default=2000)
+    p.add_argument("--seeds", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.function(arguments)

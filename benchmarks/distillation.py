@@ -70,24 +70,5 @@ def report(files):
         print(f"{np.median(rates):.0f} {text}" if rates else f"none {text}", end="; " if not kept else ".\n")
 
 
-def run(arguments):
-    """Run the missing cells."""
-    done = {(r["dataset"], r["seed"]) for r in cells.read(arguments.out)}
-    names = arguments.datasets.split(",") if arguments.datasets else targets.names(arguments.data)
-    todo = [(k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
-    todo = [c for c in todo if (c[0], c[2]) not in done]
-    cells.run_all("benchmarks.distillation", todo, arguments.out, arguments.jobs)
-
-
-def main():
-    parser, p, _ = cells.command_line(__doc__, run_cell, run, report)
-    p.add_argument("--data", default=None)
-    p.add_argument("--datasets", default="")
-    p.add_argument("--n", type=int, default=2000)
-    p.add_argument("--seeds", type=int, default=1)
-    arguments = parser.parse_args()
-    arguments.function(arguments)
-
-
 if __name__ == "__main__":
-    main()
+    cells.over_sets(__doc__, "benchmarks.distillation", run_cell, report)

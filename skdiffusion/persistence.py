@@ -52,6 +52,7 @@ CLASSES = {
     "GaussianMixtureLaw": "skdiffusion.closed_form._mixture",
     "RegressionLaw": "skdiffusion.closed_form._regression",
     "RegressionChain": "skdiffusion.closed_form._regression",
+    "Noise": "skdiffusion.closed_form._noise",
     "StudentLaw": "skdiffusion.closed_form._student",
     "KernelLaw": "skdiffusion.closed_form._kernel",
     "LocalPolynomials": "skdiffusion.geometry",

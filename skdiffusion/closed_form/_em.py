@@ -136,7 +136,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
     return GaussianMixtureLaw(mass, means + centre, covariances)
 
 
-def select_mixture(X, weights, folds, rng, max_components=256):
+def select_mixture(X, weights, folds, rng):
     """Number of components and prior strength of greatest held-out mean log-density, with a single Gaussian behind.
 
     Parameters
@@ -145,7 +145,6 @@ def select_mixture(X, weights, folds, rng, max_components=256):
     folds : list of int arrays
         Rows held out in turn; more folds make the choice steadier for few rows.
     rng : numpy Generator
-    max_components : int
 
     Returns
     -------
@@ -156,7 +155,7 @@ def select_mixture(X, weights, folds, rng, max_components=256):
     trains = [np.setdiff1d(rows, fold) for fold in folds]
     every = range(len(folds))
     affordable = max(CHEAP_COMPONENTS, int(STEP_COST / (n * d**2)))
-    largest = min(max_components, affordable, len(trains[0]) // 2)
+    largest = min(affordable, len(trains[0]) // 2)
     strong = 2.0 + d
 
     known = {}

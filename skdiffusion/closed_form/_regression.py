@@ -4,9 +4,9 @@ r"""Columns one after another: each regressed on those before it, mean and sprea
     x_j = \mu_j(x_{<j}) + e^{v_j(x_{<j})/2}\,\varepsilon_j,
 
 with :math:`\mu_j, v_j` linear in features of the columns before (the columns, their hinges and products) that
-score tests have chosen, and noise that is normal or Student-t. What it says in closed form, that a spread depends on
-a column or that a column follows from others, a network learns slowly. Beyond the rows of the fit features and
-log-variances stay as they are at its edge.
+score tests have chosen, and noise :math:`\varepsilon_j` that is normal or a mixture of normals. What it says in closed
+form, that a spread depends on a column or that a column follows from others, a network learns slowly. Beyond the rows
+of the fit features and log-variances stay as they are at its edge.
 
 References
 ----------
@@ -15,10 +15,9 @@ Friedman (1991), Multivariate adaptive regression splines (hinges and products, 
 """
 
 import numpy as np
-from scipy.special import gammaln, ndtr, stdtrit
 
 from skdiffusion._numerics import log_sum_exp, rows_times_matrix
-from skdiffusion.closed_form._mixture import LOG_2PI
+from skdiffusion.closed_form._noise import fit_noise
 
 REACH = 4.0  # standard deviations of a column within which its features move
 KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)  # of the hinges, in standard deviations
@@ -28,19 +27,10 @@ TOLERANCE = 1e-4  # nats a row, below which scoring stops
 MOST_NEW = 12  # features that a round may add, to the mean and to the log-variance
 MOST_CROSSED = 12  # columns whose products are tried for one column
 LEAST_GAIN = 10.0  # least square of a score statistic, where few features are tried
-DEGREES = (2.5, 4.0, 8.0, 16.0)
 OUTLIER = 3.0  # standardised residual beyond which a row tells no more in the choice of features
 RIDGE = 1.0  # penalty of a squared coefficient, in rows
-LEAST_RISE = 2.0  # nats by which heavy tails must raise the likelihood
 MOST_LOG_VARIANCE = 10.0
 LEAST_VARIANCE = 1e-9  # of a residual, in those of the column
-
-
-def _log_noise(squared, degrees):
-    """Log-density of noise at squares of standardised residuals, for scalar or per-column degrees; inf is normal."""
-    nu = np.where(np.isfinite(degrees), degrees, 1.0)
-    heavy = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi) - (nu + 1) / 2 * np.log1p(squared / nu)
-    return np.where(np.isfinite(degrees), heavy, -0.5 * (LOG_2PI + squared))
 
 
 class RegressionChain:
@@ -59,13 +49,13 @@ class RegressionChain:
         Coefficients of the features 1, columns, hinges, products.
     bounds : array of shape (2, d)
         Least and largest log-variance.
-    degrees : array of shape (d,)
-        Degrees of freedom of the noise, infinite for normal noise.
+    noise : Noise
+        Laws of the residuals over their standard deviations.
     """
 
-    def __init__(self, order, reach, hinges, products, mean, log_variance, bounds, degrees):
+    def __init__(self, order, reach, hinges, products, mean, log_variance, bounds, noise):
         self.order, self.reach, self.hinges, self.products = order, reach, hinges, products
-        self.mean, self.log_variance, self.bounds, self.degrees = mean, log_variance, bounds, degrees
+        self.mean, self.log_variance, self.bounds, self.noise = mean, log_variance, bounds, noise
 
     def _features(self, clipped, which=slice(None)):
         """Features of clipped rows, all or some of them."""
@@ -93,18 +83,15 @@ class RegressionChain:
     def log_density(self, x):
         """Log-density in nats, shape (n,)."""
         mean, v, _ = self._predict(x)
-        return (_log_noise((x - mean) ** 2 * np.exp(-v), self.degrees) - v / 2).sum(1)
+        return (self.noise.log_density((x - mean) * np.exp(-v / 2)) - v / 2).sum(1)
 
     def score(self, x):
         """Gradient of the log-density, shape (n, d)."""
         mean, v, moves = self._predict(x)
-        residual = x - mean
-        squared = residual**2 * np.exp(-v)
-        heavy = np.isfinite(self.degrees)
-        nu = np.where(heavy, self.degrees, 1.0)
-        pull = np.where(heavy, (nu + 1) / (nu + squared), 1.0)
-        own = -pull * residual * np.exp(-v)
-        by_variance = np.where(moves, 0.5 * (pull * squared - 1), 0.0)
+        e = (x - mean) * np.exp(-v / 2)
+        slope = self.noise.score(e)
+        own = slope * np.exp(-v / 2)
+        by_variance = np.where(moves, -0.5 * (slope * e + 1), 0.0)
         by_feature = -own @ self.mean.T + by_variance @ self.log_variance.T
         d, (columns, knots) = x.shape[1], self.hinges
         clipped = np.clip(x, *self.reach)
@@ -125,10 +112,7 @@ class RegressionChain:
             coefficients = np.stack([self.mean[:, j], self.log_variance[:, j]], axis=1)
             used = np.flatnonzero(coefficients.any(1))
             mean, v = rows_times_matrix(self._features(clipped, used), coefficients[used]).T
-            e = noise[:, j]
-            if np.isfinite(self.degrees[j]):
-                e = -np.sign(e) * stdtrit(self.degrees[j], ndtr(-np.abs(e)))
-            x[:, j] = mean + np.exp(np.clip(v, *self.bounds[:, j]) / 2) * e
+            x[:, j] = mean + np.exp(np.clip(v, *self.bounds[:, j]) / 2) * self.noise.from_normal(noise[:, j], j)
             clipped[:, j] = np.clip(x[:, j], *self.reach[:, j])
         return x
 
@@ -345,23 +329,6 @@ class _Regression:
             if before - loss < TOLERANCE * self.rows.total:
                 break
 
-    def choose_noise(self):
-        """Degrees of freedom of greatest likelihood, the log-variance shifted to them."""
-        rows, chosen = self.rows, (np.inf, 0.0)
-        best = rows.w @ (_log_noise(self.residual**2 * np.exp(-self.v), np.inf) - self.v / 2) + LEAST_RISE
-        for nu in DEGREES:
-            shift = np.log((nu - 2) / nu)
-            for _ in range(8):
-                squared = self.residual**2 * np.exp(-self.v - shift)
-                shift += np.log(max(rows.mean(squared * (nu + 1) / (nu + squared)), LEAST_VARIANCE))
-            v = self.v + shift
-            value = rows.w @ (_log_noise(self.residual**2 * np.exp(-v), nu) - v / 2)
-            if value > best:
-                best, chosen = value, (nu, shift)
-        self.degrees, shift = chosen
-        self.s[0] += shift
-        self.v = self.v + shift
-
 
 def _fit_column(y, j, rows):
     fit = _Regression(y, j, rows)
@@ -369,7 +336,6 @@ def _fit_column(y, j, rows):
         if not fit.choose():
             break
         fit.improve()
-    fit.choose_noise()
     return fit
 
 
@@ -391,9 +357,10 @@ def fit_chain(x, weights, order):
     for column, fit in zip(order, fits):
         mean[[0, *(place[name] for name in fit.of_mean)], column] = fit.b
         log_variance[[0, *(place[name] for name in fit.of_variance)], column] = fit.s
-    bounds, degrees = np.empty((2, d)), np.empty(d)
+    bounds, residuals = np.empty((2, d)), np.empty_like(x)
     bounds[:, order] = np.array([(fit.v.min(), fit.v.max()) for fit in fits]).T
-    degrees[order] = [fit.degrees for fit in fits]
+    residuals[:, order] = np.stack([fit.residual * np.exp(-fit.v / 2) for fit in fits], axis=1)
+    noise = fit_noise(residuals, w)
     columns, knots = np.array([a for a, _ in hinges], dtype=int), np.array([knot for _, knot in hinges])
     pairs = np.array(products, dtype=int).reshape(-1, 2)
-    return RegressionChain(np.asarray(order), reach, (columns, knots), pairs, mean, log_variance, bounds, degrees)
+    return RegressionChain(np.asarray(order), reach, (columns, knots), pairs, mean, log_variance, bounds, noise)

@@ -7,6 +7,7 @@ from operator import itemgetter
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from skdiffusion._numerics import best_blend
 from skdiffusion.closed_form import (
     GaussianMixtureLaw,
     RegressionLaw,
@@ -31,8 +32,8 @@ NEIGHBOUR = 4  # whose distance is the spacing of a row
 LEAST_REGRESSION_ROWS = 40  # fewer tell no feature from chance
 MAX_REGRESSION_ROWS = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
 N_ORDERS = 2  # of the columns in a regression companion: one that tells much, the others random
-TRIAL_ROWS = 60  # held-out rows at least, of which a regression must be worth something
-WORTH = 0.01  # weight in the blend of the companions there, below which it is not fitted
+TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something:
+WORTH = 2.0  # nats in all that it adds to the blend there
 
 
 @dataclass
@@ -99,20 +100,34 @@ class _Regressions:
         return PlacedLaw(self.space, RegressionLaw(chains, shares))
 
 
+def _worthwhile(first, others, shares):
+    """Names of the laws that add to the blend, the one that adds most first; from log-densities of the same rows."""
+    left, chosen = dict(first), []
+    while left:
+        blends = {name: best_blend(log_density, others, shares) for name, log_density in left.items()}
+        gains = {name: len(shares) * (shares @ (blend - others)) for name, blend in blends.items()}
+        best = max(gains, key=gains.get)
+        if gains[best] < WORTH:
+            break
+        chosen.append(best)
+        others = blends[best]
+        del left[best]
+    return chosen
+
+
 def _fit_regressions(X, w, spaces, scored, others, rng):
     """Regression members of the named spaces where they add to the blend of the others.
 
     `others` are the log-densities of that blend at the rows of the scored folds. One chain of each space is tried on
-    the first folds; only where it has a weight in the blend are all folds and more orders worth their time.
+    the first folds; only where it adds to the blend are all folds and more orders worth their time.
     """
     held, ends = np.concatenate(scored), np.cumsum([len(fold) for fold in scored])
     n_trials = min(2 * (1 + int(np.searchsorted(ends[1::2], TRIAL_ROWS))), len(scored))
     tried = {name: _Regressions(X, w, space, rng) for name, space in spaces.items()}
     first = {name: r.held_out(scored[:n_trials], r.order) for name, r in tried.items()}
-    n_first = ends[n_trials - 1]
-    weights = stacking_weights(np.column_stack([others[:n_first], *first.values()]), w[held[:n_first]])[1:]
-    members = []
-    for name, regressions in [item for item, weight in zip(tried.items(), weights) if weight > WORTH]:
+    members, shares = [], w[held[: ends[n_trials - 1]]]
+    for name in _worthwhile(first, others[: len(shares)], shares / shares.sum()):
+        regressions = tried[name]
         orders = [regressions.order, *(rng.permutation(X.shape[1]) for _ in range(N_ORDERS - 1))]
         rest = [regressions.held_out(scored[n_trials:], orders[0])] if n_trials < len(scored) else []
         table = [np.concatenate([first[name], *rest]), *(regressions.held_out(scored, o) for o in orders[1:])]
