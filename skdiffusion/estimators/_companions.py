@@ -30,6 +30,7 @@ MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
 NEIGHBOUR = 4  # whose distance is the spacing of a row
 LEAST_REGRESSION_ROWS = 40  # fewer tell no feature from chance
+MOST_WORK = 3e9  # multiplications of a regression of all columns, beyond which it costs more than the networks
 MAX_REGRESSION_ROWS = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
 N_ORDERS = 2  # of the columns in a regression companion: one that tells much, the others random
 TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something:
@@ -161,7 +162,8 @@ def fit_companions(X, w, raw, mapped, power, folds, n_scored, rng, with_kernel):
     def blend():
         return blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
 
-    if X.shape[1] > 1 and len(X) >= LEAST_REGRESSION_ROWS:
+    work = min(len(X), MAX_REGRESSION_ROWS) * X.shape[1] ** 3
+    if X.shape[1] > 1 and len(X) >= LEAST_REGRESSION_ROWS and work < MOST_WORK:
         named = {"regression": raw, "power_regression": power}
         if mapped not in (None, power):
             named["mapped_regression"] = mapped
