@@ -10,6 +10,7 @@ COMPONENTS = (2, 3, 5)  # of the noise, beside a single normal
 BINS = np.linspace(-6.4, 6.4, 161)  # in which its residuals are counted
 LEAST_SCALE = 0.04  # standard deviation of a component: no spikes
 N_STEPS = 30  # of expectation maximisation
+LEAST_DENSITY = 1e-290  # below which sums of exponentials lose digits
 
 
 class Noise:
@@ -25,7 +26,17 @@ class Noise:
 
     def log_density(self, e):
         """Log-densities of residuals (n, d), each under the law of its column."""
-        return log_sum_exp(self.log_joint(e), axis=2)
+        density = np.zeros(e.shape)
+        for weight, mean, scale in zip(self.weights.T, self.means.T, self.scales.T):
+            part = np.square((e - mean) / scale)
+            part *= -0.5
+            exp_in_place(np.maximum(part, -700.0, out=part))
+            part *= weight / scale
+            density += part
+        out = np.log(density) - 0.5 * LOG_2PI
+        far = ~(density > LEAST_DENSITY).all(1)
+        out[far] = log_sum_exp(self.log_joint(e[far]), axis=2)
+        return out
 
     def score(self, e):
         """Their derivatives."""

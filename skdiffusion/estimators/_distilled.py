@@ -18,10 +18,10 @@ from skdiffusion.training import distill
 
 N_COMPONENTS = 24  # of the mixture of a column given those before it
 N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence
-# Least weight of a companion that stays as it is; a lighter one is learnt with the flow. Mixtures and regressions are
-# cheap, and narrow ones hard to learn; a network's tails are no heavier than a Gaussian's.
-CHEAP = ("mixture", "mapped_mixture", "regression", "power_regression", "mapped_regression")
-KEPT_WEIGHTS = {"student": 0.0, "kernel": 0.1} | dict.fromkeys(CHEAP, 0.02)
+# Least weight of a companion that stays as it is; a lighter one is learnt with the flow. Mixtures are cheap, and narrow
+# components hard to learn; a network's tails are no heavier than a Gaussian's.
+KEPT_WEIGHTS = {"student": 0.0, "mapped_mixture": 0.02, "mixture": 0.02, "kernel": 0.1}
+KEPT_WEIGHTS |= dict.fromkeys(("regression", "power_regression", "mapped_regression"), 0.1)
 
 
 def _without(teacher, kept):
