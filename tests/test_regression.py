@@ -169,3 +169,26 @@ def test_regressions_that_add_nothing_are_not_fitted(known):
     others = (log_p if known else wide)[: 4 * 50]
     found = _companions._fit_regressions(X, w, {"regression": Preprocessor(X, w)}, folds[:4], others, rng)
     assert bool(found) != known
+
+
+def test_few_rows_and_costly_chains_go_without(monkeypatch):
+    X, _ = funnel(80, np.random.default_rng(0))
+    small = DiffusionDensityEstimator((8, 8), max_iter=2, n_estimators=2, random_state=0)
+    assert any("regression" in name for name in small.fit(X).members_)
+    assert not any("regression" in name for name in small.fit(X[:39]).members_)
+    monkeypatch.setattr(_companions, "MOST_WORK", 80 * 4**3)
+    assert not any("regression" in name for name in small.fit(X).members_)
+
+
+def test_many_rows_are_told_by_some_of_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, _ = funnel(600, rng)
+    w, seen = np.ones(600), []
+    monkeypatch.setattr(_companions, "MAX_REGRESSION_ROWS", 200)
+    monkeypatch.setattr(_companions, "fit_chain", lambda z, *args: seen.append(len(z)) or fit_chain(z, *args))
+    others = np.full(300, -50.0)
+    found = _companions._fit_regressions(
+        X, w, {"regression": Preprocessor(X, w)}, np.split(np.arange(600), 8)[:4], others, rng
+    )
+    assert found
+    assert set(seen) == {200}

@@ -21,6 +21,7 @@ from skdiffusion.closed_form import (
 )
 from skdiffusion.closed_form._kernel import Spacing, leave_one_out
 from skdiffusion.companions import PlacedLaw
+from skdiffusion.preprocessing import Preprocessor
 from skdiffusion.stacking import blend_log_density, stacking_weights
 
 STUDENT_LEAST_WEIGHT = 0.002
@@ -142,12 +143,12 @@ def _fit_regressions(X, w, spaces, scored, others, rng):
     return members
 
 
-def fit_companions(X, w, raw, mapped, power, folds, n_scored, rng, with_kernel):
+def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel):
     """Mixture, Student-t, regression and kernel members, each refitted on all rows after its held-out scoring.
 
-    `raw` only whitens, `power` maps columns by powers, `mapped` is the chosen preprocessor with a marginal map, or
-    None. Mixtures are fitted behind `raw` and `mapped`, the kernel behind the better one, or in its unwhitened
-    columns, regressions behind those of the three where they add.
+    `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted behind both, the
+    kernel behind the better one, or in its unwhitened columns, regressions behind those where they add, or behind
+    power maps.
     """
     scored = folds[:n_scored]
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
@@ -164,8 +165,10 @@ def fit_companions(X, w, raw, mapped, power, folds, n_scored, rng, with_kernel):
 
     work = min(len(X), MAX_REGRESSION_ROWS) * X.shape[1] ** 3
     if X.shape[1] > 1 and len(X) >= LEAST_REGRESSION_ROWS and work < MOST_WORK:
-        named = {"regression": raw, "power_regression": power}
-        if mapped not in (None, power):
+        by_powers = mapped is not None and mapped.marginals == "yeo-johnson"
+        named = {"regression": raw}
+        named["power_regression"] = mapped if by_powers else Preprocessor(X, w, "yeo-johnson", bounds)
+        if mapped is not None and not by_powers:
             named["mapped_regression"] = mapped
         members += _fit_regressions(X, w, named, scored, blend(), rng.spawn(1)[0])
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:

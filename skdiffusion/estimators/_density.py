@@ -436,12 +436,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if self.stacking is not False:
             raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
-            power = mapped if mapped is not None and mapped.marginals == "yeo-johnson" else None
-            power = power or Preprocessor(X, w, "yeo-johnson", bounds)
             # A stream of their own: the networks are the same whatever the companions draw.
             own_rng = rng.spawn(1)[0]
             with_kernel = self.stacking != "mixture"
-            companions = fit_companions(X, w, raw, mapped, power, folds, settings.n_members, own_rng, with_kernel)
+            companions = fit_companions(X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel)
         if self.t_min == "auto":
             scale = narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
