@@ -30,7 +30,7 @@ VARIANTS = {
     "at most 64 components": ({}, {}, {"closed_form._em.STEP_COST": 0.0}),
     "no regression companion": ({}, {}, {"estimators._companions._fit_regressions": lambda *args: []}),
     "one order of the regressions": ({}, {}, {"estimators._companions.N_ORDERS": 1}),
-    "one end of EM": ({}, {}, {"estimators._companions.N_MIXTURES": 1}),
+    "one end of EM": ({}, {}, {"estimators._companions.MOST_ENDS": 1}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),

@@ -7,6 +7,7 @@ from scipy.stats import multivariate_normal, multivariate_t
 
 from skdiffusion._numerics import best_blend
 from skdiffusion.closed_form import (
+    BandwidthSearch,
     GaussianMixtureLaw,
     KernelLaw,
     StudentLaw,
@@ -14,7 +15,6 @@ from skdiffusion.closed_form import (
     fit_mixture,
     fit_student,
     gaussian_flow_map,
-    select_bandwidth,
     select_mixture,
 )
 from skdiffusion.closed_form._kernel import leave_one_out
@@ -332,7 +332,23 @@ def test_whitened_rows_keep_their_covariance_under_the_empirical_law(rng):
 def test_bandwidth_is_not_driven_to_zero_by_copies(rng):
     x = np.repeat(rng.standard_normal((100, 2)), 3, axis=0)
     for others in (multivariate_normal(np.zeros(2)).logpdf(x), np.full(300, -200.0)):
-        assert select_bandwidth(x, np.ones(300), np.arange(300), others)[0] > 0.1
+        search = BandwidthSearch(x, np.ones(300), np.arange(300), others)
+        search.refine()
+        assert search.bandwidth > 0.1
+
+
+def test_a_refined_search_is_near_the_best_bandwidth(rng):
+    x = rng.standard_normal((300, 2)) ** 3
+    every, ones, nothing = np.arange(300), np.ones(300), np.full(300, -1e6)
+    search = BandwidthSearch(x, ones, every, nothing)
+    coarse = search.bandwidth
+    search.refine()
+    grid = np.geomspace(0.02, 0.95, 400)
+    means = leave_one_out(x, ones, grid, every).mean(1)
+    best = grid[means.argmax()]
+    assert abs(np.log(search.bandwidth / best)) < 0.06 < abs(np.log(coarse / best))
+    assert_allclose(search.blended, leave_one_out(x, ones, [search.bandwidth], every)[0], atol=1e-6)
+    assert_allclose(search.most_gained, (search.blended - nothing).sum(), rtol=1e-9)
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), reach=st.sampled_from([0.1, 3.0, 300.0, 1e5]))
@@ -351,11 +367,13 @@ def test_beside_another_law_a_kernel_may_serve_near_copies_alone(rng):
     x[300:] = x[:100] + 0.01 * rng.standard_normal((100, 3))
     every, ones = np.arange(400), np.ones(400)
     normal = multivariate_normal(np.zeros(3)).logpdf(x)
-    alone, _ = select_bandwidth(x, ones, every, np.full(400, -200.0))
-    beside, blended = select_bandwidth(x, ones, every, normal)
+    searches = [BandwidthSearch(x, ones, every, others) for others in (np.full(400, -200.0), normal)]
+    for search in searches:
+        search.refine()
+    alone, beside = (search.bandwidth for search in searches)
     assert beside < 0.1 < alone
     kernel = leave_one_out(x, ones, [alone, beside], every)
     shares = np.linspace(0, 1, 101)[:, None]
     best = np.log(shares * np.exp(kernel[:, None]) + (1 - shares) * np.exp(normal) + 1e-300).mean(2).max(1)
-    assert_allclose(blended.mean(), best[1], atol=1e-3)
+    assert_allclose(searches[1].blended.mean(), best[1], atol=1e-3)
     assert best[1] > best[0] + 0.5

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.closed_form import GaussianMixtureLaw, select_bandwidth
+from skdiffusion.closed_form import BandwidthSearch, GaussianMixtureLaw
 from skdiffusion.closed_form._kernel import leave_one_out
 from skdiffusion.estimators import _companions
 from skdiffusion.estimators import _fitting as stages
@@ -169,23 +170,31 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
     def mean_density(space, spaced):
         z, log_det = space.transform(X)
         context = None, 1 - space.whitening.shrinkage, _companions.spacing_of(z, w) if spaced else None
-        bandwidth, _ = select_bandwidth(z, w, held, nothing_else, *context)
-        return (leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]).mean()
+        search = BandwidthSearch(z, w, held, nothing_else, *context)
+        search.refine()
+        return (leave_one_out(z, w, [search.bandwidth], held, *context)[0] + log_det[held]).mean()
 
     spaces = raw, raw.unwhitened()
     scores = [mean_density(space, False) for space in spaces]
     assert (np.argmax(scores) == 1) == unwhitened
     expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    member = _companions._fit_kernel(X, w, [raw], held, nothing_else, rng)
+    (member,) = _companions._fit_kernel(X, w, [raw], held, nothing_else, rng)
     assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
     assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
+
+
+def test_a_kernel_must_be_worth_more_than_chance_gives(rng):
+    X, held = rng.standard_normal((600, 3)), np.arange(300)
+    raw, truth = Preprocessor(X, np.ones(600)), multivariate_normal(np.zeros(3)).logpdf(X[:300])
+    assert _companions._fit_kernel(X, np.ones(600), [raw], held, truth, rng) == []
+    assert len(_companions._fit_kernel(X, np.ones(600), [raw], held, truth - 0.5, rng)) == 1
 
 
 def test_kernels_follow_the_density_but_at_sharp_edges(rng):
     w, held = np.ones(600), np.arange(300)
     long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
     for X, widths in ((long_tailed, 600), (square, 1)):
-        member = _companions._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
+        (member,) = _companions._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
         assert len(np.unique(member.law.law.bandwidth)) >= 0.9 * widths
         assert (len(np.unique(member.law.law.bandwidth)) == 1) == (widths == 1)
 

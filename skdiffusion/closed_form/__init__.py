@@ -4,12 +4,13 @@ They are the skip, the stacking companions and the oracle of every test. All ari
 """
 
 from skdiffusion.closed_form._em import fit_mixture, select_mixture
-from skdiffusion.closed_form._kernel import KernelLaw, empirical_law, select_bandwidth
+from skdiffusion.closed_form._kernel import BandwidthSearch, KernelLaw, empirical_law
 from skdiffusion.closed_form._mixture import GaussianMixtureLaw, gaussian_flow_map
 from skdiffusion.closed_form._regression import RegressionLaw, fit_chain, telling_order
 from skdiffusion.closed_form._student import StudentLaw, fit_student
 
 __all__ = [
+    "BandwidthSearch",
     "GaussianMixtureLaw",
     "KernelLaw",
     "RegressionLaw",
@@ -19,7 +20,6 @@ __all__ = [
     "fit_mixture",
     "fit_student",
     "gaussian_flow_map",
-    "select_bandwidth",
     "select_mixture",
     "telling_order",
 ]

@@ -8,7 +8,8 @@ from skdiffusion._numerics import best_blend, clearly_better, log_sum_exp
 from skdiffusion.closed_form._diffused import DiffusedLaw, Moments
 from skdiffusion.closed_form._mixture import LOG_2PI
 
-MAX_BANDWIDTH = 0.95  # beyond, the law of the rows is hardly told from a Gaussian
+LEAST_BANDWIDTH, MAX_BANDWIDTH = 0.02, 0.95  # beyond, the law of the rows is hardly told from a Gaussian
+COARSE_BANDWIDTHS = 9  # of a first look, as a geometric grid
 MARGIN = 2.0  # standard errors by which another than the best bandwidth alone must add more: it is the best of many
 MOST_LEVERAGE = 0.9  # of a row in its own covariance; more than this is round-off or shrinkage
 LEAST_SPACING = 0.05  # of the geometric mean: nearer rows say nothing about the density around them
@@ -205,41 +206,56 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0
     return out
 
 
-def select_bandwidth(rows, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
-    """Bandwidth of the `empirical_law` that adds most to others, by rows left out.
+class BandwidthSearch:
+    """Search for the bandwidth of the `empirical_law` that adds most to others, by rows left out.
 
-    The one that is best alone, if no other is clearly better beside the others.
+    It starts on a coarse grid; `refine` goes on about the best ones.
 
     Parameters
     ----------
     rows, weights, queries, seen_from, whitened, spacing : as for `leave_one_out`
     others : array of shape (n_queries,)
-        Held-out log-densities of the queries under the law that the kernel is to be blended with.
-
-    Returns
-    -------
-    bandwidth : float
-    ndarray of shape (n_queries,)
-        Log-densities of the queries under the best blend of both, in nats.
+        Held-out log-densities of the queries under the law that the kernel is to be blended with, in nats.
     """
-    known, share = {}, weights[queries] / weights[queries].sum()
 
-    def evaluated(bandwidths):
-        """Log-densities of the kernel, and of the best blend."""
-        new = [h for h in bandwidths if h not in known]
-        found = leave_one_out(rows, weights, new, queries, seen_from, whitened, spacing)
-        known.update({h: (np.maximum(p, -1e6), best_blend(p, others, share)) for h, p in zip(new, found)})
+    def __init__(self, rows, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
+        self.share = weights[queries] / weights[queries].sum()
+        self.others = others
+        self._leave_out = lambda bandwidths: leave_one_out(
+            rows, weights, bandwidths, queries, seen_from, whitened, spacing
+        )
+        self._found, self._ratio = {}, (MAX_BANDWIDTH / LEAST_BANDWIDTH) ** (1 / (COARSE_BANDWIDTHS - 1))
+        self._evaluate(np.geomspace(LEAST_BANDWIDTH, MAX_BANDWIDTH, COARSE_BANDWIDTHS).tolist())
 
-    def best(which):
-        """On a geometric grid, refined about its best."""
-        grid = np.geomspace(0.02, MAX_BANDWIDTH, 9)
-        tried, ratio = grid.tolist(), grid[1] / grid[0]
-        for _ in range(4):
-            evaluated(tried)
-            found, ratio = max(tried, key=lambda h: share @ known[h][which]), ratio**0.5
-            tried = [found, found / ratio, min(found * ratio, MAX_BANDWIDTH)]
-        return float(found)
+    def _evaluate(self, bandwidths):
+        """Log-densities of the kernel, and of the best blend, by bandwidth."""
+        new = sorted({*bandwidths} - {*self._found})
+        for h, density in zip(new, self._leave_out(new)):
+            self._found[h] = np.maximum(density, -1e6), best_blend(density, self.others, self.share)
 
-    alone, beside = best(0), best(1)
-    chosen = beside if clearly_better(known[beside][1], known[alone][1], share, MARGIN) else alone
-    return chosen, known[chosen][1]
+    def _best(self, which):
+        return max(self._found, key=lambda h: self.share @ self._found[h][which])
+
+    @property
+    def bandwidth(self):
+        """The one that is best alone, if no other is clearly better beside the others."""
+        alone, beside = self._best(0), self._best(1)
+        better = clearly_better(self._found[beside][1], self._found[alone][1], self.share, MARGIN)
+        return beside if better else alone
+
+    @property
+    def blended(self):
+        """Log-densities of the queries under the best blend with the others, in nats, shape (n_queries,)."""
+        return self._found[self.bandwidth][1]
+
+    @property
+    def most_gained(self):
+        """Nats that the best blend of any bandwidth adds to the others at all queries together."""
+        return len(self.share) * float(self.share @ (self._found[self._best(1)][1] - self.others))
+
+    def refine(self):
+        """Narrow the grid about the bandwidth that is best alone, and about the one that is best beside the others."""
+        for k in range(1, 4):
+            step = self._ratio**0.5**k
+            about = [h for which in (0, 1) for h in (self._best(which) / step, self._best(which) * step)]
+            self._evaluate([min(h, MAX_BANDWIDTH) for h in about])

@@ -1,21 +1,21 @@
 """The closed-form companions of a fit: each a law of all rows, and its log-densities of rows held out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._numerics import best_blend
 from skdiffusion.closed_form import (
+    BandwidthSearch,
     GaussianMixtureLaw,
     RegressionLaw,
     empirical_law,
     fit_chain,
     fit_mixture,
     fit_student,
-    select_bandwidth,
     select_mixture,
     telling_order,
 )
@@ -25,7 +25,8 @@ from skdiffusion.preprocessing import Preprocessor
 from skdiffusion.stacking import blend_log_density, stacking_weights
 
 STUDENT_LEAST_WEIGHT = 0.002
-N_MIXTURES = 3  # ends of EM from other starts, whose mean is a companion
+MOST_ENDS = 3  # of EM from other starts, whose mean is a mixture companion
+LEAST_BETTER = 0.05  # weight of a member from which more work on it pays
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
@@ -34,47 +35,67 @@ LEAST_REGRESSION_ROWS = 40  # fewer tell no feature from chance
 MOST_WORK = 3e9  # multiplications of a regression of all columns, beyond which it costs more than the networks
 MAX_REGRESSION_ROWS = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
 N_ORDERS = 2  # of the columns in a regression companion: one that tells much, the others random
-TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something:
-WORTH = 2.0  # nats in all that it adds to the blend there
+TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something
+WORTH = 2.0  # nats in all that a regression or a kernel must add to the blend: chance alone seldom gives more
 
 
 @dataclass
 class Member:
-    """A member of the stack: its name, its law on all rows, its held-out log-densities."""
+    """A member of the stack: its name, its law on all rows, its held-out log-densities.
+
+    `better` makes it again with more work, where that pays only for a member of some weight.
+    """
 
     name: str
     law: object
     held_out: np.ndarray
+    better: Callable | None = None
 
 
-def _scored_mixture(w, space, z, unseen, log_det, judges, scored, rng):
-    """A mixture of all rows, and its log-densities of the rows of each scored fold without these.
+class _Mixtures:
+    """Mixtures of the rows in a space, of the size that held-out rows choose.
 
-    Where EM ends depends on where it starts: the law is the mean of a few ends.
+    Where EM ends depends on where it starts: the law is the mean of as many ends as are asked for.
     """
-    (k, strength), _, starts = select_mixture(z, w, judges, rng)
-    fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
-    runs = range(N_MIXTURES if k > 1 else 1)
-    laws, scores = [], []
-    for i, fold in enumerate(scored):
-        seen = np.setdiff1d(np.arange(len(z)), fold)
+
+    def __init__(self, X, w, space, judges, scored, rng):
+        self.space, self.w, self.scored = space, w, scored
+        self.z, _ = space.transform(X)
+        self.unseen, self.log_det = space.transform_left_out(X, w)
+        (k, strength), _, starts = select_mixture(self.z, w, judges, rng)
+        self.most_ends = MOST_ENDS if k > 1 else 1
+        self.fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
         # The judges are the first folds: one end goes on from their law, which has seen the same rows.
-        begin = [starts[i] if run == 0 and i < len(starts) else None for run in runs]
-        ends = [fit(z[seen], w[seen], tol=1e-3, start=start) for start in begin]
-        scores.append(GaussianMixtureLaw.mean(ends).log_density(unseen[fold]) + log_det[fold])
-        laws += ends
-    best = sorted(laws, key=lambda law: w @ law.log_density(z))[-len(runs) :]
-    law = GaussianMixtureLaw.mean([fit(z, w, start=start) for start in best])
-    return PlacedLaw(space, law), np.concatenate(scores)
+        starts = [*starts, *[None] * len(scored)]
+        self.ends = [[self._without(fold, start)] for fold, start in zip(scored, starts)]
+
+    def _without(self, fold, start=None):
+        seen = np.setdiff1d(np.arange(len(self.z)), fold)
+        return self.fit(self.z[seen], self.w[seen], tol=1e-3, start=start)
+
+    def member(self, name, n_ends=1):
+        """The member of so many ends: of all rows, and scored on those of each fold without these."""
+        for fold, ends in zip(self.scored, self.ends):
+            ends += [self._without(fold) for _ in range(n_ends - len(ends))]
+        scores = [
+            GaussianMixtureLaw.mean(ends).log_density(self.unseen[fold]) + self.log_det[fold]
+            for fold, ends in zip(self.scored, self.ends)
+        ]
+        best = sorted(sum(self.ends, []), key=lambda law: self.w @ law.log_density(self.z))[-n_ends:]
+        law = GaussianMixtureLaw.mean([self.fit(self.z, self.w, start=start) for start in best])
+        more = partial(self.member, name, self.most_ends) if n_ends < self.most_ends else None
+        return Member(name, PlacedLaw(self.space, law), np.concatenate(scores), more)
 
 
-def _scored_student(w, space, z, unseen, log_det, scored):
-    """A Student-t of all rows, and its log-densities of the rows of each scored fold without these."""
+def _student(X, w, space, scored):
+    """The Student-t member, scored on the rows of each fold without these."""
+    z, _ = space.transform(X)
+    unseen, log_det = space.transform_left_out(X, w)
     scores = []
     for fold in scored:
         seen = np.setdiff1d(np.arange(len(z)), fold)
         scores.append(fit_student(z[seen], w[seen]).log_density(unseen[fold]) + log_det[fold])
-    return PlacedLaw(space, fit_student(z, w)), np.concatenate(scores)
+    return Member("student", PlacedLaw(space, fit_student(z, w)), np.concatenate(scores))
 
 
 class _Regressions:
@@ -153,11 +174,8 @@ def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel)
     scored = folds[:n_scored]
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
-    placed = {name: (space.transform(X)[0], *space.transform_left_out(X, w)) for name, space in spaces.items()}
-    members = [
-        Member(name, *_scored_mixture(w, space, *placed[name], judges, scored, rng)) for name, space in spaces.items()
-    ]
-    members.append(Member("student", *_scored_student(w, raw, *placed["mixture"], scored)))
+    members = [_Mixtures(X, w, space, judges, scored, rng).member(name) for name, space in spaces.items()]
+    members.append(_student(X, w, raw, scored))
     held = np.concatenate(scored)
 
     def blend():
@@ -172,7 +190,7 @@ def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel)
             named["mapped_regression"] = mapped
         members += _fit_regressions(X, w, named, scored, blend(), rng.spawn(1)[0])
     if with_kernel and len(X) <= MAX_KERNEL_ROWS:
-        members.append(_fit_kernel(X, w, list(spaces.values()), held, blend(), rng))
+        members += _fit_kernel(X, w, list(spaces.values()), held, blend(), rng)
     return members
 
 
@@ -185,8 +203,29 @@ def spacing_of(rows, weights):
     return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOUR:].T, weights)
 
 
+class _Kernels:
+    """Kernels at the rows in a space, of one width or as wide as rows lie apart, and the search for that width."""
+
+    def __init__(self, X, w, space, queries, others, adaptive=False):
+        self.space, self.w, self.queries = space, w, queries
+        self.z, _ = space.transform(X)
+        unseen, self.log_det = space.transform_left_out(X, w)
+        self.spacing = spacing_of(self.z, w) if adaptive else None
+        self.context = unseen, 1 - space.whitening.shrinkage, self.spacing
+        self.search = BandwidthSearch(self.z, w, queries, others - self.log_det[queries], *self.context)
+
+    def score(self):
+        """Mean log-density of the queries under the best blend with the others."""
+        return np.average(self.search.blended + self.log_det[self.queries], weights=self.w[self.queries])
+
+    def member(self, held):
+        scores = leave_one_out(self.z, self.w, [self.search.bandwidth], held, *self.context)[0]
+        law = empirical_law(self.z, self.search.bandwidth, self.w, self.spacing)
+        return Member("kernel", PlacedLaw(self.space, law), scores + self.log_det[held])
+
+
 def _fit_kernel(X, w, spaces, held, others, rng):
-    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time.
+    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time, or none.
 
     The best is what adds most to the blend of the others, whose log-densities at the `held` rows are `others`: beside a
     mixture a kernel may serve near copies alone. Its kernels are of one width, or as wide as rows lie apart where that
@@ -194,20 +233,15 @@ def _fit_kernel(X, w, spaces, held, others, rng):
     """
     spaces = [*spaces, *(s.unwhitened() for s in spaces if s.whitening.correlated)]
     chosen = np.sort(rng.choice(len(held), MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else slice(None)
-    queries = held[chosen]
-
-    places = [(space, space.transform(X)[0], *space.transform_left_out(X, w)) for space in spaces]
-
-    def judged(place, adaptive):
-        space, z, unseen, log_det = place
-        context = unseen, 1 - space.whitening.shrinkage, spacing_of(z, w) if adaptive else None
-        bandwidth, blended = select_bandwidth(z, w, queries, others[chosen] - log_det[queries], *context)
-        return np.average(blended + log_det[queries], weights=w[queries]), place, bandwidth, context
-
-    even = max((judged(place, False) for place in places), key=itemgetter(0))
-    _, (space, z, _, log_det), bandwidth, context = max(even, judged(even[1], True), key=itemgetter(0))
-    scores = leave_one_out(z, w, [bandwidth], held, *context)[0] + log_det[held]
-    return Member("kernel", PlacedLaw(space, empirical_law(z, bandwidth, w, context[2])), scores)
+    judged = held[chosen], others[chosen]
+    tried = [_Kernels(X, w, space, *judged) for space in spaces]
+    if max(kernels.search.most_gained for kernels in tried) < WORTH:
+        return []
+    even = max(tried, key=_Kernels.score)
+    finalists = [even, _Kernels(X, w, even.space, *judged, adaptive=True)]
+    for kernels in finalists:
+        kernels.search.refine()
+    return [max(finalists, key=_Kernels.score).member(held)]
 
 
 def narrowest_scale(members):
@@ -227,3 +261,8 @@ def blend_weights(members, w_held):
     weights = stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
     weights[weights < NEGLIGIBLE] = 0.0
     return weights / weights.sum()
+
+
+def improved(members, w_held):
+    """The members with those of some weight in the blend made better."""
+    return [m.better() if m.better and p > LEAST_BETTER else m for m, p in zip(members, blend_weights(members, w_held))]

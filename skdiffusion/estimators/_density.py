@@ -32,7 +32,13 @@ from skdiffusion._validation import (
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
-from skdiffusion.estimators._companions import Member, blend_weights, fit_companions, narrowest_scale
+from skdiffusion.estimators._companions import (
+    Member,
+    blend_weights,
+    fit_companions,
+    improved,
+    narrowest_scale,
+)
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._settings import (
     SIGMA_MAX,
@@ -469,8 +475,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:
             held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack = [Member(*members[0], held_out), *companions]
-            weights = blend_weights(stack, w[np.concatenate(folds[: settings.n_members])])
+            w_held = w[np.concatenate(folds[: settings.n_members])]
+            stack = improved([Member(*members[0], held_out), *companions], w_held)
+            weights = blend_weights(stack, w_held)
             members = [(m.name, m.law) for m in stack]
 
         stages.warn_if_interrupted(result, settings, tuning)

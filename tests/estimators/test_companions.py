@@ -1,0 +1,49 @@
+"""The closed-form companions: how much work goes into each."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.special import logsumexp
+
+from skdiffusion.estimators import _companions
+from skdiffusion.estimators._companions import Member, improved
+from skdiffusion.preprocessing import Preprocessor
+
+
+@pytest.fixture
+def mixtures(rng):
+    """Mixtures of rows on a circle, scored on two of four folds; the folds and the rows."""
+    angle = rng.uniform(0, 2 * np.pi, 600)
+    X = np.column_stack([np.cos(angle), np.sin(angle)]) + 0.1 * rng.standard_normal((600, 2))
+    folds, w = np.array_split(rng.permutation(600), 4), np.ones(600)
+    return _companions._Mixtures(X, w, Preprocessor(X, w), folds[:1], folds[:2], rng), folds
+
+
+def test_a_better_mixture_is_the_mean_of_more_ends(mixtures):
+    made, folds = mixtures
+    one = made.member("mixture")
+    several = one.better()
+    k = len(one.law.law.weights)
+    assert k > 1
+    assert len(several.law.law.weights) == _companions.MOST_ENDS * k
+    assert several.better is None
+    ends = [[end.log_density(made.unseen[fold]) for end in made.ends[i]] for i, fold in enumerate(folds[:2])]
+    expected = np.concatenate([logsumexp(each, axis=0) - np.log(len(each)) for each in ends])
+    assert_allclose(several.held_out, expected + made.log_det[np.concatenate(folds[:2])], rtol=1e-10)
+
+
+def test_one_gaussian_has_one_end(rng, monkeypatch):
+    monkeypatch.setattr(_companions, "select_mixture", lambda *args: ((1, 4.0), 0.0, []))
+    X, w = rng.standard_normal((300, 2)), np.ones(300)
+    folds = np.array_split(np.arange(300), 4)
+    member = _companions._Mixtures(X, w, Preprocessor(X, w), folds, folds, rng).member("mixture")
+    assert len(member.law.law.weights) == 1
+    assert member.better is None
+
+
+def test_only_members_of_some_weight_are_made_better():
+    rows, w = np.zeros(100), np.ones(100)
+    heavy = Member("mixture", "law", rows, lambda: Member("mixture", "better law", rows + 0.1))
+    light = Member("mapped_mixture", "law", rows - 5.0, lambda: pytest.fail("a light member was made again"))
+    plain = Member("kernel", "law", rows)
+    assert [m.law for m in improved([heavy, light, plain], w)] == ["better law", "law", "law"]
