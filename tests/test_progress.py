@@ -84,6 +84,17 @@ def test_the_bar_shows_losses(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_distillation_has_a_bar_of_its_own(capsys):
+    est = DiffusionDensityEstimator(**SMALL, max_iter=5, verbose=1).fit(rows())
+    capsys.readouterr()
+    est.distill(n_draws=500, max_iter=120)
+    shown = capsys.readouterr().err
+    assert "DistilledDensityEstimator" in shown
+    assert "120/120" in shown
+    est.set_params(verbose=0).distill(n_draws=500, max_iter=5)
+    assert capsys.readouterr().err == ""
+
+
 def test_callbacks_see_every_check():
     recorder = Recorder()
     est = DiffusionDensityEstimator(**SMALL, max_iter=200, early_stopping=False).set_callbacks(recorder)

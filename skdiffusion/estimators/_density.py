@@ -382,8 +382,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
         """
         seed = self.random_state if random_state is None else random_state
-        student = DistilledDensityEstimator(clone(self), n_draws=n_draws, max_iter=max_iter, random_state=seed)
-        return student._fit_to(self)
+        given = {"n_draws": n_draws, "max_iter": max_iter, "random_state": seed, "verbose": self.verbose}
+        return DistilledDensityEstimator(clone(self), **given)._fit_to(self)
 
     def _check_rows(self, X, sample_weight, reset):
         """Rows of positive weight in float64, their weights, and the bounds of the columns."""

@@ -8,13 +8,14 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._frames import note_frame
+from skdiffusion._progress import FitProgress
 from skdiffusion._threads import one_thread
 from skdiffusion._validation import Interval, fit_context, generator_seed, restored_on_failure
 from skdiffusion.autoregressive import AutoregressiveLaw
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators._base import BlendedDensityEstimator
 from skdiffusion.networks import MaskedNetwork
-from skdiffusion.training import distill
+from skdiffusion.training import CHECK_EVERY, distill
 
 N_COMPONENTS = 24  # of the mixture of a column given those before it
 N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence
@@ -58,6 +59,8 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     max_iter : int, default=2000
         Steps of training, each on 1000 of the drawn rows.
     random_state : int, RandomState or None, default=None
+    verbose : int, default=0
+        Positive: a progress bar of the training.
 
     Attributes
     ----------
@@ -96,16 +99,25 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         "n_draws": [Interval(Integral, 2, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
-        self, estimator, *, hidden_layer_sizes=(128, 128, 128), n_draws=131_072, max_iter=2000, random_state=None
+        self,
+        estimator,
+        *,
+        hidden_layer_sizes=(128, 128, 128),
+        n_draws=131_072,
+        max_iter=2000,
+        random_state=None,
+        verbose=0,
     ):
         self.estimator = estimator
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_draws = n_draws
         self.max_iter = max_iter
         self.random_state = random_state
+        self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
@@ -156,9 +168,11 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         network = MaskedNetwork(teacher.n_features_in_, sizes, N_COMPONENTS, rng, device)
         rows = rest.sample(self.n_draws, seeds[1], as_frame=False)
         log_density = rest.score_samples(rows)
+        progress = FitProgress(self, -(-self.max_iter // CHECK_EVERY))
         with one_thread():
             z, log_det = preprocessor.transform(rows)
-            curve = distill(network, z, log_density - log_det, self.max_iter, rng)
+            curve = distill(network, z, log_density - log_det, self.max_iter, rng, progress)
+        progress.close()
         law = PlacedLaw(preprocessor, AutoregressiveLaw(network))
         self.members_ = {"autoregressive": law} | {k: teacher.members_[k] for k in kept}
         self.stacking_weights_ = {"autoregressive": share} | {k: weights[k] for k in kept}

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from skdiffusion.training._loop import CHECK_EVERY
 from skdiffusion.training._steps import AdamW
 
 BATCH_SIZE = 1000
@@ -16,7 +17,7 @@ SQUARES = 0.5
 MOST_GAP = 3.0  # nats that count in a square
 
 
-def distill(network, rows, log_density, n_steps, rng):
+def distill(network, rows, log_density, n_steps, rng, monitor=None):
     """Fit a masked network to rows drawn from a law whose log-densities are known, in place.
 
     Parameters
@@ -28,6 +29,8 @@ def distill(network, rows, log_density, n_steps, rng):
         Its log-densities at the rows, in nats.
     n_steps : int
     rng : numpy Generator
+    monitor : callable, optional
+        Called with (step, n_steps, mean of log p - log q over the latest steps, None) from time to time.
 
     Returns
     -------
@@ -46,5 +49,7 @@ def distill(network, rows, log_density, n_steps, rng):
         rate = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / n_steps))
         optimiser.step(gradient, rate)
         curve.append(float(gap.detach().mean()))
+        if monitor is not None and ((step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps):
+            monitor(step + 1, n_steps, sum(curve[-CHECK_EVERY:]) / len(curve[-CHECK_EVERY:]), None)
     network.flat = flat.detach()
     return curve
