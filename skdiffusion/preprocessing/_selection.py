@@ -2,22 +2,20 @@
 
 import numpy as np
 
-from skdiffusion._numerics import clearly_better
 from skdiffusion.closed_form import fit_mixture
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 
 MARGINAL_CANDIDATES = (None, "yeo-johnson", 1.0, 0.3, 0.1)
 MAX_SELECTION_ROWS = 2000
-MARGIN = 1.0  # standard errors by which the map of a column must be better than no map
 JUDGES = (1, 6)  # components of the mixtures that judge a map
 
 
 def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CANDIDATES):
     """Held-out mean log-density of the best closed-form law behind every candidate map.
 
-    The candidates are the same map for all columns, and the map that is best for each column alone, if it is clearly
-    better than the first there. Maps and laws are fitted without the held-out rows; the judges are a Gaussian and
-    mixtures.
+    The candidates are the same map for all columns, and the map that is best for each column alone, if these are better
+    than the first candidate on rows that did not choose them. Maps and laws are fitted without the held-out rows; the
+    judges are a Gaussian and mixtures.
 
     Returns
     -------
@@ -32,29 +30,31 @@ def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CA
         splits.append((train, fold[:MAX_SELECTION_ROWS]))
     scores, by_column = {}, []
     for candidate in candidates:
-        scores[candidate], columns = _judge(X, weights, splits, rng, bounds, candidate)
+        scores[candidate], columns = _judge(X, weights, splits, rng, bounds, [candidate] * len(splits))
         by_column.append(columns)
-    table, shares = np.stack(by_column), np.concatenate([weights[held] for _, held in splits])
-    shares /= shares.sum()
-    mixed = tuple(_best_map(candidates, table[:, :, j], shares) for j in range(X.shape[1]))
+    by_column = np.stack(by_column)
+
+    def best_maps(without=None):
+        chosen = np.delete(by_column, without, axis=1) if without is not None else by_column
+        return tuple(candidates[i] for i in chosen.sum(1).argmax(0))
+
+    mixed = best_maps()
     if len(set(mixed)) > 1:
-        scores[mixed], _ = _judge(X, weights, splits, rng, bounds, mixed)
+        score, _ = _judge(X, weights, splits, rng, bounds, [mixed] * len(splits))
+        unseen, _ = _judge(X, weights, splits, rng, bounds, [best_maps(without=i) for i in range(len(splits))])
+        # Among many columns there is always one that a map suits by chance.
+        if unseen > scores[candidates[0]]:
+            scores[mixed] = score
     return scores
 
 
-def _best_map(candidates, density, shares):
-    """The candidate of greatest mean log-density (n_candidates, n_rows), or the first if it is not clearly better.
+def _judge(X, weights, splits, rng, bounds, candidates):
+    """Held-out mean log-density of the best judge behind a candidate for each split.
 
-    In many columns there is always one that a map suits by chance.
+    And log-densities of each column alone as a Gaussian, summed over the held-out rows: (n_splits, n_columns).
     """
-    best = np.argmax(density @ shares)
-    return candidates[best if clearly_better(density[best], density[0], shares, MARGIN) else 0]
-
-
-def _judge(X, weights, splits, rng, bounds, candidate):
-    """Held-out mean log-density of the best judge, and log-densities of each column alone as a Gaussian."""
     by_judge, columns, total = np.zeros(len(JUDGES)), [], 0.0
-    for train, held in splits:
+    for (train, held), candidate in zip(splits, candidates):
         map_ = Preprocessor(X[train], weights[train], candidate, bounds)
         z_train, _ = map_.transform(X[train])
         z_held, log_det = map_.transform(X[held])
@@ -68,6 +68,6 @@ def _judge(X, weights, splits, rng, bounds, candidate):
             density = law.log_density(z_held) + log_det
             by_judge[i] += w @ np.maximum(density, np.median(density) - 20.0 - 2.0 * X.shape[1])
         single = map_.column_log_density(X[held])
-        columns.append(np.maximum(single, np.median(single, axis=0) - 20.0))
+        columns.append(w @ np.maximum(single, np.median(single, axis=0) - 20.0))
         total += w.sum()
-    return float(by_judge.max() / total), np.concatenate(columns)
+    return float(by_judge.max() / total), np.stack(columns)
