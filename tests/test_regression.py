@@ -23,16 +23,21 @@ def funnel(n, rng, d=4):
 
 @pytest.fixture
 def by_hand():
-    """x_1 ~ N(0, 1), x_0 = x_1^2 / 2 + max(x_1 - 1, 0) + e^{(x_1 - 1)/2} noise of two parts, in this order."""
+    """x_1 ~ N(0, 1), x_0 = m(x_1) + e^{(x_1 - 1)/2} noise of two parts, in this order."""
     mean, log_variance = np.zeros((2, 5, 2))
     mean[[4, 3], 0] = 0.5, 1.0
     log_variance[[0, 2], 0] = -1.0, 1.0
-    reach, bounds = np.array([[-3.0, -3.0], [3.0, 3.0]]), np.array([[-9.0, -9.0], [9.0, 9.0]])
+    reach, bounds = np.array([[-3.0, -3.0], [3.0, 3.0]]), np.array([[-9.0] * 4, [4.0, 9.0, 9.0, 9.0]])
     hinges, products = (np.array([1]), np.array([1.0])), np.array([[1, 1]])
     noise = Noise(
         np.array([[0.3, 0.7], [1.0, 0.0]]), np.array([[-1.0, 0.5], [0.0, 0.0]]), np.array([[0.4, 2.0], [1, 1]])
     )
     return RegressionChain(np.array([1, 0]), reach, hinges, products, mean, log_variance, bounds, noise)
+
+
+def bent(at):
+    """m above: at^2 / 2 + max(at - 1, 0), at most 4."""
+    return np.minimum(0.5 * at**2 + np.maximum(at - 1, 0), 4.0)
 
 
 def two_parts(e, function):
@@ -44,7 +49,8 @@ def test_density_is_that_of_its_conditionals(by_hand):
     x = np.random.default_rng(0).normal(size=(200, 2)) * 2
     at = np.clip(x[:, 1], -3, 3)
     scale = np.exp((at - 1) / 2)
-    residual = (x[:, 0] - 0.5 * at**2 - np.maximum(at - 1, 0)) / scale
+    residual = (x[:, 0] - bent(at)) / scale
+    assert (bent(at) == 4.0).any()
     expected = stats.norm.logpdf(x[:, 1]) + np.log(two_parts(residual, stats.norm.pdf) / scale)
     np.testing.assert_allclose(by_hand.log_density(x), expected, rtol=1e-12)
 
@@ -54,7 +60,7 @@ def test_noise_becomes_rows_of_that_law(by_hand):
     x = by_hand.sample_from_noise(noise)
     np.testing.assert_allclose(x[:, 1], noise[:, 1])
     at = np.clip(x[:, 1], -3, 3)
-    standard = (x[:, 0] - 0.5 * at**2 - np.maximum(at - 1, 0)) * np.exp((1 - at) / 2)
+    standard = (x[:, 0] - bent(at)) * np.exp((1 - at) / 2)
     assert stats.kstest(standard, lambda e: two_parts(e, stats.norm.cdf)).pvalue > 0.01
     assert abs(stats.spearmanr(standard, at).statistic) < 0.04
 
@@ -75,6 +81,20 @@ def test_score_is_the_gradient(by_hand):
     h = 1e-5
     numeric = np.stack([law.log_density(x + h * e) - law.log_density(x - h * e) for e in np.eye(2)], 1) / (2 * h)
     np.testing.assert_allclose(law.score(x), numeric, atol=1e-7)
+
+
+def test_means_and_spreads_of_far_rows_are_those_of_rows_of_the_fit():
+    rng = np.random.default_rng(0)
+    X, _ = funnel(1000, rng)
+    X[:, 3] = X[:, 1] * X[:, 2] + X[:, 0] ** 2
+    Z = (X - X.mean(0)) / X.std(0)
+    chain = fit_chain(Z, np.ones(1000), np.arange(4))
+    mean, log_variance, *_ = chain._predict(Z)
+    far_mean, far_log_variance, *moves = chain._predict(rng.uniform(-30, 30, (1000, 4)))
+    for seen, far in ((mean, far_mean), (log_variance, far_log_variance)):
+        assert (far >= seen.min(0) - 1e-9).all()
+        assert (far <= seen.max(0) + 1e-9).all()
+    assert not np.all(moves)
 
 
 def test_fitted_density_integrates_to_one():

@@ -6,7 +6,7 @@ r"""Columns one after another: each regressed on those before it, mean and sprea
 with :math:`\mu_j, v_j` linear in features of the columns before (the columns, their hinges and products) that
 score tests have chosen, and noise :math:`\varepsilon_j` that is normal or a mixture of normals. What it says in closed
 form, that a spread depends on a column or that a column follows from others, a network learns slowly. Beyond the rows
-of the fit features and log-variances stay as they are at its edge.
+of the fit features, means and log-variances stay as they are at its edge.
 
 References
 ----------
@@ -47,8 +47,8 @@ class RegressionChain:
         Pairs of columns, equal ones for squares.
     mean, log_variance : arrays of shape (1 + d + n_hinges + n_products, d)
         Coefficients of the features 1, columns, hinges, products.
-    bounds : array of shape (2, d)
-        Least and largest log-variance.
+    bounds : array of shape (2, 2 * d)
+        Least and largest means and log-variances.
     noise : Noise
         Laws of the residuals over their standard deviations.
     """
@@ -73,26 +73,26 @@ class RegressionChain:
         return np.concatenate(parts, axis=1)
 
     def _predict(self, x):
-        """Means and log-variances of all columns, and whether the latter are within their bounds."""
+        """Means and log-variances of all columns, and whether they are within their bounds."""
         coefficients = np.concatenate([self.mean, self.log_variance], axis=1)
-        both = rows_times_matrix(self._features(np.clip(x, *self.reach)), coefficients)
-        mean, raw = both[:, : x.shape[1]], both[:, x.shape[1] :]
-        v = np.clip(raw, *self.bounds)
-        return mean, v, v == raw
+        raw = rows_times_matrix(self._features(np.clip(x, *self.reach)), coefficients)
+        both = np.clip(raw, *self.bounds)
+        return *np.split(both, 2, axis=1), *np.split(both == raw, 2, axis=1)
 
     def log_density(self, x):
         """Log-density in nats, shape (n,)."""
-        mean, v, _ = self._predict(x)
+        mean, v, *_ = self._predict(x)
         return (self.noise.log_density((x - mean) * np.exp(-v / 2)) - v / 2).sum(1)
 
     def score(self, x):
         """Gradient of the log-density, shape (n, d)."""
-        mean, v, moves = self._predict(x)
+        mean, v, mean_moves, v_moves = self._predict(x)
         e = (x - mean) * np.exp(-v / 2)
         slope = self.noise.score(e)
         own = slope * np.exp(-v / 2)
-        by_variance = np.where(moves, -0.5 * (slope * e + 1), 0.0)
-        by_feature = -own @ self.mean.T + by_variance @ self.log_variance.T
+        by_mean = np.where(mean_moves, -own, 0.0)
+        by_variance = np.where(v_moves, -0.5 * (slope * e + 1), 0.0)
+        by_feature = by_mean @ self.mean.T + by_variance @ self.log_variance.T
         d, (columns, knots) = x.shape[1], self.hinges
         clipped = np.clip(x, *self.reach)
         through = by_feature[:, 1 : 1 + d].copy()
@@ -111,8 +111,9 @@ class RegressionChain:
         for j in self.order:
             coefficients = np.stack([self.mean[:, j], self.log_variance[:, j]], axis=1)
             used = np.flatnonzero(coefficients.any(1))
-            mean, v = rows_times_matrix(self._features(clipped, used), coefficients[used]).T
-            x[:, j] = mean + np.exp(np.clip(v, *self.bounds[:, j]) / 2) * self.noise.from_normal(noise[:, j], j)
+            raw = rows_times_matrix(self._features(clipped, used), coefficients[used])
+            mean, v = np.clip(raw, *self.bounds[:, [j, j + len(self.order)]]).T
+            x[:, j] = mean + np.exp(v / 2) * self.noise.from_normal(noise[:, j], j)
             clipped[:, j] = np.clip(x[:, j], *self.reach[:, j])
         return x
 
@@ -357,10 +358,11 @@ def fit_chain(x, weights, order):
     for column, fit in zip(order, fits):
         mean[[0, *(place[name] for name in fit.of_mean)], column] = fit.b
         log_variance[[0, *(place[name] for name in fit.of_variance)], column] = fit.s
-    bounds, residuals = np.empty((2, d)), np.empty_like(x)
-    bounds[:, order] = np.array([(fit.v.min(), fit.v.max()) for fit in fits]).T
+    bounds, residuals = np.empty((2, 2, d)), np.empty_like(x)
+    predicted = np.array([(fit.y - fit.residual, fit.v) for fit in fits])
+    bounds[..., order] = np.stack([predicted.min(2).T, predicted.max(2).T])
     residuals[:, order] = np.stack([fit.residual * np.exp(-fit.v / 2) for fit in fits], axis=1)
     noise = fit_noise(residuals, w)
-    columns, knots = np.array([a for a, _ in hinges], dtype=int), np.array([knot for _, knot in hinges])
-    pairs = np.array(products, dtype=int).reshape(-1, 2)
-    return RegressionChain(np.asarray(order), reach, (columns, knots), pairs, mean, log_variance, bounds, noise)
+    hinges = np.array([a for a, _ in hinges], dtype=int), np.array([knot for _, knot in hinges])
+    products, bounds = np.array(products, dtype=int).reshape(-1, 2), bounds.reshape(2, -1)
+    return RegressionChain(np.asarray(order), reach, hinges, products, mean, log_variance, bounds, noise)
