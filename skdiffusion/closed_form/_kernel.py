@@ -1,6 +1,7 @@
 """The kernel law: an isotropic Gaussian at every row. With bandwidth 0 it is the empirical law, diffused."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -221,9 +222,8 @@ class BandwidthSearch:
     def __init__(self, rows, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
         self.share = weights[queries] / weights[queries].sum()
         self.others = others
-        self._leave_out = lambda bandwidths: leave_one_out(
-            rows, weights, bandwidths, queries, seen_from, whitened, spacing
-        )
+        context = {"queries": queries, "seen_from": seen_from, "whitened": whitened, "spacing": spacing}
+        self._leave_out = partial(leave_one_out, rows, weights, **context)
         self._found, self._ratio = {}, (MAX_BANDWIDTH / LEAST_BANDWIDTH) ** (1 / (COARSE_BANDWIDTHS - 1))
         self._evaluate(np.geomspace(LEAST_BANDWIDTH, MAX_BANDWIDTH, COARSE_BANDWIDTHS).tolist())
 

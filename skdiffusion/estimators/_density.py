@@ -475,8 +475,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
         if companions:
             held_out = stages.held_out_flow(*unseen, flow, folds)
-            w_held = w[np.concatenate(folds[: settings.n_members])]
-            stack = improved([Member(*members[0], held_out), *companions], w_held)
+            stack, w_held = [Member(*members[0], held_out), *companions], w[np.concatenate(folds[: settings.n_members])]
+            if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
+                stack = improved(stack, w_held)
             weights = blend_weights(stack, w_held)
             members = [(m.name, m.law) for m in stack]
 
