@@ -26,7 +26,7 @@ from skdiffusion.stacking import blend_log_density, stacking_weights
 
 STUDENT_LEAST_WEIGHT = 0.002
 MOST_ENDS = 3  # of EM from other starts, whose mean is a mixture companion
-LEAST_BETTER = 0.05  # weight of a member from which more work on it pays
+LEAST_BETTER = 0.05  # weight of mixtures in the blend from which more work on them pays
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
@@ -43,7 +43,7 @@ WORTH = 2.0  # nats in all that a regression or a kernel must add to the blend: 
 class Member:
     """A member of the stack: its name, its law on all rows, its held-out log-densities.
 
-    `better` makes it again with more work, where that pays only for a member of some weight.
+    `better` makes it again with more work, which pays only for members of some weight.
     """
 
     name: str
@@ -264,5 +264,6 @@ def blend_weights(members, w_held):
 
 
 def improved(members, w_held):
-    """The members with those of some weight in the blend made better."""
-    return [m.better() if m.better and p > LEAST_BETTER else m for m, p in zip(members, blend_weights(members, w_held))]
+    """The members, those that can be made better so if these are worth it together: one end of EM may hide another."""
+    share = sum(p for m, p in zip(members, blend_weights(members, w_held)) if m.better)
+    return [m.better() if m.better and share > LEAST_BETTER else m for m in members]

@@ -41,9 +41,16 @@ def test_one_gaussian_has_one_end(rng, monkeypatch):
     assert member.better is None
 
 
-def test_only_members_of_some_weight_are_made_better():
-    rows, w = np.zeros(100), np.ones(100)
-    heavy = Member("mixture", "law", rows, lambda: Member("mixture", "better law", rows + 0.1))
-    light = Member("mapped_mixture", "law", rows - 5.0, lambda: pytest.fail("a light member was made again"))
-    plain = Member("kernel", "law", rows)
-    assert [m.law for m in improved([heavy, light, plain], w)] == ["better law", "law", "law"]
+@pytest.mark.parametrize("lead", [0.0, 5.0, 12.0])
+def test_mixtures_of_some_weight_together_are_made_better(lead):
+    rng, w = np.random.default_rng(0), np.ones(400)
+    one, other = rng.normal(0, 0.1, (2, 400))
+    mixtures = [Member("mixture", "law", one - lead, lambda: Member("mixture", "better", one - lead + 0.1))]
+    mixtures.append(
+        Member("mapped_mixture", "law", other - lead - 2, lambda: Member("mapped_mixture", "better", other))
+    )
+    plain = Member("kernel", "law", np.zeros(400))
+    share = sum(_companions.blend_weights([*mixtures, plain], w)[:2])
+    assert (share > _companions.LEAST_BETTER) == (lead == 0.0)
+    laws = [m.law for m in improved([*mixtures, plain], w)]
+    assert laws == (["better", "better", "law"] if lead == 0.0 else ["law"] * 3)
