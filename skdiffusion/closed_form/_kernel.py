@@ -230,7 +230,7 @@ class BandwidthSearch:
     def _evaluate(self, bandwidths):
         """Log-densities of the kernel, and of the best blend, by bandwidth."""
         new = sorted({*bandwidths} - {*self._found})
-        for h, density in zip(new, self._leave_out(new)):
+        for h, density in zip(new, self._leave_out(new) if new else []):
             self._found[h] = np.maximum(density, -1e6), best_blend(density, self.others, self.share)
 
     def _best(self, which):

@@ -32,13 +32,7 @@ from skdiffusion._validation import (
 from skdiffusion.companions import PlacedLaw
 from skdiffusion.estimators import _fitting as stages
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
-from skdiffusion.estimators._companions import (
-    Member,
-    blend_weights,
-    fit_companions,
-    improved,
-    narrowest_scale,
-)
+from skdiffusion.estimators._companions import Member, blend_weights, fit_companions, improved, narrowest_scale
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._settings import (
     SIGMA_MAX,
@@ -183,8 +177,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Step of the fine-tuning and mean log-density of the blend on held-out rows, in nats; empty without fine-tuning.
     stacking_weights_ : dict
         Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with "mapped_"
-        behind the column maps that suit these rows best, with "power_" behind power maps. One below 1e-4 is zero, and
-        its member is not asked.
+        behind the column maps that suit these rows best, with "power_" behind power maps. Regressions and
+        a kernel are there only if they add to the others. A weight below 1e-4 is zero, and its member is not asked.
     members_ : dict
         Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the columns.
     preprocessor_ : Preprocessor
