@@ -86,7 +86,7 @@ def memory_cell(n, seed):
 
     circle = Sphere(1)
     X, fresh, out = circle.sample(n, seed), circle.sample(2000, 1000 + seed), []
-    for steps in (30, 100, 300, 1000, 3000, 10_000):
+    for steps in (30, 55, 100, 180, 300, 550, 1000, 1800, 3000, 5500, 10_000):
         est = DiffusionDensityEstimator(
             (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
             batch_size=64, max_iter=int(np.ceil(steps * 64 / n)), learning_rate=3e-3, weight_decay=0.0, t_min=0.01,
