@@ -1,5 +1,6 @@
 """The closed-form companions of a fit: each a law of all rows, and its log-densities of rows held out."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from skdiffusion.stacking import blend_log_density, stacking_weights
 
 STUDENT_LEAST_WEIGHT = 0.002
 MOST_ENDS = 3  # of EM from other starts, whose mean scores held-out rows
-LEAST_BETTER = 0.05  # weight of mixtures in the blend from which more work on them pays
+LEAST_BETTER = 0.05  # weight of mixtures, or of regressions, in the blend from which more work on them pays
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
 MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
@@ -34,7 +35,7 @@ NEIGHBOUR = 4  # whose distance is the spacing of a row
 LEAST_REGRESSION_ROWS = 40  # fewer tell no feature from chance
 MOST_WORK = 3e9  # multiplications of a regression of all columns, beyond which it costs more than the networks
 MAX_REGRESSION_ROWS = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
-N_ORDERS = 2  # of the columns in a regression companion: one that tells much, the others random
+N_ORDERS = 4  # of the columns in a regression companion of weight: one that tells much, the others random
 TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something
 WORTH = 2.0  # nats in all that a regression or a kernel must add to the blend: chance alone seldom gives more
 
@@ -50,6 +51,11 @@ class Member:
     law: object
     held_out: np.ndarray
     better: Callable | None = None
+
+    @property
+    def kind(self):
+        """What the member is wherever it stands: "mapped_mixture" and "mixture" are mixtures."""
+        return self.name.rpartition("_")[2]
 
 
 class _Mixtures:
@@ -101,28 +107,45 @@ def _student(X, w, space, scored):
 
 
 class _Regressions:
-    """Chains of regressions of the rows in the columns of a space, of unit variance."""
+    """Chains of regressions of the rows in the columns of a space, of unit variance, in several orders of the columns.
 
-    def __init__(self, X, w, space, rng):
+    Two of the scored folds are left out at a time: a chain needs few rows.
+    """
+
+    def __init__(self, X, w, space, scored, rng):
         self.space, self.w, self.rng = space.unwhitened(), w, rng
         self.z, _ = self.space.transform(X)
         self.unseen, self.log_det = self.space.transform_left_out(X, w)
-        self.order = telling_order(self.z, w)
+        self.pairs = [np.concatenate(scored[i : i + 2]) for i in range(0, len(scored), 2)]
+        self.orders, self.held_out = [telling_order(self.z, w)], [[]]
 
-    def fit(self, rows, order):
+    def _chain(self, rows, order):
         if len(rows) > MAX_REGRESSION_ROWS:
             rows = np.sort(self.rng.choice(rows, MAX_REGRESSION_ROWS, replace=False))
         return fit_chain(self.z[rows], self.w[rows], order)
 
-    def held_out(self, folds, order):
-        """Log-densities of the rows of the folds, two of which are left out at a time: a chain needs few rows."""
-        pairs = [np.concatenate(folds[i : i + 2]) for i in range(0, len(folds), 2)]
-        chains = [self.fit(np.setdiff1d(np.arange(len(self.z)), pair), order) for pair in pairs]
-        return np.concatenate([c.log_density(self.unseen[p]) + self.log_det[p] for c, p in zip(chains, pairs)])
+    def score(self, order, n_rows=None):
+        """Log-densities of the rows of the folds, of at least so many, by the order of that number."""
+        scores = self.held_out[order]
+        for pair in self.pairs[len(scores) :]:
+            if n_rows is not None and sum(map(len, scores)) >= n_rows:
+                break
+            chain = self._chain(np.setdiff1d(np.arange(len(self.z)), pair), self.orders[order])
+            scores.append(chain.log_density(self.unseen[pair]) + self.log_det[pair])
+        return np.concatenate(scores)
 
-    def law(self, orders, shares):
-        chains = [self.fit(np.arange(len(self.z)), order) for order in orders]
-        return PlacedLaw(self.space, RegressionLaw(chains, shares))
+    def member(self, name, others, n_orders=1):
+        """The member of so many orders, of shares that add most to the blend of the others."""
+        for _ in range(n_orders - len(self.orders)):
+            self.orders.append(self.rng.permutation(self.z.shape[1]))
+            self.held_out.append([])
+        table = np.stack([self.score(k) for k in range(n_orders)], axis=1)
+        shares = stacking_weights(np.column_stack([others, table]), self.w[np.concatenate(self.pairs)])[1:]
+        kept = np.flatnonzero(shares > NEGLIGIBLE) if shares.max() > NEGLIGIBLE else np.zeros(1, dtype=int)
+        shares = shares[kept] / shares[kept].sum() if len(kept) > 1 else np.ones(1)
+        law = RegressionLaw([self._chain(np.arange(len(self.z)), self.orders[k]) for k in kept], shares)
+        more = partial(self.member, name, others, N_ORDERS) if n_orders < N_ORDERS else None
+        return Member(name, PlacedLaw(self.space, law), blend_log_density(table[:, kept], shares), more)
 
 
 def _worthwhile(first, others, shares):
@@ -144,26 +167,13 @@ def _fit_regressions(X, w, spaces, scored, others, rng):
     """Regression members of the named spaces where they add to the blend of the others.
 
     `others` are the log-densities of that blend at the rows of the scored folds. One chain of each space is tried on
-    the first folds; only where it adds to the blend are all folds and more orders worth their time.
+    the first folds; only where it adds to the blend are all folds worth their time.
     """
-    held, ends = np.concatenate(scored), np.cumsum([len(fold) for fold in scored])
-    n_trials = min(2 * (1 + int(np.searchsorted(ends[1::2], TRIAL_ROWS))), len(scored))
-    tried = {name: _Regressions(X, w, space, rng) for name, space in spaces.items()}
-    first = {name: r.held_out(scored[:n_trials], r.order) for name, r in tried.items()}
-    members, shares = [], w[held[: ends[n_trials - 1]]]
-    for name in _worthwhile(first, others[: len(shares)], shares / shares.sum()):
-        regressions = tried[name]
-        orders = [regressions.order, *(rng.permutation(X.shape[1]) for _ in range(N_ORDERS - 1))]
-        rest = [regressions.held_out(scored[n_trials:], orders[0])] if n_trials < len(scored) else []
-        table = [np.concatenate([first[name], *rest]), *(regressions.held_out(scored, o) for o in orders[1:])]
-        table = np.stack(table, axis=1)
-        shares = stacking_weights(np.column_stack([others, table]), w[held])[1:]
-        kept = np.flatnonzero(shares > NEGLIGIBLE)
-        if len(kept):
-            shares = shares[kept] / shares[kept].sum()
-            law = regressions.law([orders[k] for k in kept], shares)
-            members.append(Member(name, law, blend_log_density(table[:, kept], shares)))
-    return members
+    tried = {name: _Regressions(X, w, space, scored, rng) for name, space in spaces.items()}
+    first = {name: regressions.score(0, TRIAL_ROWS) for name, regressions in tried.items()}
+    n_trials = len(next(iter(first.values())))
+    shares = w[np.concatenate(scored)[:n_trials]]
+    return [tried[name].member(name, others) for name in _worthwhile(first, others[:n_trials], shares / shares.sum())]
 
 
 def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel):
@@ -266,6 +276,8 @@ def blend_weights(members, w_held):
 
 
 def improved(members, w_held):
-    """The members, those that can be made better so if these are worth it together: one end of EM may hide another."""
-    share = sum(p for m, p in zip(members, blend_weights(members, w_held)) if m.better)
-    return [m.better() if m.better and share > LEAST_BETTER else m for m in members]
+    """The members, those that can be made better so if their kind is worth it: one end of EM may hide another."""
+    share = defaultdict(float)
+    for m, p in zip(members, blend_weights(members, w_held)):
+        share[m.kind] += p
+    return [m.better() if m.better and share[m.kind] > LEAST_BETTER else m for m in members]

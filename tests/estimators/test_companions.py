@@ -9,6 +9,7 @@ from skdiffusion.closed_form import GaussianMixtureLaw
 from skdiffusion.estimators import _companions
 from skdiffusion.estimators._companions import Member, improved
 from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.stacking import stacking_weights
 
 
 @pytest.fixture
@@ -59,3 +60,35 @@ def test_mixtures_of_some_weight_together_are_made_better(lead):
     assert (share > _companions.LEAST_BETTER) == (lead == 0.0)
     laws = [m.law for m in improved([*mixtures, plain], w)]
     assert laws == (["better", "better", "law"] if lead == 0.0 else ["law"] * 3)
+
+
+def test_a_better_regression_has_more_orders(rng):
+    x = rng.standard_normal((400, 1))
+    X = np.column_stack([x, x**2 + 0.1 * rng.standard_normal((400, 1)), rng.standard_normal((400, 2))])
+    folds, w = np.array_split(rng.permutation(400), 4), np.ones(400)
+    made = _companions._Regressions(X, w, Preprocessor(X, w), folds, rng)
+    tried = made.score(0, 150)
+    assert len(tried) == 200  # two folds at a time
+    others = np.full(400, made.score(0).mean() - 0.5)
+    one = made.member("regression", others)
+    assert len(one.law.law.chains) == 1
+    assert_allclose(one.held_out[:200], tried)
+    several = one.better()
+    assert several.better is None
+    assert len(made.orders) == _companions.N_ORDERS
+    table = np.stack([made.score(k) for k in range(_companions.N_ORDERS)], axis=1)
+    shares = stacking_weights(np.column_stack([others, table]), w)[1:]
+    kept = shares > _companions.NEGLIGIBLE
+    assert kept.any()
+    assert [list(chain.order) for chain in several.law.law.chains] == [list(o) for o, k in zip(made.orders, kept) if k]
+    expected = logsumexp(table[:, kept], b=shares[kept] / shares[kept].sum(), axis=1)
+    assert_allclose(several.held_out, expected, rtol=1e-10)
+
+
+def test_what_adds_nothing_keeps_one_order(rng):
+    X, w = rng.standard_normal((200, 3)), np.ones(200)
+    folds = np.array_split(np.arange(200), 4)
+    made = _companions._Regressions(X, w, Preprocessor(X, w), folds, rng)
+    member = made.member("regression", np.full(200, 100.0)).better()
+    assert len(member.law.law.chains) == 1
+    assert_allclose(member.held_out, made.score(0))
