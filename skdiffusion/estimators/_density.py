@@ -69,8 +69,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     covariance; its kernels are as wide as rows lie apart, where rows left out gain by it. Companions are chosen by
     what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others;
     kernel and regressions are left out where they add nothing. Mixtures have up to 256 components, and where they have
-    weight are the mean of many ends of expectation maximisation. Regressions take the columns one after another,
-    mean and log-variance by hinges and products of those before, which score tests choose, noise normal or a mixture:
+    weight are the mean of many ends of expectation maximisation. Regressions take the columns one after another, in
+    several orders, mean and log-variance by hinges and products of those before, which score tests choose, noise normal or a mixture:
     a column that follows from others, or whose spread does, is told by a formula where a network needs many rows.
 
     Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
