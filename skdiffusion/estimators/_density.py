@@ -70,8 +70,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others;
     kernel and regressions are left out where they add nothing. Mixtures have up to 256 components, and where they have
     weight are the mean of many ends of expectation maximisation. Regressions take the columns one after another, in
-    several orders, mean and log-variance by hinges and products of those before, which score tests choose, noise normal or a mixture:
-    a column that follows from others, or whose spread does, is told by a formula where a network needs many rows.
+    several orders, mean and log-variance by hinges and products of those before, which score tests choose, noise normal
+    or a mixture: a column that follows from others, or whose spread does, is told by a formula where a network needs
+    many rows.
 
     Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
     scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.
