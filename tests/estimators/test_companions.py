@@ -92,3 +92,10 @@ def test_what_adds_nothing_keeps_one_order(rng):
     member = made.member("regression", np.full(200, 100.0)).better()
     assert len(member.law.law.chains) == 1
     assert_allclose(member.held_out, made.score(0))
+
+
+def test_a_light_kind_is_not_made_better_by_the_weight_of_another():
+    w, log_density = np.ones(400), np.random.default_rng(0).normal(0, 0.1, 400)
+    mixture = Member("mapped_mixture", "law", log_density, lambda: Member("mapped_mixture", "better", log_density))
+    light = Member("power_regression", "law", log_density - 9, lambda: pytest.fail("of no weight"))
+    assert [m.law for m in improved([mixture, light], w)] == ["better", "law"]
