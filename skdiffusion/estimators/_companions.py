@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import factorial
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
@@ -117,7 +118,8 @@ class _Regressions:
         self.z, _ = self.space.transform(X)
         self.unseen, self.log_det = self.space.transform_left_out(X, w)
         self.pairs = [np.concatenate(scored[i : i + 2]) for i in range(0, len(scored), 2)]
-        self.orders, self.held_out = [telling_order(self.z, w)], [[]]
+        self.orders, self.held_out, self.whole = [telling_order(self.z, w)], [[]], {}
+        self.most_orders = min(N_ORDERS, factorial(min(self.z.shape[1], N_ORDERS)))
 
     def _chain(self, rows, order):
         if len(rows) > MAX_REGRESSION_ROWS:
@@ -134,17 +136,28 @@ class _Regressions:
             scores.append(chain.log_density(self.unseen[pair]) + self.log_det[pair])
         return np.concatenate(scores)
 
+    def _grow(self, n_orders):
+        """Draw random orders, each another, until there are so many."""
+        while len(self.orders) < n_orders:
+            order = self.rng.permutation(self.z.shape[1])
+            if not any(np.array_equal(order, known) for known in self.orders):
+                self.orders.append(order)
+                self.held_out.append([])
+
+    def _of_all_rows(self, order):
+        if order not in self.whole:
+            self.whole[order] = self._chain(np.arange(len(self.z)), self.orders[order])
+        return self.whole[order]
+
     def member(self, name, others, n_orders=1):
         """The member of so many orders, of shares that add most to the blend of the others."""
-        for _ in range(n_orders - len(self.orders)):
-            self.orders.append(self.rng.permutation(self.z.shape[1]))
-            self.held_out.append([])
+        self._grow(n_orders)
         table = np.stack([self.score(k) for k in range(n_orders)], axis=1)
         shares = stacking_weights(np.column_stack([others, table]), self.w[np.concatenate(self.pairs)])[1:]
         kept = np.flatnonzero(shares > NEGLIGIBLE) if shares.max() > NEGLIGIBLE else np.zeros(1, dtype=int)
         shares = shares[kept] / shares[kept].sum() if len(kept) > 1 else np.ones(1)
-        law = RegressionLaw([self._chain(np.arange(len(self.z)), self.orders[k]) for k in kept], shares)
-        more = partial(self.member, name, others, N_ORDERS) if n_orders < N_ORDERS else None
+        law = RegressionLaw([self._of_all_rows(k) for k in kept], shares)
+        more = partial(self.member, name, others, self.most_orders) if n_orders < self.most_orders else None
         return Member(name, PlacedLaw(self.space, law), blend_log_density(table[:, kept], shares), more)
 
 

@@ -85,6 +85,26 @@ def test_a_better_regression_has_more_orders(rng):
     assert_allclose(several.held_out, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("n_columns", "expected"), [(2, 2), (3, 4)])
+def test_orders_differ_and_each_is_fitted_once(n_columns, expected, rng, monkeypatch):
+    fits = []
+    fit_chain = _companions.fit_chain
+    monkeypatch.setattr(
+        _companions, "fit_chain", lambda z, w, order: fits.append((len(z), tuple(order))) or fit_chain(z, w, order)
+    )
+    x = rng.standard_normal((200, 1))
+    X = np.column_stack([x, x**2 + 0.1 * rng.standard_normal((200, 1)), rng.standard_normal((200, n_columns - 2))])
+    folds, w = np.array_split(rng.permutation(200), 4), np.ones(200)
+    made = _companions._Regressions(X, w, Preprocessor(X, w), folds, rng)
+    others = made.score(0) - 1.0
+    better = made.member("regression", others).better()
+    assert better.better is None
+    assert len({tuple(order) for order in made.orders}) == len(made.orders) == expected
+    of_all_rows = [order for n, order in fits if n == 200]
+    assert len(set(of_all_rows)) == len(of_all_rows)
+    assert {tuple(chain.order) for chain in better.law.law.chains} <= set(of_all_rows)
+
+
 def test_what_adds_nothing_keeps_one_order(rng):
     X, w = rng.standard_normal((200, 3)), np.ones(200)
     folds = np.array_split(np.arange(200), 4)
