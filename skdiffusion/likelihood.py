@@ -25,6 +25,7 @@ LOG_2PI = np.log(2 * np.pi)
 MAX_STEPS = 256
 MAX_REFINED_STEPS = 1024
 FINER_STEPS = 8  # times the steps of a sample, where its error is estimated
+MANY_STEPS = 24  # from which on samples gain by a method of higher order
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class ProbabilityFlow:
         ``field(z, theta, divergence)``. If it has `run_blocks`, that method feeds it fixed-size blocks.
     theta_min, theta_max : float
         Angles of the data end and of the horizon.
-    stepper, sample_stepper : str
-        Keys of `skdiffusion.ode.STEPPERS`, for log-densities and codes and for samples. A sample may be off along
-        its own path without harm to the law, which favours few steps of a lower order.
+    stepper : str
+        Key of `skdiffusion.ode.STEPPERS`, for log-densities and codes.
+    sample_stepper : str or None
+        The same for samples. None is "ab2", which is more stable, below `MANY_STEPS` steps, and `stepper` from there on.
     density_steps, sample_steps : int
         Steps from end to end.
     tolerance : float
@@ -52,7 +54,7 @@ class ProbabilityFlow:
     theta_min: float
     theta_max: float
     stepper: str = "ab4"
-    sample_stepper: str = "ab2"
+    sample_stepper: str | None = None
     density_steps: int = 24
     sample_steps: int = 12
     tolerance: float = 0.02
@@ -123,10 +125,11 @@ class ProbabilityFlow:
         and the stepper's order makes up for the error that these still have. `place` maps whitened rows to the units
         wanted.
         """
-        coarse, fine = (self.sample_from_noise(noise, n_steps=k * self.sample_steps) for k in (1, FINER_STEPS))
+        stepper = self._sampler(self.sample_steps)
+        coarse, fine = (self._decode(noise, k * self.sample_steps, stepper) for k in (1, FINER_STEPS))
         if place is not None:
             coarse, fine = place(coarse), place(fine)
-        left = FINER_STEPS ** -STEPPERS[self.sample_stepper].order
+        left = FINER_STEPS ** -STEPPERS[stepper].order
         return float(np.sqrt(((coarse - fine) ** 2).sum(1).mean()) / (1 - left))
 
     def score(self, x):
@@ -158,7 +161,11 @@ class ProbabilityFlow:
 
     def sample_from_noise(self, noise, mixing=None, n_steps=None):
         """Whitened rows from standard normal noise (n, d); it mixes nothing."""
-        return self._decode(noise, n_steps or self.sample_steps, self.sample_stepper)
+        n_steps = n_steps or self.sample_steps
+        return self._decode(noise, n_steps, self._sampler(n_steps))
+
+    def _sampler(self, n_steps):
+        return self.sample_stepper or ("ab2" if n_steps < MANY_STEPS else self.stepper)
 
     def _decode(self, codes, n_steps, stepper):
         grid = self._knots(n_steps, stepper)[::-1]

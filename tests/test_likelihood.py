@@ -100,6 +100,15 @@ def test_sampling_steps_are_doubled_until_rows_stand_still(rng):
     assert np.sqrt(((flow.sample_from_noise(noise) - finest) ** 2).mean()) < 0.06
 
 
+@pytest.mark.parametrize(("n_steps", "stepper"), [(12, "ab2"), (23, "ab2"), (24, "ab4"), (50, "ab4")])
+def test_samples_of_many_steps_are_of_higher_order(mixture, n_steps, stepper, rng):
+    flow, noise = make_flow(standardised(mixture), 20.0), rng.standard_normal((50, 2))
+    expected = replace(flow, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
+    np.testing.assert_array_equal(flow.sample_from_noise(noise, n_steps=n_steps), expected)
+    kept = replace(flow, sample_stepper="euler").sample_from_noise(noise, n_steps=n_steps)
+    assert np.abs(kept - expected).max() > 1e-3
+
+
 def test_a_far_row_is_finite(mixture):
     law = standardised(mixture)
     far = np.array([[60.0, -60.0]])

@@ -137,8 +137,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Fall of the validation loss that counts as an improvement.
     solver : "auto" or str, default="auto"
         Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with one
-        evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, "ab2"
-        for samples.
+        evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and for
+        samples of 24 steps or more; for those of fewer steps "ab2".
     n_steps : "auto" or int, default="auto"
         Steps of the flow. "auto" takes the number that is cheapest on held-out rows, of those that leave their
         log-densities and the total mass stable.
