@@ -122,7 +122,7 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    for name in ("ablation", "ablation_companions", "ablation_mixtures", "ablation_members", "ablation_plane"):
+    for name in ("ablation", "ablation_plane"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
