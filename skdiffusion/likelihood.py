@@ -41,7 +41,7 @@ class ProbabilityFlow:
     stepper : str
         Key of `skdiffusion.ode.STEPPERS`, for log-densities and codes.
     sample_stepper : str or None
-        The same for samples. None is "ab2", which is more stable, below `MANY_STEPS` steps, and `stepper` from there on.
+        The same for samples. None is "ab2", which is more stable, below `MANY_STEPS` steps, `stepper` from there on.
     density_steps, sample_steps : int
         Steps from end to end.
     tolerance : float
