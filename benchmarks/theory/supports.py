@@ -98,15 +98,22 @@ def memory_cell(n, seed):
 
 
 def support_before_memory(quick, kept):
-    """E2b: along training, samples are closest to the set before they are copies of rows."""
-    n, first = 16, []
-    for seed in range(1 if quick else 5):
-        steps, distance, memory = np.array(kept(memory_cell, "memory", n, seed)).T
-        onset = steps[np.argmax(memory > 0.1)] if (memory > 0.1).any() else np.inf
-        first.append((steps[np.argmin(distance)], onset))
-    shown = "; ".join(f"{best:.0f} < {onset:.0f}" for best, onset in first)
-    passed = all(best < onset < np.inf for best, onset in first)
-    return [row("manifold", f"step of the least distance < step of memory, {n} points", "in every run", shown, passed)]
+    """E2b: along training, samples are closest to the set before they are copies of rows.
+
+    With 16 points memory must come within the steps of the experiment, or nothing was put to the test; not so with 64.
+    """
+    rows = []
+    for n, must_come in ((16, True),) if quick else ((16, True), (64, False)):
+        first = []
+        for seed in range(1 if quick else 5):
+            steps, distance, memory = np.array(kept(memory_cell, "memory", n, seed)).T
+            onset = steps[np.argmax(memory > 0.1)] if (memory > 0.1).any() else np.inf
+            first.append((steps[np.argmin(distance)], onset))
+        shown = "; ".join(f"{best:.0f} < {onset:.0f}" for best, onset in first)
+        passed = all(best < onset and (onset < np.inf or not must_come) for best, onset in first)
+        claim = f"step of the least distance < step of memory, {n} points" + ("" if must_come else " (inf: none)")
+        rows.append(row("manifold", claim, "in every run", shown, passed))
+    return rows
 
 
 def columns_cell(n_features, seed):
