@@ -48,7 +48,7 @@ VARIANTS = {
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
 # Fine-tuning starts at 5000 rows of three columns.
-OF_MANY_ROWS = ("default", "no fine-tuning", "half the steps", "a third wider")
+OF_MANY_ROWS = ("default", "one end of EM", "no fine-tuning", "half the steps", "a third wider")
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 PLANE = ("ring8", "grid25", "checkerboard", "moons", "pinwheel", "rings", "banana")

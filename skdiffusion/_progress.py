@@ -12,11 +12,12 @@ except ImportError:  # scikit-learn before 1.9
 
 
 __all__ = [
-    "DENOISING_SHARE", "TRAINING_SHARE", "CallbackSupportMixin", "FitParts", "FitProgress", "training_deadline",
-    "with_callbacks",
+    "DENOISING_SHARE", "SEARCH_SHARE", "TRAINING_SHARE", "CallbackSupportMixin", "FitParts", "FitProgress",
+    "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
+SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at most
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 
 

@@ -226,6 +226,12 @@ def test_rows_in_many_groups_get_many_components(rng, monkeypatch):
     # Where a step of EM is dear, 64 are the most.
     monkeypatch.setattr("skdiffusion.closed_form._em.STEP_COST", 1.0)
     assert select_mixture(x, np.ones(1500), folds, np.random.default_rng(0))[0][0] <= 64
+    # Without time to search it is a single Gaussian, scored and fitted as any other.
+    (one, _), score, laws = select_mixture(x, np.ones(1500), folds, np.random.default_rng(0), max_seconds=0.0)
+    assert one == 1
+    assert [len(law.weights) for law in laws] == [1, 1]
+    expected = [law.log_density(x[fold]).mean() for law, fold in zip(laws, folds)]
+    assert score == pytest.approx(np.mean(expected))
 
 
 def test_mean_of_mixtures_is_the_mean_of_their_densities(mixture, rng):

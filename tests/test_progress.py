@@ -152,6 +152,17 @@ def test_a_time_limit_shortens_the_training(est):
     assert est.score(rows()) > -5
 
 
+def test_a_time_limit_shortens_the_search_for_components():
+    rng = np.random.default_rng(0)
+    X = rng.choice(np.arange(-40.0, 41.0, 2.0), (2000, 2)) + 0.1 * rng.standard_normal((2000, 2))
+
+    def components(seconds):
+        est = DiffusionDensityEstimator(**SMALL | {"stacking": "mixture"}, max_iter=1, max_fit_seconds=seconds).fit(X)
+        return len(est.members_["mixture"].law.weights)
+
+    assert components(1e-3) == 1 < components(None)
+
+
 def test_the_limit_leaves_time_for_the_rest():
     assert training_deadline(10.0, None) == float("inf")
     assert 10.0 < training_deadline(10.0, 4.0) < 14.0

@@ -7,6 +7,8 @@ and the number of components are chosen by held-out log-density: a strong prior 
 weak one those of very different size or direction, which a single row of the prior would drown.
 """
 
+import time
+
 import numpy as np
 
 from skdiffusion._k_means import k_means_labels
@@ -136,7 +138,7 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
     return GaussianMixtureLaw(mass, means + centre, covariances)
 
 
-def select_mixture(X, weights, folds, rng):
+def select_mixture(X, weights, folds, rng, max_seconds=np.inf):
     """Number of components and prior strength of greatest held-out mean log-density, with a single Gaussian behind.
 
     Parameters
@@ -145,12 +147,14 @@ def select_mixture(X, weights, folds, rng):
     folds : list of int arrays
         Rows held out in turn; more folds make the choice steadier for few rows.
     rng : numpy Generator
+    max_seconds : float
+        Time after which no larger number of components is tried.
 
     Returns
     -------
     (n_components, strength), held-out mean log-density in nats, the laws fitted without each fold
     """
-    n, d = X.shape
+    started, (n, d) = time.perf_counter(), X.shape
     rows = np.arange(n)
     trains = [np.setdiff1d(rows, fold) for fold in folds]
     every = range(len(folds))
@@ -186,7 +190,8 @@ def select_mixture(X, weights, folds, rng):
             score = scores[k, strength] = shares(first) @ held_out((k, strength), first)
             since_gain = 0 if score > highest + TIE else since_gain + 1
             highest = max(score, highest)
-            if since_gain >= 3:  # after two the search often ends at a chance dip
+            # After two the search often ends at a chance dip.
+            if since_gain >= 3 or time.perf_counter() - started > max_seconds:
                 break
         return scores
 

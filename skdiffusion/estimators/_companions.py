@@ -28,6 +28,7 @@ from skdiffusion.stacking import blend_log_density, stacking_weights
 
 STUDENT_LEAST_WEIGHT = 0.002
 MOST_ENDS = 3  # of EM from other starts, whose mean scores held-out rows
+MOST_STEP = 2.5e8  # multiplications of a step of EM, beyond which more ends take longer than the networks
 LEAST_BETTER = 0.05  # weight of mixtures, or of regressions, in the blend from which more work on them pays
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
 MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
@@ -66,12 +67,12 @@ class _Mixtures:
     law of all rows goes on from the better half of those of all folds, which takes few steps.
     """
 
-    def __init__(self, X, w, space, judges, scored, rng):
+    def __init__(self, X, w, space, judges, scored, rng, max_seconds=np.inf):
         self.space, self.w, self.scored = space, w, scored
         self.z, _ = space.transform(X)
         self.unseen, self.log_det = space.transform_left_out(X, w)
-        (k, strength), _, starts = select_mixture(self.z, w, judges, rng)
-        self.most_ends = MOST_ENDS if k > 1 else 1
+        (k, strength), _, starts = select_mixture(self.z, w, judges, rng, max_seconds)
+        self.most_ends = MOST_ENDS if k > 1 and k * self.z.size * self.z.shape[1] < MOST_STEP else 1
         self.fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
         # The judges are the first folds: one end goes on from their law, which has seen the same rows.
         starts = [*starts, *[None] * len(scored)]
@@ -189,17 +190,17 @@ def _fit_regressions(X, w, spaces, scored, others, rng):
     return [tried[name].member(name, others) for name in _worthwhile(first, others[:n_trials], shares / shares.sum())]
 
 
-def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel):
+def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel, max_seconds=np.inf):
     """Mixture, Student-t, regression and kernel members, each refitted on all rows after its held-out scoring.
 
     `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted behind both, the
     kernel behind the better one, or in its unwhitened columns, regressions behind those where they add, or behind
-    power maps.
+    power maps. The search for the components of each mixture takes about `max_seconds` at most.
     """
     scored = folds[:n_scored]
     judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
-    members = [_Mixtures(X, w, space, judges, scored, rng).member(name) for name, space in spaces.items()]
+    members = [_Mixtures(X, w, space, judges, scored, rng, max_seconds).member(name) for name, space in spaces.items()]
     members.append(_student(X, w, raw, scored))
     held = np.concatenate(scored)
 

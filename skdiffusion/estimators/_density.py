@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 from skdiffusion._frames import note_frame
 from skdiffusion._progress import (
     DENOISING_SHARE,
+    SEARCH_SHARE,
     TRAINING_SHARE,
     CallbackSupportMixin,
     FitProgress,
@@ -145,8 +146,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     warm_start : bool, default=False
         Continue from the networks of the previous `fit`, keeping its column maps.
     max_fit_seconds : float or None, default=None
-        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time.
-        Maps and companions are not cut, so that the least time depends on the rows.
+        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time, and
+        mixtures have fewer components. Maps, short runs and the other companions are not cut, so that the least time
+        depends on the rows.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -439,8 +441,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
             # A stream of their own: the networks are the same whatever the companions draw.
             own_rng = rng.spawn(1)[0]
-            with_kernel = self.stacking != "mixture"
-            companions = fit_companions(X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel)
+            with_kernel, allowed = self.stacking != "mixture", SEARCH_SHARE * (self.max_fit_seconds or np.inf)
+            scored = folds, settings.n_members
+            companions = fit_companions(X, w, raw, mapped, bounds, *scored, own_rng, with_kernel, allowed)
         if self.t_min == "auto":
             scale = narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))

@@ -47,6 +47,18 @@ def test_one_gaussian_has_one_end(rng, monkeypatch):
     assert member.better is None
 
 
+@pytest.mark.parametrize(("share", "ends"), [(0.5, 1), (2.0, _companions.MOST_ENDS)])
+def test_a_costly_mixture_has_one_end(share, ends, mixtures, rng, monkeypatch):
+    made, folds = mixtures
+    k = len(made.member("mixture").law.law.weights)
+    monkeypatch.setattr(_companions, "MOST_STEP", share * k * 600 * 2**2)
+    monkeypatch.setattr(_companions, "select_mixture", lambda *args: ((k, 4.0), 0.0, []))
+    X, w = rng.standard_normal((600, 2)), np.ones(600)
+    again = _companions._Mixtures(X, w, Preprocessor(X, w), folds[:1], folds, rng)
+    assert again.most_ends == ends
+    assert (again.member("mixture").better is None) == (ends == 1)
+
+
 @pytest.mark.parametrize("lead", [0.0, 5.0, 12.0])
 def test_mixtures_of_some_weight_together_are_made_better(lead):
     rng, w = np.random.default_rng(0), np.ones(400)
