@@ -31,7 +31,11 @@ VARIANTS = {
     "no regression companion": ({}, {}, {"estimators._companions._fit_regressions": lambda *args: []}),
     "one order of the regressions": ({}, {}, {"estimators._companions.N_ORDERS": 1}),
     "one end of EM": ({}, {}, {"estimators._companions.MOST_ENDS": 1}),
-    "more ends and orders always": ({}, {}, {"estimators._companions.LEAST_BETTER": 0.0}),
+    "more ends and orders always": (
+        {},
+        {},
+        {"estimators._companions.LEAST_BETTER": 0.0, "estimators._companions.MOST_STEP": np.inf},
+    ),
     "kernel and regressions always": ({}, {}, {"estimators._companions.WORTH": 0.0}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
