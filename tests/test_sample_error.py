@@ -10,7 +10,10 @@ from skdiffusion.closed_form import GaussianMixtureLaw
 from skdiffusion.likelihood import ProbabilityFlow
 
 
-@pytest.mark.parametrize(("stepper", "n_steps"), [("euler", 16), ("ab2", 16), ("ddim", 24), ("heun", 16), ("2m", 24)])
+@pytest.mark.parametrize(
+    ("stepper", "n_steps"),
+    [("euler", 16), ("ab2", 16), ("ddim", 24), ("heun", 16), ("2m", 24), (None, 16), (None, 24), (None, 32)],
+)
 def test_it_is_the_true_error_of_a_mixture(stepper, n_steps):
     law = GaussianMixtureLaw([0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], 0.15 * np.stack([np.eye(2)] * 2))
     flow = ProbabilityFlow(law, 0.01, 1.55, sample_stepper=stepper, sample_steps=n_steps)

@@ -70,10 +70,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     covariance; its kernels are as wide as rows lie apart, where rows left out gain by it. Companions are chosen by
     what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others;
     kernel and regressions are left out where they add nothing. Mixtures have up to 256 components, and where they have
-    weight are the mean of many ends of expectation maximisation. Regressions take the columns one after another, in
-    several orders, mean and log-variance by hinges and products of those before, which score tests choose, noise normal
-    or a mixture: a column that follows from others, or whose spread does, is told by a formula where a network needs
-    many rows.
+    weight, and its steps are cheap, are the mean of many ends of expectation maximisation. Regressions take the columns
+    one after another, in several orders, mean and log-variance by hinges and products of those before, which score
+    tests choose, noise normal or a mixture: a column that follows from others, or whose spread does, is told by a
+    formula where a network needs many rows.
 
     Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
     scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.
@@ -441,9 +441,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
             # A stream of their own: the networks are the same whatever the companions draw.
             own_rng = rng.spawn(1)[0]
-            with_kernel, allowed = self.stacking != "mixture", SEARCH_SHARE * (self.max_fit_seconds or np.inf)
-            scored = folds, settings.n_members
-            companions = fit_companions(X, w, raw, mapped, bounds, *scored, own_rng, with_kernel, allowed)
+            with_kernel = self.stacking != "mixture"
+            allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
+            companions = fit_companions(
+                X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel, allowed
+            )
         if self.t_min == "auto":
             scale = narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
