@@ -97,6 +97,40 @@ def test_means_and_spreads_of_far_rows_are_those_of_rows_of_the_fit():
     assert not np.all(moves)
 
 
+def test_rows_bound_means_and_spreads():
+    # Three heavy-tailed columns, and others that follow products of them: lines and log-variances leave all reason.
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(2, size=(400, 12))
+    X[:, 3:] = X[:, [0]] * X[:, [1]] + X[:, 3:] * np.abs(X[:, [2]])
+    Z = (X - X.mean(0)) / X.std(0)
+    chain = fit_chain(Z, np.ones(400), np.arange(12))
+    mean, log_variance, *free = chain._predict(Z)
+    assert not np.all(free)
+    assert (mean >= Z.min(0)).all()
+    assert (mean <= Z.max(0)).all()
+    features = chain._features(np.clip(Z, *chain.reach))
+    residual = Z - features @ chain.mean  # of the fit itself, without bounds
+    assert (np.exp(log_variance) <= (residual**2).max(0) * (1 + 1e-9)).all()
+    noise = rng.standard_normal((5000, 12))
+    e = np.stack([chain.noise.from_normal(noise[:, j], j) for j in range(12)], axis=1)
+    most = np.abs(Z).max(0) + np.abs(residual).max(0) * np.abs(e).max(0)
+    assert (np.abs(chain.sample_from_noise(noise)) <= most).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rare_large_residuals_do_not_upset_the_scoring_steps(seed):
+    # At the start log-variances are far too low where a rare residual is large.
+    rng = np.random.default_rng(seed)
+    x, rare = rng.standard_normal((1000, 6)), rng.random(1000) < 0.03
+    jump = np.abs(rng.standard_normal(1000)) * 3 * (1 + x[:, 0] ** 2)
+    Z = np.column_stack([x, np.where(rare, jump, 0.0) + 1e-5 * rng.standard_normal(1000)])
+    Z = (Z - Z.mean(0)) / Z.std(0)
+    chain = fit_chain(Z, np.ones(1000), np.arange(7))
+    mean, v, *_ = chain._predict(Z)
+    constant = -0.5  # nats of a Gaussian of unit variance, less those of its norming constant
+    assert np.mean(-(v + (Z - mean) ** 2 * np.exp(-v)) / 2, axis=0)[6] > constant - 0.01
+
+
 def test_fitted_density_integrates_to_one():
     X, _ = funnel(1000, np.random.default_rng(0), d=2)
     Z = (X - X.mean(0)) / X.std(0)

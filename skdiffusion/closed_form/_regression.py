@@ -6,7 +6,8 @@ r"""Columns one after another: each regressed on those before it, mean and sprea
 with :math:`\mu_j, v_j` linear in features of the columns before (the columns, their hinges and products) that
 score tests have chosen, and noise :math:`\varepsilon_j` that is normal or a mixture of normals. What it says in closed
 form, that a spread depends on a column or that a column follows from others, a network learns slowly. Beyond the rows
-of the fit features, means and log-variances stay as they are at its edge.
+of the fit features, means and log-variances stay as they are at its edge. No mean leaves the values of its column, and no
+standard deviation exceeds the largest residual: where they would, one column would send those after it far away.
 
 References
 ----------
@@ -30,6 +31,7 @@ LEAST_GAIN = 10.0  # least square of a score statistic, where few features are t
 OUTLIER = 3.0  # standardised residual beyond which a row tells no more in the choice of features
 RIDGE = 1.0  # penalty of a squared coefficient, in rows
 MOST_LOG_VARIANCE = 10.0
+MOST_CHANGE = 3.0  # of a log-variance in a step: where it is far too small, scoring would leap beyond all bounds
 LEAST_VARIANCE = 1e-9  # of a residual, in those of the column
 
 
@@ -320,6 +322,7 @@ class _Regression:
             for _ in range(2):
                 gradient = 0.5 * self.variance_rows @ (w * (self.residual**2 * np.exp(-self.v) - 1)) - penalty * self.s
                 step = inverse @ gradient
+                step *= min(1.0, MOST_CHANGE / max(np.abs(step @ self.variance_rows).max(), 1e-300))
                 for length in (1.0, 0.3, 0.1):
                     s = self.s + length * step
                     v = self._log_variance(s)
@@ -340,6 +343,13 @@ def _fit_column(y, j, rows):
     return fit
 
 
+def _bounds(fit):
+    """Least and largest mean and log-variance that the rows of a fit support, shape (2, 2)."""
+    mean, largest = fit.y - fit.residual, np.log(np.maximum((fit.residual**2).max(), LEAST_VARIANCE))
+    v = np.minimum(fit.v, largest)
+    return np.array([[max(mean.min(), fit.y.min()), v.min()], [min(mean.max(), fit.y.max()), v.max()]])
+
+
 def fit_chain(x, weights, order):
     """Fit a `RegressionChain` to weighted rows of unit variance, columns in the given order."""
     d = x.shape[1]
@@ -358,10 +368,12 @@ def fit_chain(x, weights, order):
     for column, fit in zip(order, fits):
         mean[[0, *(place[name] for name in fit.of_mean)], column] = fit.b
         log_variance[[0, *(place[name] for name in fit.of_variance)], column] = fit.s
-    bounds, residuals = np.empty((2, 2, d)), np.empty_like(x)
-    predicted = np.array([(fit.y - fit.residual, fit.v) for fit in fits])
-    bounds[..., order] = np.stack([predicted.min(2).T, predicted.max(2).T])
-    residuals[:, order] = np.stack([fit.residual * np.exp(-fit.v / 2) for fit in fits], axis=1)
+    bounds = np.empty((2, 2, d))
+    bounds[..., order] = np.stack([_bounds(fit) for fit in fits], axis=-1)
+    residuals = np.empty_like(x)
+    for j, fit in zip(order, fits):
+        mean_j, v = np.clip([fit.y - fit.residual, fit.v], *bounds[:, :, j, None])
+        residuals[:, j] = (fit.y - mean_j) * np.exp(-v / 2)
     noise = fit_noise(residuals, w)
     hinges = np.array([a for a, _ in hinges], dtype=int), np.array([knot for _, knot in hinges])
     products, bounds = np.array(products, dtype=int).reshape(-1, 2), bounds.reshape(2, -1)
