@@ -190,6 +190,12 @@ def _fit_regressions(X, w, spaces, scored, others, rng):
     return [tried[name].member(name, others) for name in _worthwhile(first, others[:n_trials], shares / shares.sum())]
 
 
+def _left_out_together(folds, n_rows):
+    """The folds, in parts of as many as together hold at most `n_rows`: each part costs a law without its rows."""
+    step = max(1, n_rows // max(map(len, folds)))
+    return [np.concatenate(folds[i : i + step]) for i in range(0, len(folds), step)]
+
+
 def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel, max_seconds=np.inf):
     """Mixture, Student-t, regression and kernel members, each refitted on all rows after its held-out scoring.
 
@@ -198,10 +204,11 @@ def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel,
     power maps. The search for the components of each mixture takes about `max_seconds` at most.
     """
     scored = folds[:n_scored]
-    judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else folds[:1]
+    parts = _left_out_together(scored, len(X) // len(folds))
+    judges = folds if len(X) <= 400 else folds[:3] if len(X) <= 5000 else parts[:1]
     spaces = {"mixture": raw} if mapped is None else {"mapped_mixture": mapped, "mixture": raw}
-    members = [_Mixtures(X, w, space, judges, scored, rng, max_seconds).member(name) for name, space in spaces.items()]
-    members.append(_student(X, w, raw, scored))
+    members = [_Mixtures(X, w, space, judges, parts, rng, max_seconds).member(name) for name, space in spaces.items()]
+    members.append(_student(X, w, raw, parts))
     held = np.concatenate(scored)
 
     def blend():

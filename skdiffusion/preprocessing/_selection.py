@@ -27,7 +27,7 @@ def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CA
         train = np.setdiff1d(np.arange(len(X)), fold)
         if len(train) > MAX_SELECTION_ROWS:
             train = np.sort(rng.choice(train, MAX_SELECTION_ROWS, replace=False))
-        splits.append((train, fold[:MAX_SELECTION_ROWS]))
+        splits.append((train, fold))
     scores, by_column = {}, []
     for candidate in candidates:
         scores[candidate], columns = _judge(X, weights, splits, rng, bounds, [candidate] * len(splits))
