@@ -107,15 +107,24 @@ def test_a_row_has_the_same_bits_in_blocks_of_every_size(d, rng):
     network = make((32, 32), d=d, members=2, dtype=torch.float32)
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
     field = NetworkField(network)
-    z = rng.standard_normal((300, d))
+    z = rng.standard_normal((600, d))
     whole = field(z, 0.5, True)
-    for count in (1, 9, 40, 200, 257):
+    for count in (1, 9, 40, 200, 257, 385):
         for part, all_rows in zip(field(z[:count], 0.5, True), whole):
             np.testing.assert_array_equal(part, all_rows[:count])
 
 
+def test_where_large_blocks_change_bits_smaller_ones_are_taken(monkeypatch):
+    monkeypatch.setattr(
+        "skdiffusion.networks._field._sizes_of_same_bits", lambda field, sizes: () if sizes[-1] > 256 else sizes
+    )
+    field = NetworkField(make((8, 8), dtype=torch.float32))
+    assert field.network.dtype == torch.float32
+    assert field._sizes == (16, 64, 256)
+
+
 def test_where_bits_depend_on_the_place_the_field_is_in_double_precision(monkeypatch, rng):
-    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda network: ())
+    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda *args: ())
     field = NetworkField(make((8, 8), dtype=torch.float32))
     assert field.network.dtype == torch.float64
     z = rng.standard_normal((20, 3))

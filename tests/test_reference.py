@@ -100,7 +100,7 @@ def test_the_velocity_of_the_reference_is_that_of_its_law(rng):
 @both
 @pytest.mark.parametrize("limit", [None, 0.7])
 def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
-    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda field: ())  # stay in float64
+    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda *args: ())  # stay in float64
     field = network_field(rng, GaussianReference(C, relative), limit=limit)
     for f in (field, field.flow_field):
         z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5

@@ -11,10 +11,15 @@ import torch
 
 
 class Activation(NamedTuple):
-    """An activation: its value and, from what the value kept, its slope."""
+    """An activation: its value and, from what the value kept, its slope; and the value in one pass where none is asked."""
 
     value: object
     slope: object
+    alone: object = None
+
+    def of(self, p):
+        """The value of p where no slope is asked."""
+        return self.alone(p) if self.alone else self.value(p)[0]
 
 
 def _silu(p, out=None, kept=None):
@@ -52,7 +57,7 @@ def _relu_slope(p, value, kept, out=None):
 
 
 ACTIVATIONS = {
-    "silu": Activation(_silu, _silu_slope),
+    "silu": Activation(_silu, _silu_slope, torch.nn.functional.silu),
     "gelu": Activation(_gelu, _gelu_slope),
     "tanh": Activation(_tanh, _tanh_slope),
     "relu": Activation(_relu, _relu_slope),

@@ -13,18 +13,18 @@ import torch
 
 from skdiffusion.networks._reference import WhitenedField, times
 
-# Rows of a block: the last size fits the cache of a core, or fills a GPU; the others are for what is left over.
-BLOCK_ROWS = {"cpu": (16, 64, 256), "cuda": (512, 8192)}
+# Rows of a block, in choices of which the first that keeps a row's bits is taken: the last size fits the cache of a core,
+# or fills a GPU; the others are for what is left over.
+BLOCK_ROWS = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
 
 
 def _block_rows(network):
-    return BLOCK_ROWS.get(network.device.type, (1024,))
+    return BLOCK_ROWS.get(network.device.type, [(1024,)])
 
 
-def _sizes_of_same_bits(field):
+def _sizes_of_same_bits(field, sizes):
     """The block sizes in which a row has the bits it has in the largest, wherever it stands; maybe none."""
     network, evaluate = field.network, field.flow_field
-    sizes = _block_rows(network)
     rng = np.random.default_rng(0)
     z = torch.as_tensor(rng.standard_normal((sizes[-1], network.n_features)), device=network.device)
     order = torch.as_tensor(rng.permutation(sizes[-1]), device=network.device)
@@ -64,12 +64,14 @@ class NetworkField:
             self._use(network.to(dtype=torch.float32))
 
     def _use(self, network):
-        self._set(network, _block_rows(network))
+        choices = _block_rows(network)
+        self._set(network, choices[0])
         # The divergence of a clipped row takes its Jacobian, whose rounding depends on the block.
-        if sizes := _sizes_of_same_bits(self) if self.noise_limit is None else ():
-            self._sizes = sizes
-        else:
-            self._set(network.to(dtype=torch.float64), self._sizes)  # in float64 they differ by 1e-15
+        for sizes in choices if self.noise_limit is None else ():
+            if good := _sizes_of_same_bits(self, sizes):
+                self._sizes = good
+                return
+        self._set(network.to(dtype=torch.float64), choices[0])  # in float64 they differ by 1e-15
 
     def _set(self, network, sizes):
         self.network, self._evaluator, self._sizes = network, network.evaluator(), sizes

@@ -141,6 +141,11 @@ class FilmEnsemble:
         return FilmEvaluator(self)
 
 
+def _summed(x):
+    """Sums over members and units of (members, n, units): one axis after the other takes a fifth less time."""
+    return x.sum(2).sum(0)
+
+
 class FilmEvaluator:
     """Mean velocity of an ensemble and its divergence at one noise level, for a block of rows."""
 
@@ -189,22 +194,27 @@ class FilmEvaluator:
             if k:
                 x = torch.bmm(x, w)
             p = torch.addcmul(shift, x, gain)
+            if not divergence:
+                x = act.of(p)
+                continue
             x, kept = act.value(p)
-            if divergence:
-                s = act.slope(p, x, kept) * gain
-                if self.depth in (2, 3):
-                    slopes.append(s)
-                else:
-                    tangents = self._carried(tangents, w, s)
+            s = act.slope(p, x, kept) * gain
+            if self.depth in (2, 3):
+                slopes.append(s)
+            else:
+                tangents = self._carried(tangents, w, s)
         out = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
         if not divergence:
             return out, None
         if self.depth == 2:
-            trace = (torch.bmm(slopes[0], self.kernel) * slopes[1]).sum((0, 2))
+            trace = _summed(torch.bmm(slopes[0], self.kernel).mul_(slopes[1]))
         elif self.depth == 3:
             s1, s2, s3 = slopes
-            both = torch.bmm(s1, self.from_input) * torch.bmm(s3, self.from_output)
-            trace = (both.view(*s2.shape[:2], -1, s2.shape[2]).sum(2) * s2).sum((0, 2))
+            parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in ((s1, self.from_input), (s3, self.from_output))))
+            both = torch.mul(*next(parts))
+            for a, b in parts:  # one a column
+                both.addcmul_(a, b)
+            trace = _summed(both.mul_(s2))
         else:
             last = self.layers[-1][0].transpose(1, 2)[:, :, None] / members
             trace = (tangents * last).sum((0, 1, 3))
