@@ -6,8 +6,8 @@ r"""Columns one after another: each regressed on those before it, mean and sprea
 with :math:`\mu_j, v_j` linear in features of the columns before (the columns, their hinges and products) that
 score tests have chosen, and noise :math:`\varepsilon_j` that is normal or a mixture of normals. What it says in closed
 form, that a spread depends on a column or that a column follows from others, a network learns slowly. Beyond the rows
-of the fit features, means and log-variances stay as they are at its edge. No mean leaves the values of its column, and no
-standard deviation exceeds the largest residual: where they would, one column would send those after it far away.
+of the fit features, means and log-variances stay as they are at its edge. No mean leaves the values of its column, no
+standard deviation exceeds the largest residual: one column would send those after it far away.
 
 References
 ----------

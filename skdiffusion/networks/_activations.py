@@ -11,7 +11,7 @@ import torch
 
 
 class Activation(NamedTuple):
-    """An activation: its value and, from what the value kept, its slope; and the value in one pass where none is asked."""
+    """An activation: its value and, from what the value kept, its slope; and the value alone in one pass, or None."""
 
     value: object
     slope: object

@@ -13,7 +13,7 @@ import torch
 
 from skdiffusion.networks._reference import WhitenedField, times
 
-# Rows of a block, in choices of which the first that keeps a row's bits is taken: the last size fits the cache of a core,
+# Rows of a block; of several choices the first that keeps the bits of a row. The last size fits the cache of a core,
 # or fills a GPU; the others are for what is left over.
 BLOCK_ROWS = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
 
