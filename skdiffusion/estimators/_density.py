@@ -425,7 +425,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         interval_edges(self.n_intervals, theta_min, theta_max, process)
 
         X, bounds = stages.resolved(X, rng, bounds)
-        folds = stages.make_folds(n, settings.n_folds, rng)
+        folds = stages.make_folds(w, settings.n_folds, rng)
         training = (folds, settings, plan, self.activation, device, rng)
         if initial is None:
             candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)

@@ -32,9 +32,11 @@ JUDGED_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, wh
 RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
 
 
-def make_folds(n, n_folds, rng):
-    """Disjoint random folds of the rows, by row and never by copy; where rows are many, some are in none."""
-    return [np.sort(f[:MOST_HELD]) for f in np.array_split(rng.permutation(n), min(n_folds, n))]
+def make_folds(w, n_folds, rng):
+    """Disjoint random folds of rows of these weights, by row and never by copy; of many rows some are in none."""
+    n = len(w)
+    most = round(MOST_HELD * n * (w @ w) / w.sum() ** 2)  # uneven weights take more rows to be worth as much
+    return [np.sort(f[:most]) for f in np.array_split(rng.permutation(n), min(n_folds, n))]
 
 
 def marginal_candidates(X, w, folds, rng, bounds, marginals):

@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 
+from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.estimators import _companions
+from skdiffusion.estimators import _companions, _fitting
 from skdiffusion.estimators._companions import Member, improved
 from skdiffusion.preprocessing import Preprocessor
 from skdiffusion.stacking import stacking_weights
@@ -131,3 +132,35 @@ def test_a_light_kind_is_not_made_better_by_the_weight_of_another():
     mixture = Member("mapped_mixture", "law", log_density, lambda: Member("mapped_mixture", "better", log_density))
     light = Member("power_regression", "law", log_density - 9, lambda: pytest.fail("of no weight"))
     assert [m.law for m in improved([mixture, light], w)] == ["better", "law"]
+
+
+def test_folds_of_many_rows_are_cut(rng, monkeypatch):
+    monkeypatch.setattr(_fitting, "MOST_HELD", 20)
+    folds = _fitting.make_folds(np.ones(800), 8, rng)
+    assert [len(fold) for fold in folds] == [20] * 8
+    assert len(np.unique(np.concatenate(folds))) == 160
+    # Of rows half of which hardly count, twice as many are worth as much.
+    uneven = np.where(np.arange(800) % 2, 1.0, 1e-9)
+    assert [len(fold) for fold in _fitting.make_folds(uneven, 8, rng)] == [40] * 8
+    assert sum(map(len, _fitting.make_folds(np.ones(83), 8, rng))) == 83
+
+
+@pytest.mark.parametrize(("n_rows", "n_parts"), [(19, 4), (40, 2), (100, 1)])
+def test_cut_folds_are_left_out_together(n_rows, n_parts):
+    folds = np.array_split(np.arange(80), 4)
+    parts = _companions._left_out_together(folds, n_rows)
+    assert len(parts) == n_parts
+    assert_allclose(np.concatenate(parts), np.arange(80))
+
+
+def test_cut_folds_give_much_the_same_blend(rng, monkeypatch):
+    X = np.column_stack([rng.standard_normal(1600), rng.gamma(2, size=1600), rng.standard_t(4, size=1600)])
+    X[:, 1] += X[:, 0] ** 2
+    small = DiffusionDensityEstimator((16, 16), n_estimators=2, max_iter=40, random_state=0)
+    whole = small.fit(X[:800]).score(X[800:])
+    monkeypatch.setattr(_fitting, "MOST_HELD", 40)
+    fits = []
+    single = _companions.fit_student
+    monkeypatch.setattr(_companions, "fit_student", lambda z, w: fits.append(len(z)) or single(z, w))
+    assert small.fit(X[:800]).score(X[800:]) == pytest.approx(whole, abs=0.05)
+    assert fits == [720, 800]  # without both folds at once, and all rows
