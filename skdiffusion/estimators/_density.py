@@ -131,8 +131,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         `early_stopping` is off. It takes two or three hidden layers, and no intervals, clipping or constraints: "auto"
         leaves it out with these, True is then an error.
     validation_fraction : float, default=0.125
-        Share of the rows that each member holds out, for early stopping and for the stacking weights: 2500 rows at most,
-        or as many as are worth that where `sample_weight` is uneven.
+        Share of the rows that each member holds out, for early stopping and for the stacking weights: 2500 rows at
+        most, or as many as are worth that where `sample_weight` is uneven.
     n_iter_no_change : "auto" or int, default="auto"
         Optimiser steps without improvement of at least `tol` after which training stops.
     tol : float, default=0.0
