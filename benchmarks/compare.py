@@ -317,7 +317,10 @@ def verdicts(rows, ours):
     else:
         print("\nNo peer has densities of these sets.")
     ratios, c2st = np.array([r["w1_ratio"] for r in rows]), np.array([r["c2st"] for r in rows])
-    print(f"W1 ratio: geometric mean {mean_ratio(rows):.3f}, largest {ratios.max():.3f}", end=" ")
+    print(f"W1 ratio: geometric mean {mean_ratio(rows):.3f}", end="")
+    if few := [r for r in rows if r["d"] <= 2]:
+        print(f" ({mean_ratio(few):.3f} in one and two columns)", end="")
+    print(f", largest {ratios.max():.3f}", end=" ")
     print(f"({rows[int(ratios.argmax())]['dataset']}); C2ST mean {c2st.mean():.3f}, largest {c2st.max():.3f}", end=" ")
     print(f"({rows[int(c2st.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
     tabular = [r for r in rows if "w1_copy" in r]

@@ -24,7 +24,8 @@ def test_divergence_is_the_trace_of_the_jacobian(hidden, activation, rng):
     network = make(hidden, activation)
     evaluate = network.evaluator()
     z = torch.as_tensor(rng.standard_normal((6, 3)))
-    _, divergence = evaluate(z, 0.7, divergence=True)
+    velocity, divergence = evaluate(z, 0.7, divergence=True)
+    assert_allclose(velocity, evaluate(z, 0.7)[0], rtol=1e-12, atol=1e-14)  # by other passes
     jacobian = torch.autograd.functional.jacobian(lambda v: evaluate(v, 0.7)[0].sum(0), z)
     assert_allclose(divergence, torch.einsum("ini->n", jacobian.permute(0, 1, 2)), rtol=1e-12, atol=1e-12)
 

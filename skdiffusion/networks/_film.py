@@ -142,7 +142,7 @@ class FilmEnsemble:
 
 
 def _summed(x):
-    """Sums over members and units of (members, n, units): one axis after the other takes a fifth less time."""
+    """Sums over members and units of (members, n, units): faster one axis after the other."""
     return x.sum(2).sum(0)
 
 
