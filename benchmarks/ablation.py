@@ -20,23 +20,23 @@ from benchmarks import cells, targets
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
-    "kernels of one width": ({}, {}, {"estimators._companions.spacing_of": lambda rows, weights: None}),
+    "kernels of one width": ({}, {}, {"densities._components.spacing_of": lambda rows, weights: None}),
     "companions judged alone": (
         {},
         {},
-        {f"closed_form.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
+        {f"densities.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
     ),
-    "no weak priors of mixtures": ({}, {}, {"closed_form._em.WEAK": 0.5, "closed_form._em.WEAKEST": 0.5}),
-    "at most 64 components": ({}, {}, {"closed_form._em.STEP_COST": 0.0}),
-    "no regression companion": ({}, {}, {"estimators._companions._fit_regressions": lambda *args: []}),
-    "one order of the regressions": ({}, {}, {"estimators._companions.N_ORDERS": 1}),
-    "one end of EM": ({}, {}, {"estimators._companions.MOST_ENDS": 1}),
+    "no weak priors of mixtures": ({}, {}, {"densities._em.WEAK": 0.5, "densities._em.WEAKEST": 0.5}),
+    "at most 64 components": ({}, {}, {"densities._em.STEP_COST": 0.0}),
+    "no regression companion": ({}, {}, {"densities._components._fit_regressions": lambda *args: []}),
+    "one order of the regressions": ({}, {}, {"densities._components.N_ORDERS": 1}),
+    "one end of EM": ({}, {}, {"densities._components.MOST_ENDS": 1}),
     "more ends and orders always": (
         {},
         {},
-        {"estimators._companions.LEAST_BETTER": 0.0, "estimators._companions.MOST_STEP": np.inf},
+        {"densities._components.LEAST_BETTER": 0.0, "densities._components.MOST_STEP": np.inf},
     ),
-    "kernel and regressions always": ({}, {}, {"estimators._companions.WORTH": 0.0}),
+    "kernel and regressions always": ({}, {}, {"densities._components.WORTH": 0.0}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
@@ -48,7 +48,7 @@ VARIANTS = {
     "two hidden layers": ({}, {"hidden_layer_sizes": lambda s: (96, 96)}, {}),
     "two members": ({}, {"n_members": lambda s: 2}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
-    "rate falls from the start": ({}, {}, {"training._loop.DECAY_FRACTION": 1.0}),
+    "rate falls from the start": ({}, {}, {"diffusion.training._loop.DECAY_FRACTION": 1.0}),
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
 # Fine-tuning starts at 5000 rows of three columns.
@@ -65,7 +65,7 @@ LARGE_TABLES = ("kin8nm", "magic", "power_plant")
 def run_cell(name, seed, variant, n, data):
     """Held-out nats and seconds of one variant."""
     from skdiffusion import DiffusionDensityEstimator
-    from skdiffusion.estimators import _settings
+    from skdiffusion.diffusion import settings as _settings
 
     X, test, _ = targets.load(name, n, seed, data)
     given, fields, attributes = VARIANTS[variant]

@@ -25,8 +25,8 @@ CONVERGED = 256  # RK4 steps
 def run_cell(name, n, seed, data):
     """One record: ratios of W1 to that of the converged samples, and mean errors of log-densities in nats."""
     from skdiffusion import DiffusionDensityEstimator
+    from skdiffusion.diffusion.ode import GRIDS, STEPPERS
     from skdiffusion.metrics import wasserstein_1
-    from skdiffusion.ode import GRIDS, STEPPERS
 
     X, test, target = targets.load(name, n, seed, data)
     model = DiffusionDensityEstimator(random_state=seed).fit(X)

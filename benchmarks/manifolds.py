@@ -57,8 +57,8 @@ def kernel(X, seed):
 
 def empirical(X, seed):
     """The exact score of the training rows, stopped at their spacing, with the final denoising step."""
-    from skdiffusion.closed_form import KernelLaw
-    from skdiffusion.geometry import sample_spacing
+    from skdiffusion.densities import KernelLaw
+    from skdiffusion.manifold import sample_spacing
 
     scale = sample_spacing(X, 1)
     law, rng = KernelLaw(X, 0.0), np.random.default_rng(seed)

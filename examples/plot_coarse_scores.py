@@ -15,7 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.datasets import Sphere
-from skdiffusion.geometry import LocalPolynomials, sample_spacing
+from skdiffusion.manifold import LocalPolynomials, sample_spacing
 from skdiffusion.metrics import fidelity, memorised_excess, novelty
 
 circle = Sphere(1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from skdiffusion import ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
-from skdiffusion.geometry import dimension_spectrum
+from skdiffusion.manifold import dimension_spectrum
 
 laws = {"torus": Torus(), "swiss roll": SwissRoll(), "4-sphere in R^16": Sphere(4, 16)}
 levels = np.geomspace(1.0, 0.015, 15)

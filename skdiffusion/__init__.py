@@ -14,7 +14,7 @@ _PUBLIC = {
     "DistilledDensityEstimator": "skdiffusion.estimators",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
-    "load": "skdiffusion.persistence",
+    "load": "skdiffusion._utils.persistence",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

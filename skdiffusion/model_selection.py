@@ -4,7 +4,7 @@ from numbers import Integral
 
 from scipy import stats
 
-from skdiffusion._validation import at_least, validated
+from skdiffusion._utils.validation import at_least, validated
 
 __all__ = ["param_distributions"]
 

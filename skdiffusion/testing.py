@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from skdiffusion.drawing import draw_rows
+from skdiffusion.compose import draw_rows
 
 __all__ = ["check_density_estimator"]
 

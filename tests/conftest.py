@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureLaw
 
 settings.register_profile(
     "suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], max_examples=25

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureLaw
 
 
 @st.composite

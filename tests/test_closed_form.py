@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal, multivariate_t
 
-from skdiffusion._numerics import best_blend
-from skdiffusion.closed_form import (
+from skdiffusion._utils.numerics import best_blend
+from skdiffusion.densities import (
     BandwidthSearch,
     GaussianMixtureLaw,
     KernelLaw,
@@ -17,9 +17,9 @@ from skdiffusion.closed_form import (
     gaussian_flow_map,
     select_mixture,
 )
-from skdiffusion.closed_form._kernel import leave_one_out
-from skdiffusion.estimators import _companions
-from skdiffusion.ode import log_snr_grid, solve
+from skdiffusion.densities._kernel import leave_one_out
+from skdiffusion.diffusion.ode import log_snr_grid, solve
+from skdiffusion.densities import _components as _companions
 from tests.conftest import draw, gradient_of
 
 LEVELS = [(1.0, 0.0), (0.8, 0.6), (1.0, 30.0), (1e-3, 1.0), (1.0, 1e-3)]
@@ -90,7 +90,7 @@ def test_many_components_and_chunks_change_nothing(rng, monkeypatch):
     law = kernel_law()
     x = rng.standard_normal((50, 3))
     whole = law.moments(x, 0.7, 0.7)
-    monkeypatch.setattr("skdiffusion.closed_form._diffused.CHUNK_FLOATS", 500)
+    monkeypatch.setattr("skdiffusion.densities._diffused.CHUNK_FLOATS", 500)
     parts = law.moments(x, 0.7, 0.7)
     assert_allclose(parts.log_density, whole.log_density, rtol=1e-13)
     assert_allclose(parts.mean_u, whole.mean_u, rtol=1e-12)
@@ -189,13 +189,13 @@ def test_em_goes_on_from_a_law(mixture):
 def test_em_of_many_columns_makes_its_features_anew_and_agrees(rng, monkeypatch):
     x = rng.standard_normal((60, 7)) @ rng.standard_normal((7, 7))
     kept = fit_mixture(x, np.ones(60), 2, 5.0, np.random.default_rng(0))
-    monkeypatch.setattr("skdiffusion.closed_form._em._QuadraticFeatures.max_kept", 0)
+    monkeypatch.setattr("skdiffusion.densities._em._QuadraticFeatures.max_kept", 0)
     anew = fit_mixture(x, np.ones(60), 2, 5.0, np.random.default_rng(0))
     assert_allclose(anew.covariances, kept.covariances, rtol=1e-10)
 
 
 def test_em_starts_among_rows_that_have_weight(rng, monkeypatch):
-    monkeypatch.setattr("skdiffusion._k_means.MAX_ROWS", 10)
+    monkeypatch.setattr("skdiffusion.densities._em.MAX_ROWS", 10)
     x = np.concatenate([rng.standard_normal((30, 2)), 50 + rng.standard_normal((3000, 2))])
     weights = np.concatenate([np.ones(30), np.zeros(3000)])
     law = fit_mixture(x, weights, 2, 1.0, rng)
@@ -224,7 +224,7 @@ def test_rows_in_many_groups_get_many_components(rng, monkeypatch):
     behind, few_behind = ((truth.log_density(fresh) - fit.log_density(fresh)).mean() for fit in (law, few))
     assert behind < 1 < 2 < few_behind
     # Where a step of EM is dear, 64 are the most.
-    monkeypatch.setattr("skdiffusion.closed_form._em.STEP_COST", 1.0)
+    monkeypatch.setattr("skdiffusion.densities._em.STEP_COST", 1.0)
     assert select_mixture(x, np.ones(1500), folds, np.random.default_rng(0))[0][0] <= 64
     # Without time to search it is a single Gaussian, scored and fitted as any other.
     (one, _), score, laws = select_mixture(x, np.ones(1500), folds, np.random.default_rng(0), max_seconds=0.0)

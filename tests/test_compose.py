@@ -23,8 +23,7 @@ from sklearn.preprocessing import (
 )
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.compose import DensityPipeline, inverse_rows, log_abs_det_jacobian, make_density_pipeline
-from skdiffusion.drawing import draw_rows
+from skdiffusion.compose import DensityPipeline, draw_rows, inverse_rows, log_abs_det_jacobian, make_density_pipeline
 from tests.conftest import gradient_of
 
 SMALL = {"max_iter": 2, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdiffusion.networks import FilmEnsemble
-from skdiffusion.training import TrainingPlan, train
-from skdiffusion.training._constraints import WeightConstraint, quotas
+from skdiffusion.diffusion.networks import FilmEnsemble
+from skdiffusion.diffusion.training import TrainingPlan, train
+from skdiffusion.diffusion.training._constraints import WeightConstraint, quotas
 
 SHAPES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8)
 

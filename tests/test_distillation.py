@@ -11,10 +11,10 @@ from sklearn.mixture import GaussianMixture
 
 import skdiffusion
 from skdiffusion import DiffusionDensityEstimator, DistilledDensityEstimator
-from skdiffusion.autoregressive import AutoregressiveLaw
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.networks import MaskedNetwork
-from skdiffusion.training import distill
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.autoregressive import AutoregressiveLaw
+from skdiffusion.diffusion.networks import MaskedNetwork
+from skdiffusion.diffusion.training import distill
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 5, "n_estimators": 2, "random_state": 0}
 SHORT = {"n_draws": 3000, "max_iter": 60}

@@ -5,7 +5,7 @@ import pytest
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere, Subspace
-from skdiffusion.geometry import LocalPolynomials, sample_spacing
+from skdiffusion.manifold import LocalPolynomials, sample_spacing
 from skdiffusion.metrics import fidelity, memorised_excess, novelty
 
 

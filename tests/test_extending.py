@@ -8,15 +8,15 @@ import torch
 from sklearn.model_selection import cross_val_score
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion._validation import StrOptions
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.likelihood import ProbabilityFlow
+from skdiffusion._utils.validation import StrOptions
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
+from skdiffusion.diffusion.ode import STEPPERS
+from skdiffusion.diffusion.ode._steppers import Stepper
+from skdiffusion.diffusion.schedules import Process
 from skdiffusion.metrics import make_sample_scorer
 from skdiffusion.metrics._scorers import SAMPLE_METRICS
-from skdiffusion.networks._activations import ACTIVATIONS, Activation
-from skdiffusion.ode import STEPPERS
-from skdiffusion.ode._steppers import Stepper
-from skdiffusion.processes import Process
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 

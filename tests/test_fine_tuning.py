@@ -10,13 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere
-from skdiffusion.estimators._settings import resolve_settings
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
+from skdiffusion.diffusion.ode import power_grid
+from skdiffusion.diffusion.settings import resolve_settings
+from skdiffusion.diffusion.training import TrainingPlan, fine_tune
+from skdiffusion.diffusion.training._likelihood import LEAST_STEPS, MOST_STEPS, negative_log_likelihood, random_grid
 from skdiffusion.exceptions import InterruptedFitWarning
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.networks import FilmEnsemble, GaussianReference, NetworkField
-from skdiffusion.ode import power_grid
-from skdiffusion.training import TrainingPlan, fine_tune
-from skdiffusion.training._likelihood import LEAST_STEPS, MOST_STEPS, negative_log_likelihood, random_grid
 
 C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
 ENDS = 0.01, 1.52

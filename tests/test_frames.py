@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
-from skdiffusion.drawing import draw_rows
+from skdiffusion.compose import draw_rows
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 

@@ -6,9 +6,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from skdiffusion.closed_form import GaussianMixtureLaw
 from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
-from skdiffusion.geometry import (
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.manifold import (
     IntrinsicDensity,
     LocalPolynomials,
     denoiser_jacobian,
@@ -19,7 +20,6 @@ from skdiffusion.geometry import (
     plateau_dimension,
     sample_spacing,
 )
-from skdiffusion.networks import FilmEnsemble, NetworkField
 
 
 class Oracle:

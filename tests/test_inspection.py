@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
+from skdiffusion.compose import draw_rows
 from skdiffusion.datasets import Sphere
-from skdiffusion.drawing import draw_rows
 from skdiffusion.metrics import highest_density_coverage
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.estimators._fitting import choose_sample_steps, choose_steps, wide_rows
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.processes import PROCESSES
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.fitting import choose_sample_steps, choose_steps, wide_rows
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.schedules import PROCESSES
 from tests.conftest import draw
 
 SIGMA_MIN = 0.01

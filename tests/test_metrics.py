@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from skdiffusion import metrics
-from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureLaw
 
 DISTANCES = [
     metrics.wasserstein_1,

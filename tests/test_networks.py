@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose
 
-from skdiffusion.networks import ACTIVATIONS, FilmEnsemble, NetworkField, Passes
-from skdiffusion.networks._film import noise_features
+from skdiffusion.diffusion.networks import ACTIVATIONS, FilmEnsemble, NetworkField, Passes
+from skdiffusion.diffusion.networks._film import noise_features
 
 architectures = pytest.mark.parametrize("hidden", [(12, 7), (9,), (8, 6, 5), (5, 7, 4, 6)], ids=str)
 activations = pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -117,7 +117,7 @@ def test_a_row_has_the_same_bits_in_blocks_of_every_size(d, rng):
 
 def test_where_large_blocks_change_bits_smaller_ones_are_taken(monkeypatch):
     monkeypatch.setattr(
-        "skdiffusion.networks._field._sizes_of_same_bits", lambda field, sizes: () if sizes[-1] > 256 else sizes
+        "skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda field, sizes: () if sizes[-1] > 256 else sizes
     )
     field = NetworkField(make((8, 8), dtype=torch.float32))
     assert field.network.dtype == torch.float32
@@ -125,7 +125,7 @@ def test_where_large_blocks_change_bits_smaller_ones_are_taken(monkeypatch):
 
 
 def test_where_bits_depend_on_the_place_the_field_is_in_double_precision(monkeypatch, rng):
-    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda *args: ())
+    monkeypatch.setattr("skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ())
     field = NetworkField(make((8, 8), dtype=torch.float32))
     assert field.network.dtype == torch.float64
     z = rng.standard_normal((20, 3))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.ode import GRIDS, STEPPERS, equidistributed_grid, log_snr_grid, solve
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.ode import GRIDS, STEPPERS, equidistributed_grid, log_snr_grid, solve
 from tests.conftest import draw
 
 START, STOP = np.arctan(0.02), np.arctan(20.0)

@@ -24,9 +24,9 @@ from skdiffusion import (
     StackedDensityEstimator,
     load,
 )
+from skdiffusion._utils.persistence import CLASSES, KEY, _digest
 from skdiffusion.datasets import Sphere
 from skdiffusion.exceptions import InconsistentVersionWarning
-from skdiffusion.persistence import CLASSES, KEY, _digest
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 

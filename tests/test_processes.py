@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.processes import PROCESSES, VP, resolve_process
+from skdiffusion.diffusion.schedules import PROCESSES, VP, resolve_process
 
 TIMES = np.linspace(0.01, 0.99, 30)
 processes = pytest.mark.parametrize("process", [cls() for cls in PROCESSES.values()], ids=list(PROCESSES))

@@ -11,7 +11,7 @@ from skdiffusion import (
     DiffusionTransformer,
     ManifoldDiffusionEstimator,
 )
-from skdiffusion._progress import training_deadline
+from skdiffusion._utils.progress import training_deadline
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 

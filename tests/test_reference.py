@@ -10,16 +10,16 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.closed_form import BandwidthSearch, GaussianMixtureLaw
-from skdiffusion.closed_form._kernel import leave_one_out
-from skdiffusion.estimators import _companions
-from skdiffusion.estimators import _fitting as stages
-from skdiffusion.geometry import denoiser_jacobian
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.networks import FilmEnsemble, GaussianReference, NetworkField
-from skdiffusion.networks._reference import WhitenedField
+from skdiffusion.densities import BandwidthSearch, GaussianMixtureLaw
+from skdiffusion.densities._kernel import leave_one_out
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
+from skdiffusion.diffusion.networks._reference import WhitenedField
+from skdiffusion.diffusion.training._loop import TrainingPlan, _validation_set
+from skdiffusion.densities import _components as _companions
+from skdiffusion.diffusion import fitting as stages
+from skdiffusion.manifold import denoiser_jacobian
 from skdiffusion.preprocessing import Preprocessor
-from skdiffusion.training._loop import TrainingPlan, _validation_set
 
 C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
 both = pytest.mark.parametrize("relative", [False, True], ids=["whole", "departure"])
@@ -100,7 +100,7 @@ def test_the_velocity_of_the_reference_is_that_of_its_law(rng):
 @both
 @pytest.mark.parametrize("limit", [None, 0.7])
 def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
-    monkeypatch.setattr("skdiffusion.networks._field._sizes_of_same_bits", lambda *args: ())  # stay in float64
+    monkeypatch.setattr("skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ())  # stay in float64
     field = network_field(rng, GaussianReference(C, relative), limit=limit)
     for f in (field, field.flow_field):
         z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5

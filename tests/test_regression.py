@@ -5,10 +5,10 @@ import pytest
 from scipy import stats
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.closed_form import RegressionLaw, fit_chain, telling_order
-from skdiffusion.closed_form._noise import Noise, fit_noise
-from skdiffusion.closed_form._regression import RegressionChain
-from skdiffusion.estimators import _companions
+from skdiffusion.densities import RegressionLaw, fit_chain, telling_order
+from skdiffusion.densities._noise import Noise, fit_noise
+from skdiffusion.densities._regression import RegressionChain
+from skdiffusion.densities import _components as _companions
 from skdiffusion.preprocessing import Preprocessor
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.likelihood import ProbabilityFlow
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.flow import ProbabilityFlow
 
 
 @pytest.mark.parametrize(

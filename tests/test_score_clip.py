@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.theory.besov import clipping_level
 
 LIMIT = 0.8

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.processes import PROCESSES
-from skdiffusion.score_model import ScoreModel
+from skdiffusion.diffusion.schedules import PROCESSES
+from skdiffusion.diffusion.score_model import ScoreModel
 from tests.conftest import draw
 
 processes = pytest.mark.parametrize("process", [cls() for cls in PROCESSES.values()], ids=list(PROCESSES))

@@ -25,8 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info
 
 from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
-from skdiffusion.compose import make_density_pipeline
-from skdiffusion.drawing import draw_rows
+from skdiffusion.compose import draw_rows, make_density_pipeline
 from skdiffusion.metrics import (
     make_sample_scorer,
     mean_log_likelihood,

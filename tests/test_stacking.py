@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from skdiffusion.stacking import averaging_gain, blend_log_density, stacking_weights
+from skdiffusion.densities import averaging_gain, blend_log_density, stacking_weights
 
 
 def test_weights_maximise_the_held_out_log_density(rng):

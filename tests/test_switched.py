@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
-from skdiffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
-from skdiffusion.training import TrainingPlan, train_intervals
-from skdiffusion.training._intervals import noise_shares
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
+from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
+from skdiffusion.diffusion.training import TrainingPlan, train_intervals
+from skdiffusion.diffusion.training._intervals import noise_shares
 
 EDGES = (0.2, 0.9)
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from skdiffusion._threads import one_thread
+from skdiffusion._utils.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

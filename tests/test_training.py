@@ -6,13 +6,13 @@ import torch
 from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.closed_form import KernelLaw
-from skdiffusion.estimators._settings import resolve_settings
-from skdiffusion.networks import FilmEnsemble, NetworkField, Passes
-from skdiffusion.training import TrainingPlan, train
-from skdiffusion.training._loop import _losses_by_level, _validation_set
-from skdiffusion.training._steps import AdamW, RowStream
-from skdiffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
+from skdiffusion.densities import KernelLaw
+from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, Passes
+from skdiffusion.diffusion.settings import resolve_settings
+from skdiffusion.diffusion.training import TrainingPlan, train
+from skdiffusion.diffusion.training._loop import _losses_by_level, _validation_set
+from skdiffusion.diffusion.training._steps import AdamW, RowStream
+from skdiffusion.diffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
 from tests.conftest import draw
 from tests.test_likelihood import standardised
 
@@ -89,7 +89,7 @@ def test_adamw_is_torchs(rng):
 
 @pytest.fixture(scope="module")
 def trained():
-    from skdiffusion.closed_form import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureLaw
 
     law = standardised(GaussianMixtureLaw([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.2 * np.eye(2), 0.2 * np.eye(2)]))
     rows = draw(law, 1500)

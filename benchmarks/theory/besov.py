@@ -127,7 +127,7 @@ def rates_on_a_line(quick, kept):
 
 def clipping_cell(n, seed):
     """TV with the predicted noise clipped at several C, of one fit."""
-    from skdiffusion.networks import NetworkField
+    from skdiffusion.diffusion.networks import NetworkField
     from skdiffusion.theory.besov import clipping_level
 
     law = line_law(1.0)

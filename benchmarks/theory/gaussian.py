@@ -34,7 +34,7 @@ class Parametrised:
         return 0.0 * theta, scale + 0.0 * theta, 1.0 + 0.0 * theta
 
     def __call__(self, z, theta, divergence=False):
-        """Velocity and divergence, for `skdiffusion.ode.solve`."""
+        """Velocity and divergence, for `skdiffusion.diffusion.ode.solve`."""
         skip, scale, _ = self.parts(theta)
         out, trace = self.network.evaluator()(torch.as_tensor(z, dtype=self.network.dtype), theta, divergence)
         velocity = skip * z + scale * out.double().numpy()
@@ -43,11 +43,11 @@ class Parametrised:
 
 def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     """Train one network on nine tenths of the rows, and keep the weights that are best on the others."""
-    from skdiffusion.networks import FilmEnsemble, Passes
-    from skdiffusion.networks._film import noise_features
-    from skdiffusion.training._loop import TrainingPlan, _learning_rate
-    from skdiffusion.training._steps import AdamW
-    from skdiffusion.training._targets import add_noise, noise_angles, plain_target
+    from skdiffusion.diffusion.networks import FilmEnsemble, Passes
+    from skdiffusion.diffusion.networks._film import noise_features
+    from skdiffusion.diffusion.training._loop import TrainingPlan, _learning_rate
+    from skdiffusion.diffusion.training._steps import AdamW
+    from skdiffusion.diffusion.training._targets import add_noise, noise_angles, plain_target
 
     rng, d = np.random.default_rng([seed, 9]), X.shape[1]
     order = rng.permutation(len(X))
@@ -88,8 +88,8 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
 
 def zero_network_is_the_gaussian(quick, kept):
     """E4b."""
-    from skdiffusion.likelihood import ProbabilityFlow
-    from skdiffusion.networks import FilmEnsemble, NetworkField
+    from skdiffusion.diffusion.flow import ProbabilityFlow
+    from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 
     worst = 0.0
     for d in (1, 8, 64):
@@ -102,7 +102,7 @@ def zero_network_is_the_gaussian(quick, kept):
 
 def target_law(kind, d):
     """A ridge of two humps along a random direction, or a mixture of three unit Gaussians of bounded means."""
-    from skdiffusion.closed_form import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureLaw
 
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((d, d)))[0]
     if kind == "ridge":
@@ -125,7 +125,7 @@ def draw(law, n, rng):
 
 def excess_cell(target, kind, d, n, weight_decay, seed):
     """Held-out nats below the truth, in all."""
-    from skdiffusion.likelihood import ProbabilityFlow
+    from skdiffusion.diffusion.flow import ProbabilityFlow
 
     law, rng = target_law(target, d), np.random.default_rng([seed, d, n])
     X, test = draw(law, n, rng), draw(law, 2000, rng)
@@ -159,7 +159,7 @@ LEVELS_C = (0.0, 0.1, 0.3, 1.0)
 
 def score_cell(target, sigma_c, seed):
     """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth law or a circle."""
-    from skdiffusion.closed_form import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureLaw
 
     if target == "smooth":
         law = target_law("mixture", 2)

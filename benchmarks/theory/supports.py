@@ -11,7 +11,7 @@ from benchmarks.theory.records import row
 def order_of_the_projection(quick, kept):
     """E2a."""
     from skdiffusion.datasets import Sphere
-    from skdiffusion.geometry import LocalPolynomials
+    from skdiffusion.manifold import LocalPolynomials
     from skdiffusion.metrics import fidelity
 
     angle, circle, out = 2 * np.pi * np.arange(4096) / 4096, Sphere(1), []
@@ -59,7 +59,7 @@ def error_of_the_subspace(quick, kept):
 def irregular_density(quick, kept):
     """E2c: a kink in the density does not change the rate at which the set is found."""
     from skdiffusion.datasets import Sphere
-    from skdiffusion.geometry import LocalPolynomials, sample_spacing
+    from skdiffusion.manifold import LocalPolynomials, sample_spacing
     from skdiffusion.metrics import fidelity
 
     slopes = {}

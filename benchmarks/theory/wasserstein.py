@@ -71,7 +71,7 @@ def effectivity_of_the_sample_error(quick, kept):
 
     from benchmarks import targets
     from skdiffusion import DiffusionDensityEstimator
-    from skdiffusion.ode import angle_grid
+    from skdiffusion.diffusion.ode import angle_grid
 
     ratios = []
     for name in ("moons", "banana", "warped8")[: 1 if quick else 3]:
@@ -96,7 +96,7 @@ def effectivity_of_the_sample_error(quick, kept):
 
 def standard_mixture(rng, narrowest=0.03):
     """A mixture of two to five Gaussians on the line, some of them narrow, of mean 0 and variance 1."""
-    from skdiffusion.closed_form import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureLaw
 
     k = int(rng.integers(2, 6))
     weights, means = rng.dirichlet(np.full(k, 2.0)), rng.normal(0, 1, k)
@@ -124,7 +124,7 @@ def default_solvers_on_mixtures(quick, kept):
     """E3e: exact scores, 50 evaluations, the start of the estimator (standard normal at a noise level of 20)."""
     from scipy.stats import norm
 
-    from skdiffusion.likelihood import ProbabilityFlow
+    from skdiffusion.diffusion.flow import ProbabilityFlow
 
     rng, levels = np.random.default_rng(3), (np.arange(2000) + 0.5) / 2000
     errors = {None: [], "ab2": [], "3m": []}

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import logsumexp
 
-from skdiffusion._validation import Number, at_least, generator_seed, validated
+from skdiffusion._utils.validation import Number, at_least, generator_seed, validated
 
 ORDER = 4  # of the cardinal B-spline: smoothness below 3 can be made
 PEAK = 2 / 3  # its largest value

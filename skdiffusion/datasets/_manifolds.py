@@ -12,8 +12,8 @@ from scipy.special import gammaln
 from scipy.stats import vonmises_fisher
 from sklearn.utils import check_random_state
 
-from skdiffusion._validation import NON_NEGATIVE, POSITIVE, StrOptions, at_least, validated
-from skdiffusion.closed_form import GaussianMixtureLaw
+from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, StrOptions, at_least, validated
+from skdiffusion.densities import GaussianMixtureLaw
 
 KINK_FLOOR = 0.2
 COUNT = at_least(1, Integral)

@@ -8,13 +8,12 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import skdiffusion
-from skdiffusion._frames import to_frame, wants_frame
-from skdiffusion._threads import one_thread
-from skdiffusion._validation import check_count, check_weights, generator_seed
-from skdiffusion.companions import student_chi2
+from skdiffusion._utils.frames import to_frame, wants_frame
+from skdiffusion._utils.persistence import save
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import check_count, check_weights, generator_seed
+from skdiffusion.densities import blend_log_density, student_chi2
 from skdiffusion.exceptions import InconsistentVersionWarning
-from skdiffusion.persistence import save
-from skdiffusion.stacking import blend_log_density
 
 CHUNK_ROWS = 8192
 DATA_TYPES = [np.float64, np.float32]

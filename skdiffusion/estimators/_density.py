@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
-from skdiffusion._frames import note_frame
-from skdiffusion._progress import (
+from skdiffusion._utils.frames import note_frame
+from skdiffusion._utils.progress import (
     DENOISING_SHARE,
     SEARCH_SHARE,
     TRAINING_SHARE,
@@ -18,8 +18,8 @@ from skdiffusion._progress import (
     training_deadline,
     with_callbacks,
 )
-from skdiffusion._threads import one_thread
-from skdiffusion._validation import (
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
     check_bounds,
@@ -30,12 +30,14 @@ from skdiffusion._validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion.companions import PlacedLaw
-from skdiffusion.estimators import _fitting as stages
-from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
-from skdiffusion.estimators._companions import Member, blend_weights, fit_companions, improved, narrowest_scale
-from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.estimators._settings import (
+from skdiffusion.densities import Member, PlacedLaw, blend_weights, fit_companions, improved, narrowest_scale
+from skdiffusion.diffusion import fitting as stages
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import ACTIVATIONS, NetworkField
+from skdiffusion.diffusion.ode import STEPPERS
+from skdiffusion.diffusion.schedules import PROCESSES, Process, resolve_process
+from skdiffusion.diffusion.score_model import ScoreModel
+from skdiffusion.diffusion.settings import (
     SIGMA_MAX,
     SIGMA_MIN,
     check_intervals,
@@ -46,13 +48,10 @@ from skdiffusion.estimators._settings import (
     resolve_settings,
     training_plan,
 )
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.networks import ACTIVATIONS, NetworkField
-from skdiffusion.ode import STEPPERS
+from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, most_checks
+from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
+from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ties
-from skdiffusion.processes import PROCESSES, Process, resolve_process
-from skdiffusion.score_model import ScoreModel
-from skdiffusion.training import FINE_TUNING_CHECK_EVERY, most_checks
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
@@ -138,7 +137,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     tol : float, default=0.0
         Fall of the validation loss that counts as an improvement.
     solver : "auto" or str, default="auto"
-        Stepper of the flow, a key of `skdiffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with one
+        Stepper of the flow, a key of `skdiffusion.diffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with one
         evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and for
         samples of 24 steps or more; for those of fewer steps "ab2".
     n_steps : "auto" or int, default="auto"

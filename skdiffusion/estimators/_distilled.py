@@ -7,15 +7,15 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._frames import note_frame
-from skdiffusion._progress import FitProgress
-from skdiffusion._threads import one_thread
-from skdiffusion._validation import Interval, fit_context, generator_seed, restored_on_failure
-from skdiffusion.autoregressive import AutoregressiveLaw
-from skdiffusion.companions import PlacedLaw
+from skdiffusion._utils.frames import note_frame
+from skdiffusion._utils.progress import FitProgress
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure
+from skdiffusion.densities import PlacedLaw
+from skdiffusion.diffusion.autoregressive import AutoregressiveLaw
+from skdiffusion.diffusion.networks import MaskedNetwork
+from skdiffusion.diffusion.training import CHECK_EVERY, distill
 from skdiffusion.estimators._base import BlendedDensityEstimator
-from skdiffusion.networks import MaskedNetwork
-from skdiffusion.training import CHECK_EVERY, distill
 
 N_COMPONENTS = 24  # of the mixture of a column given those before it
 N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence

@@ -9,10 +9,10 @@ import numpy as np
 from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._frames import note_frame, to_frame, wants_frame
-from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._threads import one_thread
-from skdiffusion._validation import (
+from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
     check_count,
@@ -25,7 +25,7 @@ from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._support import SupportedDensityEstimator
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
-from skdiffusion.geometry import (
+from skdiffusion.manifold import (
     IntrinsicDensity,
     dimension_spectrum,
     fit_local_polynomials,
@@ -93,7 +93,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     noise_floor_ : float
         Noise at which the flow stops, in the units of the columns.
     dimension_spectrum_ : ndarray of shape (n_levels, n_directions) or None
-        Mean eigenvalues of the denoiser's Jacobian at the noise levels of `skdiffusion.geometry.PLATEAU`:
+        Mean eigenvalues of the denoiser's Jacobian at the noise levels of `skdiffusion.manifold.PLATEAU`:
         about 1 along the support, 0 across. None if nothing had to be found.
     flipd_dimension_ : float or None
         Median of a second, independent estimate of the dimension (FLIPD).

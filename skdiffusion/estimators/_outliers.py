@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._validation import (
+from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
+from skdiffusion._utils.validation import (
     HasMethods,
     Interval,
     StrOptions,
@@ -16,8 +16,8 @@ from skdiffusion._validation import (
     generator_seed,
     restored_on_failure,
 )
-from skdiffusion.closed_form import fit_student
-from skdiffusion.drawing import draw_rows
+from skdiffusion.compose import draw_rows
+from skdiffusion.densities import fit_student
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.preprocessing import Preprocessor

@@ -10,11 +10,11 @@ from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._frames import note_frame, to_frame, wants_frame
-from skdiffusion._validation import check_count, fit_context, generator_seed, restored_on_failure
-from skdiffusion.drawing import draw_rows
+from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
+from skdiffusion.compose import draw_rows
+from skdiffusion.densities import blend_log_density, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
-from skdiffusion.stacking import blend_log_density, stacking_weights
 
 
 def _is_split(split, n):

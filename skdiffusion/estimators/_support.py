@@ -5,7 +5,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
-from skdiffusion.geometry import denoiser_jacobian
+from skdiffusion.manifold import denoiser_jacobian
 
 
 def _is_linear(estimator):

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._validation import HasMethods, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
+from skdiffusion._utils.validation import HasMethods, fit_context, generator_seed, restored_on_failure
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion.drawing import draw_rows, score_rows
+from skdiffusion.compose import draw_rows, score_rows
+from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.inspection._axes import (
     DATA,
     MODEL,
@@ -17,7 +18,6 @@ from skdiffusion.inspection._axes import (
     span,
     tidy,
 )
-from skdiffusion.ode import power_grid
 
 
 class DensityDisplay:

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion.geometry import PLATEAU, TANGENT
 from skdiffusion.inspection._axes import DATA, MODEL, QUIET, new_axes
+from skdiffusion.manifold import PLATEAU, TANGENT
 from skdiffusion.metrics import highest_density_coverage
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from skdiffusion.drawing import draw_rows, score_rows
+from skdiffusion.compose import draw_rows, score_rows
 
 QUADRATURE_NODES = {1: 20_001, 2: 401}
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state, gen_batches
 
-from skdiffusion._threads import one_thread
+from skdiffusion._utils.threads import one_thread
 from skdiffusion.metrics._transport import check_pair
 
 BLOCK_ROWS = 1000

@@ -7,9 +7,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_array
 
-from skdiffusion._threads import one_thread
-from skdiffusion._validation import NON_NEGATIVE, at_least, validated
-from skdiffusion.drawing import draw_rows
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import NON_NEGATIVE, at_least, validated
+from skdiffusion.compose import draw_rows
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._support import novelty
 from skdiffusion.metrics._transport import sliced_wasserstein_1, wasserstein_1, wasserstein_2

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.utils.validation import check_array
 
-from skdiffusion._validation import check_magnitude
+from skdiffusion._utils.validation import check_magnitude
 
 
 def _rows(**tables):

@@ -8,7 +8,7 @@ from scipy.linalg import sqrtm
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from skdiffusion._validation import check_magnitude
+from skdiffusion._utils.validation import check_magnitude
 
 MAX_ITERATIONS = 10_000_000
 BLOCK_FLOATS = 20_000_000  # of projected values held at once: 160 MB

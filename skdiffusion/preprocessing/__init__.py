@@ -7,16 +7,13 @@ The resolution step is for fitting only: it spreads tied values over the gap tha
 
 from skdiffusion.preprocessing._columns import Bounds, bounds_with_margins, column_resolution, spread_ties
 from skdiffusion.preprocessing._preprocessor import Preprocessor
-from skdiffusion.preprocessing._selection import MARGINAL_CANDIDATES, select_marginals
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
-    "MARGINAL_CANDIDATES",
     "Bounds",
     "Preprocessor",
     "Whitening",
     "bounds_with_margins",
     "column_resolution",
-    "select_marginals",
     "spread_ties",
 ]

@@ -11,7 +11,7 @@ import copy
 
 import numpy as np
 
-from skdiffusion._numerics import rows_times_matrix
+from skdiffusion._utils.numerics import rows_times_matrix
 
 MIN_SHRINKAGE = 1e-6
 CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which they count

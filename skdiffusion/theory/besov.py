@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._validation import POSITIVE, StrOptions, at_least, validated
+from skdiffusion._utils.validation import POSITIVE, StrOptions, at_least, validated
 
 ROWS, DIMENSION = at_least(2), at_least(1)
 LOSS = [StrOptions({"tv", "w1"})]

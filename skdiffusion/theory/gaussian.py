@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn.utils import check_array
 
-from skdiffusion._validation import check_mixture
+from skdiffusion._utils.validation import check_mixture
 
 
 def _checked(X, weights, means):

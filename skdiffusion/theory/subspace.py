@@ -9,7 +9,10 @@ noise levels that are much coarser than the spacing of the rows.
 import numpy as np
 from sklearn.utils import check_array
 
-from skdiffusion._validation import NON_NEGATIVE, POSITIVE, at_least, validated
+from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, at_least, validated
+from skdiffusion.manifold import coarse_rows
+
+__all__ = ["coarse_rows", "coarse_level", "projection_rate", "score_rate", "stopping_time", "subspace_error"]
 
 ROWS, DIMENSION = at_least(2), at_least(1)
 
@@ -88,24 +91,6 @@ def coarse_level(n, dimension, volume=1.0):
     float
     """
     return float((volume * np.log(n) / n) ** (1 / dimension))
-
-
-@validated(n=ROWS)
-def coarse_rows(n):
-    """Rows that lie within the coarse level of a row: 2.4 log n, the same in every dimension.
-
-    A ball of volume of order log n / n holds so many whatever the density on the set, as long as it is bounded below:
-    `ManifoldDiffusionEstimator` measures its coarse level as the distance to this neighbour.
-
-    Parameters
-    ----------
-    n : int
-
-    Returns
-    -------
-    int
-    """
-    return int(np.ceil(2.4 * np.log(n)))
 
 
 @validated(n=ROWS, dimension=DIMENSION, smoothness=POSITIVE)

@@ -21,8 +21,8 @@ from itertools import count
 import numpy as np
 from sklearn.utils import check_array
 
-from skdiffusion._validation import NON_NEGATIVE, POSITIVE, at_least, check_mixture, validated
-from skdiffusion.ode import equidistributed_grid
+from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, at_least, check_mixture, validated
+from skdiffusion.diffusion.ode import equidistributed_grid
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 INTEGRATORS = ("ddim", "ve", "vp", "subvp")

@@ -6,11 +6,11 @@ from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.estimators import _companions, _fitting
-from skdiffusion.estimators._companions import Member, improved
+from skdiffusion.densities import GaussianMixtureLaw, stacking_weights
+from skdiffusion.densities._components import Member, improved
+from skdiffusion.densities import _components as _companions
+from skdiffusion.diffusion import fitting as _fitting
 from skdiffusion.preprocessing import Preprocessor
-from skdiffusion.stacking import stacking_weights
 
 
 @pytest.fixture

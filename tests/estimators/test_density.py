@@ -17,10 +17,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.estimators import _companions
+from skdiffusion.densities import blend_log_density
+from skdiffusion.diffusion.schedules import VE
+from skdiffusion.densities import _components as _companions
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
-from skdiffusion.processes import VE
-from skdiffusion.stacking import blend_log_density
 from tests.conftest import gradient_of
 
 TINY = {"hidden_layer_sizes": (16, 16), "max_iter": 40, "n_estimators": 2, "random_state": 0}
@@ -386,13 +386,13 @@ def test_warm_start_refuses_another_architecture(change, X, fitted):
 
 def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
     """The short runs that choose a map leave nothing worth keeping."""
-    from skdiffusion.training import _loop
+    from skdiffusion.diffusion.training import _loop
 
     def interrupt(step, plan):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_loop, "_learning_rate", interrupt)
-    monkeypatch.setattr("skdiffusion.estimators._fitting.marginal_candidates", lambda *args: [None, "yeo-johnson"])
+    monkeypatch.setattr("skdiffusion.diffusion.fitting.marginal_candidates", lambda *args: [None, "yeo-johnson"])
     with pytest.raises(KeyboardInterrupt):
         DiffusionDensityEstimator(**TINY).fit(X)
 
@@ -451,7 +451,7 @@ def test_constant_columns_warn_and_stay_finite(X):
 
 
 def test_an_interrupted_fit_keeps_the_best_weights(X, monkeypatch):
-    from skdiffusion.training import _loop
+    from skdiffusion.diffusion.training import _loop
 
     calls = []
 

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skdiffusion.closed_form import GaussianMixtureLaw
-from skdiffusion.likelihood import ProbabilityFlow
-from skdiffusion.ode import STEPPERS, log_snr_grid, solve
-from skdiffusion.processes import PROCESSES
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.ode import STEPPERS, log_snr_grid, solve
+from skdiffusion.diffusion.schedules import PROCESSES
 from tests.strategies import standardised_mixtures
 
 START, STOP = np.arctan(0.05), np.arctan(20.0)

@@ -79,7 +79,7 @@ def test_parametrisations_are_of_one_field(rng):
     """With a network that is zero: the Gaussian, but for the prediction of noise without reference."""
     import torch
 
-    from skdiffusion.networks import FilmEnsemble
+    from skdiffusion.diffusion.networks import FilmEnsemble
 
     network, z = FilmEnsemble(2, (4, 4), "silu", 1, torch.float64, "cpu"), rng.standard_normal((5, 2))
     for kind in ("v", "relative"):

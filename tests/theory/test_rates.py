@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.closed_form import GaussianMixtureLaw
 from skdiffusion.datasets import Sphere
-from skdiffusion.geometry import sample_spacing
+from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.manifold import sample_spacing
 from skdiffusion.theory import besov, gaussian, subspace
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skdiffusion.ode import solve
+from skdiffusion.diffusion.ode import solve
 from skdiffusion.theory import wasserstein as w2
 from tests.theory.oracles import LineMixture, gaussian_distance, grid, line_distance
 

@@ -1,0 +1,1 @@
+"""Small helpers that every room shares: validation, frames, numerics, progress, threads, files."""

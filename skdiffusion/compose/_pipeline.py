@@ -1,0 +1,185 @@
+r"""Pipelines whose densities are in the units of their input.
+
+With z = T(x), the density of x is :math:`\log p(x) = \log q(T(x)) + \log|\det T'(x)|`. scikit-learn's Pipeline
+leaves the second term out, so that the score of one and the same model depends on the scaler before it.
+"""
+
+import numpy as np
+from sklearn.pipeline import Pipeline, _name_estimators
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
+
+from skdiffusion._utils.validation import check_weights, generator_seed
+from skdiffusion.compose._drawing import draw_through
+from skdiffusion.compose._jacobians import (
+    active_steps,
+    has_known_jacobian,
+    log_abs_det_jacobian,
+    not_invertible,
+)
+
+
+def _final_can(method):
+    def check(self):
+        getattr(self._final_estimator, method)
+        return True
+
+    return check
+
+
+class DensityPipeline(Pipeline):
+    r"""A Pipeline of invertible transformers and a density estimator, with densities in the units of its input.
+
+    `score_samples` adds the log-Jacobian of every step, `score` is the mean over rows for any final
+    estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator)
+        Transformers whose Jacobian is known (see `log_abs_det_jacobian`), then a density estimator.
+    transform_input, memory, verbose
+        As for `sklearn.pipeline.Pipeline`.
+
+    Attributes
+    ----------
+    feature_scale_ : ndarray of shape (n_features,)
+        Standard deviations of the training columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.preprocessing import MinMaxScaler
+    >>> from skdiffusion.compose import make_density_pipeline
+    >>> X = np.random.default_rng(0).normal(size=(300, 2)) * 100
+    >>> scaled = make_density_pipeline(MinMaxScaler(), GaussianMixture(random_state=0, reg_covar=0)).fit(X)
+    >>> plain = GaussianMixture(random_state=0, reg_covar=0).fit(X)
+    >>> bool(abs(scaled.score(X) - plain.score(X)) < 1e-9)
+    True
+    """
+
+    def fit(self, X, y=None, **params):
+        """Fit the transformers in turn, then the density estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        **params
+            As for `sklearn.pipeline.Pipeline.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If a step is not invertible: the error names it.
+        """
+        for name, step in active_steps(self)[:-1]:
+            if not has_known_jacobian(step):
+                raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
+        super().fit(X, y, **params)
+        self._log_jacobian(X[:2] if not hasattr(X, "iloc") else X.iloc[:2])
+        self.feature_scale_ = check_array(X, dtype=np.float64).std(0)
+        return self
+
+    def _log_jacobian(self, X):
+        """The rows at the last step, their log-Jacobian, and which of them have an image."""
+        inside = np.ones(len(X), dtype=bool)
+        total = np.zeros(len(X))
+        for name, step in active_steps(self)[:-1]:
+            try:
+                total[inside] += log_abs_det_jacobian(step, X)
+            except TypeError as error:
+                raise TypeError(f"Step {name!r}: {error}") from error
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                X = step.transform(X)
+            finite = np.isfinite(np.asarray(X, dtype=np.float64)).all(1)
+            if not finite.all():
+                X = _safe_indexing(X, np.flatnonzero(finite))
+                inside[np.flatnonzero(inside)[~finite]] = False
+        return X, total, inside
+
+    @available_if(_final_can("score_samples"))
+    def score_samples(self, X):
+        """Log-density of every row, in nats, in the units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -inf for rows without an image, such as negative ones before a logarithm. The density integrates
+            to the mass that the last step puts on images: all of it, but for transformers that reach only a
+            part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
+        """
+        check_is_fitted(self)
+        if not hasattr(X, "iloc"):
+            X = check_array(X, dtype=np.float64)
+        out = np.full(len(X), -np.inf)
+        Z, total, inside = self._log_jacobian(X)
+        if inside.any():
+            out[inside] = self._final_estimator.score_samples(Z) + total[inside]
+        return out
+
+    @available_if(_final_can("score_samples"))
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-density of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        log_density = self.score_samples(X)
+        if sample_weight is None:
+            return float(log_density.mean())
+        w = check_weights(sample_weight, log_density[:, None])
+        return float(np.average(log_density[w > 0], weights=w[w > 0]))
+
+    @available_if(_final_can("sample"))
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows in the units of the input.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None takes fresh entropy, unless the final estimator has a seed of its own.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        own = getattr(self._final_estimator, "random_state", None)
+        if random_state is None and own is not None:
+            random_state = check_random_state(own)
+        return draw_through(self, n_samples, generator_seed(random_state))
+
+
+def make_density_pipeline(*steps, memory=None, verbose=False):
+    """A `DensityPipeline` whose steps are named after their types.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Transformers, then a density estimator.
+    memory, verbose
+        As for `sklearn.pipeline.make_pipeline`.
+
+    Returns
+    -------
+    DensityPipeline
+    """
+    return DensityPipeline(_name_estimators(steps), memory=memory, verbose=verbose)

@@ -1,0 +1,1 @@
+"""The diffusion model: noise schedules, networks, their training, the probability-flow ODE, densities and samples."""

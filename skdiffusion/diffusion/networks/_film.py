@@ -1,0 +1,242 @@
+r"""Ensembles of multilayer perceptrons whose hidden layers are modulated by the noise level.
+
+A member maps a noised row z in R^d and an angle theta to a velocity in R^d:
+
+.. math::
+    p_l = (1 + g_l(\theta)) \odot (h_{l-1} W_l + b_l) + c_l(\theta),\quad
+    h_l = \phi(p_l),\quad F = h_L W_{L+1} + b_{L+1}(\theta),
+
+with h_0 = z. Gains g, shifts c and the last offset are linear in cosine features of the log noise level
+(feature-wise linear modulation, FiLM). All members are trained and evaluated in one batched product.
+
+With two hidden layers the divergence is one bilinear form in the slopes
+:math:`s_l = \phi'(p_l)(1 + g_l)`, at about the cost of one more hidden product, whatever d:
+
+.. math:: \mathrm{tr}\,\partial F/\partial z = s_1^T\,[W_2 \odot (W_3 W_1)^T]\,s_2 .
+
+With three it is a sum over the columns of products that meet in the middle layer, at the cost of 2 d hidden products:
+
+.. math:: \mathrm{tr}\,\partial F/\partial z = \sum_{i=1}^d s_2^T\,[(\mathrm{diag}(W_{1,i}) W_2)^T s_1 \odot
+    (\mathrm{diag}(W_{4,i}) W_3^T)^T s_3] .
+
+Other depths carry the d tangents of the input through the layers, which is exact and costs d passes.
+
+References
+----------
+Perez et al. (2018), FiLM: visual reasoning with a general conditioning layer.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from skdiffusion.diffusion.networks._activations import ACTIVATIONS
+
+N_FEATURES = 16  # cosine features of the log noise level
+LOG_SIGMA_RANGE = (math.log(1e-3), math.log(20.0))
+
+
+def noise_features(theta, dtype, device):
+    """Cosine features of the log noise level, shape (n_levels, N_FEATURES); the first is constant."""
+    sigma = np.tan(np.atleast_1d(np.asarray(theta, dtype=np.float64)))
+    low, high = LOG_SIGMA_RANGE
+    u = np.clip((np.log(np.maximum(sigma, 1e-300)) - low) / (high - low), 0.0, 1.0)
+    features = np.cos(np.pi * u[:, None] * np.arange(N_FEATURES))
+    return torch.as_tensor(features, dtype=dtype, device=device)
+
+
+class FilmEnsemble:
+    """`n_members` FiLM networks with all parameters in one flat buffer.
+
+    Parameters
+    ----------
+    n_features : int
+        Dimension d of the rows.
+    hidden_layer_sizes : tuple of int
+        Widths of the hidden layers. Two layers have the closed-form divergence.
+    activation : {"silu", "gelu", "tanh", "relu"}
+        Activation of the hidden layers.
+    n_members : int
+        Number of networks; `field` returns the mean of their velocities.
+    dtype, device : torch dtype and device
+        Where the parameters live.
+    """
+
+    def __init__(self, n_features, hidden_layer_sizes, activation, n_members, dtype, device):
+        self.n_features = n_features
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.activation = activation
+        self.n_members = n_members
+        widths = (n_features, *self.hidden_layer_sizes, n_features)
+        self._shapes = []
+        for layer, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:])):
+            last = layer == len(widths) - 2
+            # The features include a constant, which makes a separate last bias redundant.
+            self._shapes.append((n_in, n_out))
+            self._shapes.append((N_FEATURES, n_out) if last else (1, n_out))
+            if not last:
+                self._shapes.append((N_FEATURES, 2 * n_out))
+        self.n_parameters = sum(a * b for a, b in self._shapes)
+        self.flat = torch.zeros(n_members, self.n_parameters, dtype=dtype, device=device)
+
+    edges = ()  # of intervals of noise levels: one network serves them all
+
+    @property
+    def dtype(self):
+        """Type of the parameters and of the arithmetic."""
+        return self.flat.dtype
+
+    @property
+    def device(self):
+        """Device of the parameters."""
+        return self.flat.device
+
+    def with_flat(self, flat):
+        """The same architecture over other parameters, shape (n_members, n_parameters)."""
+        other = object.__new__(FilmEnsemble)
+        other.__dict__.update(self.__dict__)
+        other.flat, other.n_members = flat, flat.shape[0]
+        return other
+
+    def member(self, m):
+        """The network of member m alone, over the same memory."""
+        return self.with_flat(self.flat[m : m + 1])
+
+    def to(self, dtype=None, device=None):
+        """A copy with parameters of another type or on another device."""
+        return self.with_flat(self.flat.to(dtype=dtype, device=device))
+
+    def copy(self, dtype, device):
+        """A copy that shares no memory with this one."""
+        return self.with_flat(self.flat.to(dtype=dtype, device=device, copy=True))
+
+    def views(self, flat):
+        """The parameters as a list of layers: (W, b, film) for hidden ones, (W, film) for the last."""
+        parts, start = [], 0
+        for rows, columns in self._shapes:
+            stop = start + rows * columns
+            parts.append(flat[:, start:stop].view(-1, rows, columns))
+            start = stop
+        hidden = len(self.hidden_layer_sizes)
+        return [tuple(parts[3 * k : 3 * k + 3]) for k in range(hidden)] + [tuple(parts[3 * hidden :])]
+
+    def initialise(self, rng, input_gain, hidden_gain):
+        """Draw the parameters; the last layer is zero, so the velocity is zero: the Gaussian fit.
+
+        `input_gain` scales the first layer (finer structure of the data at once, in low dimension),
+        `hidden_gain` the others. `rng` is a numpy Generator.
+        """
+        gain = input_gain
+        for layer in self.views(self.flat)[:-1]:
+            weight, bias = layer[0], layer[1]
+            n_in = weight.shape[1]
+            draws = rng.standard_normal(tuple(weight.shape)) * (gain / math.sqrt(n_in))
+            weight.copy_(torch.as_tensor(draws))
+            bias.copy_(torch.as_tensor(rng.uniform(-1, 1, tuple(bias.shape)) * (gain / math.sqrt(n_in))))
+            gain = hidden_gain
+
+    def evaluator(self):
+        """A `FilmEvaluator` of the mean velocity, with everything that does not depend on z prepared."""
+        return FilmEvaluator(self)
+
+
+def _summed(x):
+    """Sums over members and units of (members, n, units): faster one axis after the other."""
+    return x.sum(2).sum(0)
+
+
+class FilmEvaluator:
+    """Mean velocity of an ensemble and its divergence at one noise level, for a block of rows."""
+
+    def __init__(self, network):
+        self.network = network
+        self.act = ACTIVATIONS[network.activation]
+        self.layers = network.views(network.flat)
+        members = network.n_members
+        first, last = self.layers[0], self.layers[-1]
+        # Side by side, the members' first layers are one matrix, and so are their last ones.
+        self.first_weight = first[0].permute(1, 0, 2).reshape(network.n_features, -1).contiguous()
+        self.last_weight = (last[0] / members).reshape(-1, network.n_features).T.contiguous()
+        self.depth = len(network.hidden_layer_sizes)
+        if self.depth == 2:
+            w1, w2, w3 = (layer[0] for layer in self.layers)
+            self.kernel = w2 * torch.bmm(w3, w1).transpose(1, 2) / members
+        elif self.depth == 3:
+            w1, w2, w3, w4 = (layer[0] for layer in self.layers)
+            self.from_input = (w1.transpose(1, 2)[..., None] * w2[:, :, None]).flatten(2)
+            self.from_output = (w4[..., None] / members * w3.transpose(1, 2)[:, :, None]).flatten(2)
+        self._levels = {}
+
+    def modulation(self, theta):
+        """Gains and shifts of every hidden layer and the last offset at one angle."""
+        key = float(theta)
+        if key not in self._levels:
+            features = noise_features(key, self.network.dtype, self.network.device)
+            out = []
+            for w, b, film in self.layers[:-1]:
+                m = torch.matmul(features, film)
+                gain, shift = 1 + m[..., : w.shape[2]], m[..., w.shape[2] :]
+                # The bias is folded into the shift: p = gain * (x W) + (gain * b + shift).
+                out.append((gain, gain * b + shift))
+            out.append(torch.matmul(features, self.layers[-1][1]).mean(0))
+            self._levels[key] = out
+        return self._levels[key]
+
+    def __call__(self, z, theta, divergence=False):
+        """Mean velocity (n, d) and, if asked, its divergence (n,) for rows z (n, d) at angle theta."""
+        *levels, offset = self.modulation(theta)
+        members, act = self.network.n_members, self.act
+        x = (z @ self.first_weight).view(len(z), members, -1).transpose(0, 1)
+        slopes, tangents = [], None
+        for k, (gain, shift) in enumerate(levels):
+            w = self.layers[k][0]
+            if k:
+                x = torch.bmm(x, w)
+            p = torch.addcmul(shift, x, gain)
+            if not divergence:
+                x = act.of(p)
+                continue
+            x, kept = act.value(p)
+            s = act.slope(p, x, kept) * gain
+            if self.depth in (2, 3):
+                slopes.append(s)
+            else:
+                tangents = self._carried(tangents, w, s)
+        out = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
+        if not divergence:
+            return out, None
+        if self.depth == 2:
+            trace = _summed(torch.bmm(slopes[0], self.kernel).mul_(slopes[1]))
+        elif self.depth == 3:
+            s1, s2, s3 = slopes
+            parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in ((s1, self.from_input), (s3, self.from_output))))
+            both = torch.mul(*next(parts))
+            for a, b in parts:  # one a column
+                both.addcmul_(a, b)
+            trace = _summed(both.mul_(s2))
+        else:
+            last = self.layers[-1][0].transpose(1, 2)[:, :, None] / members
+            trace = (tangents * last).sum((0, 1, 3))
+        return out, trace
+
+    @staticmethod
+    def _carried(tangents, weight, slope):
+        """Tangents (members, d, n, width) behind one more layer; None stands for those of the input."""
+        if tangents is None:
+            return slope[:, None] * weight[:, :, None]
+        members, d, n, _ = tangents.shape
+        return torch.bmm(tangents.reshape(members, d * n, -1), weight).view(members, d, n, -1) * slope[:, None]
+
+    def jacobian(self, z, theta):
+        """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
+        *levels, _ = self.modulation(theta)
+        members, act = self.network.n_members, self.act
+        x, tangents = z.expand(members, *z.shape), None
+        for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):
+            p = torch.addcmul(shift, torch.bmm(x, w), gain)
+            x, kept = act.value(p)
+            tangents = self._carried(tangents, w, act.slope(p, x, kept) * gain)
+        members, d, n, _ = tangents.shape
+        columns = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
+        return columns.view(d, n, d).permute(1, 2, 0)

@@ -1,0 +1,33 @@
+"""Low-dimensional supports: their dimension, projection onto them, and the density on them."""
+
+from skdiffusion.manifold._dimension import (
+    PLATEAU,
+    TANGENT,
+    denoiser_jacobian,
+    dimension_spectrum,
+    flipd,
+    linear_dimension,
+    plateau_dimension,
+)
+from skdiffusion.manifold._intrinsic_density import IntrinsicDensity
+from skdiffusion.manifold._local_polynomials import (
+    LocalPolynomials,
+    coarse_rows,
+    fit_local_polynomials,
+    sample_spacing,
+)
+
+__all__ = [
+    "PLATEAU",
+    "TANGENT",
+    "IntrinsicDensity",
+    "LocalPolynomials",
+    "coarse_rows",
+    "denoiser_jacobian",
+    "dimension_spectrum",
+    "fit_local_polynomials",
+    "flipd",
+    "linear_dimension",
+    "plateau_dimension",
+    "sample_spacing",
+]
