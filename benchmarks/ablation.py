@@ -20,23 +20,23 @@ from benchmarks import cells, targets
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
-    "kernels of one width": ({}, {}, {"densities._components.spacing_of": lambda rows, weights: None}),
+    "kernels of one width": ({}, {}, {"densities._components.spacing_of": lambda samples, weights: None}),
     "companions judged alone": (
         {},
         {},
-        {f"densities.{module}.best_blend": lambda law, others, weights: law for module in ("_em", "_kernel")},
+        {f"densities.{module}.best_blend": lambda density, others, weights: density for module in ("_em", "_kernel")},
     ),
     "no weak priors of mixtures": ({}, {}, {"densities._em.WEAK": 0.5, "densities._em.WEAKEST": 0.5}),
     "at most 64 components": ({}, {}, {"densities._em.STEP_COST": 0.0}),
     "no regression companion": ({}, {}, {"densities._components._fit_regressions": lambda *args: []}),
     "one order of the regressions": ({}, {}, {"densities._components.N_ORDERS": 1}),
-    "one end of EM": ({}, {}, {"densities._components.MOST_ENDS": 1}),
+    "one end of EM": ({}, {}, {"densities._components.MAX_ENDS": 1}),
     "more ends and orders always": (
         {},
         {},
-        {"densities._components.LEAST_BETTER": 0.0, "densities._components.MOST_STEP": np.inf},
+        {"densities._components.MIN_BETTER": 0.0, "densities._components.MAX_STEP": np.inf},
     ),
-    "kernel and regressions always": ({}, {}, {"densities._components.WORTH": 0.0}),
+    "kernel and regressions always": ({}, {}, {"densities._components.MIN_TOTAL_GAIN": 0.0}),
     "no marginal map": ({"marginals": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
@@ -51,8 +51,8 @@ VARIANTS = {
     "rate falls from the start": ({}, {}, {"diffusion.training._loop.DECAY_FRACTION": 1.0}),
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
-# Fine-tuning starts at 5000 rows of three columns.
-OF_MANY_ROWS = ("default", "one end of EM", "no fine-tuning", "half the steps", "a third wider")
+# Fine-tuning starts at 5000 samples of three features.
+OF_MANY_SAMPLES = ("default", "one end of EM", "no fine-tuning", "half the steps", "a third wider")
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 PLANE = ("ring8", "grid25", "checkerboard", "moons", "pinwheel", "rings", "banana")
@@ -84,7 +84,7 @@ def run_cell(name, seed, variant, n, data):
     start = time.process_time()
     model = DiffusionDensityEstimator(random_state=seed, **given).fit(X)
     seconds = time.process_time() - start
-    diffusion = model.members_["diffusion"].log_density(test[:2000])
+    diffusion = model.members_["diffusion"].log_prob(test[:2000])
     nats = float(np.maximum(model.score_samples(test[:2000]), -1e4).mean())
     reference = model.score_model_.field.reference
     return {
@@ -104,7 +104,7 @@ def report(files):
 
 
 def report_of(records):
-    """The table of one number of rows."""
+    """The table of one number of samples."""
     table = defaultdict(list)
     for r in records:
         table[r["variant"], r["dataset"]].append(r)
@@ -134,7 +134,7 @@ def run(arguments):
     if arguments.data and not arguments.plane:
         names += LARGE_TABLES if many else TABLES
     elsewhere = [v for v in VARIANTS if v not in ("no fine-tuning", *OF_THE_PLANE[1:])]
-    variants = OF_THE_PLANE if arguments.plane else OF_MANY_ROWS if many else elsewhere
+    variants = OF_THE_PLANE if arguments.plane else OF_MANY_SAMPLES if many else elsewhere
     if arguments.variants:
         variants = ["default", *arguments.variants.split(",")]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)

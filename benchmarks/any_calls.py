@@ -1,6 +1,6 @@
 """Calls of every public entry point with arguments of every kind: the `examples` of `benchmarks.robustness`.
 
-A call passes if it returns without a NaN (from finite rows), or raises a ValueError or TypeError with a message from
+A call passes if it returns without a NaN (from finite samples), or raises a ValueError or TypeError with a message from
 this package or from scikit-learn's validation.
 """
 
@@ -146,7 +146,7 @@ QUERIES = [
 
 @st.composite
 def estimator_case(draw):
-    """An estimator, rows to fit, and calls to make: unusual in one respect, in all or in none.
+    """An estimator, samples to fit, and calls to make: unusual in one respect, in all or in none.
 
     Were everything unusual at once, hardly any call would get past the first check.
     """
@@ -222,7 +222,7 @@ def try_estimator(campaign, name, kind, parameters, X, weights, calls, folder):
 
 
 def _plain_fit(kind, d):
-    """An estimator of this kind after a fit of plain rows."""
+    """An estimator of this kind after a fit of plain samples."""
     n_features = d[0] if d and 0 < d[0] < 5 else 2
     return kind(**_tiny(kind.__name__)).fit(np.random.default_rng(0).random((14, n_features)))
 
@@ -233,7 +233,7 @@ def _save(est, path):
 
 
 def _after_fit(function):
-    """A function of a fitted estimator, as one of rows."""
+    """A function of a fitted estimator, as one of samples."""
     return lambda X: function(_fitted(), X)
 
 
@@ -284,10 +284,12 @@ def spread_mixture(draw):
 
 @st.composite
 def steps_wanted(draw):
-    """An error to reach, and a law."""
+    """An error to reach, and a distribution."""
     scale = draw(st.one_of(st.floats(0.05, 5.0), st.floats(1e-3, 1e3)))
-    law = draw(st.sampled_from([wasserstein.gaussian_regularity, lambda c: wasserstein.bounded_regularity(scale, c)]))
-    return draw(st.one_of(st.floats(1e-3, 1.0), st.floats())), law(scale**2 * np.eye(draw(st.integers(1, 3))))
+    density = draw(
+        st.sampled_from([wasserstein.gaussian_regularity, lambda c: wasserstein.bounded_regularity(scale, c)])
+    )
+    return draw(st.one_of(st.floats(1e-3, 1.0), st.floats())), density(scale**2 * np.eye(draw(st.integers(1, 3))))
 
 
 # Arguments that are mostly valid, where independent draws hardly ever are.

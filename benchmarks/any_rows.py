@@ -1,4 +1,4 @@
-"""Rows of every dtype, shape, memory layout, scale and pattern of missing values, as a hypothesis strategy."""
+"""Samples of every dtype, shape, memory layout, scale and pattern of missing values, as a hypothesis strategy."""
 
 import warnings
 
@@ -91,8 +91,8 @@ def _layout(X, layout):
 
 
 @st.composite
-def rows(draw, n_features=None):
-    """Rows and whether they are finite."""
+def samples(draw, n_features=None):
+    """Samples and whether they are finite."""
     n = draw(st.sampled_from([0, 1, 2, 3, 5, 12, 30, 30]))
     d = n_features if n_features and draw(st.integers(0, 9)) else draw(st.sampled_from([1, 2, 3, 4, 2, 3, 0]))
     X = _values(draw(st.sampled_from(KINDS)), n, d, np.random.default_rng(draw(st.integers(0, 2**32 - 1))))

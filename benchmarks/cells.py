@@ -77,7 +77,7 @@ def run_all(module, cells, path, jobs=1, limit_s=900.0):
 
 
 def over_sets(description, module, run_cell, report):
-    """Command line of a measurement of data sets, one number of rows a file: ``run_cell(name, n, seed, data)``."""
+    """Command line of a measurement of data sets, one number of samples a file: ``run_cell(name, n, seed, data)``."""
 
     def run(arguments):
         done = {(r["dataset"], r["seed"]) for r in read(arguments.out)}

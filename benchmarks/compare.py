@@ -4,7 +4,7 @@
     python -m benchmarks.compare report benchmarks/results/n2000.jsonl [--brief] [--figure FILE.png]
 
 Each cell (data set, estimator, n, seed) is a process of its own, on one core and thread, with a time limit. All
-estimators see the same rows and are scored on the same rows, so their differences are paired. Cells in the
+estimators see the same samples and are scored on the same samples, so their differences are paired. Cells in the
 file are skipped: after a change of ours, delete its records (`--forget ours`) and run again. Seconds are
 CPU seconds of the process.
 """
@@ -44,7 +44,7 @@ def unpack(text):
 def sample_quality(draw, X, test, target, seed):
     """W1 over its floor, C2ST accuracy, novelty; on tables, ForestDiffusion's distances as well.
 
-    The ratio is that of the mean W1 (draws, fresh rows) to the mean W1 (fresh, fresh) over pairs of 500 rows.
+    The ratio is that of the mean W1 (draws, fresh samples) to the mean W1 (fresh, fresh) over pairs of 500 samples.
     """
     from skdiffusion.metrics import classifier_two_sample_test, novelty, wasserstein_1
 
@@ -72,10 +72,10 @@ def sample_quality(draw, X, test, target, seed):
 
 
 def forest_protocol(draws, X, test):
-    """W1 in the 1-norm on columns scaled to [0, 1] against train and test rows, and that of the training rows.
+    """W1 in the 1-norm on features scaled to [0, 1] against train and test samples, and that of the training samples.
 
-    Jolicoeur-Martineau, Fatras and Kachman (2024); coverage is the share of test rows with a draw in their ball of
-    the nearest test neighbours, 5 of them.
+    Jolicoeur-Martineau, Fatras and Kachman (2024); coverage is the share of test samples with a draw in their ball of
+    the nearest test neighbors, 5 of them.
     """
     import ot
     from scipy.spatial import cKDTree
@@ -110,12 +110,12 @@ def run_ours(X, scored, seed, out):
     start = clock()
     model.sample(10_000)
     out["sample_rows_s"] = 10_000 / (clock() - start)
-    diffusion = model.members_["diffusion"].log_density(scored)
+    diffusion = model.members_["diffusion"].log_prob(scored)
     out["diffusion"] = float(np.maximum(diffusion, floor_nats(X.shape[1])).mean())
     out["weights"] = {k: round(float(w), 4) for k, w in model.stacking_weights_.items()}
     out["map"] = str(model.preprocessor_.marginals)
     out["log_density_error"] = float(model.log_density_error(scored[:500]).mean())
-    student = model.members_["student"].log_density(scored) + np.log(model.stacking_weights_["student"])
+    student = model.members_["student"].log_prob(scored) + np.log(model.stacking_weights_["student"])
     out["below_promise"] = float(np.max(student - density))
     return density, lambda m: model.sample(m, random_state=seed)
 
@@ -156,7 +156,7 @@ def run_cell(name, who, n, seed, seconds, data):
         out["worst"] = float(np.maximum(density, -1e300).min())
         out["rows"] = pack(density)
     if target is not None:
-        out["truth"] = float(target.log_density(scored).mean())
+        out["truth"] = float(target.log_prob(scored).mean())
     out |= sample_quality(draw, X, test, target, seed)
     out["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return out
@@ -185,18 +185,18 @@ def run(arguments):
 
 
 def floor_nats(d):
-    """What a row of density zero counts: below the mean of any estimator, and still in favour of its own."""
+    """What a sample of density zero counts: below the mean of any estimator, and still in favor of its own."""
     return min(-50.0, -2.0 * d)
 
 
-def floored(rows, d):
-    """Log-densities; if a row has none, no row counts less than the floor."""
-    return np.maximum(rows, floor_nats(d)) if rows.min() <= -99_000 else rows
+def floored(samples, d):
+    """Log-densities; if a sample has none, no sample counts less than the floor."""
+    return np.maximum(samples, floor_nats(d)) if samples.min() <= -99_000 else samples
 
 
-def mean_density(rows, d):
+def mean_density(samples, d):
     """Mean of `floored` log-densities."""
-    return floored(np.maximum(rows, -1e5), d).mean()
+    return floored(np.maximum(samples, -1e5), d).mean()
 
 
 def holm(p_values, level=0.05):
@@ -225,11 +225,11 @@ def paired(ours, theirs):
 
 
 def summary(records):
-    """One row for each data set and n: our means over seeds, the lead over each peer, and each peer's means."""
+    """One sample for each data set and n: our means over seeds, the lead over each peer, and each peer's means."""
     groups = defaultdict(lambda: defaultdict(dict))
     for r in records:
         groups[r["dataset"], r["n"]][r["estimator"]][r["seed"]] = r
-    rows = []
+    samples = []
     for (name, n), by in groups.items():
         if OURS not in by:
             continue
@@ -254,8 +254,8 @@ def summary(records):
         # The peer closest behind us, or furthest ahead.
         row["peer"] = min(row["leads"], key=lambda w, row=row: row["leads"][w][0]) if row["leads"] else None
         row["gap"], row["gap_se"] = row["leads"].get(row["peer"], (np.nan, np.nan))
-        rows.append(row)
-    return rows
+        samples.append(row)
+    return samples
 
 
 def report(files, brief=False, figure=""):
@@ -263,15 +263,15 @@ def report(files, brief=False, figure=""):
     records = cells.read(*files)
     if not any(r["estimator"] == OURS for r in records):
         raise SystemExit(f"No record of ours in {', '.join(map(str, files))}: run the cells of {OURS!r} first.")
-    rows = summary(records)
-    scored = [w for w in PEERS if any(w in r["leads"] for r in rows)]
+    samples = summary(records)
+    scored = [w for w in PEERS if any(w in r["leads"] for r in samples)]
     if brief:
         head = ["data", "d", "n", "ours", "best peer", "lead (se)", "KL to the truth", "W1 ratio", "C2ST", "fit s"]
     else:
         head = ["data", "d", "n", "ours", "diffusion alone", *scored, "lead on the best (se)", "worst row", "KL"]
         head += ["W1 ratio (se)", "C2ST", "novelty", "fit s", "error, nats", "weights"]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
-    for r in rows:
+    for r in samples:
         kl = f"{r['truth'] - r['nats']:.3f}" if "truth" in r else ""
         line = [r["dataset"], f"{r['d']:.0f}", f"{r['n_train']:.0f}", f"{r['nats']:.3f}"]
         lead = f"{r['gap']:+.3f} ({r['gap_se']:.3f})"
@@ -285,10 +285,10 @@ def report(files, brief=False, figure=""):
             line += [f"{r['novelty']:.2f}", f"{r['fit_s']:.1f}", f"{r['log_density_error']:.4f}"]
             line.append(" ".join(f"{k} {v:.2f}" for k, v in r["weights"].items() if v >= 0.005))
         print("| " + " | ".join(line) + " |")
-    verdicts(rows, [r for r in records if r["estimator"] == OURS])
-    peer_table(rows)
+    verdicts(samples, [r for r in records if r["estimator"] == OURS])
+    peer_table(samples)
     if figure:
-        draw_figure(rows, figure)
+        draw_figure(samples, figure)
 
 
 def leads(compared):
@@ -309,21 +309,23 @@ def leads(compared):
     print(f"smallest lead {gap.min():+.3f} ({compared[int(gap.argmin())]['dataset']}).")
 
 
-def verdicts(rows, ours):
+def verdicts(samples, ours):
     """The claims, each with its figure."""
-    compared = [r for r in rows if r["peer"]]
+    compared = [r for r in samples if r["peer"]]
     if compared:
         leads(compared)
     else:
         print("\nNo peer has densities of these sets.")
-    ratios, c2st = np.array([r["w1_ratio"] for r in rows]), np.array([r["c2st"] for r in rows])
-    print(f"W1 ratio: geometric mean {mean_ratio(rows):.3f}", end="")
-    if few := [r for r in rows if r["d"] <= 2]:
+    ratios, c2st = np.array([r["w1_ratio"] for r in samples]), np.array([r["c2st"] for r in samples])
+    print(f"W1 ratio: geometric mean {mean_ratio(samples):.3f}", end="")
+    if few := [r for r in samples if r["d"] <= 2]:
         print(f" ({mean_ratio(few):.3f} in one and two columns)", end="")
     print(f", largest {ratios.max():.3f}", end=" ")
-    print(f"({rows[int(ratios.argmax())]['dataset']}); C2ST mean {c2st.mean():.3f}, largest {c2st.max():.3f}", end=" ")
-    print(f"({rows[int(c2st.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in rows):.2f}.")
-    tabular = [r for r in rows if "w1_copy" in r]
+    print(
+        f"({samples[int(ratios.argmax())]['dataset']}); C2ST mean {c2st.mean():.3f}, largest {c2st.max():.3f}", end=" "
+    )
+    print(f"({samples[int(c2st.argmax())]['dataset']}); smallest novelty {min(r['novelty'] for r in samples):.2f}.")
+    tabular = [r for r in samples if "w1_copy" in r]
     if tabular:
         print(f"ForestDiffusion's protocol on {len(tabular)} tables: W1_test over the training copy's, mean", end=" ")
         print("{:.3f}; coverage {:.3f}.".format(*forest_means(tabular)))
@@ -334,13 +336,13 @@ def verdicts(rows, ours):
         print("its own {:.3f}, {:.3f} and {:.3f}.".format(*theirs))
     fit = np.array([r["fit_s"] for r in ours])
     print(f"Fit: median {np.median(fit):.1f} s, longest {fit.max():.1f} s.")
-    print(f"Largest mean numerical error {max(r['log_density_error'] for r in rows):.4f} nats.")
+    print(f"Largest mean numerical error {max(r['log_density_error'] for r in samples):.4f} nats.")
     print(f"Furthest below the defensive promise: {max(r['below_promise'] for r in ours):.2g} nats.")
 
 
-def mean_ratio(rows):
+def mean_ratio(samples):
     """Geometric mean of the W1 ratio."""
-    return np.exp(np.mean([np.log(r["w1_ratio"]) for r in rows]))
+    return np.exp(np.mean([np.log(r["w1_ratio"]) for r in samples]))
 
 
 def forest_means(tables):
@@ -348,13 +350,13 @@ def forest_means(tables):
     return np.mean([(r["w1_test"] / r["w1_copy"], r["coverage"]) for r in tables], axis=0)
 
 
-def peer_table(rows):
+def peer_table(samples):
     """Each estimator over all sets it finished."""
     head = "estimator, sets, nats below the best of all (median), W1 ratio, C2ST, W1_test / copy, coverage, fit s, "
     head += "rows scored / s, rows drawn / s"
     print("\n| " + " | ".join(head.split(", ")) + " |\n" + "|---" * 10 + "|")
     for who in [OURS, *PEERS, *REFERENCES]:
-        mine = [(r, r if who == OURS else r["peers"].get(who)) for r in rows]
+        mine = [(r, r if who == OURS else r["peers"].get(who)) for r in samples]
         mine = [(r, m) for r, m in mine if m]
         if not mine:
             continue
@@ -376,8 +378,8 @@ def peer_table(rows):
         print("| " + " | ".join([who, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")
 
 
-def draw_figure(rows, path):
-    """Nats below the best of all, W1 ratio and rows scored per second, against fit seconds."""
+def draw_figure(samples, path):
+    """Nats below the best of all, W1 ratio and samples scored per second, against fit seconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -387,7 +389,7 @@ def draw_figure(rows, path):
     titles = ("held-out nats below the best", "W1 of samples over its floor", "rows scored a second")
     for index, who in enumerate([OURS, *PEERS]):
         points = defaultdict(list)
-        for r in rows:
+        for r in samples:
             mine = r if who == OURS else r["peers"].get(who)
             if mine is None:
                 continue
@@ -404,9 +406,9 @@ def draw_figure(rows, path):
                 continue
             xy = np.array(points[panel])
             axis.scatter(*xy.T, s=10, alpha=0.25, linewidths=0, **style)
-            centre = np.median(xy, axis=0)
+            center = np.median(xy, axis=0)
             size, order = (140, 4) if who == OURS else (60, 3)
-            axis.scatter(*centre, s=size, label=who, edgecolors="white", zorder=order, **style)
+            axis.scatter(*center, s=size, label=who, edgecolors="white", zorder=order, **style)
     for axis, title in zip(axes, titles):
         axis.set(xscale="log", xlabel="fit, CPU seconds", title=title)
         axis.grid(alpha=0.3)

@@ -1,8 +1,8 @@
-"""The main job on a real table: fit, score held-out rows, sample, and compare. Run by `make demo`.
+"""The main job on a real table: fit, score held-out samples, sample, and compare. Run by `make demo`.
 
-The table is scikit-learn's breast cancer data: columns that repeat another one are dropped, repeated
+The table is scikit-learn's breast cancer data: features that repeat another one are dropped, repeated
 values are spread over one grid step (a likelihood on ties rewards spikes, whoever makes them), and every
-column is standardised.
+feature is standardized.
 """
 
 import time
@@ -18,7 +18,7 @@ PICTURE = "demo.png"
 
 
 def picture(X, sample, path):
-    """Data and samples side by side in the two columns that depart most from a straight line."""
+    """Data and samples side by side in the two features that depart most from a straight line."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -26,13 +26,13 @@ def picture(X, sample, path):
     from sklearn.datasets import load_breast_cancer
 
     names = load_breast_cancer().feature_names
-    # Columns 0 and 5 of the reduced table: mean radius and mean concavity.
+    # Features 0 and 5 of the reduced table: mean radius and mean concavity.
     a, b = 0, 4
     fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained")
-    for ax, rows, title, colour in zip(
+    for ax, samples, title, color in zip(
         axes, (X, sample), ("data (569 tumours)", "samples from the fit"), ("#1f4e79", "#b5441f")
     ):
-        ax.scatter(rows[:, a], rows[:, b], s=9, alpha=0.55, color=colour, linewidths=0)
+        ax.scatter(samples[:, a], samples[:, b], s=9, alpha=0.55, color=color, linewidths=0)
         ax.set_title(title)
         ax.set_xlabel(f"{names[0]} (standardised)")
         ax.spines[["top", "right"]].set_visible(False)
@@ -62,7 +62,7 @@ def main():
         sample = model.sample(20 * m, 1)
         w1 = np.mean([wasserstein_1(sample[i * m : (i + 1) * m], h[:m]) for i, h in enumerate(halves)])
         print(f"{label:34}{np.mean(model.score_samples(test)):13.2f}{w1:17.3f}{seconds[label]:10.1f}")
-    print(f"{'real rows against real rows':34}{'':13}{floor:17.3f}")
+    print(f"{'real samples against real samples':34}{'':13}{floor:17.3f}")
     est = models["DiffusionDensityEstimator"]
     print("\nstacking weights: " + ", ".join(f"{k} {v:.3f}" for k, v in est.stacking_weights_.items()))
     picture(np.concatenate([X, test]), est.sample(len(X) + len(test)), PICTURE)

@@ -1,4 +1,4 @@
-"""The intrinsic dimension found: ours beside nearest-neighbour estimators.
+"""The intrinsic dimension found: ours beside nearest-neighbor estimators.
 
     python -m benchmarks.dimensions --out benchmarks/results/dimensions.jsonl [--seeds 10] [--report]
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 
-def laws(seed):
-    """Name -> (law, rows)."""
+def densities(seed):
+    """Name -> (distribution, samples)."""
     from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
 
     out = {
@@ -42,20 +42,20 @@ def run_cell(name, seed):
     from skdiffusion import ManifoldDiffusionEstimator
 
     warnings.simplefilter("ignore")
-    law, n = laws(seed)[name]
-    X = law.sample(n, seed)
+    density, n = densities(seed)[name]
+    X = density.sample(n, seed)
     model = ManifoldDiffusionEstimator(random_state=seed).fit(X)
     found = {"ours": model.intrinsic_dimension_, "FLIPD": model.flipd_dimension_}
     for label, peer in peers().items():
         found[label] = float(peer.fit(X[:1000]).dimension_)
-    return {"law": name, "seed": seed, "true": law.dimension, "found": found}
+    return {"density": name, "seed": seed, "true": density.dimension, "found": found}
 
 
 def report(path):
     """Shares of seeds in which the rounded estimate is right."""
     table = defaultdict(list)
     for r in map(json.loads, Path(path).read_text().splitlines()):
-        table[r["law"]].append(r)
+        table[r["density"]].append(r)
     labels = list(next(iter(table.values()))[0]["found"])
     print("Seeds in which the dimension, rounded, is right.\n")
     print("| law | k | " + " | ".join(labels) + " |\n" + "|---" * (len(labels) + 2) + "|")
@@ -80,9 +80,9 @@ def main():
     path = Path(arguments.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
-    done = {(r["law"], r["seed"]) for r in map(json.loads, lines)}
+    done = {(r["density"], r["seed"]) for r in map(json.loads, lines)}
     for seed in range(arguments.seeds):
-        for name in laws(seed):
+        for name in densities(seed):
             if (name, seed) not in done:
                 record = run_cell(name, seed)
                 with path.open("a") as file:

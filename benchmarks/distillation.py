@@ -1,10 +1,10 @@
-"""What a density of one evaluation a row loses of its teacher's, and how fast it is.
+"""What a density of one evaluation a sample loses of its teacher's, and how fast it is.
 
     python -m benchmarks.distillation run --out benchmarks/results/distillation.jsonl [--data FOLDER] [--datasets A,B]
     python -m benchmarks.distillation report benchmarks/results/distillation.jsonl
 
-Our default is fitted to two thousand rows of a set of at most ten columns and distilled with the defaults, on one
-thread. The divergence is measured on fresh rows of the teacher.
+Our default is fitted to two thousand samples of a set of at most ten features and distilled with the defaults, on one
+thread. The divergence is measured on fresh samples of the teacher.
 """
 
 import time
@@ -14,13 +14,13 @@ import numpy as np
 
 from benchmarks import cells, targets
 
-MOST_COLUMNS = 10
+MAX_FEATURES = 10
 N_FRESH = 8192
 N_TIMED = 40_000
 
 
 def run_cell(name, n, seed, data):
-    """One record; of a set of more columns only its size."""
+    """One record; of a set of more features only its size."""
     import torch
 
     from skdiffusion import DiffusionDensityEstimator
@@ -29,7 +29,7 @@ def run_cell(name, n, seed, data):
     torch.set_num_threads(1)
     X, test, _ = targets.load(name, n, seed, data)
     out = {"dataset": name, "n": len(X), "d": X.shape[1], "seed": seed}
-    if X.shape[1] > MOST_COLUMNS:
+    if X.shape[1] > MAX_FEATURES:
         return out
     teacher = DiffusionDensityEstimator(random_state=seed).fit(X)
     start = time.process_time()
@@ -52,7 +52,7 @@ def run_cell(name, n, seed, data):
 
 def report(files):
     """One line a set."""
-    records = [r for r in cells.read(*files) if r["d"] <= MOST_COLUMNS]
+    records = [r for r in cells.read(*files) if r["d"] <= MAX_FEATURES]
     print("| set | columns | KL from the teacher, nats | held-out nats, teacher | student | ", end="")
     print("rows scored a second, teacher | student | kernel kept | seconds to distil |\n" + "|---" * 9 + "|")
     for r in sorted(records, key=lambda r: (r["d"], r["dataset"], r["seed"])):

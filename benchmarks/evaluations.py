@@ -37,30 +37,32 @@ def run_cell(name, n, seed, data):
     noise = rng.standard_normal((N_PAIRS * m, X.shape[1]))
 
     def distance(flow, n_steps):
-        rows = member.preprocessor.inverse_transform(flow.sample_from_noise(noise, n_steps=n_steps)) / scale
-        return np.mean([wasserstein_1(a, b / scale) for a, b in zip(np.split(rows, N_PAIRS), fresh)])
+        samples = member.preprocessor.inverse_transform(flow.sample_from_noise(noise, n_steps=n_steps)) / scale
+        return np.mean([wasserstein_1(a, b / scale) for a, b in zip(np.split(samples, N_PAIRS), fresh)])
 
-    best = distance(replace(member.law, sample_stepper="rk4"), CONVERGED)
-    default = distance(member.law, member.law.sample_steps)
-    out = {"dataset": name, "n": n, "seed": seed, "d": X.shape[1], "default_steps": member.law.sample_steps}
+    best = distance(replace(member.density, sample_stepper="rk4"), CONVERGED)
+    default = distance(member.density, member.density.sample_steps)
+    out = {"dataset": name, "n": n, "seed": seed, "d": X.shape[1], "default_steps": member.density.sample_steps}
     out |= {"default_ratio": default / best, "ratios": {}, "errors": {}}
     for stepper, grid in SAMPLERS:
-        flow = replace(member.law, sample_stepper=stepper, grid=GRIDS[grid])
+        flow = replace(member.density, sample_stepper=stepper, grid=GRIDS[grid])
         for evaluations in EVALUATIONS:
             solved = distance(flow, evaluations // STEPPERS[stepper].stages)
             out["ratios"][f"{stepper}/{grid}/{evaluations}"] = solved / best
-    rows = member.preprocessor.transform(test[:500])[0]
-    exact = replace(member.law, stepper="rk4", tolerance=0.0, density_steps=2 * CONVERGED).log_density(rows)
+    samples = member.preprocessor.transform(test[:500])[0]
+    exact = replace(member.density, stepper="rk4", tolerance=0.0, density_steps=2 * CONVERGED).log_prob(samples)
     for stepper, grid in DENSITIES:
-        plain = replace(member.law, stepper=stepper, grid=GRIDS[grid], tolerance=0.0)
+        plain = replace(member.density, stepper=stepper, grid=GRIDS[grid], tolerance=0.0)
         for evaluations in DENSITY_EVALUATIONS:
-            solved = replace(plain, density_steps=evaluations // STEPPERS[stepper].stages).log_density(rows)
+            solved = replace(plain, density_steps=evaluations // STEPPERS[stepper].stages).log_prob(samples)
             out["errors"][f"{stepper}/{evaluations}"] = float(np.abs(solved - exact).mean())
-    log_p, taken = member.law.refined_log_density(rows)
+    log_p, taken = member.density.refined_log_density(samples)
     out["default_error"] = float(np.abs(log_p - exact).mean())
-    once, twice = (replace(member.law, density_steps=k * member.law.density_steps).log_density(rows) for k in (1, 2))
+    once, twice = (
+        replace(member.density, density_steps=k * member.density.density_steps).log_prob(samples) for k in (1, 2)
+    )
     out["default_stated_error"] = float(np.abs(once - twice).mean())
-    out["default_density_evaluations"] = float((2 * taken - member.law.density_steps).mean())
+    out["default_density_evaluations"] = float((2 * taken - member.density.density_steps).mean())
     return out
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.floors [--repeats 5] [--quick]
 
 Every product of a call is recorded with its shapes and strides, then done again on random numbers: no implementation
-of the same algorithm can take less. The last line scores 100000 rows in eight columns with one network.
+of the same algorithm can take less. The last line scores 100000 samples in eight features with one network.
 """
 
 import argparse
@@ -109,19 +109,19 @@ def main():
     print("| columns | call | seconds | its products | ratio (range) |\n|---|---|---|---|---|")
     for d in (2, 8) if arguments.quick else (2, 8, 32):
         rng = np.random.default_rng(d)
-        law = MixtureTarget(rng.normal(size=(3, d)), np.stack([np.eye(d) * s for s in (0.3, 0.5, 1.0)]))
-        X, fresh = law.sample(2000, rng), law.sample(scored, rng)
+        density = MixtureTarget(rng.normal(size=(3, d)), np.stack([np.eye(d) * s for s in (0.3, 0.5, 1.0)]))
+        X, fresh = density.sample(2000, rng), density.sample(scored, rng)
         est = DiffusionDensityEstimator(stacking=False, max_iter=20, random_state=0).fit(X)
-        rows = {
+        samples = {
             "training step": training_seconds(X[:500] if arguments.quick else X, arguments.repeats),
             f"score_samples, {scored} rows": beside_its_products(partial(est.score_samples, fresh), arguments.repeats),
             f"sample, {drawn} rows": beside_its_products(partial(est.sample, drawn), arguments.repeats),
         }
-        for name, (whole, floor, ratio, low, high) in rows.items():
+        for name, (whole, floor, ratio, low, high) in samples.items():
             print(f"| {d} | {name} | {whole:.4f} | {floor:.4f} | {ratio:.2f} ({low:.2f}-{high:.2f}) |", flush=True)
         if d == 8:
             one = DiffusionDensityEstimator((128, 128), n_estimators=1, stacking=False, random_state=0).fit(X)
-            queries, times = law.sample(many, rng), []
+            queries, times = density.sample(many, rng), []
             for _ in range(min(3, arguments.repeats)):
                 start = time.perf_counter()
                 one.score_samples(queries)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.manifolds --out benchmarks/results/manifolds.jsonl [--seeds 3] [--report]
 
-Every model sees the same 2000 rows. Distance to the set (median), novelty, memorised excess, and the
-delta-coverage beside that of the training rows themselves.
+Every model sees the same 2000 samples. Distance to the set (median), novelty, memorised excess, and the
+delta-coverage beside that of the training samples themselves.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-N_ROWS, N_DRAWS = 2000, 20_000
+N_SAMPLES, N_DRAWS = 2000, 20_000
 
 
 def laws():
-    """Name -> law."""
+    """Name -> distribution."""
     from skdiffusion.datasets import Sphere, SwissRoll, Torus
 
     out = {}
@@ -56,12 +56,12 @@ def kernel(X, seed):
 
 
 def empirical(X, seed):
-    """The exact score of the training rows, stopped at their spacing, with the final denoising step."""
-    from skdiffusion.densities import KernelLaw
+    """The exact score of the training samples, stopped at their spacing, with the final denoising step."""
+    from skdiffusion.densities import GaussianKernelDensity
     from skdiffusion.manifold import sample_spacing
 
     scale = sample_spacing(X, 1)
-    law, rng = KernelLaw(X, 0.0), np.random.default_rng(seed)
+    law, rng = GaussianKernelDensity(X, 0.0), np.random.default_rng(seed)
 
     def draw(n):
         noised = X[rng.integers(len(X), size=n)] + scale * rng.standard_normal((n, X.shape[1]))
@@ -87,13 +87,17 @@ MODELS = {
 
 
 def run_cell(name, seed):
-    """One record: every model on one law."""
+    """One record: every model on one distribution."""
     from skdiffusion.metrics import delta_coverage, fidelity, memorised_excess, novelty
 
     law = laws()[name]
-    X, fresh, reference = law.sample(N_ROWS, seed), law.sample(N_ROWS, 1000 + seed), law.sample(100_000, 2000 + seed)
-    centres = fresh[:300]
-    out = {"law": name, "seed": seed, "train_coverage": delta_coverage(X, reference, centres)}
+    X, fresh, reference = (
+        law.sample(N_SAMPLES, seed),
+        law.sample(N_SAMPLES, 1000 + seed),
+        law.sample(100_000, 2000 + seed),
+    )
+    centers = fresh[:300]
+    out = {"density": name, "seed": seed, "train_coverage": delta_coverage(X, reference, centers)}
     for label, fit in MODELS.items():
         start = time.process_time()
         model, draw = fit(X, seed)
@@ -101,7 +105,7 @@ def run_cell(name, seed):
         draws = draw(N_DRAWS)
         out[label] = {
             "distance": fidelity(draws, law.distance), "novelty": novelty(draws, X, fresh),
-            "memorised": memorised_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centres),
+            "memorised": memorised_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
             "fit_s": seconds,
         }  # fmt: skip
         if label == "ours":
@@ -113,7 +117,7 @@ def report(path):
     """Medians over seeds."""
     table = defaultdict(list)
     for r in map(json.loads, Path(path).read_text().splitlines()):
-        table[r["law"]].append(r)
+        table[r["density"]].append(r)
     print("Distance to the set (median; in brackets novelty, memorised excess), coverage beside that of the rows.\n")
     print("| law | k found | " + " | ".join(MODELS) + " | coverage: ours / rows | distance: best honest rival / ours |")
     print("|---" * (len(MODELS) + 4) + "|")
@@ -148,9 +152,9 @@ def main():
     path = Path(arguments.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
-    done = {(r["law"], r["seed"]) for r in map(json.loads, lines)}
+    done = {(r["density"], r["seed"]) for r in map(json.loads, lines)}
     for seed in range(arguments.seeds):
-        for name in arguments.laws.split(",") if arguments.laws else laws():
+        for name in arguments.densities.split(",") if arguments.densities else laws():
             if (name, seed) not in done:
                 record = run_cell(name, seed)
                 with path.open("a") as file:

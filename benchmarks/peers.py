@@ -1,8 +1,8 @@
 """The peers of the comparison: density estimators and generators as their users would set them up.
 
 Each has ``fit(X, seed, seconds)``, ``score_samples(X)`` in nats (None if it has no density) and
-``sample(n, seed)``, on standardised columns. The neural ones train for `seconds` CPU seconds at most,
-with early stopping on a tenth of the rows.
+``sample(n, seed)``, on standardized features. The neural ones train for `seconds` CPU seconds at most,
+with early stopping on a tenth of the samples.
 """
 
 import copy
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Peer:
-    """Standardises the columns, and corrects the density for it."""
+    """Standardizes the features, and corrects the density for it."""
 
     packages = ("scikit-learn",)
     modules = ("sklearn.mixture", "sklearn.neighbors", "sklearn.model_selection")
@@ -45,7 +45,7 @@ class Peer:
 class Kernel(Peer):
     """KernelDensity, bandwidth by cross-validation.
 
-    In one leaf, whose sum is exact: over a tree scikit-learn's sums are too large by nats from about 16 columns on,
+    In one leaf, whose sum is exact: over a tree scikit-learn's sums are too large by nats from about 16 features on,
     and would choose the bandwidth (`benchmarks.kernel_sums`).
     """
 
@@ -86,12 +86,12 @@ class Mixture(Peer):
 
     def _sample(self, n, seed):
         self.model.random_state = seed
-        # The rows of GaussianMixture come sorted by component.
+        # The samples of GaussianMixture come sorted by component.
         return np.random.default_rng(seed).permutation(self.model.sample(n)[0])
 
 
 class Vine(Peer):
-    """pyvinecopulib: kernel margins, pair copulas by AIC; above 16 columns nonparametric ones in 8 trees."""
+    """pyvinecopulib: kernel margins, pair copulas by AIC; above 16 features nonparametric ones in 8 trees."""
 
     packages = modules = ("pyvinecopulib",)
 
@@ -147,24 +147,24 @@ class Neural(Peer):
         torch.set_num_threads(1)
         torch.manual_seed(self.seed)
         self.d = X.shape[1]
-        rows = torch.as_tensor(X, dtype=torch.float32)[torch.randperm(len(X))]
-        held, rows = rows[: len(X) // 10 + 1], rows[len(X) // 10 + 1 :]
+        samples = torch.as_tensor(X, dtype=torch.float32)[torch.randperm(len(X))]
+        held, samples = samples[: len(X) // 10 + 1], samples[len(X) // 10 + 1 :]
         self.network = self._build()
         averaged = copy.deepcopy(self.network)
-        optimiser = torch.optim.Adam(self.network.parameters(), self.rate)
+        optimizer = torch.optim.Adam(self.network.parameters(), self.rate)
         start, best, waited, step = time.process_time(), np.inf, 0, 0
         weights = averaged.state_dict()
         while waited < self.patience and time.process_time() < self.deadline:
-            for batch in rows[torch.randperm(len(rows))].split(256):
+            for batch in samples[torch.randperm(len(samples))].split(256):
                 if len(batch) < 2:
                     continue
                 spent = (time.process_time() - start) / (self.deadline - start)
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = self.rate * float(np.clip(3 * (1 - spent), 0.02, 1.0))
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 self._loss(self.network, batch).backward()
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-                optimiser.step()
+                optimizer.step()
                 step += 1
                 keep = min(self.averaging, step / (10 + step))
                 with torch.no_grad():
@@ -195,8 +195,8 @@ class SplineFlow(Neural):
     def _loss(self, network, batch):
         return -network().log_prob(batch).mean()
 
-    def _validation(self, network, rows):
-        return float(self._loss(network, rows))
+    def _validation(self, network, samples):
+        return float(self._loss(network, samples))
 
     def _score(self, X):
         import torch
@@ -253,13 +253,13 @@ class FlowMatching(Neural):
         t, x, u = matcher.sample_location_and_conditional_flow(torch.randn_like(batch), batch, t=t)
         return ((self._output(network, t, x) - u) ** 2).sum(-1).mean()
 
-    def _validation(self, network, rows):
+    def _validation(self, network, samples):
         import torch
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            rows = rows.repeat(max(1, 2000 // len(rows)), 1)
-            return float(self._loss(network, rows, torch.rand(len(rows))))
+            samples = samples.repeat(max(1, 2000 // len(samples)), 1)
+            return float(self._loss(network, samples, torch.rand(len(samples))))
 
     def _velocity(self, t, x):
         return self._output(self.network, t, x)
@@ -355,20 +355,20 @@ class NoisePrediction(FlowMatching):
 
 
 class TrainingRows(Peer):
-    """The training rows themselves: what a perfect copy of them gets, and a perfect law of so few rows hardly beats."""
+    """The training samples themselves: what a perfect copy of them gets, and a perfect distribution of so few samples hardly beats."""
 
     packages, modules = ("numpy",), ("numpy",)
 
     def _fit(self, X):
-        self.rows = X
+        self.samples = X
 
     def _score(self, X):
         return None
 
     def _sample(self, n, seed):
         rng = np.random.default_rng(seed)
-        order = [rng.permutation(len(self.rows)) for _ in range(-(-n // len(self.rows)))]
-        return self.rows[np.concatenate(order)[:n]]
+        order = [rng.permutation(len(self.samples)) for _ in range(-(-n // len(self.samples)))]
+        return self.samples[np.concatenate(order)[:n]]
 
 
 PEERS = {

@@ -2,7 +2,7 @@
 
     python -m benchmarks.robustness [examples] [cycles] [threads] [interruptions] [--n 10000] [--seed 0]
 
-`examples` calls every public entry point with rows of every dtype, shape, memory layout, scale and pattern of
+`examples` calls every public entry point with samples of every dtype, shape, memory layout, scale and pattern of
 missing values, and with parameter values of every kind; `benchmarks.any_calls` says what passes.
 """
 

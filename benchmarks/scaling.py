@@ -1,12 +1,12 @@
-"""How cost grows with the rows and the columns, beside KernelDensity and GaussianMixture.
+"""How cost grows with the samples and the features, beside KernelDensity and GaussianMixture.
 
     python -m benchmarks.scaling run --out benchmarks/results/scaling.jsonl [--quick]
     python -m benchmarks.scaling report benchmarks/results/scaling.jsonl [--figure FILE.png]
 
-One family of laws, each column bent by those before it; rows from 10^3 to 10^5 in 8 columns, and columns from 2 to 128
-at 3000 rows. Every estimator is fitted with several budgets (ours: `max_fit_seconds` and none; the mixture: its number
+One family of distributions, each feature bent by those before it; samples from 10^3 to 10^5 in 8 features, and features from 2 to 128
+at 3000 samples. Every estimator is fitted with several budgets (ours: `max_fit_seconds` and none; the mixture: its number
 of components; the kernel: Scott's bandwidth) in a process of its own on one thread, and scores 2000 and draws 10000
-rows. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that far below the best.
+samples. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that far below the best.
 """
 
 import resource
@@ -18,14 +18,14 @@ import numpy as np
 
 from benchmarks import cells, targets
 
-ROWS, COLUMNS = (1000, 3000, 10_000, 30_000, 100_000), (2, 8, 32, 128)
-ROWS_D, COLUMNS_N = 8, 3000
+SAMPLES, FEATURES = (1000, 3000, 10_000, 30_000, 100_000), (2, 8, 32, 128)
+SAMPLES_D, FEATURES_N = 8, 3000
 BUDGETS = {"ours": (2.0, 5.0, 15.0, 60.0, None), "Gaussian mixture": (1, 4, 16, 64), "kernel density": ("scott",)}
-EXCESS = 0.1  # nats a column
+EXCESS = 0.1  # nats a feature
 
 
 def fitted(who, budget, X):
-    """A fitted estimator on standardised rows."""
+    """A fitted estimator on standardized samples."""
     if who == "ours":
         from skdiffusion import DiffusionDensityEstimator
 
@@ -42,8 +42,8 @@ def fitted(who, budget, X):
 def run_cell(who, budget, n, d):
     """Held-out excess, seconds and memory of one fit."""
     warnings.simplefilter("ignore")
-    law, rng = targets.bent_columns(d, 3), np.random.default_rng([n, d])
-    X, test = law.sample(n, rng), law.sample(2000, rng)
+    density, rng = targets.bent_features(d, 3), np.random.default_rng([n, d])
+    X, test = density.sample(n, rng), density.sample(2000, rng)
     mean, scale, clock = X.mean(0), X.std(0), time.process_time
     X = (X - mean) / scale
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -56,7 +56,7 @@ def run_cell(who, budget, n, d):
     start = clock()
     model.sample(10_000)
     return {
-        "who": who, "budget": budget, "n": n, "d": d, "excess": float((law.log_density(test) - log_p).mean()),
+        "who": who, "budget": budget, "n": n, "d": d, "excess": float((density.log_prob(test) - log_p).mean()),
         "fit_s": fit_s, "fit_mb": fit_mb, "score_ms": score_s / 2, "sample_ms": (clock() - start) / 10,
         "all_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
     }  # fmt: skip
@@ -86,16 +86,16 @@ def exponent(x, y):
 
 
 def report(files, figure=""):
-    """The points, then the exponents in rows and in columns."""
+    """The points, then the exponents in samples and in features."""
     table = points(cells.read(*files))
     print("| rows | columns | estimator | nats below the truth | seconds to fit | to the fixed excess | ", end="")
     print("ms a row scored | ms a row drawn | MB |\n" + "|---" * 9 + "|")
-    for (n, d), by in sorted(table.items(), key=lambda kv: (kv[0][1] != ROWS_D, kv[0])):
+    for (n, d), by in sorted(table.items(), key=lambda kv: (kv[0][1] != SAMPLES_D, kv[0])):
         for who, r in by.items():
             reached = f"{r['to_excess']:.2f}" if np.isfinite(r["to_excess"]) else ""
             line = [n, d, who, f"{r['excess']:.3f}", f"{r['fit_s']:.2f}", reached, f"{r['score_ms']:.3f}"]
             print("| " + " | ".join(map(str, [*line, f"{r['sample_ms']:.4f}", f"{r['all_mb']:.0f}"])) + " |")
-    print(f"\nExponents: of rows at {ROWS_D} columns, of columns at {COLUMNS_N} rows.\n")
+    print(f"\nExponents: of rows at {SAMPLES_D} columns, of columns at {FEATURES_N} rows.\n")
     keys = {
         "fit": "fit_s",
         "to the fixed excess": "to_excess",
@@ -107,16 +107,16 @@ def report(files, figure=""):
     for who in BUDGETS:
         line = []
         for key in keys.values():
-            by_rows = [(n, by[who][key]) for (n, d), by in sorted(table.items()) if d == ROWS_D and who in by]
-            by_columns = [(d, by[who][key]) for (n, d), by in sorted(table.items()) if n == COLUMNS_N and who in by]
-            line.append(", ".join(f"{exponent(*zip(*pairs)):.2f}" for pairs in (by_rows, by_columns) if pairs))
+            by_samples = [(n, by[who][key]) for (n, d), by in sorted(table.items()) if d == SAMPLES_D and who in by]
+            by_features = [(d, by[who][key]) for (n, d), by in sorted(table.items()) if n == FEATURES_N and who in by]
+            line.append(", ".join(f"{exponent(*zip(*pairs)):.2f}" for pairs in (by_samples, by_features) if pairs))
         print(f"| {who} | " + " | ".join(line) + " |")
     if figure:
         draw_figure(table, figure)
 
 
 def draw_figure(table, path):
-    """Seconds to fit, to score and to draw over rows and over columns."""
+    """Seconds to fit, to score and to draw over samples and over features."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -124,11 +124,11 @@ def draw_figure(table, path):
 
     panels = {"fit, seconds": "fit_s", "score, ms a row": "score_ms", "draw, ms a row": "sample_ms"}
     figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex="row")
-    for who, colour in zip(BUDGETS, ("black", "#1f4e79", "#b5441f")):
-        for line, (fixed, other, name) in enumerate(((1, ROWS_D, "rows"), (0, COLUMNS_N, "columns"))):
+    for who, color in zip(BUDGETS, ("black", "#1f4e79", "#b5441f")):
+        for line, (fixed, other, name) in enumerate(((1, SAMPLES_D, "rows"), (0, FEATURES_N, "columns"))):
             chosen = sorted((k[1 - fixed], by[who]) for k, by in table.items() if k[fixed] == other and who in by)
             for axis, (title, key) in zip(axes[line], panels.items()):
-                axis.loglog([x for x, _ in chosen], [r[key] for _, r in chosen], "o-", color=colour, label=who)
+                axis.loglog([x for x, _ in chosen], [r[key] for _, r in chosen], "o-", color=color, label=who)
                 axis.set(xlabel=name, title=title if line == 0 else None)
                 axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -139,9 +139,9 @@ def draw_figure(table, path):
 
 def run(arguments):
     """Run the missing cells."""
-    sizes = [(n, ROWS_D) for n in ROWS] + [(COLUMNS_N, d) for d in COLUMNS if d != ROWS_D]
+    sizes = [(n, SAMPLES_D) for n in SAMPLES] + [(FEATURES_N, d) for d in FEATURES if d != SAMPLES_D]
     if arguments.quick:
-        sizes = [(n, ROWS_D) for n in ROWS[:2]] + [(COLUMNS_N, COLUMNS[0])]
+        sizes = [(n, SAMPLES_D) for n in SAMPLES[:2]] + [(FEATURES_N, FEATURES[0])]
     done = {(r["who"], r["budget"], r["n"], r["d"]) for r in cells.read(arguments.out)}
     todo = [(who, b, n, d) for n, d in sizes for who, budgets in BUDGETS.items() for b in budgets]
     cells.run_all("benchmarks.scaling", [c for c in todo if c not in done], arguments.out, arguments.jobs)

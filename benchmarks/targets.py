@@ -27,7 +27,7 @@ class MixtureTarget:
         k = rng.choice(len(self.weights), n, p=self.weights)
         return self.means[k] + np.einsum("nij,nj->ni", self.factors[k], rng.standard_normal((n, self.means.shape[1])))
 
-    def log_density(self, X):
+    def log_prob(self, X):
         total = np.full(len(X), -np.inf)
         for w, m, f in zip(self.weights, self.means, self.factors):
             u = np.linalg.solve(f, (X - m).T)
@@ -44,7 +44,7 @@ class Checkerboard:
     def sample(self, n, rng):
         return self.cells[rng.integers(len(self.cells), size=n)] + rng.random((n, 2)) - 2.0
 
-    def log_density(self, X):
+    def log_prob(self, X):
         ij = np.floor(X + 2)
         inside = ((ij >= 0) & (ij < 4)).all(1) & (ij.sum(1) % 2 == 0)
         return np.where(inside, -np.log(8.0), -np.inf)
@@ -67,8 +67,8 @@ class Pinwheel:
     def sample(self, n, rng):
         return self._turn(self.base.sample(n, rng), 1)
 
-    def log_density(self, X):
-        return self.base.log_density(self._turn(X, -1))
+    def log_prob(self, X):
+        return self.base.log_prob(self._turn(X, -1))
 
 
 class Rings:
@@ -82,7 +82,7 @@ class Rings:
         a = rng.uniform(0, 2 * np.pi, n)
         return np.column_stack([r * np.cos(a), r * np.sin(a)])
 
-    def log_density(self, X):
+    def log_prob(self, X):
         r = np.linalg.norm(X, axis=1)[:, None]
         each = norm.logpdf(r, self.radii, self.sd) - norm.logcdf(self.radii / self.sd) - np.log(2 * np.pi * r)
         return logsumexp(each, axis=1) - np.log(3)
@@ -101,7 +101,7 @@ class Triangular:
             X[:, i] = shift + np.exp(log_scale) * z[:, i]
         return X
 
-    def log_density(self, X):
+    def log_prob(self, X):
         total = np.zeros(len(X))
         for i in range(self.d):
             shift, log_scale = self.rule(i, X[:, :i])
@@ -125,7 +125,7 @@ class StudentCopula:
         # Through the lower tail, which keeps its digits far out.
         return -np.sign(T) * t.ppf(t.cdf(-np.abs(T), self.nu), self.dof)
 
-    def log_density(self, X):
+    def log_prob(self, X):
         T = -np.sign(X) * t.ppf(t.cdf(-np.abs(X), self.dof), self.nu)
         q, nu = (np.linalg.solve(self.factor, T.T) ** 2).sum(0), self.nu
         joint = (
@@ -157,7 +157,7 @@ class RoughDensity:
         cell = np.minimum(np.searchsorted(np.cumsum(self.p), rng.random(n)), len(self.p) - 1)
         return ((cell + rng.random(n)) / len(self.p) * 2 - 1)[:, None]
 
-    def log_density(self, X):
+    def log_prob(self, X):
         cell = np.floor((X[:, 0] + 1) / 2 * len(self.p)).astype(int)
         inside = (cell >= 0) & (cell < len(self.p))
         return np.where(inside, np.log(self.p[np.clip(cell, 0, len(self.p) - 1)] * len(self.p) / 2), -np.inf)
@@ -174,7 +174,7 @@ def _moons():
     return MixtureTarget(np.concatenate([upper, [1.0, 0.5] - upper]), 0.1**2)
 
 
-def bent_columns(d, seed):
+def bent_features(d, seed):
     rng = np.random.default_rng(seed)
     layers = [
         (rng.normal(size=(i, 8)) / np.sqrt(max(i, 1)), rng.uniform(-1, 1, 8), rng.normal(size=(8, 2))) for i in range(d)
@@ -209,9 +209,9 @@ TARGETS = {
     "rough_s3": lambda: RoughDensity(3.0),
     "funnel5": lambda: Triangular(5, lambda i, P: (0.0, np.log(3.0)) if i == 0 else (0.0, P[:, 0] / 2)),
     "tcopula5": StudentCopula,
-    "warped8": lambda: bent_columns(8, 3),
+    "warped8": lambda: bent_features(8, 3),
     "gmm_sep_d8": lambda: _random_mixture(8, 2.0, 8),
-    "warped16": lambda: bent_columns(16, 5),
+    "warped16": lambda: bent_features(16, 5),
     "gmm_mix_d32": lambda: _random_mixture(32, 0.5, 132),
     "gmm_sep_d64": lambda: _random_mixture(64, 1.0, 64),
 }
@@ -230,7 +230,7 @@ def _bundled(name):
         if all(abs(np.corrcoef(X[:, i], X[:, j])[0, 1]) < 0.98 for i in keep):
             keep.append(j)
     X, scale = X[:, keep], scale[keep]
-    # One grid step of uniform noise, at least 5 % of the spread where one value holds many rows: a
+    # One grid step of uniform noise, at least 5 % of the spread where one value holds many samples: a
     # likelihood on tied values rewards spikes without bound, whoever makes them.
     rng = np.random.default_rng(0)
     for j in range(X.shape[1]):
@@ -246,7 +246,7 @@ BUNDLED = ("iris", "wine", "breast_cancer", "diabetes", "digits")
 
 
 def load(name, n, seed, data=None):
-    """Training rows, test rows and the target (None for a table), for `n` training rows at most."""
+    """Training samples, test samples and the target (None for a table), for `n` training samples at most."""
     if name in TARGETS:
         target, rng = TARGETS[name](), np.random.default_rng([seed, 1])
         return target.sample(n, rng), target.sample(10_000, rng), target

@@ -4,7 +4,7 @@ From noise to a galaxy
 
 Three thousand points of a two-armed spiral, and what a fit with the defaults makes of them: a density that can be
 evaluated anywhere, and a flow that carries standard normal noise to new points. Every thread on the right is the path
-of one row of noise along the probability-flow equation; the same paths, walked backwards, give the exact log-density.
+of one sample of noise along the probability-flow equation; the same paths, walked backwards, give the exact log-density.
 """
 
 import matplotlib.pyplot as plt
@@ -21,13 +21,13 @@ def galaxy(n, rng):
     angle = turn + np.pi * rng.integers(2, size=n)
     radius = 0.35 + 0.8 * turn
     spread = rng.standard_normal((n, 2)) * np.where(arm, 0.07 + 0.05 * turn, 0.32)[:, None]
-    centre = np.where(arm, radius, 0.0)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-    return centre + spread
+    center = np.where(arm, radius, 0.0)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    return center + spread
 
 
 X, fresh = galaxy(3000, np.random.default_rng(0)), galaxy(3000, np.random.default_rng(1))
 est = DiffusionDensityEstimator(random_state=0).fit(X)
-one = est.members_["student"].log_density(fresh).mean()
+one = est.members_["student"].log_prob(fresh).mean()
 print(f"held-out log-density: {est.score(fresh):.3f} nats; a single Student-t: {one:.3f}")
 
 # %%
@@ -42,7 +42,7 @@ log_density = est.score_samples(np.column_stack([xx.ravel(), yy.ravel()])).resha
 axes[1].imshow(
     log_density, origin="lower", extent=(-4, 4, -4, 4), cmap="inferno", vmin=log_density.max() - 10, aspect="auto"
 )
-paths = TrajectoryDisplay.from_estimator(est, n_rows=700, n_times=40, ax=axes[2], line_colour="#4dabf7").paths
+paths = TrajectoryDisplay.from_estimator(est, n_samples=700, n_times=40, ax=axes[2], line_color="#4dabf7").paths
 axes[2].clear()
 colours = plt.get_cmap("cool")(np.linspace(0, 1, len(paths) - 1))
 for step in range(len(paths) - 1):

@@ -1,5 +1,5 @@
 """
-Columns with bounds
+Features with bounds
 ===================
 
 Shares lie in [0, 1] and waiting times above 0, and a kernel density leaks over both ends. With `bounds` the density is
@@ -44,9 +44,9 @@ for ax, model, title in zip(axes, (est, free), ("with bounds", "without")):
     ax.axhline(0, color="white", linewidth=0.7)
 bins = np.linspace(-0.1, 1.1, 61)
 axes[2].hist(fresh[:, 0], bins, density=True, color="0.8", label="fresh rows")
-for model, colour, label in ((est, "#b5441f", "with bounds"), (kernel, "#1f4e79", "kernel")):
+for model, color, label in ((est, "#b5441f", "with bounds"), (kernel, "#1f4e79", "kernel")):
     rows = model.sample(20_000, random_state=1)
-    axes[2].hist(rows[:, 0], bins, density=True, histtype="step", color=colour, label=label)
+    axes[2].hist(rows[:, 0], bins, density=True, histtype="step", color=color, label=label)
 axes[2].set(xlabel="share", yticks=[])
 axes[2].legend(frameon=False)
 axes[2].spines[["top", "right", "left"]].set_visible(False)

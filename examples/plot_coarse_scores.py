@@ -5,7 +5,7 @@ The support before the density, and memory last
 Three measurements after Shen, Hsieh and He (2026). First, a network is trained far too long on 16 points of a
 circle: its samples come closest to the circle early, and only later does it start to repeat the points.
 Second, the accuracy of the support depends on the support alone: with a density that has a kink, the
-distance falls with the spacing of the rows at the same rate. Third, the smoother the set, the more a
+distance falls with the spacing of the samples at the same rate. Third, the smoother the set, the more a
 higher degree of the projection pays: the rate is the degree of the local polynomial plus one, in even steps.
 """
 
@@ -44,7 +44,7 @@ for density in ("uniform", "kinked"):
     spacing, errors = [], []
     for n in (250, 500, 1000, 2000, 4000):
         repeats = [(law.sample(n, seed), law.sample(500, 100 + seed)) for seed in range(5)]
-        spacing.append(np.mean([sample_spacing(rows, 1) for rows, _ in repeats]))
+        spacing.append(np.mean([sample_spacing(samples, 1) for samples, _ in repeats]))
         errors.append(
             np.median([fidelity(LocalPolynomials(r, 1, s, 2, 12.0).project(y), law.distance) for (r, y), s in
                        zip(repeats, [spacing[-1]] * 5)])
@@ -54,14 +54,14 @@ for density in ("uniform", "kinked"):
 print("slope of log distance on log spacing:", {k: round(v, 2) for k, v in slopes.items()})
 
 # %%
-# The order of the projection: its distance to a smooth circle against the width of its neighbourhood.
+# The order of the projection: its distance to a smooth circle against the width of its neighborhood.
 
 angle = 2 * np.pi * np.arange(4096) / 4096
 grid, places = np.column_stack([np.cos(angle), np.sin(angle)]), circle.sample(200, 1)
 reach = np.array([160, 240, 320])
 orders = {}
 for degree in (1, 2, 4):
-    surfaces = [LocalPolynomials(grid, 1, 1e-9, degree, rows_per_term=m / (degree + 1)) for m in reach]
+    surfaces = [LocalPolynomials(grid, 1, 1e-9, degree, samples_per_term=m / (degree + 1)) for m in reach]
     errors = [fidelity(surface.project(places), circle.distance) for surface in surfaces]
     orders[degree] = (errors, np.polyfit(np.log(reach), np.log(errors), 1)[0])
 print("slope of log distance on log width by degree:", {k: round(v[1], 2) for k, v in orders.items()})
@@ -74,15 +74,15 @@ axes[0].axhline(0.1, color="#b5441f", linewidth=0.8, linestyle=":")
 axes[0].set_xscale("log")
 axes[0].set_xlabel("optimiser steps on 16 points")
 axes[0].legend(frameon=False, fontsize=9)
-for (density, (spacing, errors)), colour in zip(rates.items(), ("#1f4e79", "#b5441f")):
+for (density, (spacing, errors)), color in zip(rates.items(), ("#1f4e79", "#b5441f")):
     label = f"{density}: slope {slopes[density]:.2f}"
-    axes[1].loglog(spacing, errors, "o-", color=colour, label=label)
+    axes[1].loglog(spacing, errors, "o-", color=color, label=label)
 axes[1].xaxis.set_minor_formatter(NullFormatter())
 axes[1].set_xlabel("spacing of the rows")
 axes[1].set_ylabel("distance after projection (degree 2)")
 axes[1].legend(frameon=False, fontsize=9)
-for (degree, (errors, slope)), colour in zip(orders.items(), ("#1f4e79", "#2e8b57", "#b5441f")):
-    axes[2].loglog(reach * 2 * np.pi / 4096, errors, "o-", color=colour, label=f"degree {degree}: slope {slope:.2f}")
+for (degree, (errors, slope)), color in zip(orders.items(), ("#1f4e79", "#2e8b57", "#b5441f")):
+    axes[2].loglog(reach * 2 * np.pi / 4096, errors, "o-", color=color, label=f"degree {degree}: slope {slope:.2f}")
 axes[2].xaxis.set_minor_formatter(NullFormatter())
 axes[2].set_xlabel("width of the neighbourhood")
 axes[2].set_ylabel("distance after projection")
@@ -102,5 +102,5 @@ for degree, expected in ((1, 2), (2, 4), (4, 6)):
 assert abs(slopes["kinked"] / slopes["uniform"] - 1) < 0.2
 
 # %%
-# Where it fails: 16 points are few. With 64 the same network was still as new as fresh rows after 20000
-# steps: a smooth network resists memory, and the default stops on held-out rows long before.
+# Where it fails: 16 points are few. With 64 the same network was still as new as fresh samples after 20000
+# steps: a smooth network resists memory, and the default stops on held-out samples long before.

@@ -31,17 +31,17 @@ def rms(gap):
 X, fresh = draw(2000), draw(400)
 est = DiffusionDensityEstimator(stacking=False, random_state=0).fit(X)
 member = est.members_["diffusion"]
-flow = replace(member.law, tolerance=0.0)
+flow = replace(member.density, tolerance=0.0)
 z = member.preprocessor.transform(fresh)[0]
 noise = rng.standard_normal((2000, 2))
 
-best = replace(flow, density_steps=256).log_density(z)
+best = replace(flow, density_steps=256).log_prob(z)
 fine = flow.from_latent(noise, n_steps=256)
 steps = np.array([4, 8, 16, 32, 64])
-nats = [np.abs(replace(flow, density_steps=int(n)).log_density(z) - best).mean() for n in steps]
+nats = [np.abs(replace(flow, density_steps=int(n)).log_prob(z) - best).mean() for n in steps]
 stated = []
 for n in steps:
-    once, twice = (replace(flow, density_steps=int(k)).log_density(z) for k in (n, 2 * n))
+    once, twice = (replace(flow, density_steps=int(k)).log_prob(z) for k in (n, 2 * n))
     stated.append(np.abs(once - twice).mean())
 moved = {
     name: [rms(replace(flow, sample_stepper=name).sample_from_noise(noise, n_steps=int(n)) - fine) for n in steps]
@@ -56,11 +56,11 @@ print(f"the fit chose {member.law.density_steps} steps for densities and {member
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")
 axes[0].loglog(steps, nats, "o-", color="#b5441f", label="true error")
 axes[0].loglog(steps, stated, "s--", color="#1f4e79", label="stated by step doubling")
-axes[0].axvline(member.law.density_steps, color="0.7", linewidth=0.8)
+axes[0].axvline(member.density.density_steps, color="0.7", linewidth=0.8)
 axes[0].set(xlabel="steps (one evaluation of the network each)", ylabel="mean error of log-densities (nats)")
-for (name, errors), colour in zip(moved.items(), ("0.6", "#b5441f", "#2a7f5f", "#1f4e79")):
+for (name, errors), color in zip(moved.items(), ("0.6", "#b5441f", "#2a7f5f", "#1f4e79")):
     evaluations = steps * (4 if name == "rk4" else 1)
-    axes[1].loglog(evaluations, errors, "o-", color=colour, label=name)
+    axes[1].loglog(evaluations, errors, "o-", color=color, label=name)
 for ax, ticks in zip(axes, (steps, [4, 16, 64, 256])):
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
@@ -75,5 +75,5 @@ assert 0.5 < stated[2] / nats[2] < 2
 assert moved["ab2"][2] < moved["euler"][2]
 
 # %%
-# Where it fails: a narrow peak needs steps that see it. The fit of a law with a thin ring takes several times as many,
+# Where it fails: a narrow peak needs steps that see it. The fit of a distribution with a thin ring takes several times as many,
 # and scoring slows down by as much.

@@ -2,9 +2,9 @@
 Is my fit good?
 ===============
 
-Four questions to ask of a fitted density, each with a picture. Did training end where held-out rows say it should? At
+Four questions to ask of a fitted density, each with a picture. Did training end where held-out samples say it should? At
 which noise levels has the network learnt anything? Are the densities calibrated: does the region that should hold half
-of the mass hold half of the fresh rows? And do the samples look like the data, pair by pair?
+of the mass hold half of the fresh samples? And do the samples look like the data, pair by pair?
 """
 
 import matplotlib.pyplot as plt
@@ -24,9 +24,9 @@ mixture = GaussianMixture(8, random_state=0).fit(train)
 print(f"held-out nats: {est.score(test):.2f}, a mixture of eight Gaussians {mixture.score(test):.2f}")
 
 # %%
-# The loss of the fitted Gaussian is 1. Low noise levels stay near 1: there the score is that of single rows, and
+# The loss of the fitted Gaussian is 1. Low noise levels stay near 1: there the score is that of single samples, and
 # nothing can be known. A mixture with too many components is over-confident: its half-mass region holds far fewer
-# fresh rows.
+# fresh samples.
 
 fig, axes = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
 TrainingDisplay.from_estimator(est, ax=axes[0])
@@ -45,6 +45,6 @@ assert off[0] < off[1]
 assert est.score(test) > mixture.score(test)
 
 # %%
-# Where it fails: some two hundred rows judge calibration to a few per cent only (the grey band), and no picture of
-# pairs shows what three columns do together. The classifier test `skdiffusion.metrics.classifier_two_sample_test` sees
-# all columns at once.
+# Where it fails: some two hundred samples judge calibration to a few per cent only (the grey band), and no picture of
+# pairs shows what three features do together. The classifier test `skdiffusion.metrics.classifier_two_sample_test` sees
+# all features at once.

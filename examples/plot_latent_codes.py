@@ -2,9 +2,9 @@
 Codes that are standard normal
 ==============================
 
-`DiffusionTransformer` maps rows to independent standard normal codes. A quantile transformer does that to every column
+`DiffusionTransformer` maps samples to independent standard normal codes. A quantile transformer does that to every feature
 alone and leaves the dependence; here the dependence goes too. The map is invertible: codes can be changed and mapped
-back, or given to a method that assumes Gaussian columns.
+back, or given to a method that assumes Gaussian features.
 """
 
 import matplotlib.pyplot as plt
@@ -29,7 +29,7 @@ print(
 )
 
 # %%
-# Colours follow the rows.
+# Colors follow the samples.
 
 fig, axes = plt.subplots(1, 3, figsize=(13.5, 4.3), layout="constrained")
 for ax, (name, z) in zip(axes, codes.items()):

@@ -2,7 +2,7 @@
 New points on an unknown surface
 ================================
 
-2000 rows lie on a torus, with a density that has a kink. A diffusion model samples near it; the manifold
+2000 samples lie on a torus, with a density that has a kink. A diffusion model samples near it; the manifold
 estimator finds that the set is two-dimensional, stops its flow at a coarse noise level, and takes the last
 step by local polynomials: its samples are as new, and thousands of times closer.
 """
@@ -24,7 +24,7 @@ found = models["manifold estimator"]
 print(f"dimension {found.intrinsic_dimension_} ({found.support_}), noise floor {found.noise_floor_:.3f}")
 
 # %%
-# Every sample is coloured by its distance to the true torus.
+# Every sample is colored by its distance to the true torus.
 
 fig = plt.figure(figsize=(10, 3.8), layout="constrained")
 distances = {}
@@ -36,8 +36,8 @@ for i, (name, model) in enumerate(models.items()):
         f"memorised beyond fresh rows {memorised_excess(draws, X, fresh):+.3f}"
     )
     ax = fig.add_subplot(1, 2, i + 1, projection="3d")
-    colour = np.log10(np.maximum(law.distance(draws), 1e-7))
-    points = ax.scatter(*draws.T, c=colour, s=4, cmap="viridis", vmin=-6, vmax=-1.5, linewidths=0)
+    color = np.log10(np.maximum(law.distance(draws), 1e-7))
+    points = ax.scatter(*draws.T, c=color, s=4, cmap="viridis", vmin=-6, vmax=-1.5, linewidths=0)
     ax.set_title(f"{name}: median distance {distances[name]:.0e}")
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), zlim=(-0.6, 0.6))
     ax.set_box_aspect((1, 1, 0.4), zoom=1.5)
@@ -50,6 +50,6 @@ assert found.intrinsic_dimension_ == 2
 assert distances["manifold estimator"] < distances["plain diffusion"] / 10
 
 # %%
-# Where it fails: the surface must be smooth and its rows dense enough for polynomials to follow it. On a
-# four-dimensional sphere 2000 rows bring samples to 1e-3, not 1e-6; at an edge, a crossing or a corner the
-# projection is no better than the rows around it.
+# Where it fails: the surface must be smooth and its samples dense enough for polynomials to follow it. On a
+# four-dimensional sphere 2000 samples bring samples to 1e-3, not 1e-6; at an edge, a crossing or a corner the
+# projection is no better than the samples around it.

@@ -3,7 +3,7 @@ Inside a pipeline, in the units of the data
 ===========================================
 
 A scaler in front of a density estimator changes its log-densities by the log of the scales, and scikit-learn's Pipeline
-does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original columns, samples come back in
+does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original features, samples come back in
 them, and a search over the transformer itself becomes fair.
 """
 
@@ -33,7 +33,7 @@ print(f"the difference of the first two is the sum of the log scales: {scores[0]
 
 # %%
 # A search over the first step, scored by held-out nats in the original units. A power transformer sees that incomes are
-# log-normal; the estimator's own map of the columns is switched off to show the effect.
+# log-normal; the estimator's own map of the features is switched off to show the effect.
 
 search = GridSearchCV(
     make_density_pipeline(StandardScaler(), density.set_params(marginals=None, stacking=False)),
@@ -44,11 +44,11 @@ for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_
     print(f"{type(params['standardscaler']).__name__:20} {score:.3f} nats")
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharex=True, sharey=True)
-for ax, rows, title, colour in zip(
+for ax, samples, title, color in zip(
     axes, (train, search.best_estimator_.sample(600, random_state=0)), ("data", "samples, in the units of the data"),
     ("#1f4e79", "#b5441f"),
 ):  # fmt: skip
-    ax.loglog(*rows.T, ".", markersize=4, alpha=0.5, color=colour)
+    ax.loglog(*samples.T, ".", markersize=4, alpha=0.5, color=color)
     ax.set(title=title, xlabel="income")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("rent")
@@ -59,5 +59,5 @@ assert isinstance(search.best_params_["standardscaler"], PowerTransformer)
 assert search.best_estimator_.sample(200, random_state=1).min() > 0
 
 # %%
-# Where it fails: a transformer that throws columns away (a PCA of few components) has no density to give back, and is
+# Where it fails: a transformer that throws features away (a PCA of few components) has no density to give back, and is
 # refused with a reason.

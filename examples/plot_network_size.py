@@ -3,8 +3,8 @@ Choosing the size of the network by Wasserstein distance and by likelihood
 ==========================================================================
 
 A grid over `hidden_layer_sizes`, scored on the same folds in two ways: by the Wasserstein-1 distance of
-samples to held-out rows, and by the mean log-density of held-out rows. Both scores come from one
-scorer, so that every candidate draws its rows once. The floor is what fresh rows themselves would get.
+samples to held-out samples, and by the mean log-density of held-out samples. Both scores come from one
+scorer, so that every candidate draws its samples once. The floor is what fresh samples themselves would get.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from skdiffusion.metrics import make_sample_scorer, two_sample_floor, wasserstei
 X = make_moons(900, noise=0.08, random_state=0)[0]
 
 # %%
-# The pure diffusion (`stacking=False`) shows the effect of the network: the companions of the default
+# The pure diffusion (`stacking=False`) shows the effect of the network: the components of the default
 # would make up for one that is too small.
 
 sizes = [2, 4, 8, 16, 32, 64, 128]
@@ -56,7 +56,7 @@ axes[0].annotate("fresh rows", (sizes[0], floor), xytext=(0, 4), textcoords="off
 fig.savefig("plot_network_size.png", dpi=130)
 
 # %%
-# Where it fails: the noise of the Wasserstein curve is that of the held-out rows themselves. It tells
+# Where it fails: the noise of the Wasserstein curve is that of the held-out samples themselves. It tells
 # a network that is too small, and cannot tell 16 units from 128; the likelihood, with a spread several
-# times smaller beside its range, also shows the slow loss of wider networks on 600 rows. A model that
-# copied the training rows would sit at the floor as well (give `make_sample_scorer` a `novelty_weight`).
+# times smaller beside its range, also shows the slow loss of wider networks on 600 samples. A model that
+# copied the training samples would sit at the floor as well (give `make_sample_scorer` a `novelty_weight`).

@@ -1,9 +1,9 @@
 """
-Outliers as rows of low density
+Outliers as samples of low density
 ===============================
 
-Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few rows of another class are
-slipped in. The detectors are fitted on the mixed rows without labels and judged by average precision.
+Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few samples of another class are
+slipped in. The detectors are fitted on the mixed samples without labels and judged by average precision.
 """
 
 import matplotlib.pyplot as plt
@@ -18,16 +18,16 @@ from sklearn.preprocessing import scale
 from skdiffusion import DiffusionOutlierDetector
 
 
-def table(load, rule, odd, n_odd, n_columns, seed):
-    """Rows of the class `rule` and a few of `odd`, in principal components where there are many columns."""
+def table(load, rule, odd, n_odd, n_features, seed):
+    """Samples of the class `rule` and a few of `odd`, in principal components where there are many features."""
     data = load()
     rng = np.random.default_rng(seed)
     common, strange = np.flatnonzero(data.target == rule), np.flatnonzero(data.target == odd)
-    rows = np.concatenate([common, rng.choice(strange, n_odd, replace=False)])
-    X = scale(data.data[rows] + 1e-9 * rng.standard_normal(data.data[rows].shape))
-    if n_columns < X.shape[1]:
-        X = scale(PCA(n_columns, random_state=0).fit_transform(X))
-    return X, np.arange(len(rows)) >= len(common)
+    samples = np.concatenate([common, rng.choice(strange, n_odd, replace=False)])
+    X = scale(data.data[samples] + 1e-9 * rng.standard_normal(data.data[samples].shape))
+    if n_features < X.shape[1]:
+        X = scale(PCA(n_features, random_state=0).fit_transform(X))
+    return X, np.arange(len(samples)) >= len(common)
 
 
 tables = {
@@ -56,10 +56,10 @@ for name, spec in tables.items():
 # Bars are means over three draws of the outliers, and dots the draws.
 
 fig, ax = plt.subplots(figsize=(8.5, 4), layout="constrained")
-for i, (label, colour) in enumerate(zip(detectors, ("#b5441f", "0.55", "#1f4e79"))):
+for i, (label, color) in enumerate(zip(detectors, ("#b5441f", "0.55", "#1f4e79"))):
     x = np.arange(len(tables)) + 0.27 * (i - 1)
     runs = np.array([precision[name, label] for name in tables])
-    ax.bar(x, runs.mean(1), 0.24, color=colour, label=label, alpha=0.85)
+    ax.bar(x, runs.mean(1), 0.24, color=color, label=label, alpha=0.85)
     ax.plot(np.repeat(x, runs.shape[1]), runs.ravel(), ".", color="black", markersize=4)
 ax.set_xticks(range(len(tables)), tables)
 ax.set(ylabel="average precision", ylim=(0, 1.02))
@@ -72,5 +72,5 @@ print("mean over the tables:", {label: round(float(v), 3) for label, v in means.
 assert means["skdiffusion"] > means["IsolationForest"]
 
 # %%
-# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a density, and their rows
+# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a density, and their samples
 # are then not rare. A detector that never sees them in `fit` has no such trouble.

@@ -4,7 +4,7 @@ The smoother, the faster
 
 For a density of smoothness s on a line the best possible total variation falls as :math:`n^{-s/(2s+1)}` (Oko,
 Akiyama and Suzuki, 2023, show that diffusion models reach it, up to logarithms). Two densities made of B-spline
-wavelets, one of smoothness 0.5 and one of 2.5, and the pure diffusion fitted to more and more rows of each, beside a
+wavelets, one of smoothness 0.5 and one of 2.5, and the pure diffusion fitted to more and more samples of each, beside a
 kernel density that is told the best bandwidth for every sample by the truth itself.
 """
 
@@ -21,7 +21,7 @@ BOX = ([-1.0], [1.0])
 
 
 def distance(law, log_q):
-    return total_variation(law.log_density, log_q, bounds=BOX, n_nodes=801)
+    return total_variation(law.log_prob, log_q, bounds=BOX, n_nodes=801)
 
 
 def oracle_kernel(law, X):
@@ -36,18 +36,18 @@ def oracle_kernel(law, X):
 
 sizes = (300, 1200, 4800)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-for smoothness, colour in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
+for smoothness, color in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
     law = BesovDensity(smoothness)
     grid = np.linspace(-1, 1, 1000)[:, None]
-    axes[0].plot(grid, law.density(grid), color=colour, linewidth=1, label=f"smoothness {smoothness}")
+    axes[0].plot(grid, law.density(grid), color=color, linewidth=1, label=f"smoothness {smoothness}")
     ours, kernel = [], []
     for n in sizes:
         X = law.sample(n, random_state=0)
         est = DiffusionDensityEstimator(bounds=(-1, 1), stacking=False, random_state=0).fit(X)
         ours.append(distance(law, est.score_samples))
         kernel.append(oracle_kernel(law, X))
-    axes[1].loglog(sizes, ours, "o-", color=colour)
-    axes[1].loglog(sizes, kernel, "s--", color=colour, alpha=0.5)
+    axes[1].loglog(sizes, ours, "o-", color=color)
+    axes[1].loglog(sizes, kernel, "s--", color=color, alpha=0.5)
     rate = np.array([rate_tv(n, smoothness, 1) for n in sizes])
     axes[1].loglog(sizes, rate * ours[0] / rate[0], ":", color="0.4")
     print(
@@ -67,6 +67,6 @@ axes[1].legend(frameon=False)
 fig.savefig("plot_rates_and_smoothness.png", dpi=120)
 
 # %%
-# Where it fails: with few rows the pure diffusion is well behind a kernel that knows the best bandwidth, by almost a
-# factor two at 300 rows of the smooth density. The default blends in a kernel density for that reason. One sample a
+# Where it fails: with few samples the pure diffusion is well behind a kernel that knows the best bandwidth, by almost a
+# factor two at 300 samples of the smooth density. The default blends in a kernel density for that reason. One sample a
 # point is a rough picture of a slope, and the constants of the theory are not known.

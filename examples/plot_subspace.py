@@ -1,9 +1,9 @@
 """
-A plane in many columns
+A plane in many features
 =======================
 
-The same two-dimensional law is carried into 4, 16, 64 and 256 columns. The manifold estimator finds the
-plane and works in its coordinates: the density on the plane does not change with the number of columns. A
+The same two-dimensional distribution is carried into 4, 16, 64 and 256 features. The manifold estimator finds the
+plane and works in its coordinates: the density on the plane does not change with the number of features. A
 plain estimator (here up to 64), which cannot know that the other directions are empty, degrades (Chen,
 Huang, Zhao and Wang, 2023).
 """
@@ -19,10 +19,10 @@ from skdiffusion.exceptions import DegenerateDataWarning
 from skdiffusion.metrics import subspace_error, two_sample_floor, wasserstein_1
 
 
-def mean_distance(law, draws):
-    """W1 on the plane between samples of 1000 rows and fresh ones."""
+def mean_distance(density, draws):
+    """W1 on the plane between samples of 1000 samples and fresh ones."""
     n = len(draws) // 1000
-    pairs = zip(np.split(draws @ law.frame, n), np.split(law.sample(1000 * n, 7) @ law.frame, n))
+    pairs = zip(np.split(draws @ density.frame, n), np.split(density.sample(1000 * n, 7) @ density.frame, n))
     return np.mean([wasserstein_1(a, b) for a, b in pairs])
 
 
@@ -31,17 +31,17 @@ columns = [4, 16, 64, 256]
 small = {"hidden_layer_sizes": (64, 64), "n_estimators": 2, "max_iter": 100}  # for a page built in a minute
 nats, distance, plain = [], [], []
 for d in columns:
-    law = Subspace(2, d)
-    X, fresh = law.sample(2000, 0), law.sample(1000, 1)
+    density = Subspace(2, d)
+    X, fresh = density.sample(2000, 0), density.sample(1000, 1)
     est = ManifoldDiffusionEstimator(**small, random_state=0).fit(X)
     assert est.intrinsic_dimension_ == 2
     nats.append(est.intrinsic_log_density(fresh).mean())
-    distance.append(mean_distance(law, est.sample(32_000, random_state=0)))
+    distance.append(mean_distance(density, est.sample(32_000, random_state=0)))
     print(f"D = {d:3d}: latent log-density {nats[-1]:.3f} nats, W1 {distance[-1]:.3f}")
     if d <= 64:
-        # The plain estimator sees all columns; its samples are brought to the plane to be compared.
+        # The plain estimator sees all features; its samples are brought to the plane to be compared.
         rough = DiffusionDensityEstimator(stacking=False, marginals=None, max_iter=40, random_state=0).fit(X)
-        plain.append(mean_distance(law, rough.sample(8000, random_state=0)))
+        plain.append(mean_distance(density, rough.sample(8000, random_state=0)))
         print(f"         plain estimator: W1 {plain[-1]:.3f}")
 # %%
 # Across the plane the model is exact, whatever the network: the standard deviation of the draws is that of the noise
@@ -64,16 +64,16 @@ assert np.abs(smooth).max() < 1e-10
 eta, errors, predicted = 0.1, [], []
 for seed in range(8):
     noisy = Subspace(2, 64, noise=eta, rotation_seed=seed)
-    rows = noisy.sample(2000, seed)
-    found = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(rows)
+    samples = noisy.sample(2000, seed)
+    found = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(samples)
     errors.append(subspace_error(found.components_.T, noisy.frame))
-    spread = np.linalg.eigvalsh(np.cov((rows @ noisy.frame).T)) - eta**2
+    spread = np.linalg.eigvalsh(np.cov((samples @ noisy.frame).T)) - eta**2
     predicted.append(2 * 62 / 2000 * (eta**2 / spread + eta**4 / spread**2).sum())
 print(f"squared error of the plane: {np.mean(errors):.5f}, predicted {np.mean(predicted):.5f}")
 assert 1 / 1.5 < np.mean(errors) / np.mean(predicted) < 1.5
 
-truth = law.log_density(fresh).mean()
-floor, _ = two_sample_floor(wasserstein_1, law.sample(4000, 5) @ law.frame, n_samples=1000, n_repeats=10)
+truth = density.log_prob(fresh).mean()
+floor, _ = two_sample_floor(wasserstein_1, density.sample(4000, 5) @ density.frame, n_samples=1000, n_repeats=10)
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 axes[0].plot(columns, nats, "o-", color="#1f4e79", label="manifold estimator")
@@ -98,5 +98,5 @@ assert plain[-1] > plain[1] > plain[0]
 assert plain[-1] > 1.5 * distance[-1]
 
 # %%
-# Where it fails: noise as strong as the law itself leaves no gap in the spectrum to find the plane by. Give
+# Where it fails: noise as strong as the distribution itself leaves no gap in the spectrum to find the plane by. Give
 # `n_components` then.

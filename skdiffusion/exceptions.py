@@ -9,11 +9,11 @@ class InterruptedFitWarning(UserWarning):
 
 
 class DegenerateDataWarning(UserWarning):
-    """A column is constant or tied: it has no density, and a resolution was put in its place."""
+    """A feature is constant or tied: it has no density, and a resolution was put in its place."""
 
 
 class FullDimensionWarning(UserWarning):
-    """Rows that were expected near a low-dimensional set fill the space."""
+    """Samples that were expected near a low-dimensional set fill the space."""
 
 
 class InconsistentVersionWarning(UserWarning):

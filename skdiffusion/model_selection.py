@@ -16,9 +16,9 @@ def param_distributions(n_samples, n_features, *, prefix=""):
     Parameters
     ----------
     n_samples : int
-        Rows of the table: wide networks are tried where there are rows to fill them.
+        Samples of the table: wide networks are tried where there are samples to fill them.
     n_features : int
-        Columns of the table: the choice of column maps is left out for one column of few rows.
+        Features of the table: the choice of feature maps is left out for one feature of few samples.
     prefix : str, default=""
         Put before every name, such as ``diffusiondensityestimator__`` for a step of a pipeline.
 

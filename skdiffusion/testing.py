@@ -7,16 +7,16 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from skdiffusion.compose import draw_rows
+from skdiffusion.compose import draw_samples
 
 __all__ = ["check_density_estimator"]
 
 FALSE_ALARM = 1e-4  # of a single Kolmogorov-Smirnov test
-N_ROWS, N_DRAWS = 150, 1000
+N_SAMPLES, N_DRAWS = 150, 1000
 NODES = {1: 4001, 2: 141}
 
 
-def _rows(n, d, seed=0):
+def _samples(n, d, seed=0):
     """Two separated Gaussian clusters, shares 0.4 and 0.6."""
     rng = np.random.default_rng(seed)
     first = rng.random(n) < 0.4
@@ -37,20 +37,20 @@ def _grid(estimator, X):
     return nodes, np.exp(estimator.score_samples(nodes)) * cell, (high - low) / NODES[d]
 
 
-def _normalised(estimator):
-    """exp(score_samples) integrates to 1, in one and two columns."""
+def _normalized(estimator):
+    """exp(score_samples) integrates to 1, in one and two features."""
     for d in (1, 2):
-        X = _rows(N_ROWS, d)
+        X = _samples(N_SAMPLES, d)
         mass = _grid(clone(estimator).fit(X), X)[1].sum()
-        assert abs(mass - 1) < 0.01, f"the density of {d} column(s) integrates to {mass:.4f}"
+        assert abs(mass - 1) < 0.01, f"the density of {d} feature(s) integrates to {mass:.4f}"
 
 
 def _samples_agree(estimator):
-    """The rows drawn have the distribution that score_samples describes."""
-    X = _rows(N_ROWS, 2)
+    """The samples drawn have the distribution that score_samples describes."""
+    X = _samples(N_SAMPLES, 2)
     fitted = clone(estimator).fit(X)
     nodes, mass, width = _grid(fitted, X)
-    draws = draw_rows(fitted, N_DRAWS, 1)
+    draws = draw_samples(fitted, N_DRAWS, 1)
     rng = np.random.default_rng(0)
     # Cells are spread out, so that the distribution function is smooth.
     nodes = nodes + width * (rng.random(nodes.shape) - 0.5)
@@ -64,33 +64,33 @@ def _samples_agree(estimator):
 
 def _sample_is_array(estimator):
     """sample(n) returns an array of shape (n, n_features) and nothing else."""
-    X = _rows(N_ROWS, 2)
-    rows = clone(estimator).fit(X).sample(7)
-    assert isinstance(rows, np.ndarray), f"sample returned a {type(rows).__name__}"
-    assert rows.shape == (7, 2), f"sample(7) has shape {rows.shape}"
+    X = _samples(N_SAMPLES, 2)
+    samples = clone(estimator).fit(X).sample(7)
+    assert isinstance(samples, np.ndarray), f"sample returned a {type(samples).__name__}"
+    assert samples.shape == (7, 2), f"sample(7) has shape {samples.shape}"
 
 
 def _sample_takes_a_seed(estimator):
     """sample(n, random_state=seed) repeats for one seed and differs for another."""
-    fitted = clone(estimator).fit(_rows(N_ROWS, 2))
+    fitted = clone(estimator).fit(_samples(N_SAMPLES, 2))
     assert "random_state" in inspect.signature(fitted.sample).parameters, "sample has no random_state"
     one, same, other = (np.asarray(fitted.sample(20, random_state=s)) for s in (0, 0, 1))
-    assert np.array_equal(one, same), "the same seed gave other rows"
-    assert not np.array_equal(one, other), "another seed gave the same rows"
+    assert np.array_equal(one, same), "the same seed gave other samples"
+    assert not np.array_equal(one, other), "another seed gave the same samples"
 
 
 def _score_is_the_mean(estimator):
     """score(X) is a float, the mean of score_samples(X)."""
-    X = _rows(N_ROWS, 2)
+    X = _samples(N_SAMPLES, 2)
     fitted = clone(estimator).fit(X)
     score, mean = fitted.score(X), fitted.score_samples(X).mean()
     assert isinstance(score, float), f"score returned {type(score).__name__}"
     assert np.isclose(score, mean, rtol=1e-9, atol=1e-9), f"score is {score:.6g}, the mean log-density {mean:.6g}"
 
 
-def _rows_are_independent(estimator):
-    """A row's log-density depends neither on the other rows nor on their order."""
-    X = _rows(N_ROWS, 2)
+def _samples_are_independent(estimator):
+    """A sample's log-density depends neither on the other samples nor on their order."""
+    X = _samples(N_SAMPLES, 2)
     fitted = clone(estimator).fit(X)
     whole = fitted.score_samples(X[:20])
     single = np.concatenate([fitted.score_samples(X[i : i + 1]) for i in range(20)])
@@ -100,7 +100,7 @@ def _rows_are_independent(estimator):
 
 def _fit_repeats(estimator):
     """Two fits with the same random_state give the same density."""
-    X = _rows(N_ROWS, 2)
+    X = _samples(N_SAMPLES, 2)
     seeded = clone(estimator)
     if "random_state" in seeded.get_params():
         seeded.set_params(random_state=0)
@@ -109,8 +109,8 @@ def _fit_repeats(estimator):
 
 
 def _affine_equivariant(estimator):
-    """Rescaled and shifted columns move the log-density by the log-determinant, and nothing else."""
-    X, fresh = _rows(N_ROWS, 2), _rows(100, 2, seed=1)
+    """Rescaled and shifted features move the log-density by the log-determinant, and nothing else."""
+    X, fresh = _samples(N_SAMPLES, 2), _samples(100, 2, seed=1)
     scale, shift = np.array([8.0, 0.25]), np.array([100.0, -3.0])
     seeded = clone(estimator)
     if "random_state" in seeded.get_params():
@@ -122,33 +122,33 @@ def _affine_equivariant(estimator):
 
 
 def _finite_far_away(estimator):
-    """Rows far from the data have a finite log-density, lower than that of the data."""
-    X = _rows(N_ROWS, 2)
+    """Samples far from the data have a finite log-density, lower than that of the data."""
+    X = _samples(N_SAMPLES, 2)
     fitted = clone(estimator).fit(X)
     far = fitted.score_samples(X[:4] + 1e3 * np.array([[1, 0], [0, 1], [-1, 0], [1, -1]]))
     assert np.isfinite(far).all(), f"log-densities far away: {far}"
-    assert far.max() < fitted.score_samples(X).min(), "a row far away is likelier than a row of the data"
+    assert far.max() < fitted.score_samples(X).min(), "a sample far away is likelier than a sample of the data"
 
 
 def _weights_are_repetition(estimator):
-    """Integer weights act, in distribution, as repeated rows, and zero as absence."""
-    X = _rows(N_ROWS, 2)
+    """Integer weights act, in distribution, as repeated samples, and zero as absence."""
+    X = _samples(N_SAMPLES, 2)
     assert has_fit_parameter(estimator, "sample_weight"), "fit has no sample_weight"
     first = X.sum(1) > 3.0
     for weight in (0.0, 5.0):
         w = np.where(first, weight, 1.0)
-        share = (draw_rows(clone(estimator).fit(X, sample_weight=w), N_DRAWS, 0).sum(1) > 3.0).mean()
+        share = (draw_samples(clone(estimator).fit(X, sample_weight=w), N_DRAWS, 0).sum(1) > 3.0).mean()
         expected = w[first].sum() / w.sum()
         assert abs(share - expected) < 0.05, f"weight {weight}: share of draws {share:.3f}, of weight {expected:.3f}"
 
 
 _CHECKS = {
-    "normalised": _normalised,
+    "normalized": _normalized,
     "samples_agree": _samples_agree,
     "sample_is_array": _sample_is_array,
     "seeded_sampling": _sample_takes_a_seed,
     "score_is_mean": _score_is_the_mean,
-    "independent_rows": _rows_are_independent,
+    "independent_samples": _samples_are_independent,
     "fit_repeats": _fit_repeats,
     "affine_equivariance": _affine_equivariant,
     "finite_far_away": _finite_far_away,
@@ -169,15 +169,15 @@ def check_density_estimator(
 ):
     """Check what every density estimator should satisfy, beyond scikit-learn's own checks.
 
-    Always checked: the density integrates to 1 in one and two columns; samples have the distribution that
-    the density describes; a row's density does not depend on the other rows; a seeded fit repeats. The
+    Always checked: the density integrates to 1 in one and two features; samples have the distribution that
+    the density describes; a sample's density does not depend on the other samples; a seeded fit repeats. The
     flags name capabilities that some estimators do not have: False skips that check.
 
     Parameters
     ----------
     estimator : density estimator
         Unfitted, with `score_samples` and `sample`. It is cloned, and fitted about a dozen times to at most
-        150 rows of one or two columns.
+        150 samples of one or two features.
     sample_is_array : bool, default=True
         ``sample(n)`` returns an array of shape (n, n_features).
     seeded_sampling : bool, default=True
@@ -185,11 +185,11 @@ def check_density_estimator(
     score_is_mean : bool, default=True
         ``score(X)`` is the mean of ``score_samples(X)``.
     affine_equivariance : bool, default=True
-        Rescaled and shifted columns move the log-density by the log-determinant (0.02 nats in the median).
+        Rescaled and shifted features move the log-density by the log-determinant (0.02 nats in the median).
     finite_far_away : bool, default=True
         Log-densities a thousand units away are finite.
     sample_weight : bool, default=True
-        Integer weights act as repeated rows, and zero as absence.
+        Integer weights act as repeated samples, and zero as absence.
     on_fail : {"raise", None}, default="raise"
         None returns failures instead of raising the first.
 

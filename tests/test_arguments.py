@@ -33,7 +33,7 @@ WRONG = {
     "smoothness": [lambda: datasets.BesovDensity(object)],
     "n_levels": [lambda: datasets.BesovDensity(1.5, 1, True)],
     "error": [lambda: wasserstein.suggest_steps((3, -1))],
-    "law": [lambda: wasserstein.suggest_steps(0.1, 3)],
+    "regularity": [lambda: wasserstein.suggest_steps(0.1, 3)],
     "diameter": [lambda: wasserstein.bounded_regularity([1.0, 2.0], ONE)],
     "covariance": [lambda: wasserstein.gaussian_regularity(np.ones((1, 2)))],
     "weights": [
@@ -66,16 +66,16 @@ def test_shapes_that_do_not_fit_are_told():
         metrics.novelty([[1e200]], [[0.0], [1.0]], [[2.0]])
     est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=1, max_iter=1, random_state=0)
     est.fit(np.random.default_rng(0).normal(size=(30, 2)))
-    with pytest.raises(ValueError, match="3 columns"):
+    with pytest.raises(ValueError, match="3 features"):
         metrics.neg_wasserstein_1(est, np.ones((4, 3)))
-    with pytest.raises(ValueError, match="3 columns"):
+    with pytest.raises(ValueError, match="3 features"):
         PairDisplay.from_estimator(est, np.ones((4, 3)))
     with pytest.raises(ValueError, match="ManifoldDiffusionEstimator"):
         DimensionSpectrumDisplay.from_estimator(est)
 
 
 def test_the_error_of_a_density_of_zero_is_zero():
-    """Constant columns far away: both step counts give minus infinity, not their difference."""
+    """Constant features far away: both step counts give minus infinity, not their difference."""
     X = np.ones((12, 2))
     with pytest.warns(UserWarning, match="constant"):
         est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=1, max_iter=1, random_state=0).fit(X)
@@ -89,7 +89,7 @@ def test_numbers_whose_squares_overflow_are_refused(make):
         make().fit(np.random.default_rng(0).normal(size=(30, 2)) * [1e288, 1e-290])
 
 
-def test_codes_of_rows_beyond_the_arithmetic_are_refused():
+def test_codes_of_samples_beyond_the_arithmetic_are_refused():
     X = np.random.default_rng(0).normal(size=(30, 2))
     given = {"hidden_layer_sizes": (4, 4), "n_estimators": True, "max_iter": 1, "random_state": 0}
     est, pure = (DiffusionDensityEstimator(**given, stacking=stacking).fit(X) for stacking in (True, False))
@@ -115,7 +115,7 @@ def test_a_stack_needs_a_split(cv):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_equal_rows_have_no_support_however_their_mean_is_rounded(seed):
-    row = np.random.default_rng(seed).random((1, 2))
-    with pytest.raises(ValueError, match="All rows of X are the same"):
-        ManifoldDiffusionEstimator(hidden_layer_sizes=(4, 4), max_iter=1).fit(np.tile(row, (5, 1)))
+def test_equal_samples_have_no_support_however_their_mean_is_rounded(seed):
+    sample = np.random.default_rng(seed).random((1, 2))
+    with pytest.raises(ValueError, match="All samples of X are the same"):
+        ManifoldDiffusionEstimator(hidden_layer_sizes=(4, 4), max_iter=1).fit(np.tile(sample, (5, 1)))

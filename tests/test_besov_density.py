@@ -13,8 +13,8 @@ def test_it_is_a_density(s, d):
     law = BesovDensity(s, d)
     x, log_mass = law._quadrature()
     assert np.exp(log_mass).sum() == pytest.approx(1.0, abs=1e-10)
-    assert np.exp(law.log_density(x)).min() >= 0.1 / 2**d - 1e-12
-    assert law.log_density(np.full((1, d), 1.5))[0] == -np.inf
+    assert np.exp(law.log_prob(x)).min() >= 0.1 / 2**d - 1e-12
+    assert law.log_prob(np.full((1, d), 1.5))[0] == -np.inf
 
 
 @pytest.mark.parametrize(

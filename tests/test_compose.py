@@ -23,7 +23,13 @@ from sklearn.preprocessing import (
 )
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.compose import DensityPipeline, draw_rows, inverse_rows, log_abs_det_jacobian, make_density_pipeline
+from skdiffusion.compose import (
+    DensityPipeline,
+    draw_samples,
+    inverse_samples,
+    log_abs_det_jacobian,
+    make_density_pipeline,
+)
 from tests.conftest import gradient_of
 
 SMALL = {"max_iter": 2, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}
@@ -81,10 +87,10 @@ def test_jacobian_and_inverse(name, positive):
     middle = positive[(np.abs(stats.zscore(np.log(positive))) < 1.5).all(1)][:40]
     numerical = np.linalg.slogdet(gradient_of(t.transform, middle, 1e-6))[1]
     known = log_abs_det_jacobian(t, middle)
-    # A row within the step of a quantile has two slopes.
+    # A sample within the step of a quantile has two slopes.
     assert np.median(np.abs(known - numerical)) < 1e-7
     assert np.mean(np.abs(known - numerical) < 1e-6) > 0.9
-    np.testing.assert_allclose(inverse_rows(t, t.transform(middle)), middle, rtol=1e-6)
+    np.testing.assert_allclose(inverse_samples(t, t.transform(middle)), middle, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_known_functions(function, rng):
     t = FunctionTransformer(function).fit(X)
     numerical = np.linalg.slogdet(gradient_of(t.transform, X, 1e-6))[1]
     np.testing.assert_allclose(log_abs_det_jacobian(t, X), numerical, atol=1e-7)
-    np.testing.assert_allclose(inverse_rows(t, t.transform(X)), X, rtol=1e-9)
+    np.testing.assert_allclose(inverse_samples(t, t.transform(X)), X, rtol=1e-9)
 
 
 def test_a_repeated_quantile_is_no_density():
@@ -126,12 +132,12 @@ def test_densities_integrate_to_one(steps, positive):
     assert mass == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform"])
-def test_behind_quantiles_the_mass_is_that_of_the_range(law, rng):
+@pytest.mark.parametrize("density", ["normal", "uniform"])
+def test_behind_quantiles_the_mass_is_that_of_the_range(density, rng):
     X = rng.normal(size=(400, 1))
-    pipe = make_density_pipeline(QuantileTransformer(n_quantiles=50, output_distribution=law), GaussianMixture(1)).fit(
-        X
-    )
+    pipe = make_density_pipeline(
+        QuantileTransformer(n_quantiles=50, output_distribution=density), GaussianMixture(1)
+    ).fit(X)
     nodes = X.min() + np.ptp(X) * (np.arange(200_001) + 0.5) / 200_001
     mass = np.exp(pipe.score_samples(nodes[:, None])).mean() * np.ptp(X)
     low, high = pipe[:-1].transform([[X.min()], [X.max()]])[:, 0]
@@ -169,11 +175,11 @@ def test_a_grid_over_preprocessing_finds_the_logarithm(rng):
 
 def test_samples_are_in_the_units_of_the_input(positive):
     pipe = make_density_pipeline(FunctionTransformer(np.log), GaussianMixture(1, random_state=0)).fit(positive)
-    rows = pipe.sample(2000, random_state=3)
-    assert rows.shape == (2000, 3)
-    np.testing.assert_allclose(np.median(rows, 0), np.median(positive, 0), rtol=0.2)
-    np.testing.assert_array_equal(rows, pipe.sample(2000, random_state=3))
-    assert not np.array_equal(rows, pipe.sample(2000, random_state=4))
+    samples = pipe.sample(2000, random_state=3)
+    assert samples.shape == (2000, 3)
+    np.testing.assert_allclose(np.median(samples, 0), np.median(positive, 0), rtol=0.2)
+    np.testing.assert_array_equal(samples, pipe.sample(2000, random_state=3))
+    assert not np.array_equal(samples, pipe.sample(2000, random_state=4))
     np.testing.assert_array_equal(pipe.sample(5), pipe.sample(5))  # the mixture has a seed of its own
 
 
@@ -188,14 +194,14 @@ def test_the_diffusion_estimator_behind_a_scaler(positive):
     np.testing.assert_allclose(pipe.feature_scale_, positive[:100].std(0))
 
 
-def test_rows_without_an_image_have_density_zero(positive):
+def test_samples_without_an_image_have_density_zero(positive):
     pipe = make_density_pipeline(FunctionTransformer(np.log), StandardScaler(), GaussianMixture(1)).fit(positive)
-    rows = positive[:3].copy()
-    rows[1, 0] = -1.0
-    out = pipe.score_samples(rows)
+    samples = positive[:3].copy()
+    samples[1, 0] = -1.0
+    out = pipe.score_samples(samples)
     assert np.isneginf(out[1])
     assert np.isfinite(out[[0, 2]]).all()
-    np.testing.assert_array_equal(out[[0, 2]], pipe.score_samples(rows[[0, 2]]))
+    np.testing.assert_array_equal(out[[0, 2]], pipe.score_samples(samples[[0, 2]]))
 
 
 def test_draws_without_a_preimage_are_drawn_again(rng):
@@ -205,9 +211,9 @@ def test_draws_without_a_preimage_are_drawn_again(rng):
     assert power.lambdas_[0] > 2
     for pipe in (DensityPipeline, Pipeline):
         fitted = pipe([("power", PowerTransformer()), ("model", KernelDensity(bandwidth=5.0))]).fit(X)
-        rows = draw_rows(fitted, 500, 0)
-        assert rows.shape == (500, 1)
-        assert np.isfinite(rows).all()
+        samples = draw_samples(fitted, 500, 0)
+        assert samples.shape == (500, 1)
+        assert np.isfinite(samples).all()
     never = make_density_pipeline(PowerTransformer(standardize=False), KernelDensity(bandwidth=1e-3)).fit(X)
     never[-1].fit(np.full((3, 1), -1e6))
     with pytest.raises(ValueError, match="no preimage"):

@@ -15,7 +15,7 @@ SHAPES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1,
 
 @given(shapes=SHAPES, share=st.floats(0, 1))
 def test_quotas_add_up_and_fit(shapes, share):
-    sizes = [rows * columns for rows, columns in shapes]
+    sizes = [samples * columns for samples, columns in shapes]
     count = int(share * sum(sizes))
     parts = quotas(shapes, count)
     assert sum(parts) == count
@@ -42,12 +42,12 @@ def test_the_schedule_ends_at_the_number_asked_for():
 @pytest.mark.parametrize("validate", [True, False])
 def test_a_trained_network_is_in_the_class(validate, rng):
     """At most S parameters differ from zero, none above B, and it still learns."""
-    rows = 0.3 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
+    samples = 0.3 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
     network = FilmEnsemble(1, (24, 24), "relu", 2, torch.float32, "cpu")
-    network.initialise(rng, 2.0, 1.2)
+    network.initialize(rng, 2.0, 1.2)
     plan = TrainingPlan(n_steps=400, batch_size=128, n_nonzero_weights=400, weight_bound=1.5)
     folds = [np.arange(60), np.arange(60, 120)] if validate else []
-    data = torch.as_tensor(rows, dtype=torch.float32), np.ones(300), [np.arange(120, 300)] * 2
+    data = torch.as_tensor(samples, dtype=torch.float32), np.ones(300), [np.arange(120, 300)] * 2
     result = train(network, *data, folds, plan, rng)
     flat = result.network.flat
     assert ((flat != 0).sum(1) <= 400).all()

@@ -1,4 +1,4 @@
-"""Laws on manifolds: their distances, projections and densities against one another and against integrals."""
+"""Distributions on manifolds: their distances, projections and densities against one another and against integrals."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.special import gammaln
 
 from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
 
-LAWS = {
+DENSITIES = {
     "circle": lambda **k: Sphere(1, **k),
     "sphere": lambda **k: Sphere(2, **k),
     "4-sphere": lambda **k: Sphere(4, **{"n_features": 12, **k}),
@@ -15,23 +15,23 @@ LAWS = {
 }
 
 
-CASES = [(name, density) for name in LAWS for density in ("uniform", "kinked")]
+CASES = [(name, density) for name in DENSITIES for density in ("uniform", "kinked")]
 CASES += [(name, "vmf") for name in ("circle", "sphere", "4-sphere")]
 
 
-@pytest.mark.parametrize(("name", "density"), CASES)
-def test_rows_lie_on_the_set(name, density):
-    law = LAWS[name](density=density)
+@pytest.mark.parametrize(("name", "law"), CASES)
+def test_samples_lie_on_the_set(name, density):
+    law = DENSITIES[name](density=density)
     X = law.sample(500, 3)
     assert X.shape == (500, law.n_features)
     assert law.distance(X).max() < 1e-8
-    assert np.isfinite(law.log_density(X)).all()
+    assert np.isfinite(law.log_prob(X)).all()
     np.testing.assert_array_equal(X, law.sample(500, 3))
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DENSITIES)
 def test_the_projection_is_the_nearest_point(name, rng):
-    law = LAWS[name](n_features=12)
+    law = DENSITIES[name](n_features=12)
     X = law.sample(200, 0) + 0.05 * rng.standard_normal((200, 12))
     P = law.project(X)
     assert law.distance(P).max() < 1e-8
@@ -48,29 +48,29 @@ def test_known_distances():
     np.testing.assert_allclose(Subspace(2, 5).distance(np.zeros((1, 5))), [0.0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "density"), CASES)
+@pytest.mark.parametrize(("name", "law"), CASES)
 def test_densities_integrate_to_one(name, density):
-    """By uniform rows: the mean of the density relative to the uniform one is 1."""
-    law, uniform = LAWS[name](density=density), LAWS[name]()
+    """By uniform samples: the mean of the density relative to the uniform one is 1."""
+    law, uniform = DENSITIES[name](density=density), DENSITIES[name]()
     X = uniform.sample(40_000, 0)
-    ratio = np.exp(law.log_density(X) - uniform.log_density(X))
+    ratio = np.exp(law.log_prob(X) - uniform.log_prob(X))
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / 200 + 1e-9
 
 
-@pytest.mark.parametrize("density", ["kinked", "vmf"])
+@pytest.mark.parametrize("law", ["kinked", "vmf"])
 def test_samples_follow_the_density(density):
     law = Sphere(2, density=density)
     X, U = law.sample(40_000, 0), Sphere(2).sample(40_000, 1)
-    weight = np.exp(law.log_density(U) - Sphere(2).log_density(U))
+    weight = np.exp(law.log_prob(U) - Sphere(2).log_prob(U))
     for moment in (lambda Y: Y[:, 0], lambda Y: np.abs(Y[:, 0]), lambda Y: Y[:, 1] ** 2):
         assert moment(X).mean() == pytest.approx((weight * moment(U)).mean(), abs=0.02)
 
 
 def test_volumes():
-    assert Sphere(1).log_density(np.eye(2))[0] == pytest.approx(-np.log(2 * np.pi))
-    assert Sphere(2).log_density(np.eye(3))[0] == pytest.approx(-np.log(4 * np.pi))
+    assert Sphere(1).log_prob(np.eye(2))[0] == pytest.approx(-np.log(2 * np.pi))
+    assert Sphere(2).log_prob(np.eye(3))[0] == pytest.approx(-np.log(4 * np.pi))
     area = np.log(2) + 2.5 * np.log(np.pi) - gammaln(2.5)
-    assert Sphere(4).log_density(np.eye(5))[0] == pytest.approx(-area)
+    assert Sphere(4).log_prob(np.eye(5))[0] == pytest.approx(-area)
 
 
 def test_noise_and_rotation(rng):
@@ -81,7 +81,7 @@ def test_noise_and_rotation(rng):
     np.testing.assert_allclose(law.frame.T @ law.frame, np.eye(2), atol=1e-12)
 
 
-def test_the_latent_law_does_not_depend_on_the_columns():
+def test_the_latent_density_does_not_depend_on_the_features():
     a, b = Subspace(2, 4), Subspace(2, 64)
     np.testing.assert_allclose(a.sample(50, 0) @ a.frame, b.sample(50, 0) @ b.frame, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_the_latent_law_does_not_depend_on_the_columns():
     ("make", "message"),
     [
         (lambda: Sphere(2, n_features=2), "n_features"),
-        (lambda: Torus(density="vmf"), "density"),
+        (lambda: Torus(density="vmf"), "law"),
         (lambda: SwissRoll(noise=-1.0), "noise"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A density of one evaluation: the masked network, its law, its training and the estimator."""
+"""A density of one evaluation: the masked network, its distribution, its training and the estimator."""
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ from sklearn.mixture import GaussianMixture
 
 import skdiffusion
 from skdiffusion import DiffusionDensityEstimator, DistilledDensityEstimator
-from skdiffusion.densities import GaussianMixtureLaw
-from skdiffusion.diffusion.autoregressive import AutoregressiveLaw
+from skdiffusion.densities import GaussianMixtureDensity
+from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import distill
 
@@ -28,75 +28,75 @@ def network(d, seed=0, sizes=(24, 24), n_components=5, noise=0.3):
 
 
 @pytest.mark.parametrize("d", [1, 2, 5])
-def test_a_column_sees_only_those_before_it(d):
+def test_a_feature_sees_only_those_before_it(d):
     net = network(d, sizes=(7, 7, 9))
     layers, position = net.layers(net.masks()), np.argsort(net.order)
     jacobian = torch.autograd.functional.jacobian(
         lambda x: torch.stack(net.conditionals(x[None], layers))[:, 0], torch.randn(d)
     )
-    seen = jacobian.abs().amax((0, 2)).numpy() > 0  # column by the one it sees
+    seen = jacobian.abs().amax((0, 2)).numpy() > 0  # feature by the one it sees
     np.testing.assert_array_equal(seen, position[None, :] < position[:, None])
 
 
 def test_the_density_integrates_to_one():
-    law, nodes = AutoregressiveLaw(network(2, noise=0.15)), np.linspace(-15, 15, 1501)
+    density, nodes = AutoregressiveDensity(network(2, noise=0.15)), np.linspace(-15, 15, 1501)
     grid = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 2)
-    assert np.exp(law.log_density(grid)).sum() * (nodes[1] - nodes[0]) ** 2 == pytest.approx(1.0, abs=2e-4)
+    assert np.exp(density.log_prob(grid)).sum() * (nodes[1] - nodes[0]) ** 2 == pytest.approx(1.0, abs=2e-4)
 
 
 def test_codes_invert_and_carry_the_density():
-    law, z = AutoregressiveLaw(network(3)), np.random.default_rng(1).normal(size=(600, 3))
-    codes = law.to_latent(z)
-    np.testing.assert_allclose(law.from_latent(codes), z, atol=1e-10)
-    # A column's code follows from it alone, given those before: the Jacobian is a triangle.
+    density, z = AutoregressiveDensity(network(3)), np.random.default_rng(1).normal(size=(600, 3))
+    codes = density.to_latent(z)
+    np.testing.assert_allclose(density.from_latent(codes), z, atol=1e-10)
+    # A feature's code follows from it alone, given those before: the Jacobian is a triangle.
     log_det, h = 0.0, 1e-5
     for j in range(3):
         apart = np.zeros(3)
         apart[j] = h
-        log_det += np.log((law.to_latent(z + apart)[:, j] - law.to_latent(z - apart)[:, j]) / (2 * h))
-    np.testing.assert_allclose(stats.norm.logpdf(codes).sum(1) + log_det, law.log_density(z), atol=2e-4)
+        log_det += np.log((density.to_latent(z + apart)[:, j] - density.to_latent(z - apart)[:, j]) / (2 * h))
+    np.testing.assert_allclose(stats.norm.logpdf(codes).sum(1) + log_det, density.log_prob(z), atol=2e-4)
 
 
-def test_codes_of_far_rows_keep_their_digits():
-    law = AutoregressiveLaw(MaskedNetwork(1, (4,), 1, np.random.default_rng(0)))
-    (weight, mean, scale), z = law._conditionals(np.zeros((1, 1))), np.array([[-20.0], [15.0]])
+def test_codes_of_far_samples_keep_their_digits():
+    density = AutoregressiveDensity(MaskedNetwork(1, (4,), 1, np.random.default_rng(0)))
+    (weight, mean, scale), z = density._conditionals(np.zeros((1, 1))), np.array([[-20.0], [15.0]])
     assert weight == 1
-    np.testing.assert_allclose(law.to_latent(z), (z - mean[0]) / scale[0], rtol=1e-9)
-    np.testing.assert_allclose(law.from_latent(law.to_latent(z)), z, rtol=1e-9)
+    np.testing.assert_allclose(density.to_latent(z), (z - mean[0]) / scale[0], rtol=1e-9)
+    np.testing.assert_allclose(density.from_latent(density.to_latent(z)), z, rtol=1e-9)
 
 
 def test_samples_are_of_the_density():
-    law, rng = AutoregressiveLaw(network(3)), np.random.default_rng(2)
+    density, rng = AutoregressiveDensity(network(3)), np.random.default_rng(2)
     noise = rng.standard_normal((4000, 3))
-    rows = law.sample_from_noise(noise)
-    codes = law.to_latent(rows)
+    samples = density.sample_from_noise(noise)
+    codes = density.to_latent(samples)
     for j in range(3):
         assert stats.kstest(codes[:, j], "norm").pvalue > 1e-4
     assert np.abs(np.corrcoef(codes.T) - np.eye(3)).max() < 0.07
-    np.testing.assert_array_equal(law.sample_from_noise(noise[:50]), rows[:50])
+    np.testing.assert_array_equal(density.sample_from_noise(noise[:50]), samples[:50])
 
 
-def test_score_is_the_gradient_and_rows_stand_alone():
-    law, z = AutoregressiveLaw(network(4)), np.random.default_rng(3).normal(size=(700, 4))
-    one = np.concatenate([law.log_density(z[i : i + 1]) for i in (0, 511, 512, 699)])
-    np.testing.assert_allclose(law.log_density(z)[[0, 511, 512, 699]], one, rtol=1e-6, atol=1e-6)
+def test_score_is_the_gradient_and_samples_stand_alone():
+    density, z = AutoregressiveDensity(network(4)), np.random.default_rng(3).normal(size=(700, 4))
+    one = np.concatenate([density.log_prob(z[i : i + 1]) for i in (0, 511, 512, 699)])
+    np.testing.assert_allclose(density.log_prob(z)[[0, 511, 512, 699]], one, rtol=1e-6, atol=1e-6)
     h, numerical = 1e-2, np.empty((5, 4))
     for j in range(4):
         apart = np.eye(4)[j] * h
-        numerical[:, j] = (law.log_density(z[:5] + apart) - law.log_density(z[:5] - apart)) / (2 * h)
-    np.testing.assert_allclose(law.score(z)[:5], numerical, rtol=0.02, atol=0.02)
-    assert law.log_density(z[:0]).shape == (0,)
-    assert law.to_latent(z[:0]).shape == law.from_latent(z[:0]).shape == (0, 4)
+        numerical[:, j] = (density.log_prob(z[:5] + apart) - density.log_prob(z[:5] - apart)) / (2 * h)
+    np.testing.assert_allclose(density.score(z)[:5], numerical, rtol=0.02, atol=0.02)
+    assert density.log_prob(z[:0]).shape == (0,)
+    assert density.to_latent(z[:0]).shape == density.from_latent(z[:0]).shape == (0, 4)
 
 
 def test_training_finds_a_mixture():
-    target = GaussianMixtureLaw([0.3, 0.7], [[-1, 0], [0.5, 0.5]], [np.diag([0.05, 0.5]), [[0.5, 0.3], [0.3, 0.4]]])
+    target = GaussianMixtureDensity([0.3, 0.7], [[-1, 0], [0.5, 0.5]], [np.diag([0.05, 0.5]), [[0.5, 0.3], [0.3, 0.4]]])
     rng = np.random.default_rng(0)
     draws, fresh = (target.sample_from_noise(rng.standard_normal((n, 2)), rng.random(n)) for n in (20_000, 5000))
     net = MaskedNetwork(2, (48, 48), 6, rng)
-    before = (target.log_density(fresh) - AutoregressiveLaw(net).log_density(fresh)).mean()
-    curve = distill(net, draws, target.log_density(draws), 1000, rng)
-    gap = target.log_density(fresh) - AutoregressiveLaw(net).log_density(fresh)
+    before = (target.log_prob(fresh) - AutoregressiveDensity(net).log_prob(fresh)).mean()
+    curve = distill(net, draws, target.log_prob(draws), 1000, rng)
+    gap = target.log_prob(fresh) - AutoregressiveDensity(net).log_prob(fresh)
     assert before > 0.2
     assert -0.001 < gap.mean() < 0.003
     assert np.mean(curve[-20:]) == pytest.approx(gap.mean(), abs=0.003)
@@ -125,7 +125,7 @@ def test_distilled_density_is_near_its_teachers(pair):
         assert stats.ks_2samp(a, b).pvalue > 1e-4
 
 
-def test_companions_of_weight_stay_as_they_are(pair):
+def test_components_of_weight_stay_as_they_are(pair):
     _, teacher, student = pair
     least = {"student": 0, "mixture": 0.02, "mapped_mixture": 0.02}  # 0.1 elsewhere
     heavy = {k for k, w in teacher.stacking_weights_.items() if k != "diffusion" and w >= least.get(k, 0.1)}
@@ -135,10 +135,10 @@ def test_companions_of_weight_stay_as_they_are(pair):
     assert all(student.stacking_weights_[k] == teacher.stacking_weights_[k] for k in heavy)
 
 
-def test_a_far_row_costs_no_more_than_the_heavy_tail(pair):
+def test_a_far_sample_costs_no_more_than_the_heavy_tail(pair):
     _, _, student = pair
     far = np.array([[1e4, 1e4]])
-    tail = student.members_["student"].log_density(far) + np.log(student.stacking_weights_["student"])
+    tail = student.members_["student"].log_prob(far) + np.log(student.stacking_weights_["student"])
     assert student.score_samples(far) >= tail - 1e-9
 
 

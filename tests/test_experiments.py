@@ -38,15 +38,15 @@ def test_an_irregular_density_leaves_the_rate_of_the_support():
         law, spacing, errors = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
             X = [law.sample(n, seed) for seed in range(4)]
-            spacing.append(np.mean([sample_spacing(rows, 1) for rows in X]))
-            fits = [LocalPolynomials(rows, 1, spacing[-1], 2, 12.0) for rows in X]
+            spacing.append(np.mean([sample_spacing(samples, 1) for samples in X]))
+            fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
             errors.append(np.median([fidelity(f.project(law.sample(300, 50)), law.distance) for f in fits]))
         slopes.append(np.polyfit(np.log(spacing), np.log(errors), 1)[0])
     assert slopes[1] == pytest.approx(slopes[0], rel=0.2)
 
 
-def test_the_number_of_columns_does_not_matter_on_a_plane():
-    """E5a: the same latent law in 4 and in 64 columns, to 0.05 nats."""
+def test_the_number_of_features_does_not_matter_on_a_plane():
+    """E5a: the same latent distribution in 4 and in 64 features, to 0.05 nats."""
     nats = []
     for d in (4, 64):
         law = Subspace(2, d)

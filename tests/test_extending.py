@@ -9,7 +9,7 @@ from sklearn.model_selection import cross_val_score
 
 from skdiffusion import DiffusionDensityEstimator
 from skdiffusion._utils.validation import StrOptions
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
 from skdiffusion.diffusion.ode import STEPPERS
@@ -21,7 +21,7 @@ from skdiffusion.metrics._scorers import SAMPLE_METRICS
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 
 
-def rows():
+def samples():
     return np.random.default_rng(0).normal(size=(90, 2))
 
 
@@ -46,19 +46,19 @@ class Cosine(Process):
 
 
 def test_a_process():
-    est = DiffusionDensityEstimator(process=Cosine(), t_min=0.05, **SMALL).fit(rows())
-    assert est.members_["diffusion"].law.theta_min == pytest.approx(0.05 * np.pi / 2)
-    assert np.isfinite(est.score_samples(rows())).all()
+    est = DiffusionDensityEstimator(process=Cosine(), t_min=0.05, **SMALL).fit(samples())
+    assert est.members_["diffusion"].density.theta_min == pytest.approx(0.05 * np.pi / 2)
+    assert np.isfinite(est.score_samples(samples())).all()
 
 
 def test_a_stepper(monkeypatch):
-    """A multistep method of order 5 is one row of the table, and converges at its order."""
+    """A multistep method of order 5 is one sample of the table, and converges at its order."""
     monkeypatch.setitem(STEPPERS, "ab5", Stepper(5, "velocity", True, 1))
-    law = GaussianMixtureLaw(np.array([0.4, 0.6]), np.array([[-1.0], [0.7]]), np.full((2, 1, 1), 0.3))
+    density = GaussianMixtureDensity(np.array([0.4, 0.6]), np.array([[-1.0], [0.7]]), np.full((2, 1, 1), 0.3))
     noise = np.random.default_rng(0).standard_normal((200, 1))
 
     def draw(n_steps, stepper="ab5"):
-        return ProbabilityFlow(law, 0.05, 1.5, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
+        return ProbabilityFlow(density, 0.05, 1.5, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
 
     exact = draw(4096, "rk4")
     errors = [np.abs(draw(n) - exact).mean() for n in (96, 256)]
@@ -73,7 +73,7 @@ def median_gap(X, Y):
 def test_a_metric(monkeypatch):
     monkeypatch.setitem(SAMPLE_METRICS, "median_gap", median_gap)
     scorer = make_sample_scorer("median_gap", n_samples=50)
-    scores = cross_val_score(DiffusionDensityEstimator(**SMALL), rows(), scoring=scorer, cv=2)
+    scores = cross_val_score(DiffusionDensityEstimator(**SMALL), samples(), scoring=scorer, cv=2)
     assert (scores <= 0).all()
 
 
@@ -85,5 +85,5 @@ def test_an_activation(monkeypatch):
     monkeypatch.setitem(
         DiffusionDensityEstimator._parameter_constraints, "activation", [StrOptions(set(ACTIVATIONS))]
     )  # fmt: skip
-    est = DiffusionDensityEstimator(activation="softplus", **SMALL).fit(rows())
-    assert np.isfinite(est.score_samples(rows())).all()
+    est = DiffusionDensityEstimator(activation="softplus", **SMALL).fit(samples())
+    assert np.isfinite(est.score_samples(samples())).all()

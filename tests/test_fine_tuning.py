@@ -15,7 +15,7 @@ from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, Netw
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.diffusion.settings import resolve_settings
 from skdiffusion.diffusion.training import TrainingPlan, fine_tune
-from skdiffusion.diffusion.training._likelihood import LEAST_STEPS, MOST_STEPS, negative_log_likelihood, random_grid
+from skdiffusion.diffusion.training._likelihood import MAX_STEPS, MIN_STEPS, negative_log_likelihood, random_grid
 from skdiffusion.exceptions import InterruptedFitWarning
 
 C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
@@ -36,7 +36,7 @@ def test_the_loss_is_minus_the_log_density_of_the_flow(rng, reference):
     network, x = network_of(rng), rng.standard_normal((20, 3))
     flow = ProbabilityFlow(NetworkField(network, None, reference), *ENDS, density_steps=96, tolerance=0.0)
     loss = negative_log_likelihood(network, reference, torch.as_tensor(x), power_grid(400, *ENDS).tolist())
-    assert_allclose(float(loss), -flow.log_density(x).mean(), atol=2e-4)
+    assert_allclose(float(loss), -flow.log_prob(x).mean(), atol=2e-4)
 
 
 @references
@@ -57,7 +57,7 @@ def test_the_gradient_is_that_of_finite_differences(rng, reference, hidden):
 
 def test_grids_are_random_and_rise_from_end_to_end(rng):
     grids = [random_grid(rng, *ENDS) for _ in range(200)]
-    assert {len(g) - 1 for g in grids} == set(range(LEAST_STEPS, MOST_STEPS + 1))
+    assert {len(g) - 1 for g in grids} == set(range(MIN_STEPS, MAX_STEPS + 1))
     assert all((np.diff(g) > 0).all() and (g[0], g[-1]) == ENDS for g in grids)
     same = [g for g in grids if len(g) == len(grids[0])]
     assert not np.isclose(same[0][1:-1], same[1][1:-1]).all()
@@ -76,8 +76,8 @@ def tune(rng, x, network, n_steps=60, **given):
     judged = []
 
     def judge(tuned):
-        law = ProbabilityFlow(NetworkField(tuned), *ENDS, density_steps=32, tolerance=0.0)
-        judged.append(float(law.log_density(fresh).mean()))
+        density = ProbabilityFlow(NetworkField(tuned), *ENDS, density_steps=32, tolerance=0.0)
+        judged.append(float(density.log_prob(fresh).mean()))
         return judged[-1]
 
     plan = TrainingPlan(n_steps=n_steps, batch_size=64, learning_rate=1e-2, **given)
@@ -86,7 +86,7 @@ def tune(rng, x, network, n_steps=60, **given):
     return result, judged
 
 
-def test_the_likelihood_of_fresh_rows_rises(rng):
+def test_the_likelihood_of_fresh_samples_rises(rng):
     network = network_of(rng, members=2, d=2, dtype=torch.float32, spread=0.1)
     before = network.flat.clone()
     result, judged = tune(rng, two_clusters(rng), network)
@@ -140,7 +140,7 @@ def test_a_deadline_shortens_and_a_monitor_ends(rng):
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 20, "random_state": 0, "marginals": None}
 
 
-def test_the_estimator_keeps_what_held_out_rows_like_best(rng):
+def test_the_estimator_keeps_what_held_out_samples_like_best(rng):
     X, fresh = two_clusters(rng), two_clusters(np.random.default_rng(99))
     plain, tuned = (DiffusionDensityEstimator(**SMALL, stacking=False, fine_tune=f).fit(X) for f in (False, True))
     assert plain.likelihood_curve_.shape == (0, 2)
@@ -157,10 +157,10 @@ def test_the_judge_is_the_whole_blend(rng):
     promised = est.likelihood_curve_[:, 1].max()
     assert_allclose(promised, est.score(fresh), atol=0.1)
     # The mixture is the truth here, and four units alone far from it.
-    assert promised > est.members_["diffusion"].log_density(fresh).mean() + 0.1
+    assert promised > est.members_["diffusion"].log_prob(fresh).mean() + 0.1
 
 
-def test_auto_asks_for_rows_columns_and_plain_networks():
+def test_auto_asks_for_samples_features_and_plain_networks():
     def steps(n, d, **given):
         return resolve_settings(DiffusionDensityEstimator(**given), n, d).n_tuning_steps
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
-from skdiffusion.compose import draw_rows
+from skdiffusion.compose import draw_samples
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 
@@ -34,7 +34,7 @@ def test_a_frame_comes_back(library):
     assert isinstance(plain, np.ndarray)
     np.testing.assert_allclose(np.asarray(drawn["weight"]), plain[:, 4])
     np.testing.assert_array_equal(np.asarray(drawn["count"]), np.round(plain[:, 1]))
-    assert isinstance(draw_rows(est, 5, 0), np.ndarray)
+    assert isinstance(draw_samples(est, 5, 0), np.ndarray)
     # What comes back can go in.
     assert np.isfinite(est.score_samples(drawn)).all()
 
@@ -74,7 +74,7 @@ def test_arrays_stay_arrays():
         est.sample(3, as_frame="yes")
 
 
-def test_wrong_and_reordered_columns_are_errors():
+def test_wrong_and_reordered_features_are_errors():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(columns())[["height", "weight"]]
     est = DiffusionDensityEstimator(**SMALL).fit(frame)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.manifold import (
     IntrinsicDensity,
@@ -23,24 +23,26 @@ from skdiffusion.manifold import (
 
 
 class Oracle:
-    """A closed-form law with the Jacobian of its velocity, by central differences."""
+    """A closed-form distribution with the Jacobian of its velocity, by central differences."""
 
     def __init__(self, law):
-        self.law = law
+        self.density = law
 
     def __call__(self, z, theta, divergence=False):
-        return self.law(z, theta, divergence)
+        return self.density(z, theta, divergence)
 
     def jacobian(self, z, theta, step=1e-5):
         eye = np.eye(z.shape[1])
-        columns = [(self.law(z + step * e, theta)[0] - self.law(z - step * e, theta)[0]) / (2 * step) for e in eye]
+        columns = [
+            (self.density(z + step * e, theta)[0] - self.density(z - step * e, theta)[0]) / (2 * step) for e in eye
+        ]
         return np.stack(columns, axis=2)
 
 
 @pytest.mark.parametrize("layers", [(7,), (8, 6), (5, 6, 7)])
 def test_the_jacobian_of_a_network(layers, rng):
     network = FilmEnsemble(4, layers, "silu", 3, torch.float32, "cpu")
-    network.initialise(rng, 2.0, 1.2)
+    network.initialize(rng, 2.0, 1.2)
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
     field = NetworkField(network)
     z = rng.standard_normal((5, 4))
@@ -55,7 +57,7 @@ def test_the_jacobian_of_a_network(layers, rng):
 
 def test_the_jacobian_of_a_gaussian_has_its_known_eigenvalues(rng):
     variances = np.array([1.0, 0.25, 0.01])
-    law = Oracle(GaussianMixtureLaw([1.0], np.zeros((1, 3)), np.diag(variances)[None]))
+    law = Oracle(GaussianMixtureDensity([1.0], np.zeros((1, 3)), np.diag(variances)[None]))
     theta = 0.3
     J = denoiser_jacobian(law, rng.standard_normal((4, 3)), theta)
     a2, s2 = np.cos(theta) ** 2, np.sin(theta) ** 2
@@ -69,8 +71,8 @@ def test_dimension_of_a_degenerate_mixture(k, rng):
     frame = np.linalg.qr(rng.standard_normal((6, k)))[0]
     means = rng.standard_normal((3, k)) @ frame.T
     covariance = 0.5 * frame @ frame.T + 1e-8 * np.eye(6)
-    law = Oracle(GaussianMixtureLaw([0.3, 0.3, 0.4], means, np.stack([covariance] * 3)))
-    z = law.law.sample_from_noise(rng.standard_normal((100, 6)), rng.random(100))
+    law = Oracle(GaussianMixtureDensity([0.3, 0.3, 0.4], means, np.stack([covariance] * 3)))
+    z = law.density.sample_from_noise(rng.standard_normal((100, 6)), rng.random(100))
     assert plateau_dimension(dimension_spectrum(law, z, rng)) == k
     assert np.median(flipd(law, z, 0.03)) == pytest.approx(k, abs=0.1)
 
@@ -98,7 +100,7 @@ def test_clusters_that_look_like_points_have_no_vote():
     assert plateau_dimension(np.zeros((7, 10, 2))) == 1
 
 
-def test_a_full_law_keeps_all_directions(rng):
+def test_a_full_density_keeps_all_directions(rng):
     for variances in (np.ones(6), np.array([4.0, 2.0, 1.0, 0.5]), np.array([9.0, 1.0])):
         X = rng.standard_normal((500, len(variances))) * np.sqrt(variances)
         values = np.linalg.svd(X - X.mean(0), compute_uv=False) ** 2 / 500
@@ -106,14 +108,14 @@ def test_a_full_law_keeps_all_directions(rng):
 
 
 @pytest.mark.parametrize(
-    ("law", "least_gain"), [(Sphere(1), 1e3), (Sphere(2), 1e3), (Torus(), 100), (SwissRoll(), 1e3), (Sphere(4), 10)],
+    ("law", "min_gain"), [(Sphere(1), 1e3), (Sphere(2), 1e3), (Torus(), 100), (SwissRoll(), 1e3), (Sphere(4), 10)],
     ids=["circle", "sphere", "torus", "swiss roll", "4-sphere"],
 )  # fmt: skip
-def test_projection_comes_close_to_the_set(law, least_gain, rng):
+def test_projection_comes_close_to_the_set(law, min_gain, rng):
     X = law.sample(2000, 0)
     surface = fit_local_polynomials(X, law.dimension, rng)
     noised = law.sample(400, 1) + 0.5 * surface.scale * rng.standard_normal((400, law.n_features))
-    assert np.median(law.distance(surface.project(noised))) < np.median(law.distance(noised)) / least_gain
+    assert np.median(law.distance(surface.project(noised))) < np.median(law.distance(noised)) / min_gain
 
 
 def test_order_of_the_local_polynomials():
@@ -124,13 +126,13 @@ def test_order_of_the_local_polynomials():
     y = circle.sample(200, 1)
     reach = np.array([160, 240, 320])
     for degree, order in ((1, 2), (2, 4), (4, 6)):
-        surfaces = [LocalPolynomials(X, 1, 1e-9, degree, rows_per_term=m / (degree + 1)) for m in reach]
+        surfaces = [LocalPolynomials(X, 1, 1e-9, degree, samples_per_term=m / (degree + 1)) for m in reach]
         errors = [np.median(circle.distance(surface.project(y))) for surface in surfaces]
         slope = np.polyfit(np.log(reach), np.log(errors), 1)[0]
         assert slope == pytest.approx(order, abs=0.4), (degree, slope)
 
 
-def test_projection_is_row_by_row(rng):
+def test_projection_is_sample_by_sample(rng):
     X = Sphere(2).sample(500, 0)
     surface = LocalPolynomials(X, 2, 0.2, 2)
     y = X[:50] + 0.05 * rng.standard_normal((50, 3))
@@ -162,14 +164,14 @@ def test_intrinsic_density(dimension, seed, rng):
     law = Sphere(dimension, density="vmf")
     surface = fit_local_polynomials(law.sample(10_000, seed), dimension, rng)
     fresh = law.sample(1000, 50 + seed)
-    estimate = IntrinsicDensity(surface, rng).log_density(fresh)
-    assert np.abs(estimate - law.log_density(fresh)).mean() < 0.05
+    estimate = IntrinsicDensity(surface, rng).log_prob(fresh)
+    assert np.abs(estimate - law.log_prob(fresh)).mean() < 0.05
 
 
 def test_intrinsic_density_of_a_uniform_circle(rng):
     law = Sphere(1)
     density = IntrinsicDensity(fit_local_polynomials(law.sample(3000, 0), 1, rng), rng)
-    assert np.abs(density.log_density(law.sample(200, 1)) + np.log(2 * np.pi)).mean() < 0.15
+    assert np.abs(density.log_prob(law.sample(200, 1)) + np.log(2 * np.pi)).mean() < 0.15
 
 
 def test_a_subspace_has_a_jacobian_of_its_rank():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
-from skdiffusion.compose import draw_rows
+from skdiffusion.compose import draw_samples
 from skdiffusion.datasets import Sphere
 from skdiffusion.metrics import highest_density_coverage
 
@@ -30,7 +30,7 @@ def _closed():
     plt.close("all")
 
 
-def test_a_density_over_two_columns(fitted):
+def test_a_density_over_two_features(fitted):
     est, X = fitted
     display = inspection.DensityDisplay.from_estimator(est, X, features=("a", "c"), n_grid=12)
     point = X.median().to_frame().T
@@ -39,9 +39,9 @@ def test_a_density_over_two_columns(fitted):
     assert display.ax_.get_xlabel() == "a"
     linear = display.plot(log=False, X=X[["a", "c"]])
     assert linear.contours_.levels[-1] == pytest.approx(np.exp(display.log_density.max()))
-    with pytest.raises(ValueError, match="none of the 3 columns"):
+    with pytest.raises(ValueError, match="none of the 3 features"):
         inspection.DensityDisplay.from_estimator(est, X, features=("a", "z"))
-    with pytest.raises(ValueError, match="must name 2 columns"):
+    with pytest.raises(ValueError, match="must name 2 features"):
         inspection.DensityDisplay.from_estimator(est, X, features=("a",))
 
 
@@ -49,17 +49,17 @@ def test_pairs_of_data_and_samples(fitted):
     est, X = fitted
     display = inspection.PairDisplay.from_estimator(est, X, random_state=3)
     assert display.axes_.shape == (3, 3)
-    np.testing.assert_allclose(display.samples, draw_rows(est, 150, 3))
+    np.testing.assert_allclose(display.samples, draw_samples(est, 150, 3))
     shown = display.axes_[2, 0].collections[0].get_offsets()
     np.testing.assert_allclose(shown, X[["a", "c"]])
 
 
-def test_trajectories_end_in_rows_of_the_flow(fitted):
+def test_trajectories_end_in_samples_of_the_flow(fitted):
     est, _ = fitted
-    display = inspection.TrajectoryDisplay.from_estimator(est, n_rows=9, n_times=5, random_state=2)
+    display = inspection.TrajectoryDisplay.from_estimator(est, n_samples=9, n_times=5, random_state=2)
     noise = np.random.default_rng(2).standard_normal((9, 3))
     member = est.members_["diffusion"]
-    ends = member.preprocessor.inverse_transform(member.law.from_latent(noise))
+    ends = member.preprocessor.inverse_transform(member.density.from_latent(noise))
     np.testing.assert_allclose(display.paths[-1], ends[:, :2])
     assert (np.diff(display.noise_levels) < 0).all()
     assert len(display.ax_.lines) == 9
@@ -100,4 +100,4 @@ def test_an_axes_can_be_given(fitted):
     est, X = fitted
     _, ax = plt.subplots()
     assert inspection.TrainingDisplay.from_estimator(est, ax=ax).ax_ is ax
-    assert inspection.TrajectoryDisplay.from_estimator(est, n_rows=3, n_times=3, ax=ax).figure_ is ax.figure
+    assert inspection.TrajectoryDisplay.from_estimator(est, n_samples=3, n_times=3, ax=ax).figure_ is ax.figure

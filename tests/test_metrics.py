@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from skdiffusion import metrics
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 
 DISTANCES = [
     metrics.wasserstein_1,
@@ -48,7 +48,7 @@ def test_integer_weights_equal_repetition(distance, rng):
 
 
 @pytest.mark.parametrize("p", [1, 2])
-def test_one_column_agrees_with_scipy(rng, p):
+def test_one_feature_agrees_with_scipy(rng, p):
     a, b = rng.normal(size=(40, 1)), rng.exponential(size=(23, 1))
     wa, wb = rng.random(40), rng.random(23)
     if p == 1:
@@ -59,7 +59,7 @@ def test_one_column_agrees_with_scipy(rng, p):
         squared = metrics.energy_distance(a, b) ** 2
         assert squared == pytest.approx(stats.energy_distance(a[:, 0], b[:, 0]) ** 2, rel=1e-9)
     else:
-        # The second column is constant: the general solver must agree with the sorted rows.
+        # The second feature is constant: the general solver must agree with the sorted samples.
         wide = [np.column_stack([s, np.zeros(len(s))]) for s in (a, b)]
         assert metrics.wasserstein_2(*wide, x_weight=wa, y_weight=wb) == pytest.approx(
             metrics.wasserstein_2(a, b, x_weight=wa, y_weight=wb), rel=1e-9
@@ -74,7 +74,7 @@ def test_shifted_copies(rng, d):
 
 
 def test_gaussians(rng):
-    """A positive definite map is optimal, so that whitened rows and their image have the Gaussians' distance."""
+    """A positive definite map is optimal, so that whitened samples and their image have the Gaussians' distance."""
     A = rng.normal(size=(200, 3))
     A -= A.mean(0)
     A = A @ np.linalg.inv(np.linalg.cholesky(A.T @ A / len(A))).T
@@ -169,7 +169,7 @@ def test_the_floor_is_what_the_truth_gets(rng):
     assert floor == pytest.approx(fresh, rel=0.15)
     assert 0 < error < 0.1 * floor
     small = metrics.two_sample_floor(metrics.wasserstein_1, X, n_samples=25)[0]
-    assert small > 2 * floor  # the bias falls with the number of rows
+    assert small > 2 * floor  # the bias falls with the number of samples
 
 
 def test_novelty(rng):
@@ -180,18 +180,20 @@ def test_novelty(rng):
 
 
 def test_mixtures_have_a_kl_that_sampling_and_quadrature_agree_on(rng):
-    law = GaussianMixtureLaw([0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], np.stack([0.2 * np.eye(2), 0.4 * np.eye(2)]))
-    rows = law.sample_from_noise(rng.standard_normal((100_000, 2)), rng.random(100_000))
+    density = GaussianMixtureDensity(
+        [0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], np.stack([0.2 * np.eye(2), 0.4 * np.eye(2)])
+    )
+    rows = density.sample_from_noise(rng.standard_normal((100_000, 2)), rng.random(100_000))
     q = _normal(0.0, 1.5)
-    by_rows = metrics.kl_divergence(law.log_density, q, samples=rows)
-    by_nodes = metrics.kl_divergence(law.log_density, q, bounds=([-7, -7], [7, 7]))
-    assert by_rows == pytest.approx(by_nodes, abs=0.02)
+    by_samples = metrics.kl_divergence(density.log_prob, q, samples=rows)
+    by_nodes = metrics.kl_divergence(density.log_prob, q, bounds=([-7, -7], [7, 7]))
+    assert by_samples == pytest.approx(by_nodes, abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.wasserstein_1([[0.0]], [[0.0, 1.0]]), "columns"),
+        (lambda: metrics.wasserstein_1([[0.0]], [[0.0, 1.0]]), "features"),
         (lambda: metrics.wasserstein_1([[np.nan]], [[0.0]]), "NaN"),
         (lambda: metrics.wasserstein_1([[0.0]], [[1.0]], x_weight=[-1.0]), "x_weight"),
         (lambda: metrics.wasserstein_2([[0.0]], [[1.0]], y_weight=[1.0, 2.0]), "y_weight"),
@@ -209,8 +211,8 @@ def test_bad_arguments_are_named(call, message):
         call()
 
 
-def test_memorised_share_of_copies_and_of_honest_rows():
-    """Honest rows of a k-dimensional law are not at 0 but near 3**-k."""
+def test_memorised_share_of_copies_and_of_honest_samples():
+    """Honest samples of a k-dimensional distribution are not at 0 but near 3**-k."""
     angle = 2 * np.pi * np.random.default_rng(0).random((2, 3000))
     train, fresh = (np.column_stack([np.cos(a), np.sin(a)]) for a in angle)
     assert metrics.memorised_fraction(fresh, train) == pytest.approx(1 / 3, abs=0.04)
@@ -223,12 +225,12 @@ def test_fidelity_is_a_median_distance():
     assert metrics.fidelity([[3.0, 0.0], [0.0, 2.0], [5.0, 0.0]], lambda X: np.abs(np.hypot(*X.T) - 1)) == 2.0
 
 
-def test_coverage_of_many_rows_is_finer_than_that_of_few(rng):
-    truth, centres = rng.uniform(size=(50_000, 1)), rng.uniform(0.1, 0.9, (100, 1))
+def test_coverage_of_many_samples_is_finer_than_that_of_few(rng):
+    truth, centers = rng.uniform(size=(50_000, 1)), rng.uniform(0.1, 0.9, (100, 1))
     few, many = rng.uniform(size=(100, 1)), rng.uniform(size=(20_000, 1))
-    assert metrics.delta_coverage(many, truth, centres) < metrics.delta_coverage(few, truth, centres) / 3
-    assert metrics.delta_coverage(np.full((50, 1), 7.0), truth, centres) == np.inf
-    assert metrics.delta_coverage(truth, truth, centres) < 0.01
+    assert metrics.delta_coverage(many, truth, centers) < metrics.delta_coverage(few, truth, centers) / 3
+    assert metrics.delta_coverage(np.full((50, 1), 7.0), truth, centers) == np.inf
+    assert metrics.delta_coverage(truth, truth, centers) < 0.01
 
 
 def test_comparability(rng):
@@ -250,8 +252,8 @@ def test_subspace_error():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.novelty([[0.0]], [[0.0, 1.0]], [[0.0]]), "same columns"),
-        (lambda: metrics.memorised_fraction([[0.0]], [[0.0]]), "2 training rows"),
+        (lambda: metrics.novelty([[0.0]], [[0.0, 1.0]], [[0.0]]), "same features"),
+        (lambda: metrics.memorised_fraction([[0.0]], [[0.0]]), "2 training samples"),
         (lambda: metrics.subspace_error(np.eye(3)[:, :1], np.eye(4)[:, :1]), "same space"),
     ],
 )

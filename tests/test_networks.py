@@ -71,13 +71,13 @@ def test_the_evaluator_is_the_mean_of_the_members(hidden, rng):
 
 def test_a_fresh_network_is_zero():
     network = FilmEnsemble(4, (16, 16), "silu", 2, torch.float32, "cpu")
-    network.initialise(np.random.default_rng(0), 2.0, 1.0)
+    network.initialize(np.random.default_rng(0), 2.0, 1.0)
     velocity, divergence = network.evaluator()(torch.ones(3, 4), 0.5, divergence=True)
     assert not velocity.any()
     assert not divergence.any()
 
 
-def test_float32_rows_do_not_depend_on_their_company(rng):
+def test_float32_samples_do_not_depend_on_their_company(rng):
     field = NetworkField(make((32, 32), d=5, dtype=torch.float32))
     z = rng.standard_normal((700, 5))
     velocity, divergence = field(z, 0.4, divergence=True)
@@ -104,20 +104,21 @@ def test_noise_features_clamp_beyond_the_trained_range():
 
 
 @pytest.mark.parametrize("d", [1, 3, 20])
-def test_a_row_has_the_same_bits_in_blocks_of_every_size(d, rng):
+def test_a_sample_has_the_same_bits_in_blocks_of_every_size(d, rng):
     network = make((32, 32), d=d, members=2, dtype=torch.float32)
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
     field = NetworkField(network)
     z = rng.standard_normal((600, d))
     whole = field(z, 0.5, True)
     for count in (1, 9, 40, 200, 257, 385):
-        for part, all_rows in zip(field(z[:count], 0.5, True), whole):
-            np.testing.assert_array_equal(part, all_rows[:count])
+        for part, all_samples in zip(field(z[:count], 0.5, True), whole):
+            np.testing.assert_array_equal(part, all_samples[:count])
 
 
 def test_where_large_blocks_change_bits_smaller_ones_are_taken(monkeypatch):
     monkeypatch.setattr(
-        "skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda field, sizes: () if sizes[-1] > 256 else sizes
+        "skdiffusion.diffusion.networks._field._sizes_of_same_bits",
+        lambda field, sizes: () if sizes[-1] > 256 else sizes,
     )
     field = NetworkField(make((8, 8), dtype=torch.float32))
     assert field.network.dtype == torch.float32

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, equidistributed_grid, log_snr_grid, solve
 from tests.conftest import draw
 
@@ -12,30 +12,28 @@ steppers = pytest.mark.parametrize("name", list(STEPPERS))
 
 @pytest.fixture
 def reference(mixture, rng):
-    """Rows at the data end and where the converged flow takes them."""
+    """Samples at the data end and where the converged flow takes them."""
     z = np.cos(START) * draw(mixture, 100) + np.sin(START) * rng.standard_normal((100, 2))
     return z, solve(mixture, z, log_snr_grid(1500, START, STOP), "rk4", divergence=True)
 
 
 def test_the_log_density_change_is_exact_on_a_fine_grid(mixture, reference):
     z, end = reference
-    truth = mixture.log_density(end.z, np.cos(STOP), np.sin(STOP)) - mixture.log_density(
-        z, np.cos(START), np.sin(START)
-    )
+    truth = mixture.log_prob(end.z, np.cos(STOP), np.sin(STOP)) - mixture.log_prob(z, np.cos(START), np.sin(START))
     assert_allclose(end.log_density_change, truth, atol=1e-10)
 
 
 @steppers
-def test_observed_order_of_rows_and_log_densities(name, mixture, reference):
+def test_observed_order_of_samples_and_log_densities(name, mixture, reference):
     z, end = reference
     counts = np.array([80, 160, 320])
-    row_error, density_error = [], []
+    sample_error, density_error = [], []
     for n in counts:
         back = solve(mixture, end.z, log_snr_grid(n, START, STOP)[::-1], name, divergence=True)
-        row_error.append(np.sqrt(((back.z - z) ** 2).mean()))
+        sample_error.append(np.sqrt(((back.z - z) ** 2).mean()))
         density_error.append(np.abs(back.log_density_change + end.log_density_change).mean())
     order = STEPPERS[name].order
-    observed = -np.polyfit(np.log(counts), np.log(row_error), 1)[0]
+    observed = -np.polyfit(np.log(counts), np.log(sample_error), 1)[0]
     assert abs(observed - order) < 0.15, observed
     observed = -np.polyfit(np.log(counts), np.log(density_error), 1)[0]
     assert observed > order - 0.15, observed
@@ -55,9 +53,9 @@ def test_forward_and_back_returns_the_start(name, mixture, rng):
 
 @pytest.mark.parametrize("name", ["euler", "rk4", "ab2", "ab4"])
 def test_a_standard_gaussian_is_solved_exactly_in_one_step(name):
-    law = GaussianMixtureLaw([1.0], [np.zeros(3)], [np.eye(3)])
+    density = GaussianMixtureDensity([1.0], [np.zeros(3)], [np.eye(3)])
     z = np.random.default_rng(0).standard_normal((5, 3))
-    out = solve(law, z, [START, STOP], name, divergence=True)
+    out = solve(density, z, [START, STOP], name, divergence=True)
     assert_allclose(out.z, z, atol=1e-14)
     assert_allclose(out.log_density_change, 0.0, atol=1e-13)
 

@@ -31,14 +31,14 @@ from skdiffusion.exceptions import InconsistentVersionWarning
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 
 
-def rows():
+def samples():
     return np.random.default_rng(0).gamma(2.0, size=(90, 2))
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("files") / "model.skd"
-    est = DiffusionDensityEstimator(**SMALL).fit(rows())
+    est = DiffusionDensityEstimator(**SMALL).fit(samples())
     est.save(path)
     return est, path
 
@@ -68,7 +68,7 @@ def same(one, two, X):
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.filterwarnings("ignore::skdiffusion.exceptions.FullDimensionWarning")
 def test_the_same_numbers_come_back(name, tmp_path):
-    est, X = ESTIMATORS[name].fit(rows()), rows()
+    est, X = ESTIMATORS[name].fit(samples()), samples()
     est.save(tmp_path / "file")
     same(est, load(tmp_path / "file"), X)
     same(est, pickle.loads(pickle.dumps(est)), X)
@@ -87,12 +87,12 @@ def test_a_curved_support_comes_back(tmp_path):
 
 def test_a_loaded_estimator_can_be_fitted_on(saved):
     again = load(saved[1]).set_params(warm_start=True)
-    assert again.fit(rows()).score(rows()) > -10
+    assert again.fit(samples()).score(samples()) > -10
 
 
-def test_rows_in_a_frame_come_back_in_a_frame(tmp_path):
+def test_samples_in_a_frame_come_back_in_a_frame(tmp_path):
     pd = pytest.importorskip("pandas")
-    est = DiffusionDensityEstimator(**SMALL).fit(pd.DataFrame(rows(), columns=["a", "b"]))
+    est = DiffusionDensityEstimator(**SMALL).fit(pd.DataFrame(samples(), columns=["a", "b"]))
     est.save(tmp_path / "file")
     again = load(tmp_path / "file")
     pd.testing.assert_frame_equal(again.sample(5, random_state=0), est.sample(5, random_state=0))
@@ -235,7 +235,7 @@ def test_signed_nonsense_raises_nothing_else(saved, tmp_path):
 
 
 def test_foreign_parts_are_refused_on_saving(tmp_path):
-    blend = StackedDensityEstimator(random_state=0).fit(rows())
+    blend = StackedDensityEstimator(random_state=0).fit(samples())
     with pytest.raises(TypeError, match="joblib"):
         blend.save(tmp_path / "file")
     assert not list(tmp_path.iterdir())
@@ -270,7 +270,7 @@ def test_a_killed_save_leaves_a_whole_file(saved, tmp_path):
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        same(saved[0], load(target), rows())
+        same(saved[0], load(target), samples())
 
 
 def test_a_version_apart_is_said(saved, monkeypatch):

@@ -4,20 +4,19 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import ndtr
 from scipy.stats import norm
 
+from skdiffusion.densities import FEATURE_TRANSFORMS, select_feature_transforms
 from skdiffusion.preprocessing import (
-    MARGINAL_CANDIDATES,
     Preprocessor,
     Whitening,
     bounds_with_margins,
-    column_resolution,
-    select_marginals,
-    spread_ties,
+    dequantize,
+    feature_resolution,
 )
 from skdiffusion.preprocessing._maps import BoxMap, GaussianizeMap, HalfLineMap, YeoJohnsonMap
 from tests.conftest import gradient_of
 
 BOUNDS = (np.array([-np.inf, -np.inf, 0.0, 0.0]), np.array([np.inf, 30.0, 1.0, np.inf]))
-candidates = pytest.mark.parametrize("marginals", MARGINAL_CANDIDATES, ids=str)
+candidates = pytest.mark.parametrize("marginals", FEATURE_TRANSFORMS, ids=str)
 bounds_cases = pytest.mark.parametrize("bounds", [None, BOUNDS], ids=["open", "bounded"])
 
 
@@ -29,14 +28,14 @@ def table(rng):
 
 @candidates
 @bounds_cases
-def test_the_inverse_returns_the_rows(table, marginals, bounds):
+def test_the_inverse_returns_the_samples(table, marginals, bounds):
     p = Preprocessor(table, np.ones(600), marginals, bounds)
     z, _ = p.transform(table)
     assert_allclose(p.inverse_transform(z), table, rtol=1e-9, atol=1e-10)
 
 
 @candidates
-def test_rows_beyond_the_data_come_back_too(table, marginals, rng):
+def test_samples_beyond_the_data_come_back_too(table, marginals, rng):
     p = Preprocessor(table, np.ones(600), marginals)
     far = table.mean(0) + 20 * table.std(0) * rng.standard_normal((50, 4))
     z, log_det = p.transform(far)
@@ -47,7 +46,7 @@ def test_rows_beyond_the_data_come_back_too(table, marginals, rng):
 @candidates
 @bounds_cases
 def test_log_determinant_is_that_of_the_jacobian(table, marginals, bounds, rng):
-    # Midpoints between rows, so that no difference straddles a knot of a spline.
+    # Midpoints between samples, so that no difference straddles a knot of a spline.
     p = Preprocessor(table, np.ones(600), marginals, bounds)
     x = (table[:300] + 1e-3 * rng.random((300, 4))).clip(*(BOUNDS if bounds else (-np.inf, np.inf)))
     _, log_det = p.transform(x)
@@ -58,7 +57,7 @@ def test_log_determinant_is_that_of_the_jacobian(table, marginals, bounds, rng):
 
 @candidates
 @bounds_cases
-def test_pull_back_is_the_gradient_in_the_columns(table, marginals, bounds, rng):
+def test_pull_back_is_the_gradient_in_the_features(table, marginals, bounds, rng):
     p = Preprocessor(table, np.ones(600), marginals, bounds)
     direction = rng.standard_normal(4)
     x = table[:200]
@@ -73,14 +72,14 @@ def test_pull_back_is_the_gradient_in_the_columns(table, marginals, bounds, rng)
     assert np.quantile(error, 0.95) < 1e-5, np.quantile(error, 0.95)
 
 
-def test_whitened_rows_have_mean_zero_and_covariance_near_the_identity(table):
+def test_whitened_samples_have_mean_zero_and_covariance_near_the_identity(table):
     z, _ = Preprocessor(table, np.ones(600)).transform(table)
     assert_allclose(z.mean(0), 0, atol=1e-12)
     assert_allclose(np.cov(z.T, bias=True), np.eye(4), atol=0.1)
 
 
 @pytest.mark.parametrize("n", [3, 10, 2000])
-def test_whitening_is_invertible_for_few_rows_and_collinear_columns(n, rng):
+def test_whitening_is_invertible_for_few_samples_and_collinear_features(n, rng):
     u = rng.standard_normal((n, 8))
     u[:, 7] = u[:, 0] + u[:, 1]
     w = Whitening(u, np.ones(n))
@@ -130,7 +129,7 @@ def test_gaussianising_map_follows_the_distribution_function(rng):
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.3, 0.1])
-def test_a_row_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
+def test_a_sample_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
     x = rng.standard_t(3, size=150)
     x /= x.std()
     z, log_slope = GaussianizeMap.fit(x, np.ones(150), factor).left_out(x, np.full(150, 1 / 150))
@@ -144,38 +143,38 @@ def test_a_row_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
     assert np.abs((log_slope - slope_refit).mean()) < 0.5 * flattery or flattery < 0.05
 
 
-def test_resolution_is_the_grid_step_of_tied_columns_only(rng):
+def test_resolution_is_the_grid_step_of_tied_features_only(rng):
     X = np.column_stack(
         [rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)]
     )
-    resolution = column_resolution(X)
+    resolution = feature_resolution(X)
     assert resolution[0] == 0
     assert_allclose(resolution[1:3], [1.0, 0.25])
     assert 0 < resolution[3] < 0.01
-    spread = spread_ties(X, resolution, rng)
+    spread = dequantize(X, resolution, rng)
     assert_array_equal(spread[:, 0], X[:, 0])
     assert np.abs(spread - X).max() <= 0.5
     assert len(np.unique(spread[:, 1])) == 500
 
 
-def test_copies_of_rows_are_not_ties(rng):
+def test_copies_of_samples_are_not_ties(rng):
     X = np.repeat(rng.standard_normal((50, 2)), 4, axis=0)
-    assert not column_resolution(X).any()
+    assert not feature_resolution(X).any()
 
 
 @pytest.mark.parametrize("law", ["counts", "half as many zeros"])
-def test_a_single_column_has_ties_too(rng, law):
+def test_a_single_feature_has_ties_too(rng, law):
     x = rng.poisson(2.0, 500).astype(float) if law == "counts" else np.maximum(rng.standard_normal(500), 0)
-    resolution = column_resolution(x[:, None])[0]
+    resolution = feature_resolution(x[:, None])[0]
     assert resolution == (1.0 if law == "counts" else pytest.approx(0.05 * x.std()))
     resampled = rng.choice(rng.standard_normal(500), (500, 1))
-    assert not column_resolution(resampled).any()
+    assert not feature_resolution(resampled).any()
 
 
 def test_spread_ties_stay_within_bounds(rng):
     X = rng.integers(0, 3, (300, 1)).astype(float)
     bounds = (np.array([0.0]), np.array([2.0]))
-    spread = spread_ties(X, column_resolution(X, bounds), rng, bounds)
+    spread = dequantize(X, feature_resolution(X, bounds), rng, bounds)
     assert spread.min() >= 0
     assert spread.max() <= 2
 
@@ -185,44 +184,44 @@ def test_values_on_a_bound_are_read_off_it(rng, kind):
     x = {"box": rng.random((1000, 1)), "half-line": rng.exponential(size=(1000, 1))}.get(kind)
     x, low, high = (-rng.exponential(size=(1000, 1)), -np.inf, 0.0) if x is None else (x, 0.0, np.inf)
     low, high = np.array([low]), np.array([1.0 if kind == "box" else high])
-    bounds = bounds_with_margins(x, column_resolution(x), (low, high))
+    bounds = bounds_with_margins(x, feature_resolution(x), (low, high))
     p = Preprocessor(x, np.ones(1000), None, bounds)
     end = np.zeros((1, 1))
     z, log_det = p.transform(end)
     assert np.abs(z).max() < 6
     assert log_det[0] < 20
-    # The margin holds next to no rows, and values beyond it are told apart.
+    # The margin holds next to no samples, and values beyond it are told apart.
     nearest = np.abs(x).min(keepdims=True) * (-1.0 if kind == "mirrored" else 1.0)
     assert np.abs(p.transform(nearest)[0] - z).min() > 0.1
     assert_array_equal(p.pull_back(end, np.ones((1, 1))), 0.0)
     assert_allclose(p.inverse_transform(p.transform(x)[0]), x, rtol=1e-9)
 
 
-def test_the_margin_of_a_tied_column_is_a_thousandth_of_its_step(rng):
+def test_the_margin_of_a_tied_feature_is_a_thousandth_of_its_step(rng):
     x = rng.integers(0, 5, (500, 1)).astype(float)
-    bounds = bounds_with_margins(x, column_resolution(x), (np.array([0.0]), np.array([np.inf])))
+    bounds = bounds_with_margins(x, feature_resolution(x), (np.array([0.0]), np.array([np.inf])))
     assert_array_equal(bounds.margins, [[0.001], [0.0]])
 
 
 def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):
     folds = np.array_split(rng.permutation(800), 4)
     skewed = np.exp(rng.standard_normal((800, 3)))
-    scores = select_marginals(skewed, np.ones(800), folds, rng)
+    scores = select_feature_transforms(skewed, np.ones(800), folds, rng)
     assert max(scores, key=scores.get) is not None
-    plain = select_marginals(rng.standard_normal((800, 3)), np.ones(800), folds, rng)
+    plain = select_feature_transforms(rng.standard_normal((800, 3)), np.ones(800), folds, rng)
     assert plain[None] > max(plain.values()) - 0.03
 
 
-def test_maps_by_column_must_be_better_on_rows_that_did_not_choose_them():
-    """Of 24 Gaussian columns held-out rows favour a map in about ten, by chance."""
+def test_maps_by_feature_must_be_better_on_samples_that_did_not_choose_them():
+    """Of 24 Gaussian features held-out samples favor a map in about ten, by chance."""
     kept = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
         X, folds = rng.standard_normal((800, 24)), np.array_split(rng.permutation(800), 4)[:2]
-        kept.append(max(scores := select_marginals(X, np.ones(800), folds, rng), key=scores.get))
+        kept.append(max(scores := select_feature_transforms(X, np.ones(800), folds, rng), key=scores.get))
     assert kept == [None] * 4
     X[:, :12] = np.exp(X[:, :12])
-    scores = select_marginals(X, np.ones(800), folds, rng)
+    scores = select_feature_transforms(X, np.ones(800), folds, rng)
     best = max(scores, key=scores.get)
     assert isinstance(best, tuple)
     assert None not in best[:12]
@@ -230,13 +229,13 @@ def test_maps_by_column_must_be_better_on_rows_that_did_not_choose_them():
 
 @pytest.mark.parametrize("n", [300, 6000])
 @pytest.mark.parametrize("factor", [1.0, 0.1])
-def test_the_gaussianising_map_is_that_of_its_kernel_law(n, factor):
-    """Sums within reach are the sums over all rows, also where a heavy tail leaves the outermost rows alone."""
+def test_the_gaussianising_map_is_that_of_its_kernel_density(n, factor):
+    """Sums within reach are the sums over all samples, also where a heavy tail leaves the outermost samples alone."""
     x = np.sort(np.random.default_rng(0).standard_t(1.5, n))
     x /= x.std()
     w = np.full(n, 1 / n)
     knots, bandwidth = np.concatenate([x[:: n // 50], [x[-1], x[-1] + 3]]), 0.05 * factor
-    below, above, density = GaussianizeMap._kernel_law(knots, x, w, bandwidth)
+    below, above, density = GaussianizeMap._kernel_density(knots, x, w, bandwidth)
     u = (knots[:, None] - x) / bandwidth
     assert below == pytest.approx(ndtr(u) @ w, rel=1e-12, abs=1e-17)
     assert above == pytest.approx(ndtr(-u) @ w, rel=1e-12, abs=1e-17)
@@ -244,7 +243,7 @@ def test_the_gaussianising_map_is_that_of_its_kernel_law(n, factor):
 
 
 @pytest.mark.parametrize("n", [300, 6000, 20_000])
-def test_the_gaussianising_map_is_finite_however_far_the_rows(n):
+def test_the_gaussianising_map_is_finite_however_far_the_samples(n):
     for seed in range(3):
         x = np.sort(np.random.default_rng(seed).standard_t(0.7, n))
         x = (x - x.mean()) / x.std()

@@ -18,7 +18,7 @@ callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1
 SMALL = {"hidden_layer_sizes": (8, 8), "n_estimators": 2, "random_state": 0, "stacking": False, "marginals": None}
 
 
-def rows(n=200):
+def samples(n=200):
     return np.random.default_rng(0).normal(size=(n, 2))
 
 
@@ -61,7 +61,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "n_estimators": 2, "max_iter": 5, "ran
     ids=["manifold", "transformer", "outliers"],
 )
 def test_callbacks_of_wrappers_see_the_inner_fit(make):
-    X = rows() @ np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    X = samples() @ np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     X += 0.01 * np.random.default_rng(1).normal(size=X.shape)
     own, inherited = Recorder(), Inherited()
     est = make().set_callbacks(own, inherited).fit(X)
@@ -75,17 +75,17 @@ def test_callbacks_of_wrappers_see_the_inner_fit(make):
 
 
 def test_the_bar_shows_losses(capsys):
-    DiffusionDensityEstimator(**SMALL, max_iter=50, verbose=1).fit(rows())
+    DiffusionDensityEstimator(**SMALL, max_iter=50, verbose=1).fit(samples())
     shown = capsys.readouterr().err
     assert "DiffusionDensityEstimator" in shown
     assert "loss=" in shown
     assert "held out=" in shown
-    DiffusionDensityEstimator(**SMALL, max_iter=5).fit(rows())
+    DiffusionDensityEstimator(**SMALL, max_iter=5).fit(samples())
     assert capsys.readouterr().err == ""
 
 
 def test_a_distillation_has_a_bar_of_its_own(capsys):
-    est = DiffusionDensityEstimator(**SMALL, max_iter=5, verbose=1).fit(rows())
+    est = DiffusionDensityEstimator(**SMALL, max_iter=5, verbose=1).fit(samples())
     capsys.readouterr()
     est.distill(n_draws=500, max_iter=120)
     shown = capsys.readouterr().err
@@ -98,31 +98,31 @@ def test_a_distillation_has_a_bar_of_its_own(capsys):
 def test_callbacks_see_every_check():
     recorder = Recorder()
     est = DiffusionDensityEstimator(**SMALL, max_iter=200, early_stopping=False).set_callbacks(recorder)
-    est.fit(rows())
+    est.fit(samples())
     assert recorder.calls[:2] == ["setup", "begin"]
     assert recorder.calls[-2:] == ["fit", "teardown"]
     checks = [c for c in recorder.calls if c.startswith("training")]
     assert len(checks) == len(est.loss_curve_)
     recorder.calls.clear()
-    est.partial_fit(rows())
+    est.partial_fit(samples())
     assert recorder.calls[-1] == "teardown"
 
 
 def test_a_callback_can_ask_for_the_end():
-    whole = DiffusionDensityEstimator(**SMALL, max_iter=200).fit(rows())
-    short = DiffusionDensityEstimator(**SMALL, max_iter=200).set_callbacks(Recorder(stop_after=3)).fit(rows())
+    whole = DiffusionDensityEstimator(**SMALL, max_iter=200).fit(samples())
+    short = DiffusionDensityEstimator(**SMALL, max_iter=200).set_callbacks(Recorder(stop_after=3)).fit(samples())
     assert len(short.loss_curve_) < len(whole.loss_curve_)
-    assert np.isfinite(short.score(rows()))
+    assert np.isfinite(short.score(samples()))
 
 
 def test_callbacks_are_torn_down_when_a_fit_fails():
     recorder = Recorder()
     est = DiffusionDensityEstimator(**SMALL, max_iter=5).set_callbacks(recorder)
-    est.fit(rows())
+    est.fit(samples())
     before = {k: v for k, v in est.__dict__.items()}
     recorder.on_fit_task_end = lambda estimator, context: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        est.fit(rows())
+        est.fit(samples())
     assert recorder.calls[-1] == "teardown"
     assert est.__dict__.keys() == before.keys()
     assert all(est.__dict__[k] is v for k, v in before.items())
@@ -131,7 +131,7 @@ def test_callbacks_are_torn_down_when_a_fit_fails():
 def test_scikit_learns_progress_bar_works(capsys):
     pytest.importorskip("rich", reason="the bar of scikit-learn is drawn by rich")
     est = DiffusionDensityEstimator(**SMALL, max_iter=50).set_callbacks(callback.ProgressBar())
-    assert np.isfinite(est.fit(rows()).score(rows()))
+    assert np.isfinite(est.fit(samples()).score(samples()))
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_scikit_learns_progress_bar_works(capsys):
 )
 def test_a_time_limit_shortens_the_training(est):
     start = time.perf_counter()
-    est.set_params(max_fit_seconds=2.0).fit(rows(300))
+    est.set_params(max_fit_seconds=2.0).fit(samples(300))
     seconds = time.perf_counter() - start
-    # Untold hours without the limit; the companions and the stack may take a few seconds on a busy machine.
+    # Untold hours without the limit; the components and the stack may take a few seconds on a busy machine.
     assert seconds < 60
     assert est.n_iter_ < 20_000
-    assert est.score(rows()) > -5
+    assert est.score(samples()) > -5
 
 
 def test_a_time_limit_shortens_the_search_for_components():
@@ -158,7 +158,7 @@ def test_a_time_limit_shortens_the_search_for_components():
 
     def components(seconds):
         est = DiffusionDensityEstimator(**SMALL | {"stacking": "mixture"}, max_iter=1, max_fit_seconds=seconds).fit(X)
-        return len(est.members_["mixture"].law.weights)
+        return len(est.members_["mixture"].density.weights)
 
     assert components(1e-3) == 1 < components(None)
 
@@ -169,6 +169,6 @@ def test_the_limit_leaves_time_for_the_rest():
 
 
 def test_a_limit_that_does_not_bind_changes_nothing():
-    one = DiffusionDensityEstimator(**SMALL, max_iter=40).fit(rows())
-    two = DiffusionDensityEstimator(**SMALL, max_iter=40, max_fit_seconds=1e6).fit(rows())
-    np.testing.assert_array_equal(one.score_samples(rows()), two.score_samples(rows()))
+    one = DiffusionDensityEstimator(**SMALL, max_iter=40).fit(samples())
+    two = DiffusionDensityEstimator(**SMALL, max_iter=40, max_fit_seconds=1e6).fit(samples())
+    np.testing.assert_array_equal(one.score_samples(samples()), two.score_samples(samples()))

@@ -1,4 +1,4 @@
-"""Noise on correlated columns beside a Gaussian of their covariance: against closed forms, and in the estimator."""
+"""Noise on correlated features beside a Gaussian of their covariance: against closed forms, and in the estimator."""
 
 import io
 
@@ -10,14 +10,14 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.densities import BandwidthSearch, GaussianMixtureLaw
+from skdiffusion.densities import BandwidthSearch, GaussianMixtureDensity
+from skdiffusion.densities import _components as _components
 from skdiffusion.densities._kernel import leave_one_out
+from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
 from skdiffusion.diffusion.networks._reference import WhitenedField
 from skdiffusion.diffusion.training._loop import TrainingPlan, _validation_set
-from skdiffusion.densities import _components as _companions
-from skdiffusion.diffusion import fitting as stages
 from skdiffusion.manifold import denoiser_jacobian
 from skdiffusion.preprocessing import Preprocessor
 
@@ -26,18 +26,18 @@ both = pytest.mark.parametrize("relative", [False, True], ids=["whole", "departu
 
 
 class ExactField:
-    """A law's velocity in the place of a network's."""
+    """A distribution's velocity in the place of a network's."""
 
     edges = ()
 
-    def __init__(self, law, reference):
-        self.law, self.reference = law, reference
+    def __init__(self, density, reference):
+        self.density, self.reference = density, reference
 
-    def run_blocks(self, function, rows):
-        return tuple(o.numpy() for o in function(torch.as_tensor(rows)))
+    def run_blocks(self, function, samples):
+        return tuple(o.numpy() for o in function(torch.as_tensor(samples)))
 
     def __call__(self, z, theta, divergence=False):
-        velocity, trace = self.law(z.numpy(), theta, divergence)
+        velocity, trace = self.density(z.numpy(), theta, divergence)
         return torch.as_tensor(velocity), None if trace is None else torch.as_tensor(trace)
 
     @property
@@ -51,45 +51,45 @@ def network_field(rng, reference, spread=0.2, limit=None):
     return NetworkField(network, limit, reference)
 
 
-def correlated_rows(rng, n=1200, d=6, noise=0.05):
-    """A bent curve in the first columns, and columns that repeat it but for noise of no structure."""
+def correlated_samples(rng, n=1200, d=6, noise=0.05):
+    """A bent curve in the first features, and features that repeat it but for noise of no structure."""
     u = rng.standard_normal(n)
     first = np.column_stack([u, u**2 - 1 + 0.3 * rng.standard_normal(n)])
     return np.column_stack([first, *(first[:, j % 2] + noise * rng.standard_normal(n) for j in range(d - 2))])
 
 
 @pytest.mark.parametrize("horizon", [1.2, 1.52])
-def test_the_flow_of_an_exact_field_has_the_density_of_its_law(rng, horizon):
+def test_the_flow_of_an_exact_field_has_the_density_of_its_density(rng, horizon):
     # A mixture of covariance C: the standard normal end is matched in two moments at any horizon.
     spread = 0.4 * C
     arm = np.linalg.cholesky(0.6 * C)
     means = np.sqrt(3) * np.concatenate([arm.T, -arm.T])
-    law = GaussianMixtureLaw(np.ones(6), means, np.tile(spread, (6, 1, 1)))
+    density = GaussianMixtureDensity(np.ones(6), means, np.tile(spread, (6, 1, 1)))
     reference = GaussianReference(C, False)
     y = means[rng.integers(6, size=40)] + rng.standard_normal((40, 3)) @ np.linalg.cholesky(spread).T
     w = y @ np.linalg.inv(reference.root)
     theta = 1e-3
-    flow = ProbabilityFlow(ExactField(law, reference), theta, horizon, density_steps=96, tolerance=0.0)
-    expected = law.log_density(y) + 0.5 * np.linalg.slogdet(C)[1]
-    # At the nearer horizon the law is not yet normal, but has its first two moments.
-    assert_allclose(flow.log_density(w), expected, atol=3e-4 if horizon > 1.5 else 0.05)
+    flow = ProbabilityFlow(ExactField(density, reference), theta, horizon, density_steps=96, tolerance=0.0)
+    expected = density.log_prob(y) + 0.5 * np.linalg.slogdet(C)[1]
+    # At the nearer horizon the distribution is not yet normal, but has its first two moments.
+    assert_allclose(flow.log_prob(w), expected, atol=3e-4 if horizon > 1.5 else 0.05)
     assert_allclose(flow.from_latent(flow.to_latent(w)), w, atol=1e-5)
 
 
 def test_an_untrained_departure_is_the_gaussian_to_round_off(rng):
     flow = ProbabilityFlow(network_field(rng, GaussianReference(C, True), spread=0.0), 1e-3, 1.4)
     w = rng.standard_normal((20, 3))
-    assert_allclose(flow.log_density(w), -0.5 * (w**2).sum(1) - 1.5 * np.log(2 * np.pi), rtol=1e-12)
+    assert_allclose(flow.log_prob(w), -0.5 * (w**2).sum(1) - 1.5 * np.log(2 * np.pi), rtol=1e-12)
     assert_allclose(flow.sample_from_noise(w), w, rtol=1e-12)
 
 
-def test_the_velocity_of_the_reference_is_that_of_its_law(rng):
-    reference, law = GaussianReference(C, True), GaussianMixtureLaw([1.0], np.zeros((1, 3)), C[None])
+def test_the_velocity_of_the_reference_is_that_of_its_density(rng):
+    reference, density = GaussianReference(C, True), GaussianMixtureDensity([1.0], np.zeros((1, 3)), C[None])
     z = rng.standard_normal((1, 2, 4, 3))
     theta = np.array([0.2, 1.1])
     ours = reference.velocity(torch.as_tensor(z), *(torch.as_tensor(f(theta)) for f in (np.cos, np.sin)))
     for k in range(2):
-        expected, trace = law(z[0, k], theta[k], True)
+        expected, trace = density(z[0, k], theta[k], True)
         assert_allclose(ours[0, k], expected, atol=1e-12)
         matrix, own_trace, root, inverse = reference.matrices(theta[k], torch.zeros(1, dtype=torch.float64))
         assert_allclose(z[0, k] @ matrix.numpy()[:3, :3], expected, atol=1e-12)
@@ -100,7 +100,9 @@ def test_the_velocity_of_the_reference_is_that_of_its_law(rng):
 @both
 @pytest.mark.parametrize("limit", [None, 0.7])
 def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
-    monkeypatch.setattr("skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ())  # stay in float64
+    monkeypatch.setattr(
+        "skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ()
+    )  # stay in float64
     field = network_field(rng, GaussianReference(C, relative), limit=limit)
     for f in (field, field.flow_field):
         z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5
@@ -114,7 +116,7 @@ def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatc
 
 
 def test_correlation_is_no_tangent_direction(rng):
-    narrow = C * 0.001 + 0.999  # three columns that are nearly one
+    narrow = C * 0.001 + 0.999  # three features that are nearly one
     field = network_field(rng, GaussianReference(narrow, True), spread=0.0)
     assert_allclose(denoiser_jacobian(field, np.zeros((2, 3)), 0.3), np.tile(np.eye(3), (2, 1, 1)), atol=1e-8)
 
@@ -122,9 +124,9 @@ def test_correlation_is_no_tangent_direction(rng):
 @both
 def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
     reference = GaussianReference(C, relative)
-    rows = rng.standard_normal((4000, 3)) @ reference.root
+    samples = rng.standard_normal((4000, 3)) @ reference.root
     plan = TrainingPlan(n_steps=1, reference=reference if relative else None, sigma_range=(0.3, 3.0))
-    tensor = torch.as_tensor(rows, dtype=torch.float64)
+    tensor = torch.as_tensor(samples, dtype=torch.float64)
     theta, (_, _, target, floor) = _validation_set(
         tensor, [np.arange(4000)], np.ones(4000), plan, rng, torch.float64, "cpu"
     )
@@ -135,8 +137,8 @@ def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
     assert_allclose(zero.mean(), left.mean() if relative else 1.0, rtol=0.02)
 
 
-def test_unwhitened_columns_keep_their_correlations(rng):
-    X = correlated_rows(rng) * np.array([3.0, 1, 1, 5, 1, 1])
+def test_unwhitened_features_keep_their_correlations(rng):
+    X = correlated_samples(rng) * np.array([3.0, 1, 1, 5, 1, 1])
     space = Preprocessor(X, np.ones(len(X)), 1.0)
     columns = space.unwhitened()
     z, log_det = columns.transform(X)
@@ -148,17 +150,17 @@ def test_unwhitened_columns_keep_their_correlations(rng):
     assert_allclose(whitened_log_det - log_det, -0.5 * np.linalg.slogdet(space.whitening.correlation)[1], rtol=1e-9)
 
 
-def test_noise_follows_columns_only_where_they_are_correlated(rng):
+def test_noise_follows_features_only_where_they_are_correlated(rng):
     whitening = Preprocessor(rng.standard_normal((500, 4)), np.ones(500)).whitening
     assert stages.references(whitening) == []
-    whitening = Preprocessor(correlated_rows(rng), np.ones(1200)).whitening
+    whitening = Preprocessor(correlated_samples(rng), np.ones(1200)).whitening
     whole, departure = stages.references(whitening)
     assert [whole.relative, departure.relative] == [False, True]
     assert_allclose(departure.function(departure.values), whitening.correlation, atol=1e-10)
 
 
 @pytest.mark.parametrize("unwhitened", [True, False])
-def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
+def test_the_kernel_stands_where_samples_left_out_are_likeliest(rng, unwhitened):
     if unwhitened:
         # Tight clusters along a line: whitened, their widths would differ from one direction to another.
         X = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
@@ -169,7 +171,7 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
 
     def mean_density(space, spaced):
         z, log_det = space.transform(X)
-        context = None, 1 - space.whitening.shrinkage, _companions.spacing_of(z, w) if spaced else None
+        context = None, 1 - space.whitening.shrinkage, _components.spacing_of(z, w) if spaced else None
         search = BandwidthSearch(z, w, held, nothing_else, *context)
         search.refine()
         return (leave_one_out(z, w, [search.bandwidth], held, *context)[0] + log_det[held]).mean()
@@ -178,31 +180,31 @@ def test_the_kernel_stands_where_rows_left_out_are_likeliest(rng, unwhitened):
     scores = [mean_density(space, False) for space in spaces]
     assert (np.argmax(scores) == 1) == unwhitened
     expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    (member,) = _companions._fit_kernel(X, w, [raw], held, nothing_else, rng)
+    (member,) = _components._fit_kernel(X, w, [raw], held, nothing_else, rng)
     assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
-    assert np.array_equal(member.law.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
+    assert np.array_equal(member.density.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
 
 
 def test_a_kernel_must_be_worth_more_than_chance_gives(rng):
     X, held = rng.standard_normal((600, 3)), np.arange(300)
     raw, truth = Preprocessor(X, np.ones(600)), multivariate_normal(np.zeros(3)).logpdf(X[:300])
-    assert _companions._fit_kernel(X, np.ones(600), [raw], held, truth, rng) == []
-    assert len(_companions._fit_kernel(X, np.ones(600), [raw], held, truth - 0.5, rng)) == 1
+    assert _components._fit_kernel(X, np.ones(600), [raw], held, truth, rng) == []
+    assert len(_components._fit_kernel(X, np.ones(600), [raw], held, truth - 0.5, rng)) == 1
 
 
 def test_kernels_follow_the_density_but_at_sharp_edges(rng):
     w, held = np.ones(600), np.arange(300)
     long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
     for X, widths in ((long_tailed, 600), (square, 1)):
-        (member,) = _companions._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
-        assert len(np.unique(member.law.law.bandwidth)) >= 0.9 * widths
-        assert (len(np.unique(member.law.law.bandwidth)) == 1) == (widths == 1)
+        (member,) = _components._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
+        assert len(np.unique(member.density.density.bandwidth)) >= 0.9 * widths
+        assert (len(np.unique(member.density.density.bandwidth)) == 1) == (widths == 1)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "departure"])
 def fitted(request):
-    """A small fit whose noise follows the columns, and its rows."""
-    X = correlated_rows(np.random.default_rng(0))
+    """A small fit whose noise follows the features, and its samples."""
+    X = correlated_samples(np.random.default_rng(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             stages, "choose_coordinates",
@@ -215,13 +217,13 @@ def fitted(request):
 
 def test_the_estimator_is_consistent_in_those_coordinates(fitted):
     est, X = fitted
-    rows = X[:5]
-    assert_allclose(est.score_samples(X[:300])[:5], est.score_samples(rows), rtol=0, atol=0)
-    assert_allclose(est.from_latent(est.to_latent(rows)), rows, atol=0.02)
+    samples = X[:5]
+    assert_allclose(est.score_samples(X[:300])[:5], est.score_samples(samples), rtol=0, atol=0)
+    assert_allclose(est.from_latent(est.to_latent(samples)), samples, atol=0.02)
     h = 1e-5
     shifts = h * np.eye(X.shape[1])
-    slope = [(est.score_samples(rows + s) - est.score_samples(rows - s)) / (2 * h) for s in shifts]
-    scores = est.members_["diffusion"].score(rows)
+    slope = [(est.score_samples(samples + s) - est.score_samples(samples - s)) / (2 * h) for s in shifts]
+    scores = est.members_["diffusion"].score(samples)
     assert_allclose(scores, np.transpose(slope), rtol=0.05, atol=0.05 * np.abs(scores).max())
     sample = est.sample(2000, random_state=0)
     assert_allclose(np.corrcoef(sample.T), np.corrcoef(X.T), atol=0.1)
@@ -245,16 +247,16 @@ def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
     assert warm.score_model_.field.reference is more.score_model_.field.reference
 
 
-def test_noisy_columns_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
+def test_noisy_features_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
     loadings = np.random.default_rng(7).standard_normal((2, 16))
 
-    def rows(n, seed):
+    def samples(n, seed):
         rng = np.random.default_rng(seed)
         u = rng.standard_normal(n)
         factors = np.column_stack([u, u**2 - 1 + 0.2 * rng.standard_normal(n)])
         return factors @ loadings + 0.3 * rng.standard_normal((n, 16))
 
-    train, test = rows(400, 0), rows(1000, 100)
+    train, test = samples(400, 0), samples(1000, 100)
     chosen = DiffusionDensityEstimator(stacking=False, random_state=0).fit(train)
     assert chosen.score_model_.field.reference is not None
     monkeypatch.setattr(stages, "references", lambda whitening: [])

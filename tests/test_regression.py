@@ -5,15 +5,15 @@ import pytest
 from scipy import stats
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.densities import RegressionLaw, fit_chain, telling_order
+from skdiffusion.densities import RegressionDensity, fit_regression, informative_order
+from skdiffusion.densities import _components as _components
 from skdiffusion.densities._noise import Noise, fit_noise
-from skdiffusion.densities._regression import RegressionChain
-from skdiffusion.densities import _components as _companions
+from skdiffusion.densities._regression import AutoregressiveRegression
 from skdiffusion.preprocessing import Preprocessor
 
 
 def funnel(n, rng, d=4):
-    """Log-scale of all columns but one is half that one; and the density."""
+    """Log-scale of all features but one is half that one; and the density."""
     neck = 2.0 * rng.standard_normal(n)
     X = rng.standard_normal((n, d)) * np.exp(neck / 2)[:, None]
     X[:, 0] = neck
@@ -32,7 +32,7 @@ def by_hand():
     noise = Noise(
         np.array([[0.3, 0.7], [1.0, 0.0]]), np.array([[-1.0, 0.5], [0.0, 0.0]]), np.array([[0.4, 2.0], [1, 1]])
     )
-    return RegressionChain(np.array([1, 0]), reach, hinges, products, mean, log_variance, bounds, noise)
+    return AutoregressiveRegression(np.array([1, 0]), reach, hinges, products, mean, log_variance, bounds, noise)
 
 
 def bent(at):
@@ -41,7 +41,7 @@ def bent(at):
 
 
 def two_parts(e, function):
-    """The noise of the first column: its density or distribution function."""
+    """The noise of the first feature: its density or distribution function."""
     return 0.3 * function(e, -1.0, 0.4) + 0.7 * function(e, 0.5, 2.0)
 
 
@@ -52,10 +52,10 @@ def test_density_is_that_of_its_conditionals(by_hand):
     residual = (x[:, 0] - bent(at)) / scale
     assert (bent(at) == 4.0).any()
     expected = stats.norm.logpdf(x[:, 1]) + np.log(two_parts(residual, stats.norm.pdf) / scale)
-    np.testing.assert_allclose(by_hand.log_density(x), expected, rtol=1e-12)
+    np.testing.assert_allclose(by_hand.log_prob(x), expected, rtol=1e-12)
 
 
-def test_noise_becomes_rows_of_that_law(by_hand):
+def test_noise_becomes_samples_of_that_density(by_hand):
     noise = np.random.default_rng(0).standard_normal((4000, 2))
     x = by_hand.sample_from_noise(noise)
     np.testing.assert_allclose(x[:, 1], noise[:, 1])
@@ -65,7 +65,7 @@ def test_noise_becomes_rows_of_that_law(by_hand):
     assert abs(stats.spearmanr(standard, at).statistic) < 0.04
 
 
-def test_far_noise_becomes_far_rows():
+def test_far_noise_becomes_far_samples():
     noise = Noise(np.array([[0.5, 0.5, 0.0]]), np.array([[-2.0, 2.0, 0.0]]), np.array([[0.5, 1.0, 1.0]]))
     ends = noise.from_normal(np.array([-30.0, 30.0]), 0)
     # P(e < x) = Phi(-30) where only the first part lies, and P(e > x) where only the second does.
@@ -76,19 +76,19 @@ def test_far_noise_becomes_far_rows():
 def test_score_is_the_gradient(by_hand):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(100, 2)) * 2
-    other = fit_chain(rng.normal(size=(300, 2)), np.ones(300), np.array([0, 1]))
-    law = RegressionLaw([by_hand, other], [0.4, 0.6])
+    other = fit_regression(rng.normal(size=(300, 2)), np.ones(300), np.array([0, 1]))
+    density = RegressionDensity([by_hand, other], [0.4, 0.6])
     h = 1e-5
-    numeric = np.stack([law.log_density(x + h * e) - law.log_density(x - h * e) for e in np.eye(2)], 1) / (2 * h)
-    np.testing.assert_allclose(law.score(x), numeric, atol=1e-7)
+    numeric = np.stack([density.log_prob(x + h * e) - density.log_prob(x - h * e) for e in np.eye(2)], 1) / (2 * h)
+    np.testing.assert_allclose(density.score(x), numeric, atol=1e-7)
 
 
-def test_means_and_spreads_of_far_rows_are_those_of_rows_of_the_fit():
+def test_means_and_spreads_of_far_samples_are_those_of_samples_of_the_fit():
     rng = np.random.default_rng(0)
     X, _ = funnel(1000, rng)
     X[:, 3] = X[:, 1] * X[:, 2] + X[:, 0] ** 2
     Z = (X - X.mean(0)) / X.std(0)
-    chain = fit_chain(Z, np.ones(1000), np.arange(4))
+    chain = fit_regression(Z, np.ones(1000), np.arange(4))
     mean, log_variance, *_ = chain._predict(Z)
     far_mean, far_log_variance, *moves = chain._predict(rng.uniform(-30, 30, (1000, 4)))
     for seen, far in ((mean, far_mean), (log_variance, far_log_variance)):
@@ -97,13 +97,13 @@ def test_means_and_spreads_of_far_rows_are_those_of_rows_of_the_fit():
     assert not np.all(moves)
 
 
-def test_rows_bound_means_and_spreads():
-    # Three heavy-tailed columns, and others that follow products of them: lines and log-variances leave all reason.
+def test_samples_bound_means_and_spreads():
+    # Three heavy-tailed features, and others that follow products of them: lines and log-variances leave all reason.
     rng = np.random.default_rng(0)
     X = rng.standard_t(2, size=(400, 12))
     X[:, 3:] = X[:, [0]] * X[:, [1]] + X[:, 3:] * np.abs(X[:, [2]])
     Z = (X - X.mean(0)) / X.std(0)
-    chain = fit_chain(Z, np.ones(400), np.arange(12))
+    chain = fit_regression(Z, np.ones(400), np.arange(12))
     mean, log_variance, *free = chain._predict(Z)
     assert not np.all(free)
     assert (mean >= Z.min(0)).all()
@@ -125,7 +125,7 @@ def test_rare_large_residuals_do_not_upset_the_scoring_steps(seed):
     jump = np.abs(rng.standard_normal(1000)) * 3 * (1 + x[:, 0] ** 2)
     Z = np.column_stack([x, np.where(rare, jump, 0.0) + 1e-5 * rng.standard_normal(1000)])
     Z = (Z - Z.mean(0)) / Z.std(0)
-    chain = fit_chain(Z, np.ones(1000), np.arange(7))
+    chain = fit_regression(Z, np.ones(1000), np.arange(7))
     mean, v, *_ = chain._predict(Z)
     constant = -0.5  # nats of a Gaussian of unit variance, less those of its norming constant
     assert np.mean(-(v + (Z - mean) ** 2 * np.exp(-v)) / 2, axis=0)[6] > constant - 0.01
@@ -134,65 +134,65 @@ def test_rare_large_residuals_do_not_upset_the_scoring_steps(seed):
 def test_fitted_density_integrates_to_one():
     X, _ = funnel(1000, np.random.default_rng(0), d=2)
     Z = (X - X.mean(0)) / X.std(0)
-    law = RegressionLaw([fit_chain(Z, np.ones(1000), np.array(o)) for o in ([0, 1], [1, 0])], [0.5, 0.5])
+    density = RegressionDensity([fit_regression(Z, np.ones(1000), np.array(o)) for o in ([0, 1], [1, 0])], [0.5, 0.5])
     axis = np.sinh(np.linspace(-8, 8, 3001))
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    mass = np.exp(law.log_density(grid)).reshape(3001, 3001)
+    mass = np.exp(density.log_prob(grid)).reshape(3001, 3001)
     assert np.trapezoid(np.trapezoid(mass, axis), axis) == pytest.approx(1.0, abs=2e-3)
 
 
-def test_uncurved_rows_get_a_gaussian():
+def test_uncurved_samples_get_a_gaussian():
     rng = np.random.default_rng(0)
     covariance = np.array([[1.0, 0.7, 0.2], [0.7, 1.0, 0.4], [0.2, 0.4, 1.0]])
     X, fresh = (rng.multivariate_normal(np.zeros(3), covariance, n) for n in (4000, 2000))
-    chain = fit_chain(X, np.ones(4000), np.array([2, 0, 1]))
+    chain = fit_regression(X, np.ones(4000), np.array([2, 0, 1]))
     exact = stats.multivariate_normal(np.zeros(3), covariance).logpdf(fresh)
-    assert np.mean(exact - chain.log_density(fresh)) < 0.01
+    assert np.mean(exact - chain.log_prob(fresh)) < 0.01
     np.testing.assert_array_equal(chain.noise.weights[:, 0], 1.0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_funnel_is_found_whatever_the_order_of_its_columns(seed):
+def test_funnel_is_found_whatever_the_order_of_its_features(seed):
     rng = np.random.default_rng(seed)
     X, _ = funnel(2000, rng)
     fresh, log_p = funnel(4000, rng)
     columns = rng.permutation(4)
     scale, shift = X.std(0)[columns], X.mean(0)[columns]
     Z, Z_fresh = (X[:, columns] - shift) / scale, (fresh[:, columns] - shift) / scale
-    order = telling_order(Z, np.ones(2000))
+    order = informative_order(Z, np.ones(2000))
     assert columns[order[0]] == 0
-    log_q = fit_chain(Z, np.ones(2000), order).log_density(Z_fresh) - np.log(scale).sum()
+    log_q = fit_regression(Z, np.ones(2000), order).log_prob(Z_fresh) - np.log(scale).sum()
     assert np.mean(log_p - log_q) < 0.06
 
 
 @pytest.mark.parametrize(
-    ("law", "gap"),
+    ("density", "gap"),
     [(stats.t(3), 0.02), (stats.gamma(3), 0.02), (stats.uniform(), 0.1), (stats.norm(), 0.002)],
     ids=["heavy", "skewed", "edged", "normal"],
 )
-def test_noise_takes_the_shape_of_residuals(law, gap):
-    train, fresh = law.rvs(4000, random_state=0), law.rvs(20000, random_state=1)
+def test_noise_takes_the_shape_of_residuals(density, gap):
+    train, fresh = density.rvs(4000, random_state=0), density.rvs(20000, random_state=1)
     noise = fit_noise((train - train.mean())[:, None] / train.std(), np.ones(4000))
-    log_q = noise.log_density((fresh - train.mean())[:, None] / train.std())[:, 0] - np.log(train.std())
-    assert np.mean(law.logpdf(fresh) - log_q) < gap
+    log_q = noise.log_prob((fresh - train.mean())[:, None] / train.std())[:, 0] - np.log(train.std())
+    assert np.mean(density.logpdf(fresh) - log_q) < gap
 
 
-def test_rows_of_no_weight_do_not_count():
+def test_samples_of_no_weight_do_not_count():
     rng = np.random.default_rng(0)
     X, _ = funnel(300, rng)
     X /= X.std(0)
     w, order = (rng.random(300) > 0.3).astype(float), np.arange(4)
-    some, kept = fit_chain(X, w, order), fit_chain(X[w > 0], np.ones(int(w.sum())), order)
-    np.testing.assert_allclose(some.log_density(X), kept.log_density(X), rtol=1e-9)
-    np.testing.assert_array_equal(telling_order(X, w), telling_order(X[w > 0], np.ones(int(w.sum()))))
+    some, kept = fit_regression(X, w, order), fit_regression(X[w > 0], np.ones(int(w.sum())), order)
+    np.testing.assert_allclose(some.log_prob(X), kept.log_prob(X), rtol=1e-9)
+    np.testing.assert_array_equal(informative_order(X, w), informative_order(X[w > 0], np.ones(int(w.sum()))))
 
 
-def test_far_rows_have_a_density():
+def test_far_samples_have_a_density():
     X, _ = funnel(500, np.random.default_rng(0))
-    law = RegressionLaw([fit_chain(X / X.std(0), np.ones(500), np.arange(4))], [1.0])
+    density = RegressionDensity([fit_regression(X / X.std(0), np.ones(500), np.arange(4))], [1.0])
     far = np.array([[1e6, 0, 0, 0], [0, -1e8, 0, 0], [1e3, 1e3, 1e3, 1e3]])
-    assert np.isfinite(law.log_density(far)).all()
-    assert np.isfinite(law.score(far)).all()
+    assert np.isfinite(density.log_prob(far)).all()
+    assert np.isfinite(density.score(far)).all()
 
 
 def test_estimator_takes_regressions(tmp_path):
@@ -215,33 +215,33 @@ def test_estimator_takes_regressions(tmp_path):
 def test_regressions_that_add_nothing_are_not_fitted(known):
     rng = np.random.default_rng(0)
     X = 4.0 * rng.integers(0, 2, size=(400, 2)) - 2.0 + 0.3 * rng.standard_normal((400, 2))
-    X = X @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # four clusters that no order of the columns takes apart
-    centres = 2.0 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) @ np.array([[0.8, 0.6], [-0.6, 0.8]])
-    log_p = np.log(np.mean([stats.multivariate_normal(c, 0.09).pdf(X) for c in centres], axis=0))
+    X = X @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # four clusters that no order of the features takes apart
+    centers = 2.0 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    log_p = np.log(np.mean([stats.multivariate_normal(c, 0.09).pdf(X) for c in centers], axis=0))
     wide = stats.multivariate_normal(np.zeros(2), 4.09).logpdf(X)
     folds, w = np.split(np.arange(400), 8), np.ones(400)
     others = (log_p if known else wide)[: 4 * 50]
-    found = _companions._fit_regressions(X, w, {"regression": Preprocessor(X, w)}, folds[:4], others, rng)
+    found = _components._fit_regressions(X, w, {"regression": Preprocessor(X, w)}, folds[:4], others, rng)
     assert bool(found) != known
 
 
-def test_few_rows_and_costly_chains_go_without(monkeypatch):
+def test_few_samples_and_costly_chains_go_without(monkeypatch):
     X, _ = funnel(80, np.random.default_rng(0))
     small = DiffusionDensityEstimator((8, 8), max_iter=2, n_estimators=2, random_state=0)
     assert any("regression" in name for name in small.fit(X).members_)
     assert not any("regression" in name for name in small.fit(X[:39]).members_)
-    monkeypatch.setattr(_companions, "MOST_WORK", 80 * 4**3)
+    monkeypatch.setattr(_components, "MAX_WORK", 80 * 4**3)
     assert not any("regression" in name for name in small.fit(X).members_)
 
 
-def test_many_rows_are_told_by_some_of_them(monkeypatch):
+def test_many_samples_are_told_by_some_of_them(monkeypatch):
     rng = np.random.default_rng(0)
     X, _ = funnel(600, rng)
     w, seen = np.ones(600), []
-    monkeypatch.setattr(_companions, "MAX_REGRESSION_ROWS", 200)
-    monkeypatch.setattr(_companions, "fit_chain", lambda z, *args: seen.append(len(z)) or fit_chain(z, *args))
+    monkeypatch.setattr(_components, "MAX_REGRESSION_SAMPLES", 200)
+    monkeypatch.setattr(_components, "fit_regression", lambda z, *args: seen.append(len(z)) or fit_regression(z, *args))
     others = np.full(300, -50.0)
-    found = _companions._fit_regressions(
+    found = _components._fit_regressions(
         X, w, {"regression": Preprocessor(X, w)}, np.split(np.arange(600), 8)[:4], others, rng
     )
     assert found

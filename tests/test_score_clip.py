@@ -38,14 +38,14 @@ def test_divergence_and_jacobian_are_those_of_the_clipped_field(theta, fields, r
     np.testing.assert_allclose(field(z, theta, True)[1], np.trace(numerical, axis1=1, axis2=2), atol=1e-5)
 
 
-def test_the_estimator_knows_the_number_of_rows(rng):
+def test_the_estimator_knows_the_number_of_samples(rng):
     X = rng.standard_normal((200, 2))
     given = {"max_iter": 5, "stacking": False, "random_state": 0, "n_steps": 40}
     est = DiffusionDensityEstimator(score_clip="auto", **given).fit(X)
-    assert est.members_["diffusion"].law.field.noise_limit == clipping_level(200)
+    assert est.members_["diffusion"].density.field.noise_limit == clipping_level(200)
     assert DiffusionDensityEstimator(score_clip=0.5, **given).fit(X).members_[
         "diffusion"
-    ].law.field.noise_limit == clipping_level(200, 0.5)
+    ].density.field.noise_limit == clipping_level(200, 0.5)
     # C = 2 is not reached by the score of a Gaussian.
     plain = DiffusionDensityEstimator(**given).fit(X)
     np.testing.assert_allclose(est.score_samples(X), plain.score_samples(X), atol=1e-4)

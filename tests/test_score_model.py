@@ -32,7 +32,7 @@ def test_velocity_and_score_satisfy_the_continuity_equation(process, mixture, rn
     t, h = 0.4, 1e-5
     model = ScoreModel(mixture, process)
     x = rng.standard_normal((20, 2))
-    log_p = lambda s: mixture.log_density(x, float(process.alpha(s)), float(process.sigma(s)))  # noqa: E731
+    log_p = lambda s: mixture.log_prob(x, float(process.alpha(s)), float(process.sigma(s)))  # noqa: E731
     velocity = model.velocity(x, t)
     divergence = sum(
         (model.velocity(x + h * e, t) - model.velocity(x - h * e, t))[:, j] / (2 * h) for j, e in enumerate(np.eye(2))

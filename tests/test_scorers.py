@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info
 
 from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
-from skdiffusion.compose import draw_rows, make_density_pipeline
+from skdiffusion.compose import draw_samples, make_density_pipeline
 from skdiffusion.metrics import (
     make_sample_scorer,
     mean_log_likelihood,
@@ -69,29 +69,29 @@ def test_a_score_is_a_repeatable_float(name, scorer, X):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_rows_are_drawn_in_the_units_of_the_input(name, X):
-    rows = draw_rows(ESTIMATORS[name].fit(X), 300, 5)
-    assert rows.shape == (300, 2)
-    np.testing.assert_array_equal(rows, draw_rows(ESTIMATORS[name], 300, 5))
-    assert wasserstein_1(rows / X.std(0), X / X.std(0)) < 0.6
+def test_samples_are_drawn_in_the_units_of_the_input(name, X):
+    samples = draw_samples(ESTIMATORS[name].fit(X), 300, 5)
+    assert samples.shape == (300, 2)
+    np.testing.assert_array_equal(samples, draw_samples(ESTIMATORS[name], 300, 5))
+    assert wasserstein_1(samples / X.std(0), X / X.std(0)) < 0.6
 
 
 def test_a_mixture_draws_components_in_any_order(rng):
     X = np.concatenate([rng.normal(size=(50, 1)), rng.normal(size=(50, 1)) + 20])
-    first = draw_rows(GaussianMixture(2, random_state=0).fit(X), 200, 1)[:100] > 10
+    first = draw_samples(GaussianMixture(2, random_state=0).fit(X), 200, 1)[:100] > 10
     assert 0.3 < first.mean() < 0.7
 
 
 def test_a_plain_pipeline_that_cannot_be_inverted_is_named(X):
     pipe = make_pipeline(FunctionTransformer(np.square), KernelDensity()).fit(X)
     with pytest.raises(TypeError, match="functiontransformer"):
-        draw_rows(pipe, 3, 0)
+        draw_samples(pipe, 3, 0)
     with pytest.raises(TypeError, match="StandardScaler has no 'sample'"):
-        draw_rows(StandardScaler().fit(X), 3, 0)
+        draw_samples(StandardScaler().fit(X), 3, 0)
 
 
-def test_the_scale_comes_from_training_rows(X):
-    """The same number whatever the units, and whatever rows are scored."""
+def test_the_scale_comes_from_training_samples(X):
+    """The same number whatever the units, and whatever samples are scored."""
     for estimator in (GaussianMixture(1, random_state=0, reg_covar=0), DiffusionDensityEstimator(**SMALL)):
         scale = np.array([1.0, 1024.0])
         plain, moved = estimator.fit(X), None
@@ -100,13 +100,13 @@ def test_the_scale_comes_from_training_rows(X):
         assert neg_wasserstein_1(moved, X[:50] * scale) == pytest.approx(one, rel=1e-6)
     kernel = KernelDensity(bandwidth=0.1).fit(X)
     by_hand = -wasserstein_1(
-        draw_rows(kernel, 1000, int(np.random.default_rng(0).integers(2**31 - 1))) / X.std(0), X / X.std(0)
+        draw_samples(kernel, 1000, int(np.random.default_rng(0).integers(2**31 - 1))) / X.std(0), X / X.std(0)
     )
     assert neg_wasserstein_1(kernel, X) == pytest.approx(by_hand, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
-def test_the_scale_of_a_mixture_is_that_of_its_rows(kind, rng):
+def test_the_scale_of_a_mixture_is_that_of_its_samples(kind, rng):
     from skdiffusion.metrics._scorers import _training_scale
 
     X = rng.normal(size=(300, 2)) * ([1.0, 1.0] if kind == "spherical" else [1.0, 5.0])
@@ -135,7 +135,7 @@ def test_searches_choose_by_samples_and_refit(search, rng):
 
 def test_several_metrics_from_one_set_of_draws(X, monkeypatch):
     calls = []
-    monkeypatch.setattr("skdiffusion.metrics._scorers.draw_rows", lambda *a: (calls.append(1), draw_rows(*a))[1])
+    monkeypatch.setattr("skdiffusion.metrics._scorers.draw_samples", lambda *a: (calls.append(1), draw_samples(*a))[1])
     scorer = make_sample_scorer(["wasserstein_1", "sliced_wasserstein_1", "c2st", "mean_log_likelihood"], n_samples=80)
     out = cross_validate(GaussianMixture(1, random_state=0), X, scoring=scorer, cv=3)
     names = ["neg_wasserstein_1", "neg_sliced_wasserstein_1", "neg_c2st", "mean_log_likelihood"]
@@ -157,7 +157,7 @@ def test_c2st_as_a_scorer(rng):
 
 
 def test_a_memoriser_is_not_chosen_when_novelty_counts(rng):
-    """In two columns a copy of the training rows has as good a W1 as the truth: W1 alone cannot tell."""
+    """In two features a copy of the training samples has as good a W1 as the truth: W1 alone cannot tell."""
     X = rng.normal(size=(400, 2))
     grid = {"bandwidth": [1e-4, 0.3]}
     alone = GridSearchCV(KernelDensity(), grid, scoring=make_sample_scorer("wasserstein_1", reference=X)).fit(X)

@@ -36,7 +36,7 @@ def normal(n, d, seed=0):
 
 
 def bent(n, d):
-    """Columns of which each follows from the one before it, with noise that grows."""
+    """Features of which each follows from the one before it, with noise that grows."""
     X = normal(n, d)
     for j in range(1, d):
         X[:, j] += 0.5 * X[:, j - 1] ** 2 + 0.3 * np.abs(X[:, j - 1]) * X[:, j]
@@ -47,7 +47,7 @@ def small(**given):
     return DiffusionDensityEstimator(**{"max_iter": 6, "hidden_layer_sizes": (16, 16), "random_state": 0} | given)
 
 
-def one_column():
+def one_feature():
     X = np.concatenate([normal(120, 1), normal(80, 1, 1) / 5 + 2])
     return small().fit(X), X
 
@@ -57,7 +57,7 @@ def plane():
     return small(hidden_layer_sizes=(12, 12, 12)).fit(X), X
 
 
-def ten_columns():
+def ten_features():
     X = bent(150, 10)
     return small().fit(X), X
 
@@ -111,7 +111,7 @@ def noise_intervals():
     ), X
 
 
-def mapped_columns():
+def mapped_features():
     X = np.exp(bent(300, 2))
     return small(marginals="gaussianize").fit(X), X
 
@@ -139,8 +139,8 @@ def manifold_linear():
 CASES = {
     case.__name__: case
     for case in (
-        one_column, plane, ten_columns, bounds, ties, weights, frame, warm_start, partial_fit, pure_diffusion,
-        fine_tuned, noise_intervals, mapped_columns, stacked, distilled, manifold_curved, manifold_linear,
+        one_feature, plane, ten_features, bounds, ties, weights, frame, warm_start, partial_fit, pure_diffusion,
+        fine_tuned, noise_intervals, mapped_features, stacked, distilled, manifold_curved, manifold_linear,
     )
 }  # fmt: skip
 

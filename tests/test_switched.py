@@ -58,15 +58,15 @@ def test_a_solution_is_that_of_its_intervals_one_after_the_other(stepper, rng):
     knots = grid_with_edges(GRIDS["power"], 24, 0.02, 1.4, EDGES)
     for thetas in (knots, knots[::-1]):
         whole = solve(field, torch.as_tensor(z), thetas, stepper, divergence=True)
-        row, change, count = torch.as_tensor(z), 0.0, 0
+        sample, change, count = torch.as_tensor(z), 0.0, 0
         cuts = [0, *sorted(int(np.flatnonzero(thetas == e)[0]) for e in EDGES), len(thetas) - 1]
         for first, last in zip(cuts[:-1], cuts[1:]):
             piece = thetas[first : last + 1]
             middle = (piece[0] + piece[-1]) / 2
             part = NetworkField(network.parts[np.searchsorted(EDGES, middle)])
-            solved = solve(part, row, piece, stepper, divergence=True)
-            row, change, count = solved.z, change + solved.log_density_change, count + solved.n_evaluations
-        np.testing.assert_allclose(whole.z, row, rtol=1e-6, atol=1e-6)
+            solved = solve(part, sample, piece, stepper, divergence=True)
+            sample, change, count = solved.z, change + solved.log_density_change, count + solved.n_evaluations
+        np.testing.assert_allclose(whole.z, sample, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(whole.log_density_change, change, rtol=1e-6, atol=1e-6)
         assert whole.n_evaluations == count
 
@@ -97,13 +97,13 @@ def test_shares_are_those_of_the_noise_levels(rng):
 
 def test_training_in_parts(rng):
     """Every network learns its own levels; the curves are those of all levels and start at the Gaussian fit."""
-    rows = rng.standard_normal((400, 2)) * 0.3 + rng.choice([-1.0, 1.0], (400, 1))
+    samples = rng.standard_normal((400, 2)) * 0.3 + rng.choice([-1.0, 1.0], (400, 1))
     network = SwitchedNetworks([FilmEnsemble(2, (16, 16), "silu", 2, torch.float32, "cpu") for _ in range(3)], EDGES)
     for part in network.parts:
-        part.initialise(rng, 2.0, 1.2)
+        part.initialize(rng, 2.0, 1.2)
     seen = []
     plan = TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: seen.append(report))
-    data = torch.as_tensor(rows, dtype=torch.float32), np.ones(400)
+    data = torch.as_tensor(samples, dtype=torch.float32), np.ones(400)
     folds = [np.arange(100), np.arange(100, 200)]
     result = train_intervals(network, *data, [np.arange(200, 400)] * 2, folds, plan, rng)
     steps, losses = np.array(result.validation_curve).T
@@ -133,7 +133,7 @@ def test_an_estimator_with_intervals_goes_on_and_is_saved(rng, tmp_path):
     ).fit(X)  # fmt: skip
     field = est.score_model_.field
     assert [part.hidden_layer_sizes for part in field.network.parts] == [(12, 12), (8, 8), (4, 4)]
-    levels = np.log(np.tan([est.members_["diffusion"].law.theta_min, *field.edges, np.arctan(20.0)]))
+    levels = np.log(np.tan([est.members_["diffusion"].density.theta_min, *field.edges, np.arctan(20.0)]))
     np.testing.assert_allclose(np.diff(levels), np.diff(levels)[0])
     est.save(tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X), est.score_samples(X))

@@ -30,7 +30,7 @@ def test_ours_keep_the_contract_with_defaults():
 
 
 def test_the_stack_keeps_it_but_takes_no_weights():
-    # The kernel member's bandwidth has the units of the columns.
+    # The kernel member's bandwidth has the units of the features.
     assert failures(StackedDensityEstimator(random_state=0)) == {"sample_weight", "affine_equivariance"}
 
 
@@ -133,12 +133,12 @@ def test_a_correct_estimator_passes():
 @pytest.mark.parametrize(
     ("broken", "caught"),
     [
-        (Inflated(), "normalised"),
+        (Inflated(), "normalized"),
         (WideSamples(), "samples_agree"),
         (Tuple(), "sample_is_array"),
         (OneSeed(), "seeded_sampling"),
         (Sum(), "score_is_mean"),
-        (BatchDependent(), "independent_rows"),
+        (BatchDependent(), "independent_samples"),
         (Unseeded(), "fit_repeats"),
         (FixedWidth(), "affine_equivariance"),
         (Underflowing(), "finite_far_away"),

@@ -6,42 +6,42 @@ import torch
 from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.densities import KernelLaw
+from skdiffusion.densities import GaussianKernelDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, Passes
 from skdiffusion.diffusion.settings import resolve_settings
 from skdiffusion.diffusion.training import TrainingPlan, train
 from skdiffusion.diffusion.training._loop import _losses_by_level, _validation_set
-from skdiffusion.diffusion.training._steps import AdamW, RowStream
-from skdiffusion.diffusion.training._targets import ReferenceRows, add_noise, noise_angles, plain_target
+from skdiffusion.diffusion.training._steps import AdamW, SampleStream
+from skdiffusion.diffusion.training._targets import ReferenceSamples, add_noise, noise_angles, plain_target
 from tests.conftest import draw
-from tests.test_likelihood import standardised
+from tests.test_likelihood import standardized
 
 ANGLES = np.array([0.05, 0.5, 1.3])
 COS, SIN = torch.as_tensor(np.cos(ANGLES)), torch.as_tensor(np.sin(ANGLES))
 
 
-def test_stable_target_is_the_velocity_of_the_empirical_law(rng):
-    rows = rng.standard_normal((30, 2))
-    x = torch.as_tensor(rows[:12]).reshape(1, 3, 4, 2)
+def test_stable_target_is_the_velocity_of_the_empirical_density(rng):
+    samples = rng.standard_normal((30, 2))
+    x = torch.as_tensor(samples[:12]).reshape(1, 3, 4, 2)
     z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
-    ours = ReferenceRows(torch.as_tensor(rows)[None]).stable_target(z, x, COS, SIN)
-    law = KernelLaw(rows, 0.0)
+    ours = ReferenceSamples(torch.as_tensor(samples)[None]).stable_target(z, x, COS, SIN)
+    density = GaussianKernelDensity(samples, 0.0)
     for level, theta in enumerate(ANGLES):
-        expected, _ = law(z[0, level].numpy(), theta)
+        expected, _ = density(z[0, level].numpy(), theta)
         assert_allclose(ours[0, level], expected, rtol=1e-8, atol=1e-8)
 
 
-def test_stable_target_with_weights_and_absent_rows(rng):
-    rows = rng.standard_normal((20, 2))
+def test_stable_target_with_weights_and_absent_samples(rng):
+    samples = rng.standard_normal((20, 2))
     weights = np.where(np.arange(20) < 15, 1.0 + np.arange(20) % 3, 0.0)
-    x = torch.as_tensor(rows[:12]).reshape(1, 3, 4, 2)
+    x = torch.as_tensor(samples[:12]).reshape(1, 3, 4, 2)
     z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
     with np.errstate(divide="ignore"):
-        references = ReferenceRows(torch.as_tensor(rows)[None], torch.as_tensor(np.log(weights))[None])
+        references = ReferenceSamples(torch.as_tensor(samples)[None], torch.as_tensor(np.log(weights))[None])
     ours = references.stable_target(z, x, COS, SIN)
-    law = KernelLaw(rows, 0.0, weights)
+    density = GaussianKernelDensity(samples, 0.0, weights)
     for level, theta in enumerate(ANGLES):
-        assert_allclose(ours[0, level], law(z[0, level].numpy(), theta)[0], rtol=1e-7, atol=1e-7)
+        assert_allclose(ours[0, level], density(z[0, level].numpy(), theta)[0], rtol=1e-7, atol=1e-7)
 
 
 def test_plain_target_has_the_oracle_as_its_mean(mixture, rng):
@@ -68,8 +68,8 @@ def test_noise_levels_are_stratified_and_within_their_range(rng):
     assert np.median(np.log(sigma)) == pytest.approx(-1.2, abs=0.1)
 
 
-def test_a_row_comes_as_often_as_its_weight_asks(rng):
-    stream = RowStream(np.arange(4), np.array([1.0, 0.0, 2.0, 1.0]), rng)
+def test_a_sample_comes_as_often_as_its_weight_asks(rng):
+    stream = SampleStream(np.arange(4), np.array([1.0, 0.0, 2.0, 1.0]), rng)
     counts = np.bincount(stream.take(4000), minlength=4) / 4000
     assert_allclose(counts, [0.25, 0.0, 0.5, 0.25], atol=1e-3)
 
@@ -89,27 +89,31 @@ def test_adamw_is_torchs(rng):
 
 @pytest.fixture(scope="module")
 def trained():
-    from skdiffusion.densities import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureDensity
 
-    law = standardised(GaussianMixtureLaw([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.2 * np.eye(2), 0.2 * np.eye(2)]))
-    rows = draw(law, 1500)
+    density = standardized(
+        GaussianMixtureDensity([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.2 * np.eye(2), 0.2 * np.eye(2)])
+    )
+    samples = draw(density, 1500)
     network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
     rng = np.random.default_rng(0)
-    network.initialise(rng, 2.0, 1.0)
+    network.initialize(rng, 2.0, 1.0)
     folds = np.array_split(rng.permutation(1500), 5)
     training = [np.setdiff1d(np.arange(1500), f) for f in folds[:2]]
     plan = TrainingPlan(n_steps=500, n_references=400)
-    result = train(network, torch.as_tensor(rows, dtype=torch.float32), np.ones(1500), training, folds[:2], plan, rng)
-    return law, result
+    result = train(
+        network, torch.as_tensor(samples, dtype=torch.float32), np.ones(1500), training, folds[:2], plan, rng
+    )
+    return density, result
 
 
 def test_training_finds_the_oracles_velocity(trained, rng):
-    law, result = trained
+    density, result = trained
     field = NetworkField(result.network)
     for theta in (0.3, 0.6, 0.9, 1.3):
-        z = np.cos(theta) * draw(law, 500, 7) + np.sin(theta) * rng.standard_normal((500, 2))
-        exact, _ = law(z, theta)
-        # The target has variance 1 a column whatever theta.
+        z = np.cos(theta) * draw(density, 500, 7) + np.sin(theta) * rng.standard_normal((500, 2))
+        exact, _ = density(z, theta)
+        # The target has variance 1 a feature whatever theta.
         assert ((field(z, theta)[0] - exact) ** 2).mean() < 0.02
         if theta < 0.9:
             assert (exact**2).mean() > 0.05  # the bound above says something there
@@ -117,14 +121,14 @@ def test_training_finds_the_oracles_velocity(trained, rng):
 
 def test_the_loss_stays_above_its_floor(trained):
     """The plain loss cannot fall below E tr Var(target | z): checked with the oracle on the same levels."""
-    law, result = trained
+    density, result = trained
     rng = np.random.default_rng(3)
     theta = noise_angles(rng, 1, 16, -1.2, 1.2, (0.01, 20.0))[0]
     floor = []
     for level in theta:
-        x, e = draw(law, 4000, int(1e6 * level)), rng.standard_normal((4000, 2))
+        x, e = draw(density, 4000, int(1e6 * level)), rng.standard_normal((4000, 2))
         z = np.cos(level) * x + np.sin(level) * e
-        floor.append(((np.sin(level) * x - np.cos(level) * e - law(z, level)[0]) ** 2).mean(1))
+        floor.append(((np.sin(level) * x - np.cos(level) * e - density(z, level)[0]) ** 2).mean(1))
     floor = np.concatenate(floor)
     best = min(loss for _, loss in result.validation_curve)
     assert best > floor.mean() - 4 * floor.std() / np.sqrt(2048)
@@ -138,28 +142,28 @@ def test_losses_start_at_one_and_fall(trained):
 
 
 def test_the_best_average_of_each_member_is_kept(rng):
-    """Overfitting: 24 rows, many steps. The kept weights are those of the best check."""
-    rows = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
+    """Overfitting: 24 samples, many steps. The kept weights are those of the best check."""
+    samples = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
     network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
-    network.initialise(rng, 2.0, 1.0)
+    network.initialize(rng, 2.0, 1.0)
     folds = [np.arange(8), np.arange(8, 16)]
     training = [np.arange(8, 32), np.r_[0:8, 16:32]]
-    result = train(network, rows, np.ones(32), training, folds, TrainingPlan(n_steps=600, batch_size=64), rng)
+    result = train(network, samples, np.ones(32), training, folds, TrainingPlan(n_steps=600, batch_size=64), rng)
     assert (result.best_step < 600).all()
 
 
 def test_patience_ends_training(rng):
-    rows = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
+    samples = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
     network = FilmEnsemble(2, (32, 32), "silu", 1, torch.float32, "cpu")
-    network.initialise(rng, 2.0, 1.0)
+    network.initialize(rng, 2.0, 1.0)
     plan = TrainingPlan(n_steps=5000, batch_size=64, patience=100)
-    result = train(network, rows, np.ones(32), [np.arange(8, 32)], [np.arange(8)], plan, rng)
+    result = train(network, samples, np.ones(32), [np.arange(8, 32)], [np.arange(8)], plan, rng)
     assert result.n_steps < 5000
 
 
 def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
-    """Posterior means over the held-out rows in place of single rows: the same in the mean, steadier."""
-    rows = torch.as_tensor(0.3 * rng.standard_normal((60, 1)) + rng.choice([-1.0, 1.0], (60, 1)))
+    """Posterior means over the held-out samples in place of single samples: the same in the mean, steadier."""
+    samples = torch.as_tensor(0.3 * rng.standard_normal((60, 1)) + rng.choice([-1.0, 1.0], (60, 1)))
     network = FilmEnsemble(1, (8, 8), "silu", 1, torch.float64, "cpu")
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape))
     for weight in network.views(network.flat)[-1]:
@@ -167,19 +171,19 @@ def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
     plan, held = TrainingPlan(n_steps=1, batch_size=16), [np.arange(60)]
     zero, losses, plain, paired = [], [], [], []
     for _ in range(60):
-        theta, batch = _validation_set(rows, held, np.ones(60), plan, rng, torch.float64, "cpu")
+        theta, batch = _validation_set(samples, held, np.ones(60), plan, rng, torch.float64, "cpu")
         losses.append(_losses_by_level(Passes(network, 1, batch[0].shape[2]), batch).mean())
         nothing = Passes(network.with_flat(0 * network.flat), 1, batch[0].shape[2])
         zero.append(_losses_by_level(nothing, batch).mean())
         passes = Passes(network, *batch[0].shape[1:3])
-        x = rows[torch.as_tensor(rng.integers(60, size=tuple(batch[0].shape[:3])))]
+        x = samples[torch.as_tensor(rng.integers(60, size=tuple(batch[0].shape[:3])))]
         e = torch.as_tensor(rng.standard_normal(tuple(batch[0].shape)))
         cos, sin = torch.as_tensor(np.cos(theta)), torch.as_tensor(np.sin(theta))
         target = plain_target(x, e, cos, sin)
         gap = passes.velocity(add_noise(x, e, cos, sin), batch[1]) - target
         plain.append(float(gap.square().mean()))
         paired.append(plain[-1] - float(target.square().mean()))
-    second = float(rows.square().mean())
+    second = float(samples.square().mean())
     angles = noise_angles(rng, 4000, 16, plan.noise_mean, plan.noise_spread, plan.sigma_range)
     assert np.mean(zero) == pytest.approx((second * np.sin(angles) ** 2 + np.cos(angles) ** 2).mean(), rel=0.01)
     assert np.mean(losses) == pytest.approx(np.mean(plain), abs=3 * (np.std(plain) + np.std(losses)) / np.sqrt(60))
@@ -199,7 +203,7 @@ def test_longer_training_than_the_default_has_a_smaller_learning_rate():
     assert settings(max_iter=300, learning_rate=0.02).learning_rate == 0.02
 
 
-def test_weight_decay_is_derived_from_columns_and_rows():
+def test_weight_decay_is_derived_from_features_and_samples():
     def weight_decay(n, d, **given):
         return resolve_settings(DiffusionDensityEstimator(**given), n, d).weight_decay
 

@@ -3,9 +3,9 @@
     python -m benchmarks.theory [--paper besov|wasserstein|gaussian|manifold|subspace] [--quick] [--out FILE]
     python -m benchmarks.theory --report
 
-Every row is a claim, what is predicted, what was measured with its spread over seeds (standard errors in brackets),
+Every sample is a claim, what is predicted, what was measured with its spread over seeds (standard errors in brackets),
 and pass or fail. Experiments in the file are skipped, and runs of an unfinished one are kept beside it. All fits are of
-the pure diffusion (``stacking=False``), without column maps unless a row says otherwise.
+the pure diffusion (``stacking=False``), without feature maps unless a sample says otherwise.
 """
 
 import argparse
@@ -47,12 +47,12 @@ def main():
                 if experiment.__name__ in done:
                     continue
                 start = time.process_time()
-                rows = experiment(arguments.quick, kept)
+                samples = experiment(arguments.quick, kept)
                 seconds = round(time.process_time() - start, 1)
                 with path.open("a") as file:
-                    for row in rows:
-                        row |= {"experiment": experiment.__name__, "seconds": seconds}
-                        file.write(json.dumps(row) + "\n")
+                    for sample in samples:
+                        sample |= {"experiment": experiment.__name__, "seconds": seconds}
+                        file.write(json.dumps(sample) + "\n")
                 print(experiment.__name__, f"{seconds:.0f} s", flush=True)
     report(path)
 

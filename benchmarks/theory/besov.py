@@ -1,8 +1,8 @@
 """Oko, Akiyama, Suzuki (2023): rates over Besov classes, clipping, switching and stopping, as experiments.
 
 All fits are of the pure diffusion on a known cube, with the sizes and the stopping level that
-`skdiffusion.theory.besov.design` gives for the known smoothness, and without column maps. They minimise the loss over
-the rows, as the paper's estimator does, and no held-out rows stop them: the rows that networks hold out differ in their
+`skdiffusion.theory.besov.design` gives for the known smoothness, and without feature maps. They minimize the loss over
+the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ in their
 loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
 """
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.theory.records import row, spread
+from benchmarks.theory.records import entry, spread
 
 SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
 STEPS, PASSES = 1000, 64  # of training, whichever is more
@@ -18,7 +18,7 @@ CELLS = 4096
 MIDPOINTS = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1)[:, None]
 
 
-def line_law(smoothness):
+def line_density(smoothness):
     """The density whose rates are measured."""
     from skdiffusion.datasets import BesovDensity
 
@@ -31,7 +31,7 @@ def learning_rate(width):
 
 
 def epochs(n):
-    """Passes over n rows in batches of 256."""
+    """Passes over n samples in batches of 256."""
     return max(PASSES, int(np.ceil(STEPS * 256 / n)))
 
 
@@ -49,7 +49,7 @@ def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
 
 
 def distances(law, density):
-    """Total variation and W1 of a density on the cells of [-1, 1] to a law."""
+    """Total variation and W1 of a density on the cells of [-1, 1] to a distribution."""
     gap = density - law.density(MIDPOINTS)
     return np.abs(gap).mean(), np.abs(np.cumsum(gap) * 2 / CELLS).mean() * 2
 
@@ -68,8 +68,8 @@ def oracle_kernel(law, X):
 
 
 def line_cell(smoothness, n, seed):
-    """Distances of the diffusion, of the oracle kernel, and of the rows themselves (W1)."""
-    law = line_law(smoothness)
+    """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1)."""
+    law = line_density(smoothness)
     X = law.sample(n, random_state=seed)
     est = fit(X, smoothness, seed)
     tv, w1 = distances(law, np.exp(est.score_samples(MIDPOINTS)))
@@ -101,25 +101,25 @@ def rates_on_a_line(quick, kept):
         found, found_text = slope(sizes, table["tv"])
         name = f"s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
         out.append(
-            row("besov", f"slope of TV, {name}", f"<= {theory + 0.05:.3f}", found_text,
+            entry("besov", f"slope of TV, {name}", f"<= {theory + 0.05:.3f}", found_text,
                 found <= theory + 0.05)
         )  # fmt: skip
         ratios = table["tv"].mean(1) / table["kernel"].mean(1)
         shown = ", ".join(f"{r:.2f}" for r in ratios)
-        out.append(row("besov", f"TV / that of the oracle kernel, {name}", "<= 1.25", shown, ratios.max() <= 1.25))
+        out.append(entry("besov", f"TV / that of the oracle kernel, {name}", "<= 1.25", shown, ratios.max() <= 1.25))
         if s == 2.5 and not quick:
-            out.append(row("besov", f"the same at n = {sizes[-1]}", "< 1", f"{ratios[-1]:.2f}", ratios[-1] < 1))
+            out.append(entry("besov", f"the same at n = {sizes[-1]}", "< 1", f"{ratios[-1]:.2f}", ratios[-1] < 1))
         w1, w1_text = slope(sizes, table["w1"])
         ratio = table["w1"].mean(1) / table["rows"].mean(1)
         out.append(
-            row("besov", f"W1, {name}: slope; over that of the rows themselves", "<= -0.45; <= 1.1",
+            entry("besov", f"W1, {name}: slope; over that of the rows themselves", "<= -0.45; <= 1.1",
                 f"{w1_text}; {ratio.min():.2f} ... {ratio.max():.2f}",
                 w1 <= -0.45 and ratio.max() <= 1.1)
         )  # fmt: skip
         bandwidth, h_text = slope(sizes, table["h"])
         wanted = -1 / (2 * s + 1)
         out.append(
-            row("besov", f"slope of the best bandwidth of the empirical score, {name}", f"{wanted:.3f} +- 0.1",
+            entry("besov", f"slope of the best bandwidth of the empirical score, {name}", f"{wanted:.3f} +- 0.1",
                 h_text, abs(bandwidth - wanted) <= 0.1)
         )  # fmt: skip
     return out
@@ -130,13 +130,13 @@ def clipping_cell(n, seed):
     from skdiffusion.diffusion.networks import NetworkField
     from skdiffusion.theory.besov import clipping_level
 
-    law = line_law(1.0)
+    law = line_density(1.0)
     est = fit(law.sample(n, random_state=seed), 1.0, seed)
     member, out = est.members_["diffusion"], {}
     for constant in (0.5, 1.0, 2.0, 4.0, None):
         limit = None if constant is None else clipping_level(n, constant)
-        flow = replace(member.law, field=NetworkField(member.law.field.network, limit))
-        log_p = replace(member, law=flow).log_density(MIDPOINTS)
+        flow = replace(member.density, field=NetworkField(member.density.field.network, limit))
+        log_p = replace(member, density=flow).log_prob(MIDPOINTS)
         out[str(constant)] = distances(law, np.exp(log_p))[0]
     return out
 
@@ -148,12 +148,12 @@ def clipping(quick, kept):
     shown = ", ".join(f"C = {float(c):g}: {spread(r)}" for c, r in ratios.items())
     passed = abs(ratios["2.0"].mean() - 1) <= 0.02 and ratios["0.5"].mean() >= 1.1
     return [
-        row("besov", "TV with clipped scores / without, s = 1", "C = 2: within 0.02; C = 0.5: >= 1.1", shown, passed)
+        entry("besov", "TV with clipped scores / without, s = 1", "C = 2: within 0.02; C = 0.5: >= 1.1", shown, passed)
     ]
 
 
-def cube_law(n, seed):
-    """Rows of a density of smoothness 1 on a cube, a product of one on a square and one on a line."""
+def cube_density(n, seed):
+    """Samples of a density of smoothness 1 on a cube, a product of one on a square and one on a line."""
     from skdiffusion.datasets import BesovDensity
 
     rng = np.random.RandomState(seed)
@@ -165,7 +165,7 @@ def switching_cell(n, draws, seed):
     from skdiffusion.metrics import sliced_wasserstein_1
     from skdiffusion.theory.besov import design
 
-    X, fresh = cube_law(n, seed), cube_law(draws, 1000 + seed)
+    X, fresh = cube_density(n, seed), cube_density(draws, 1000 + seed)
     plan = design(n, 1.0, 3, loss="w1", switching=True)
     switched = fit(X, 1.0, seed, 3, "w1", **plan.parameters)
     parts = switched.score_model_.field.network.parts
@@ -175,9 +175,9 @@ def switching_cell(n, draws, seed):
     single = fit(X, 1.0, seed, 3, "w1", hidden_layer_sizes=(width, width))
     out = {"sizes": sizes, "single_size": int(single.score_model_.field.network.n_parameters)}
     for name, est in (("switched", switched), ("single", single), ("rows", None)):
-        rows = est.sample(draws, random_state=seed) if est is not None else X[np.arange(draws) % n]
-        out[name] = sliced_wasserstein_1(rows, fresh, random_state=0)
-    out["fresh"] = sliced_wasserstein_1(cube_law(draws, 2000 + seed), fresh, random_state=0)
+        samples = est.sample(draws, random_state=seed) if est is not None else X[np.arange(draws) % n]
+        out[name] = sliced_wasserstein_1(samples, fresh, random_state=0)
+    out["fresh"] = sliced_wasserstein_1(cube_density(draws, 2000 + seed), fresh, random_state=0)
     return out
 
 
@@ -191,9 +191,9 @@ def switching(quick, kept):
         f"{name} {np.mean([c[name] for c in cells]):.4f}" for name in ("switched", "single", "rows", "fresh")
     )
     return [
-        row("besov", f"sliced W1, networks by interval / one network, d = 3, n = {n}", "<= 1.05",
+        entry("besov", f"sliced W1, networks by interval / one network, d = 3, n = {n}", "<= 1.05",
             f"{spread(ratio)}; {both}", ratio.mean() <= 1.05),
-        row("besov", "parameters, first interval / last interval", ">= 10",
+        entry("besov", "parameters, first interval / last interval", ">= 10",
             f"{sizes[0] / sizes[-1]:.1f} ({', '.join(map(str, sizes))}; one network {cells[0]['single_size']})",
             sizes[0] >= 10 * sizes[-1]),
     ]  # fmt: skip
@@ -203,14 +203,14 @@ def stopping_cell(n, factors, seed):
     """TV of one network whose flow stops at several multiples of the prescribed level."""
     from skdiffusion.theory.besov import stopping_level
 
-    law = line_law(1.0)
+    law = line_density(1.0)
     level = stopping_level(n, 1.0, 1)
     first = level * min(factors)
     est = fit(law.sample(n, random_state=seed), 1.0, seed, t_min=first / (1 + first))
     member, out = est.members_["diffusion"], []
     for factor in factors:
-        flow = replace(member.law, theta_min=float(np.arctan(factor * level)))
-        out.append(distances(law, np.exp(replace(member, law=flow).log_density(MIDPOINTS)))[0])
+        flow = replace(member.density, theta_min=float(np.arctan(factor * level)))
+        out.append(distances(law, np.exp(replace(member, density=flow).log_prob(MIDPOINTS)))[0])
     return out
 
 
@@ -222,7 +222,7 @@ def stopping(quick, kept):
     shown = ", ".join(f"{f:g}: {m:.3f}" for f, m in zip(factors, ratios.mean(0)))
     flat = np.abs(ratios.mean(0)[:4] - 1).max()
     return [
-        row("besov", "TV by the stopping level, in units of the prescribed one, s = 1",
+        entry("besov", "TV by the stopping level, in units of the prescribed one, s = 1",
             "up to 1: within 0.05; at 8: >= 1.2", shown, flat <= 0.05 and ratios.mean(0)[-1] >= 1.2)
     ]  # fmt: skip
 
@@ -231,7 +231,7 @@ def hidden_line_cell(n_features, smoothness, n, seed):
     """TV along a line in R^D of the density on it, which the estimator does not know."""
     from skdiffusion import ManifoldDiffusionEstimator
 
-    law = line_law(smoothness)
+    law = line_density(smoothness)
     direction = np.linalg.qr(np.random.default_rng(1).standard_normal((n_features, 1)))[0]
     X = law.sample(n, random_state=seed) @ direction.T
     est = ManifoldDiffusionEstimator(
@@ -252,7 +252,7 @@ def hidden_line(quick, kept):
         np.log(rate_tv(sizes[-1], s, m) / rate_tv(sizes[0], s, m)) / np.log(sizes[-1] / sizes[0]) for m in (1, d)
     )
     return [
-        row("besov", f"slope of TV on an unknown line in R^{d}, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}",
+        entry("besov", f"slope of TV on an unknown line in R^{d}, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}",
             f"<= {k_rate + 0.05:.3f} (k = 1; k = {d} would be {d_rate:.3f})", found_text,
             found <= k_rate + 0.05)
     ]  # fmt: skip

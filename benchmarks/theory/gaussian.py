@@ -1,6 +1,6 @@
 """Cole, Lu (2024): densities relative to a Gaussian, and what a network predicts, as experiments.
 
-The reference is known, N(0, I): no whitening, no column maps, no companions.
+The reference is known, N(0, I): no whitening, no feature maps, no components.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.theory.records import row, spread
+from benchmarks.theory.records import entry, spread
 
 N_LEVELS, WIDTH = 16, 64
 
@@ -42,7 +42,7 @@ class Parametrised:
 
 
 def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
-    """Train one network on nine tenths of the rows, and keep the weights that are best on the others."""
+    """Train one network on nine tenths of the samples, and keep the weights that are best on the others."""
     from skdiffusion.diffusion.networks import FilmEnsemble, Passes
     from skdiffusion.diffusion.networks._film import noise_features
     from skdiffusion.diffusion.training._loop import TrainingPlan, _learning_rate
@@ -51,9 +51,9 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
 
     rng, d = np.random.default_rng([seed, 9]), X.shape[1]
     order = rng.permutation(len(X))
-    held, rows = X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
+    held, samples = X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
     network = FilmEnsemble(d, (WIDTH, WIDTH), "silu", 1, torch.float32, torch.device("cpu"))
-    network.initialise(rng, 1.0, 1.2)
+    network.initialize(rng, 1.0, 1.2)
     average = network.with_flat(network.flat.clone())
     field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=3e-3)
 
@@ -68,14 +68,14 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
         columns = [a[:, None, None] for a in (skip, scale, weight)]
         return z, noise_features(theta, torch.float32, "cpu"), plain_target(x, e, cos, sin), *columns
 
-    passes, optimiser = Passes(network, N_LEVELS, 16), AdamW(network.flat, weight_decay)
+    passes, optimizer = Passes(network, N_LEVELS, 16), AdamW(network.flat, weight_decay)
     checks, checked = Passes(average, N_LEVELS, 256), batch(held, 256)
     best, kept = np.inf, average.flat.clone()
     with torch.no_grad():
         for step in range(n_steps):
-            z, features, target, skip, scale, weight = batch(rows, 16)
+            z, features, target, skip, scale, weight = batch(samples, 16)
             error = (skip * z + scale * passes.velocity(z, features) - target) * weight
-            optimiser.step(passes.gradient(error * weight * scale * (2 / (256 * d))), _learning_rate(step, plan))
+            optimizer.step(passes.gradient(error * weight * scale * (2 / (256 * d))), _learning_rate(step, plan))
             average.flat.lerp_(network.flat, min(1.0, 10.0 / (step + 10.0)))
             if (step + 1) % 50 == 0:
                 z, features, target, skip, scale, weight = checked
@@ -96,13 +96,13 @@ def zero_network_is_the_gaussian(quick, kept):
         network = FilmEnsemble(d, (32, 32), "silu", 2, torch.float32, torch.device("cpu"))
         z = np.random.default_rng(0).standard_normal((200, d))
         flow = ProbabilityFlow(NetworkField(network), 0.01, 1.55)
-        worst = max(worst, np.abs(flow.log_density(z) + 0.5 * (z**2).sum(1) + 0.5 * d * np.log(2 * np.pi)).max())
-    return [row("gaussian", "zero network: largest error of a log-density", "<= 1e-6", f"{worst:.1e}", worst <= 1e-6)]
+        worst = max(worst, np.abs(flow.log_prob(z) + 0.5 * (z**2).sum(1) + 0.5 * d * np.log(2 * np.pi)).max())
+    return [entry("gaussian", "zero network: largest error of a log-density", "<= 1e-6", f"{worst:.1e}", worst <= 1e-6)]
 
 
-def target_law(kind, d):
+def target_density(kind, d):
     """A ridge of two humps along a random direction, or a mixture of three unit Gaussians of bounded means."""
-    from skdiffusion.densities import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureDensity
 
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((d, d)))[0]
     if kind == "ridge":
@@ -110,16 +110,16 @@ def target_law(kind, d):
             0.9 * np.array([[-1.0], [1.0]]) * turn[:, 0],
             np.eye(d) - 0.81 * np.outer(turn[:, 0], turn[:, 0]),
         )
-        return GaussianMixtureLaw([0.5, 0.5], means, np.stack([covariance] * 2))
+        return GaussianMixtureDensity([0.5, 0.5], means, np.stack([covariance] * 2))
     corners = 1.5 * np.array([[1.0, 0.0], [-0.5, 0.866], [-0.5, -0.866]])
-    return GaussianMixtureLaw(np.full(3, 1 / 3), corners @ turn[:, :2].T, np.stack([np.eye(d)] * 3))
+    return GaussianMixtureDensity(np.full(3, 1 / 3), corners @ turn[:, :2].T, np.stack([np.eye(d)] * 3))
 
 
-def draw(law, n, rng):
-    """Rows of a mixture law."""
-    k = rng.choice(len(law.weights), n, p=law.weights)
-    return law.means[k] + np.einsum(
-        "nij,nj->ni", np.linalg.cholesky(law.covariances)[k], rng.standard_normal((n, law.means.shape[1]))
+def draw(density, n, rng):
+    """Samples of a mixture distribution."""
+    k = rng.choice(len(density.weights), n, p=density.weights)
+    return density.means[k] + np.einsum(
+        "nij,nj->ni", np.linalg.cholesky(density.covariances)[k], rng.standard_normal((n, density.means.shape[1]))
     )
 
 
@@ -127,11 +127,11 @@ def excess_cell(target, kind, d, n, weight_decay, seed):
     """Held-out nats below the truth, in all."""
     from skdiffusion.diffusion.flow import ProbabilityFlow
 
-    law, rng = target_law(target, d), np.random.default_rng([seed, d, n])
-    X, test = draw(law, n, rng), draw(law, 2000, rng)
+    density, rng = target_density(target, d), np.random.default_rng([seed, d, n])
+    X, test = draw(density, n, rng), draw(density, 2000, rng)
     field = fit(X, kind, seed, weight_decay=weight_decay)
-    log_p = ProbabilityFlow(field, 0.01, float(np.arctan(20.0)), density_steps=48, tolerance=0.0).log_density(test)
-    return float((law.log_density(test) - log_p).mean())
+    log_p = ProbabilityFlow(field, 0.01, float(np.arctan(20.0)), density_steps=48, tolerance=0.0).log_prob(test)
+    return float((density.log_prob(test) - log_p).mean())
 
 
 def excess_by_dimension(quick, kept):
@@ -145,12 +145,12 @@ def excess_by_dimension(quick, kept):
             shown = ", ".join(f"d = {d}: {spread(v, 4)}" for d, v in runs.items())
             ratio = max(means) / min(means)
             claim = f"excess nats, {target}, relative to the reference, n = {n}, weight decay {decay:g}"
-            out.append(row("gaussian", claim, "varies by < 2", f"{shown}; ratio {ratio:.2f}", ratio < 2))
+            out.append(entry("gaussian", claim, "varies by < 2", f"{shown}; ratio {ratio:.2f}", ratio < 2))
         runs = {d: [kept(excess_cell, "excess", target, "noise", d, n, 1e-4, s) for s in seeds] for d in dimensions}
         growth = np.mean(runs[dimensions[-1]]) / np.mean(runs[dimensions[0]])
         shown = ", ".join(f"d = {d}: {spread(v, 4)}" for d, v in runs.items())
         claim = f"the same, {target}, noise predicted without reference: growth"
-        out.append(row("gaussian", claim, ">= 3", f"{shown}; growth {growth:.1f}", growth >= 3))
+        out.append(entry("gaussian", claim, ">= 3", f"{shown}; growth {growth:.1f}", growth >= 3))
     return out
 
 
@@ -158,22 +158,22 @@ LEVELS_C = (0.0, 0.1, 0.3, 1.0)
 
 
 def score_cell(target, sigma_c, seed):
-    """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth law or a circle."""
-    from skdiffusion.densities import GaussianMixtureLaw
+    """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth distribution or a circle."""
+    from skdiffusion.densities import GaussianMixtureDensity
 
     if target == "smooth":
-        law = target_law("mixture", 2)
+        density = target_density("mixture", 2)
     else:  # a circle of unit variance, as narrow components along it
         angle = 2 * np.pi * np.arange(400) / 400
         means = np.sqrt(2) * np.column_stack([np.cos(angle), np.sin(angle)])
-        law = GaussianMixtureLaw(np.full(400, 1 / 400), means, np.stack([1e-4 * np.eye(2)] * 400))
+        density = GaussianMixtureDensity(np.full(400, 1 / 400), means, np.stack([1e-4 * np.eye(2)] * 400))
     rng = np.random.default_rng([seed, 77])
-    X, test = draw(law, 4000, rng), draw(law, 2000, rng)
+    X, test = draw(density, 4000, rng), draw(density, 2000, rng)
     field = fit(X, "v" if sigma_c == 0 else "relative", seed, sigma_c)
     errors = []
     for theta in np.arctan(np.geomspace(0.02, np.exp(-2), 6)):
         z = test * np.cos(theta) + rng.standard_normal(test.shape) * np.sin(theta)
-        gap = field(z, theta)[0] - law(z, theta)[0]
+        gap = field(z, theta)[0] - density(z, theta)[0]
         errors.append((gap**2).sum(1).mean())
     return float(np.sqrt(np.mean(errors)))
 
@@ -186,7 +186,7 @@ def relative_part_or_velocity(quick, kept):
         shown = ", ".join(f"{c:g}: {spread(v, 4)}" for c, v in errors.items())
         better = np.mean(errors[1.0]) < np.mean(errors[0.0])
         claim = f"error of the velocity at noise below exp(-2) by sigma_c, {target} law"
-        out.append(row("gaussian", claim, wanted, shown, better == (target == "smooth")))
+        out.append(entry("gaussian", claim, wanted, shown, better == (target == "smooth")))
     return out
 
 

@@ -1,12 +1,12 @@
-"""Rows of the table, and values that are kept so that a long experiment goes on where it stopped."""
+"""Samples of the table, and values that are kept so that a long experiment goes on where it stopped."""
 
 import json
 
 import numpy as np
 
 
-def row(paper, claim, predicted, measured, passed):
-    """A row of the table: what a paper or a derivation says, what was measured, and whether they agree."""
+def entry(paper, claim, predicted, measured, passed):
+    """A sample of the table: what a paper or a derivation says, what was measured, and whether they agree."""
     return {"paper": paper, "claim": claim, "predicted": predicted, "measured": measured, "passed": bool(passed)}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import cells
-from benchmarks.theory.records import row
+from benchmarks.theory.records import entry
 
 
 def order_of_the_projection(quick, kept):
@@ -17,11 +17,11 @@ def order_of_the_projection(quick, kept):
     angle, circle, out = 2 * np.pi * np.arange(4096) / 4096, Sphere(1), []
     X, y, reach = np.column_stack([np.cos(angle), np.sin(angle)]), Sphere(1).sample(200, 1), np.array([160, 240, 320])
     for degree, order in ((1, 2), (2, 4), (4, 6)):
-        surfaces = [LocalPolynomials(X, 1, 1e-9, degree, rows_per_term=m / (degree + 1)) for m in reach]
+        surfaces = [LocalPolynomials(X, 1, 1e-9, degree, samples_per_term=m / (degree + 1)) for m in reach]
         errors = [fidelity(surface.project(y), circle.distance) for surface in surfaces]
         slope = np.polyfit(np.log(reach), np.log(errors), 1)[0]
         out.append(
-            row(
+            entry(
                 "manifold",
                 f"slope of the distance, degree {degree}",
                 f"{order} +- 0.4",
@@ -44,15 +44,17 @@ def error_of_the_subspace(quick, kept):
         measured, predicted = [], []
         for seed in range(4 if quick else 10):
             law = Subspace(2, 64, noise=eta, rotation_seed=seed)
-            rows = law.sample(n, seed)
-            est = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(rows)
+            samples = law.sample(n, seed)
+            est = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(
+                samples
+            )
             measured.append(subspace_error(est.components_.T, law.frame))
-            spread = np.linalg.eigvalsh(np.cov((rows @ law.frame).T)) - eta**2
+            spread = np.linalg.eigvalsh(np.cov((samples @ law.frame).T)) - eta**2
             predicted.append(subspace.subspace_error(n, 64, eta, spread))
         ratio = np.mean(measured) / np.mean(predicted)
         error = np.std(measured) / np.mean(predicted) / np.sqrt(len(measured))
         claim = f"squared error of the plane / formula, n = {n}, noise {eta}"
-        out.append(row("subspace", claim, "[0.67, 1.5]", f"{ratio:.3f} ({error:.3f})", 1 / 1.5 < ratio < 1.5))
+        out.append(entry("subspace", claim, "[0.67, 1.5]", f"{ratio:.3f} ({error:.3f})", 1 / 1.5 < ratio < 1.5))
     return out
 
 
@@ -67,14 +69,14 @@ def irregular_density(quick, kept):
         law, spacing, errors = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
             X = [law.sample(n, seed) for seed in range(4 if quick else 12)]
-            spacing.append(np.mean([sample_spacing(rows, 1) for rows in X]))
-            fits = [LocalPolynomials(rows, 1, spacing[-1], 2, 12.0) for rows in X]
+            spacing.append(np.mean([sample_spacing(samples, 1) for samples in X]))
+            fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
             errors.append(np.median([fidelity(f.project(law.sample(300, 50)), law.distance) for f in fits]))
         slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
     ratio = slopes["kinked"] / slopes["uniform"]
     shown = f"{ratio:.2f} ({slopes['uniform']:.2f} uniform, {slopes['kinked']:.2f} kinked)"
     return [
-        row("manifold", "slope of the distance, kinked density / uniform", "1 +- 0.2", shown, abs(ratio - 1) <= 0.2)
+        entry("manifold", "slope of the distance, kinked density / uniform", "1 +- 0.2", shown, abs(ratio - 1) <= 0.2)
     ]
 
 
@@ -98,11 +100,11 @@ def memory_cell(n, seed):
 
 
 def support_before_memory(quick, kept):
-    """E2b: along training, samples are closest to the set before they are copies of rows.
+    """E2b: along training, samples are closest to the set before they are copies of samples.
 
     With 16 points memory must come within the steps of the experiment, or nothing was put to the test; not so with 64.
     """
-    rows = []
+    samples = []
     for n, must_come in ((16, True),) if quick else ((16, True), (64, False)):
         first = []
         for seed in range(1 if quick else 5):
@@ -112,11 +114,11 @@ def support_before_memory(quick, kept):
         shown = "; ".join(f"{best:.0f} < {onset:.0f}" for best, onset in first)
         passed = all(best < onset and (onset < np.inf or not must_come) for best, onset in first)
         claim = f"step of the least distance < step of memory, {n} points" + ("" if must_come else " (inf: none)")
-        rows.append(row("manifold", claim, "in every run", shown, passed))
-    return rows
+        samples.append(entry("manifold", claim, "in every run", shown, passed))
+    return samples
 
 
-def columns_cell(n_features, seed):
+def features_cell(n_features, seed):
     """Held-out log-density on an unknown plane in R^D."""
     from skdiffusion import ManifoldDiffusionEstimator
     from skdiffusion.datasets import Subspace
@@ -126,15 +128,15 @@ def columns_cell(n_features, seed):
     return float(est.intrinsic_log_density(law.sample(2000, 1000 + seed)).mean())
 
 
-def columns_do_not_matter(quick, kept):
+def features_do_not_matter(quick, kept):
     """E5a."""
     ambient, seeds = (4, 64) if quick else (4, 16, 64, 256), range(1 if quick else 3)
-    nats = {d: [kept(columns_cell, "columns", d, seed) for seed in seeds] for d in ambient}
+    nats = {d: [kept(features_cell, "columns", d, seed) for seed in seeds] for d in ambient}
     means = np.array([np.mean(v) for v in nats.values()])
     change = np.ptp(means) / abs(means.mean())
     shown = f"{change:.1%}: " + ", ".join(f"D = {d}: {np.mean(v):.3f}" for d, v in nats.items())
     return [
-        row(
+        entry(
             "subspace",
             "log-density on an unknown plane over the number of columns: range",
             "< 10 %",
@@ -155,14 +157,14 @@ def across_the_subspace(quick, kept):
             2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1, random_state=seed
         )
         est.fit(law.sample(1000, seed))
-        rows = est.sample(20_000, denoise=False)
-        left = rows - est.inverse_transform(est.transform(rows))
+        samples = est.sample(20_000, denoise=False)
+        left = samples - est.inverse_transform(est.transform(samples))
         stated = np.sqrt(est.noise_variance_ + est.noise_floor_**2)
         ratios.append(np.sqrt((left**2).sum(1).mean() / 14) / stated)
     measured = f"{min(ratios):.4f} ... {max(ratios):.4f}"
     passed = all(abs(r - 1) <= 0.01 for r in ratios)
     return [
-        row(
+        entry(
             "subspace", "spread of samples across / stated, untrained network", "1 +- 0.01 (sampling)", measured, passed
         )
     ]
@@ -173,7 +175,7 @@ def dimension_is_found(quick, kept):
     records = cells.read(Path(__file__).parents[1] / "results" / "dimensions.jsonl")
     hits = [r["found"]["ours"] == r["true"] for r in records]
     return [
-        row(
+        entry(
             "subspace",
             f"dimension found, {len(hits)} runs (record)",
             ">= 90 %",
@@ -185,5 +187,5 @@ def dimension_is_found(quick, kept):
 
 EXPERIMENTS = {
     "manifold": (order_of_the_projection, irregular_density, support_before_memory),
-    "subspace": (error_of_the_subspace, columns_do_not_matter, across_the_subspace, dimension_is_found),
+    "subspace": (error_of_the_subspace, features_do_not_matter, across_the_subspace, dimension_is_found),
 }

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from benchmarks.theory.records import row
+from benchmarks.theory.records import entry
 
 
 def bound_is_never_violated(quick, kept):
-    """E3a over random laws, grids, steps, integrators and injected score errors."""
+    """E3a over random distributions, grids, steps, integrators and injected score errors."""
     from skdiffusion.theory import wasserstein as w2
     from tests.theory.oracles import LineMixture, gaussian_distance, grid, line_distance
 
@@ -22,15 +22,15 @@ def bound_is_never_violated(quick, kept):
             bound = w2.sampling_bound(w2.gaussian_regularity(np.diag(variances)), levels, integrator)
         else:
             k = int(rng.integers(2, 5))
-            law = LineMixture(rng.dirichlet(np.full(k, 2.0)), rng.normal(0, 1.0, k), rng.uniform(0.3, 2.0))
+            density = LineMixture(rng.dirichlet(np.full(k, 2.0)), rng.normal(0, 1.0, k), rng.uniform(0.3, 2.0))
             error = rng.uniform(0.02, 0.4) if kind != "mixture" else 0.0
             size = error / np.sqrt(1 + levels[:-1] ** 2)
-            constants = w2.mixture_regularity(law.weights, law.means[:, None], [[law.variance]])
+            constants = w2.mixture_regularity(density.weights, density.means[:, None], [[density.variance]])
 
-            def score(y, tau, law=law, error=error):
-                return law.score(y, tau) + error / np.sqrt(1 + tau**2) * np.sin(y)
+            def score(y, tau, density=density, error=error):
+                return density.score(y, tau) + error / np.sqrt(1 + tau**2) * np.sin(y)
 
-            measured = line_distance(law, levels, integrator, score)
+            measured = line_distance(density, levels, integrator, score)
             bound = w2.sampling_bound(constants, levels, integrator, score_error=size, score_lipschitz=size)
         # An exact step leaves round-off only.
         ratios[kind].append(bound.total / max(measured, 1e-6) if measured > 1e-6 else np.inf)
@@ -39,7 +39,7 @@ def bound_is_never_violated(quick, kept):
         finite = np.array([v for v in values if np.isfinite(v)])
         measured = f"smallest {finite.min():.4f}, median {np.median(finite):.3g}"
         out.append(
-            row(
+            entry(
                 "wasserstein",
                 f"bound / distance, {kind}, {len(values)} runs",
                 ">= 1",
@@ -62,7 +62,7 @@ def bound_is_sharp_for_gaussians(quick, kept):
     ]
     passed = min(ratios) >= 1 - 1e-6 and max(ratios) <= 1.01
     measured = f"{min(ratios):.4f} ... {max(ratios):.4f}"
-    return [row("wasserstein", "bound / distance, DDIM, N(0, c)", "[1, 1.01]", measured, passed)]
+    return [entry("wasserstein", "bound / distance, DDIM, N(0, c)", "[1, 1.01]", measured, passed)]
 
 
 def effectivity_of_the_sample_error(quick, kept):
@@ -80,14 +80,14 @@ def effectivity_of_the_sample_error(quick, kept):
             est = DiffusionDensityEstimator(
                 stacking=False, marginals=None, max_iter=60, n_estimators=1, random_state=seed
             ).fit(X)
-            flow = replace(est.members_["diffusion"].law, sample_stepper="euler", grid=angle_grid)
+            flow = replace(est.members_["diffusion"].density, sample_stepper="euler", grid=angle_grid)
             noise = np.random.default_rng(seed).standard_normal((1000, X.shape[1]))
             fine = replace(flow, sample_stepper="rk4").sample_from_noise(noise, n_steps=512)
             for n in (16, 32, 64):
                 true = np.sqrt(((flow.sample_from_noise(noise, n_steps=n) - fine) ** 2).sum(1).mean())
                 ratios.append(replace(flow, sample_steps=n).sample_error(noise) / true)
     return [
-        row(
+        entry(
             "wasserstein", f"stated / true error of samples, N >= 16, {len(ratios)} cases", "[0.85, 1.15]",
             f"{min(ratios):.3f} ... {max(ratios):.3f}", min(ratios) >= 0.85 and max(ratios) <= 1.15,
         )
@@ -96,26 +96,26 @@ def effectivity_of_the_sample_error(quick, kept):
 
 def standard_mixture(rng, narrowest=0.03):
     """A mixture of two to five Gaussians on the line, some of them narrow, of mean 0 and variance 1."""
-    from skdiffusion.densities import GaussianMixtureLaw
+    from skdiffusion.densities import GaussianMixtureDensity
 
     k = int(rng.integers(2, 6))
     weights, means = rng.dirichlet(np.full(k, 2.0)), rng.normal(0, 1, k)
     spreads = np.exp(rng.uniform(np.log(narrowest), 0, k))
     mean = weights @ means
     scale = np.sqrt(weights @ (spreads**2 + (means - mean) ** 2))
-    return GaussianMixtureLaw(weights, ((means - mean) / scale)[:, None], (spreads / scale)[:, None, None] ** 2)
+    return GaussianMixtureDensity(weights, ((means - mean) / scale)[:, None], (spreads / scale)[:, None, None] ** 2)
 
 
-def quantiles(law, theta, levels):
-    """Quantiles of a mixture law noised to an angle, by bisection."""
+def quantiles(density, theta, levels):
+    """Quantiles of a mixture distribution noised to an angle, by bisection."""
     from scipy.stats import norm
 
-    means = np.cos(theta) * law.means[:, 0]
-    scales = np.sqrt(np.cos(theta) ** 2 * law.covariances[:, 0, 0] + np.sin(theta) ** 2)
+    means = np.cos(theta) * density.means[:, 0]
+    scales = np.sqrt(np.cos(theta) ** 2 * density.covariances[:, 0, 0] + np.sin(theta) ** 2)
     low, high = np.full(len(levels), (means - 9 * scales).min()), np.full(len(levels), (means + 9 * scales).max())
     for _ in range(80):
         middle = (low + high) / 2
-        below = norm.cdf((middle[:, None] - means) / scales) @ law.weights < levels
+        below = norm.cdf((middle[:, None] - means) / scales) @ density.weights < levels
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return (low + high) / 2
 
@@ -130,14 +130,14 @@ def default_solvers_on_mixtures(quick, kept):
     errors = {None: [], "ab2": [], "3m": []}
     first, last = np.arctan(0.005), np.arctan(20.0)
     for _ in range(10 if quick else 60):
-        law = standard_mixture(rng)
-        exact = quantiles(law, first, levels)
+        density = standard_mixture(rng)
+        exact = quantiles(density, first, levels)
         for stepper, found in errors.items():
-            flow = ProbabilityFlow(law, first, last, sample_stepper=stepper)
-            rows = flow.sample_from_noise(norm.ppf(levels)[:, None], n_steps=50)[:, 0]
-            found.append(np.sqrt(((np.sort(rows) - exact) ** 2).mean()))
+            flow = ProbabilityFlow(density, first, last, sample_stepper=stepper)
+            samples = flow.sample_from_noise(norm.ppf(levels)[:, None], n_steps=50)[:, 0]
+            found.append(np.sqrt(((np.sort(samples) - exact) ** 2).mean()))
     return [
-        row("wasserstein", f"W2 of {name or 'the default'} at 50 evaluations, {len(found)} mixtures: median, largest",
+        entry("wasserstein", f"W2 of {name or 'the default'} at 50 evaluations, {len(found)} mixtures: median, largest",
             "<= 0.002, <= 0.015", f"{np.median(found):.5f}, {max(found):.5f}",
             np.median(found) <= 0.002 and max(found) <= 0.015)
         for name, found in errors.items()
@@ -145,7 +145,7 @@ def default_solvers_on_mixtures(quick, kept):
 
 
 def start_at_the_horizon(quick, kept):
-    """Distance of the start to the noised law, in units of the data, by what of the law the start matches."""
+    """Distance of the start to the noised distribution, in units of the data, by what of the distribution the start matches."""
     rng, ratios = np.random.default_rng(4), np.array([5.0, 10.0, 20.0, 40.0])
     from scipy.stats import norm
 
@@ -153,12 +153,12 @@ def start_at_the_horizon(quick, kept):
     slopes = {"mean and variance": [], "mean": []}
     at_horizon = []
     for _ in range(5 if quick else 20):
-        law = standard_mixture(rng)
+        density = standard_mixture(rng)
         distance = {name: [] for name in slopes}
         for tau in ratios:
             theta = np.arctan(tau)
             # In units of the data, y = z / cos(theta); a start that knows no variance has that of the noise alone.
-            exact = quantiles(law, theta, levels) / np.cos(theta)
+            exact = quantiles(density, theta, levels) / np.cos(theta)
             for name, spread in (("mean and variance", np.sqrt(1 + tau**2)), ("mean", tau)):
                 distance[name].append(np.sqrt(((exact - spread * norm.ppf(levels)) ** 2).mean()))
         for name, found in distance.items():
@@ -166,11 +166,11 @@ def start_at_the_horizon(quick, kept):
         at_horizon.append(distance["mean and variance"][2] / 20.0)
     mean = {name: np.mean(found) for name, found in slopes.items()}
     return [
-        row("wasserstein", "slope of the start's error in the horizon, mean and variance matched (whitened rows)",
+        entry("wasserstein", "slope of the start's error in the horizon, mean and variance matched (whitened rows)",
             "-2 +- 0.15", f"{mean['mean and variance']:.3f}", abs(mean["mean and variance"] + 2) <= 0.15),
-        row("wasserstein", "the same, mean matched only", "-1 +- 0.15", f"{mean['mean']:.3f}",
+        entry("wasserstein", "the same, mean matched only", "-1 +- 0.15", f"{mean['mean']:.3f}",
             abs(mean["mean"] + 1) <= 0.15),
-        row("wasserstein", "error of the start at the default horizon, share of its spread: largest", "<= 0.001",
+        entry("wasserstein", "error of the start at the default horizon, share of its spread: largest", "<= 0.001",
             f"{max(at_horizon):.1e}", max(at_horizon) <= 1e-3),
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Rows drawn for users of pandas and polars: back in a frame of the columns that `fit` saw."""
+"""Samples drawn for users of pandas and polars: back in a frame of the features that `fit` saw."""
 
 import sys
 
@@ -26,18 +26,18 @@ def wants_frame(estimator, as_frame):
         raise ValueError(f"The 'as_frame' argument must be 'auto', True or False. Got {as_frame!r} instead.")
     if as_frame is True and estimator._frame is None:
         raise ValueError(
-            "as_frame=True asks for the columns of a frame, but the estimator was fitted on an array: fit it on a "
+            "as_frame=True asks for the features of a frame, but the estimator was fitted on an array: fit it on a "
             "pandas or polars frame, or leave 'as_frame' out."
         )
     return as_frame is not False and estimator._frame is not None
 
 
 def _within(values, kind, low, high):
-    """Rounded and clipped values of a whole-number column."""
+    """Rounded and clipped values of a whole-number feature."""
     return np.clip(np.round(values), low, high).astype(kind)
 
 
-def _column(values, dtype):
+def _feature(values, dtype):
     """Values as the numbers that a dtype of this name can hold."""
     name = dtype.lower()
     if name.startswith("bool"):
@@ -50,10 +50,10 @@ def _column(values, dtype):
     return values
 
 
-def to_frame(rows, estimator):
-    """Rows as a frame of the library, names and dtypes that `note_frame` saw."""
+def to_frame(samples, estimator):
+    """Samples as a frame of the library, names and dtypes that `note_frame` saw."""
     library, names, dtypes = estimator._frame
-    columns = {name: _column(rows[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
+    columns = {name: _feature(samples[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
     module = sys.modules.get(library) or __import__(library)
     frame = module.DataFrame(columns)
     if library == "pandas":

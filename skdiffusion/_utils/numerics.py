@@ -13,7 +13,7 @@ def exp_in_place(a):
 def log_sum_exp(a, axis):
     """log of the sum of exp along an axis; a fraction of the time of scipy's for large real arrays.
 
-    Rows of -inf alone give -inf.
+    Samples of -inf alone give -inf.
     """
     top = np.max(a, axis=axis, keepdims=True)
     shifted = a - np.where(np.isfinite(top), top, 0.0)
@@ -30,9 +30,9 @@ def log_sum_exp(a, axis):
 
 
 def best_blend(log_density, others, weights):
-    """Log-density of the best blend of a law with others, shape (n,), from both log-densities at held-out rows.
+    """Log-density of the best blend of a distribution with others, shape (n,), from both log-densities at held-out samples.
 
-    A member of a blend need not cover every row. Judged alone, a few far rows would decide, and ask for a law that is
+    A member of a blend need not cover every sample. Judged alone, a few far samples would decide, and ask for a distribution that is
     too wide everywhere else; judged by what it adds, it may leave to the others what they do better.
     """
     gain = np.exp(np.clip(log_density - others, -700.0, 700.0))
@@ -46,7 +46,7 @@ def best_blend(log_density, others, weights):
         return np.logaddexp(np.log(low) + log_density, np.log1p(-low) + others)
 
 
-TIE = 1e-6  # nats; laws that add nothing to a blend differ by round-off, which must not choose
+TIE = 1e-6  # nats; distributions that add nothing to a blend differ by round-off, which must not choose
 
 
 def clearly_better(density, other, weight, margin):
@@ -56,17 +56,17 @@ def clearly_better(density, other, weight, margin):
     return mean > max(TIE, margin * np.sqrt((weight**2) @ (gain - mean) ** 2))
 
 
-BLOCK_ROWS = 256
+BLOCK_SAMPLES = 256
 
 
-def rows_times_matrix(rows, matrix):
-    """rows @ matrix with bits that do not depend on how many rows there are.
+def samples_times_matrix(samples, matrix):
+    """samples @ matrix with bits that do not depend on how many samples there are.
 
-    A matrix product may round a row differently in a batch of another size; blocks of one size, padded,
+    A matrix product may round a sample differently in a batch of another size; blocks of one size, padded,
     always round alike.
     """
-    n, d = rows.shape
-    n_blocks = -(-n // BLOCK_ROWS)
-    padded = np.zeros((n_blocks * BLOCK_ROWS, d))
-    padded[:n] = rows
-    return np.matmul(padded.reshape(n_blocks, BLOCK_ROWS, d), matrix).reshape(-1, matrix.shape[1])[:n]
+    n, d = samples.shape
+    n_blocks = -(-n // BLOCK_SAMPLES)
+    padded = np.zeros((n_blocks * BLOCK_SAMPLES, d))
+    padded[:n] = samples
+    return np.matmul(padded.reshape(n_blocks, BLOCK_SAMPLES, d), matrix).reshape(-1, matrix.shape[1])[:n]

@@ -49,7 +49,7 @@ class FitParts:
         self.estimator, self.context = estimator, _begin_fit(estimator, n_parts)
 
     def fit(self, name, inner, X):
-        """Fit an inner estimator to the rows of X."""
+        """Fit an inner estimator to the samples of X."""
         if self.context is None:
             return inner.fit(X)
         task = self.context.subcontext(task_name=name)

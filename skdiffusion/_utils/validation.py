@@ -72,7 +72,7 @@ def restored_on_failure(estimator):
 
 
 def check_count(n_samples, least=0):
-    """Raise ValueError unless `n_samples` is a number of rows, `least` or more."""
+    """Raise ValueError unless `n_samples` is a number of samples, `least` or more."""
     if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < least:
         raise ValueError(
             f"The 'n_samples' argument must be a {'positive' if least else 'non-negative'} integer. "
@@ -84,11 +84,11 @@ def check_magnitude(**tables):
     """Raise ValueError for tables with numbers whose squares overflow."""
     for name, table in tables.items():
         if table.size and float(np.abs(table).max()) > LARGEST:
-            raise ValueError(f"{name} has numbers beyond {LARGEST:g}, whose squares overflow: rescale the columns.")
+            raise ValueError(f"{name} has numbers beyond {LARGEST:g}, whose squares overflow: rescale the features.")
 
 
 def check_weights(sample_weight, X):
-    """Row weights as float64, scaled to a largest weight of 1; ones if None.
+    """Sample weights as float64, scaled to a largest weight of 1; ones if None.
 
     Raises
     ------

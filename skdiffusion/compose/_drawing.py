@@ -1,4 +1,4 @@
-"""Rows from any density estimator of the scikit-learn world, by one call and with a seed of our own."""
+"""Samples from any density estimator of the scikit-learn world, by one call and with a seed of our own."""
 
 import inspect
 import warnings
@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from skdiffusion._utils.validation import generator_seed
-from skdiffusion.compose._jacobians import active_steps, inverse_rows
+from skdiffusion.compose._jacobians import active_steps, inverse_samples
 
 MAX_ATTEMPTS = 20
 
@@ -26,8 +26,8 @@ def _with_seed(estimator, seed):
     return twin
 
 
-def draw_rows(estimator, n_samples, random_state=None):
-    """Draw rows in the units of the estimator's input.
+def draw_samples(estimator, n_samples, random_state=None):
+    """Draw samples in the units of the estimator's input.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def draw_rows(estimator, n_samples, random_state=None):
         object; or a Pipeline of invertible transformers that ends in one of these.
     n_samples : int
     random_state : int, RandomState or None, default=None
-        The same seed gives the same rows, whatever the estimator's own convention.
+        The same seed gives the same samples, whatever the estimator's own convention.
 
     Returns
     -------
@@ -52,28 +52,28 @@ def draw_rows(estimator, n_samples, random_state=None):
     if not hasattr(estimator, "sample"):
         if hasattr(estimator, "steps"):
             return draw_through(estimator, n_samples, seed)
-        raise TypeError(f"{type(estimator).__name__} has no 'sample' method: no rows can be drawn from it.")
+        raise TypeError(f"{type(estimator).__name__} has no 'sample' method: no samples can be drawn from it.")
     arguments = inspect.signature(estimator.sample).parameters
     if "random_state" in arguments:
         plain = {"as_frame": False} if "as_frame" in arguments else {}
-        rows = estimator.sample(n_samples, random_state=seed, **plain)
+        samples = estimator.sample(n_samples, random_state=seed, **plain)
     else:
-        rows = _with_seed(estimator, seed).sample(n_samples)
-    if isinstance(rows, tuple):
-        # GaussianMixture groups the rows by component.
-        rows = np.asarray(rows[0])[np.random.default_rng(seed).permutation(n_samples)]
-    return np.asarray(rows)
+        samples = _with_seed(estimator, seed).sample(n_samples)
+    if isinstance(samples, tuple):
+        # GaussianMixture groups the samples by component.
+        samples = np.asarray(samples[0])[np.random.default_rng(seed).permutation(n_samples)]
+    return np.asarray(samples)
 
 
-def score_rows(estimator, rows):
-    """Log-densities of rows in an array, under an estimator that may have been fitted on a frame."""
+def log_density_of(estimator, samples):
+    """Log-densities of samples in an array, under an estimator that may have been fitted on a frame."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return estimator.score_samples(rows)
+        return estimator.score_samples(samples)
 
 
 def draw_through(pipeline, n_samples, seed):
-    """Rows of a pipeline's last step, mapped back through its transformers.
+    """Samples of a pipeline's last step, mapped back through its transformers.
 
     Draws that no input maps to (a power transform reaches a half-line only) are drawn again.
 
@@ -97,20 +97,20 @@ def draw_through(pipeline, n_samples, seed):
     (_, final), *transformers = reversed(active_steps(pipeline))
     kept, missing = [], n_samples
     for attempt in range(MAX_ATTEMPTS):
-        rows = draw_rows(final, missing, (seed + attempt) % 2**31)
+        samples = draw_samples(final, missing, (seed + attempt) % 2**31)
         for name, step in transformers:
             try:
                 with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                    warnings.simplefilter("ignore")  # scikit-learn warns of the rows that are dropped below
-                    rows = inverse_rows(step, rows)
+                    warnings.simplefilter("ignore")  # scikit-learn warns of the samples that are dropped below
+                    samples = inverse_samples(step, samples)
             except TypeError as error:
                 raise TypeError(f"Step {name!r} of the Pipeline: {error}") from error
-            rows = rows[np.isfinite(rows).all(1)]
-        kept.append(rows)
-        missing -= len(rows)
+            samples = samples[np.isfinite(samples).all(1)]
+        kept.append(samples)
+        missing -= len(samples)
         if missing == 0:
             return np.concatenate(kept)
     raise ValueError(
-        f"{missing} of {n_samples} rows drawn from {type(final).__name__} have no preimage under the Pipeline's "
+        f"{missing} of {n_samples} samples drawn from {type(final).__name__} have no preimage under the Pipeline's "
         "transformers: choose other transformers."
     )

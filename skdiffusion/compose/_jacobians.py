@@ -58,13 +58,13 @@ def _scaler_log_det(t, X):
 
 def _min_max_log_det(t, X):
     if t.clip:
-        raise not_invertible(t, "clip=True maps every row outside the training range to the same values")
+        raise not_invertible(t, "clip=True maps every sample outside the training range to the same values")
     return _constant(X, np.log(t.scale_).sum())
 
 
 def _max_abs_log_det(t, X):
     if getattr(t, "clip", False):
-        raise not_invertible(t, "clip=True maps every row outside the training range to the same values")
+        raise not_invertible(t, "clip=True maps every sample outside the training range to the same values")
     return _scaler_log_det(t, X)
 
 
@@ -90,7 +90,7 @@ def _quantile_log_det(t, X):
     for j in range(X.shape[1]):
         q = t.quantiles_[:, j]
         width = np.diff(q)
-        # A row on an inner quantile belongs to the segment at its left; repeated quantiles hold an atom.
+        # A sample on an inner quantile belongs to the segment at its left; repeated quantiles hold an atom.
         segment = np.clip(np.searchsorted(q, X[:, j], side="left") - 1, 0, len(width) - 1)
         with np.errstate(divide="ignore"):
             out += np.log(np.diff(t.references_)[segment]) - np.log(width[segment])
@@ -112,39 +112,39 @@ def _function_log_det(t, X):
         return _KNOWN_FUNCTIONS[t.func][0](_values(X)).sum(1)
 
 
-def _column_parts(t):
-    """(transformer or None, input columns, slice of the output) of a fitted ColumnTransformer."""
+def _feature_parts(t):
+    """(transformer or None, input features, slice of the output) of a fitted ColumnTransformer."""
     parts, used = [], []
-    for name, part, _columns in t.transformers_:
+    for name, part, _features in t.transformers_:
         indices = np.atleast_1d(np.arange(t.n_features_in_)[t._transformer_to_input_indices[name]])
         if len(indices) == 0:
             continue
         if isinstance(part, str) and part == "drop":
-            raise not_invertible(t, f"it drops columns {indices.tolist()}")
+            raise not_invertible(t, f"it drops features {indices.tolist()}")
         passed = isinstance(part, str) or (isinstance(part, FunctionTransformer) and part.func is None)
         where = t.output_indices_[name]
         if where.stop - where.start != len(indices):
-            raise not_invertible(t, f"part {name!r} makes {where.stop - where.start} columns of {len(indices)}")
+            raise not_invertible(t, f"part {name!r} makes {where.stop - where.start} features of {len(indices)}")
         parts.append((None if passed else part, indices, where))
         used.extend(indices)
     if sorted(used) != list(range(t.n_features_in_)):
-        raise not_invertible(t, "some column is used twice or not at all")
+        raise not_invertible(t, "some feature is used twice or not at all")
     return parts
 
 
-def _columns_log_det(t, X):
+def _features_log_det(t, X):
     total = np.zeros(len(X))
-    for part, indices, _ in _column_parts(t):
+    for part, indices, _ in _feature_parts(t):
         if part is not None:
             total += log_abs_det_jacobian(part, _safe_indexing(X, indices, axis=1))
     return total
 
 
-def _columns_inverse(t, Z):
+def _features_inverse(t, Z):
     out = np.empty((len(Z), t.n_features_in_))
-    for part, indices, where in _column_parts(t):
+    for part, indices, where in _feature_parts(t):
         block = Z[:, where]
-        out[:, indices] = block if part is None else inverse_rows(part, block)
+        out[:, indices] = block if part is None else inverse_samples(part, block)
     return out
 
 
@@ -183,10 +183,10 @@ _LOG_DETS = {
     PowerTransformer: _power_log_det,
     QuantileTransformer: _quantile_log_det,
     FunctionTransformer: _function_log_det,
-    ColumnTransformer: _columns_log_det,
+    ColumnTransformer: _features_log_det,
     Pipeline: _pipeline_log_det,
 }
-_INVERSES = {ColumnTransformer: _columns_inverse, FunctionTransformer: _function_inverse}
+_INVERSES = {ColumnTransformer: _features_inverse, FunctionTransformer: _function_inverse}
 
 
 def _values(X):
@@ -203,7 +203,7 @@ def has_known_jacobian(transformer):
 
 
 def log_abs_det_jacobian(transformer, X):
-    """Log of the absolute determinant of a fitted transformer's Jacobian at every row.
+    """Log of the absolute determinant of a fitted transformer's Jacobian at every sample.
 
     Known for StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, PCA of full rank, PowerTransformer,
     QuantileTransformer, FunctionTransformer of a common numpy function, and for ColumnTransformer and
@@ -214,7 +214,7 @@ def log_abs_det_jacobian(transformer, X):
     ----------
     transformer : fitted transformer
     X : array-like of shape (n_samples, n_features)
-        Rows before the transformer.
+        Samples before the transformer.
 
     Returns
     -------
@@ -236,8 +236,8 @@ def log_abs_det_jacobian(transformer, X):
     return rule(transformer, X)
 
 
-def inverse_rows(transformer, Z):
-    """Rows of a fitted transformer's output, mapped back to its input.
+def inverse_samples(transformer, Z):
+    """Samples of a fitted transformer's output, mapped back to its input.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def inverse_rows(transformer, Z):
         return _values(rule(transformer, _values(Z)))
     if isinstance(transformer, Pipeline):
         for _, step in reversed(active_steps(transformer)):
-            Z = inverse_rows(step, Z)
+            Z = inverse_samples(step, Z)
         return _values(Z)
     if not hasattr(transformer, "inverse_transform"):
         raise not_invertible(transformer, "it has no inverse_transform")

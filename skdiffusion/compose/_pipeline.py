@@ -31,7 +31,7 @@ def _final_can(method):
 class DensityPipeline(Pipeline):
     r"""A Pipeline of invertible transformers and a density estimator, with densities in the units of its input.
 
-    `score_samples` adds the log-Jacobian of every step, `score` is the mean over rows for any final
+    `score_samples` adds the log-Jacobian of every step, `score` is the mean over samples for any final
     estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included.
 
     Parameters
@@ -44,7 +44,7 @@ class DensityPipeline(Pipeline):
     Attributes
     ----------
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training columns.
+        Standard deviations of the training features.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class DensityPipeline(Pipeline):
         return self
 
     def _log_jacobian(self, X):
-        """The rows at the last step, their log-Jacobian, and which of them have an image."""
+        """The samples at the last step, their log-Jacobian, and which of them have an image."""
         inside = np.ones(len(X), dtype=bool)
         total = np.zeros(len(X))
         for name, step in active_steps(self)[:-1]:
@@ -105,7 +105,7 @@ class DensityPipeline(Pipeline):
 
     @available_if(_final_can("score_samples"))
     def score_samples(self, X):
-        """Log-density of every row, in nats, in the units of X.
+        """Log-density of every sample, in nats, in the units of X.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class DensityPipeline(Pipeline):
         Returns
         -------
         ndarray of shape (n_samples,)
-            -inf for rows without an image, such as negative ones before a logarithm. The density integrates
+            -inf for samples without an image, such as negative ones before a logarithm. The density integrates
             to the mass that the last step puts on images: all of it, but for transformers that reach only a
             part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
         """
@@ -129,7 +129,7 @@ class DensityPipeline(Pipeline):
 
     @available_if(_final_can("score_samples"))
     def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats.
+        """Mean log-density of the samples, in nats.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ class DensityPipeline(Pipeline):
 
     @available_if(_final_can("sample"))
     def sample(self, n_samples=1, random_state=None):
-        """Draw rows in the units of the input.
+        """Draw samples in the units of the input.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Laws with known densities and supports, for tests, examples and benchmarks."""
+"""Distributions with known densities and supports, for tests, examples and benchmarks."""
 
 from skdiffusion.datasets._besov import BesovDensity
 from skdiffusion.datasets._manifolds import Sphere, Subspace, SwissRoll, Torus

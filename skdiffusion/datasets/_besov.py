@@ -39,7 +39,7 @@ class BesovDensity:
         s, in (0, 3).
     n_features : {1, 2}, default=1
     n_levels : int, default=None
-        J; 10 in one column and 6 in two. The density is smooth below the finest scale :math:`2^{-J}`.
+        J; 10 in one feature and 6 in two. The density is smooth below the finest scale :math:`2^{-J}`.
     sign_seed : int, default=0
 
     References
@@ -49,8 +49,8 @@ class BesovDensity:
     Examples
     --------
     >>> from skdiffusion.datasets import BesovDensity
-    >>> law = BesovDensity(1.5)
-    >>> law.sample(100, random_state=0).shape
+    >>> distribution = BesovDensity(1.5)
+    >>> distribution.sample(100, random_state=0).shape
     (100, 1)
     """
 
@@ -69,7 +69,7 @@ class BesovDensity:
         self._amplitudes = 0.9 * decay / (PEAK**n_features * decay.sum())
 
     def density(self, X):
-        """Density of rows; 0 outside the cube.
+        """Density of samples; 0 outside the cube.
 
         Parameters
         ----------
@@ -88,8 +88,8 @@ class BesovDensity:
             total += amplitude * signs[tuple(cell.T)] * _wave(2**j * u - cell).prod(1)
         return np.where(inside, total / 2**self.n_features, 0.0)
 
-    def log_density(self, X):
-        """Log-density of rows in nats; -inf outside the cube.
+    def log_prob(self, X):
+        """Log-density of samples in nats; -inf outside the cube.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class BesovDensity:
             return np.log(self.density(X))
 
     def sample(self, n_samples, random_state=None):
-        """Exact draws, by rejection from the uniform law.
+        """Exact draws, by rejection from the uniform distribution.
 
         Parameters
         ----------
@@ -117,8 +117,8 @@ class BesovDensity:
         rng = np.random.default_rng(generator_seed(random_state))
         kept, missing = [], n_samples
         while missing > 0:
-            rows = rng.uniform(-1, 1, (2 * missing + 16, self.n_features))
-            accepted = rows[rng.random(len(rows)) * 1.9 < self.density(rows) * 2**self.n_features][:missing]
+            samples = rng.uniform(-1, 1, (2 * missing + 16, self.n_features))
+            accepted = samples[rng.random(len(samples)) * 1.9 < self.density(samples) * 2**self.n_features][:missing]
             kept.append(accepted)
             missing -= len(accepted)
         return np.concatenate(kept) if kept else np.empty((0, self.n_features))
@@ -136,10 +136,10 @@ class BesovDensity:
             w = np.outer(w, w).ravel()
         else:
             x = x[:, None]
-        return x, np.log(w) + self.log_density(x)
+        return x, np.log(w) + self.log_prob(x)
 
     def diffused(self, Z, theta):
-        r"""Log-density and score of :math:`x\cos\theta + e\sin\theta` with standard normal e, at rows Z.
+        r"""Log-density and score of :math:`x\cos\theta + e\sin\theta` with standard normal e, at samples Z.
 
         By quadrature on the pieces of the polynomial, exact where the noise is wider than a piece.
 

@@ -1,4 +1,4 @@
-r"""Laws on manifolds and subspaces of R^D, with exact distance, projection and intrinsic log-density.
+r"""Distributions on manifolds and subspaces of R^D, with exact distance, projection and intrinsic log-density.
 
 Each lives in the coordinates of its own dimension and is carried into R^D by a random rotation. Densities:
 "uniform" by volume; "kinked", proportional to 0.2 + |c| in one coordinate c, not differentiable at c = 0;
@@ -13,7 +13,7 @@ from scipy.stats import vonmises_fisher
 from sklearn.utils import check_random_state
 
 from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, StrOptions, at_least, validated
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 
 KINK_FLOOR = 0.2
 COUNT = at_least(1, Integral)
@@ -22,13 +22,13 @@ SURFACE = EMBEDDING | {"density": [StrOptions({"uniform", "kinked"})]}
 
 
 def _directions(Y, otherwise):
-    """Rows divided by their norms; a given unit vector for rows of norm zero, where all are equally near."""
+    """Samples divided by their norms; a given unit vector for samples of norm zero, where all are equally near."""
     norm = np.linalg.norm(Y, axis=1, keepdims=True)
     return np.where(norm > 0, Y / np.where(norm > 0, norm, 1.0), otherwise)
 
 
 class _Embedded:
-    """A law of R^m carried into R^D by an isometry, with isotropic noise."""
+    """A distribution of R^m carried into R^D by an isometry, with isotropic noise."""
 
     def __init__(self, own_dimension, n_features, density, noise, rotation_seed):
         if n_features < own_dimension:
@@ -40,7 +40,7 @@ class _Embedded:
             self.frame = np.linalg.qr(normal)[0]
 
     def sample(self, n_samples=1, random_state=None):
-        """Rows of the law, noise included, shape (n_samples, n_features)."""
+        """Samples of the distribution, noise included, shape (n_samples, n_features)."""
         rng = np.random.default_rng(check_random_state(random_state).randint(np.iinfo(np.int32).max))
         X = self._draw(n_samples, rng) @ self.frame.T
         return X + self.noise * rng.standard_normal(X.shape) if self.noise else X
@@ -50,16 +50,16 @@ class _Embedded:
         return self._nearest(np.asarray(X, dtype=float) @ self.frame) @ self.frame.T
 
     def distance(self, X):
-        """Distance of rows to the set, shape (n_samples,)."""
+        """Distance of samples to the set, shape (n_samples,)."""
         X = np.asarray(X, dtype=float)
         return np.linalg.norm(X - self.project(X), axis=1)
 
-    def log_density(self, X):
-        """Log-density with respect to the volume of the set, in nats, of rows on it, shape (n_samples,)."""
+    def log_prob(self, X):
+        """Log-density with respect to the volume of the set, in nats, of samples on it, shape (n_samples,)."""
         return self._log_density(np.asarray(X, dtype=float) @ self.frame)
 
     def _kink(self, c, mean, rng=None):
-        """Log-density of the kinked law relative to the uniform one; or which candidates it keeps."""
+        """Log-density of the kinked distribution relative to the uniform one; or which candidates it keeps."""
         if rng is None:
             return np.log((KINK_FLOOR + np.abs(c)) / (KINK_FLOOR + mean))
         return rng.random(len(c)) * (KINK_FLOOR + 1) < KINK_FLOOR + np.abs(c)
@@ -67,10 +67,10 @@ class _Embedded:
     def _accepted(self, n, candidates, keep):
         parts, found = [], 0
         while found < n:
-            rows = candidates(2 * n + 16)
-            rows = rows[keep(rows)]
-            parts.append(rows)
-            found += len(rows)
+            samples = candidates(2 * n + 16)
+            samples = samples[keep(samples)]
+            parts.append(samples)
+            found += len(samples)
         return np.concatenate(parts)[:n] if parts else candidates(0)
 
 
@@ -82,10 +82,10 @@ class Sphere(_Embedded):
     dimension : int, default=2
         k.
     n_features : int, optional
-        Columns; k + 1 by default.
+        Features; k + 1 by default.
     density : {"uniform", "kinked", "vmf"}, default="uniform"
     concentration : float, default=2
-        Of the von Mises-Fisher law.
+        Of the von Mises-Fisher distribution.
     noise : float, default=0
         Standard deviation of isotropic noise.
     rotation_seed : int, default=0
@@ -128,7 +128,7 @@ class Sphere(_Embedded):
 
 
 class Torus(_Embedded):
-    """Torus of radii 1 (of the centre line) and 0.4 (of the tube).
+    """Torus of radii 1 (of the center line) and 0.4 (of the tube).
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ class Torus(_Embedded):
         return np.column_stack([ring * np.cos(phi), ring * np.sin(phi), self.tube * np.sin(psi)])
 
     def _nearest(self, Y):
-        centre = np.column_stack([_directions(Y[:, :2], [1.0, 0.0]), np.zeros(len(Y))])
-        return centre + self.tube * _directions(Y - centre, [0.0, 0.0, 1.0])
+        center = np.column_stack([_directions(Y[:, :2], [1.0, 0.0]), np.zeros(len(Y))])
+        return center + self.tube * _directions(Y - center, [0.0, 0.0, 1.0])
 
     def _log_density(self, Y):
         uniform = -np.log(4 * np.pi**2 * self.tube)
@@ -237,8 +237,8 @@ class Subspace(_Embedded):
 
     Attributes
     ----------
-    latent : GaussianMixtureLaw
-        The law of the coordinates, of mean 0 and covariance near the identity.
+    latent : GaussianMixtureDensity
+        The distribution of the coordinates, of mean 0 and covariance near the identity.
     frame : ndarray of shape (n_features, k)
         Orthonormal basis of the subspace.
     """
@@ -247,12 +247,12 @@ class Subspace(_Embedded):
     def __init__(self, dimension=2, n_features=16, *, noise=0.0, rotation_seed=0):
         self.dimension = dimension
         super().__init__(dimension, n_features, "uniform", noise, rotation_seed)
-        # The latent law does not depend on the number of columns.
+        # The latent distribution does not depend on the number of features.
         rng = np.random.default_rng([rotation_seed, dimension])
         weights = rng.dirichlet(np.full(3, 4.0))
         means = rng.standard_normal((3, dimension))
         means -= weights @ means
-        self.latent = GaussianMixtureLaw(weights, means, np.stack([v * np.eye(dimension) for v in (0.1, 0.2, 0.4)]))
+        self.latent = GaussianMixtureDensity(weights, means, np.stack([v * np.eye(dimension) for v in (0.1, 0.2, 0.4)]))
 
     def _draw(self, n, rng):
         return self.latent.sample_from_noise(rng.standard_normal((n, self.dimension)), rng.random(n))
@@ -261,4 +261,4 @@ class Subspace(_Embedded):
         return Y
 
     def _log_density(self, Y):
-        return self.latent.log_density(Y)
+        return self.latent.log_prob(Y)

@@ -4,39 +4,39 @@ The noised density and score of the mixtures and kernels are known at every nois
 blend and the oracle of every test. All arithmetic is float64.
 """
 
-from skdiffusion.densities._components import Member, blend_weights, fit_companions, improved, narrowest_scale
+from skdiffusion.densities._components import Member, blend_weights, fit_components, improved, narrowest_scale
 from skdiffusion.densities._em import fit_mixture, select_mixture
-from skdiffusion.densities._feature_transforms import MARGINAL_CANDIDATES, select_marginals
-from skdiffusion.densities._kernel import BandwidthSearch, KernelLaw, empirical_law
-from skdiffusion.densities._mixture import GaussianMixtureLaw, gaussian_flow_map
-from skdiffusion.densities._regression import RegressionLaw, fit_chain, telling_order
+from skdiffusion.densities._feature_transforms import FEATURE_TRANSFORMS, select_feature_transforms
+from skdiffusion.densities._kernel import BandwidthSearch, GaussianKernelDensity, kernel_density
+from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
+from skdiffusion.densities._regression import RegressionDensity, fit_regression, informative_order
 from skdiffusion.densities._stacking import averaging_gain, blend_log_density, stacking_weights
-from skdiffusion.densities._student import StudentLaw, fit_student
-from skdiffusion.densities._transformed import PlacedLaw, student_chi2
+from skdiffusion.densities._student import StudentTDensity, fit_student_t
+from skdiffusion.densities._transformed import TransformedDensity, student_chi2
 
 __all__ = [
-    "MARGINAL_CANDIDATES",
+    "FEATURE_TRANSFORMS",
     "BandwidthSearch",
-    "GaussianMixtureLaw",
-    "KernelLaw",
+    "GaussianMixtureDensity",
+    "GaussianKernelDensity",
     "Member",
-    "PlacedLaw",
-    "RegressionLaw",
-    "StudentLaw",
+    "TransformedDensity",
+    "RegressionDensity",
+    "StudentTDensity",
     "averaging_gain",
     "blend_log_density",
     "blend_weights",
-    "empirical_law",
-    "fit_chain",
-    "fit_companions",
+    "kernel_density",
+    "fit_regression",
+    "fit_components",
     "fit_mixture",
-    "fit_student",
+    "fit_student_t",
     "gaussian_flow_map",
     "improved",
     "narrowest_scale",
-    "select_marginals",
+    "select_feature_transforms",
     "select_mixture",
     "stacking_weights",
     "student_chi2",
-    "telling_order",
+    "informative_order",
 ]

@@ -1,4 +1,4 @@
-"""The closed-form companions of a fit: each a law of all rows, and its log-densities of rows held out."""
+"""The closed-form components of a fit: each a distribution of all samples, and its log-densities of samples held out."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,39 +11,39 @@ from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._utils.numerics import best_blend
 from skdiffusion.densities._em import fit_mixture, select_mixture
-from skdiffusion.densities._kernel import BandwidthSearch, Spacing, empirical_law, leave_one_out
-from skdiffusion.densities._mixture import GaussianMixtureLaw
-from skdiffusion.densities._regression import RegressionLaw, fit_chain, telling_order
+from skdiffusion.densities._kernel import BandwidthSearch, Spacing, kernel_density, leave_one_out
+from skdiffusion.densities._mixture import GaussianMixtureDensity
+from skdiffusion.densities._regression import RegressionDensity, fit_regression, informative_order
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
-from skdiffusion.densities._student import fit_student
-from skdiffusion.densities._transformed import PlacedLaw
+from skdiffusion.densities._student import fit_student_t
+from skdiffusion.densities._transformed import TransformedDensity
 from skdiffusion.preprocessing import Preprocessor
 
-STUDENT_LEAST_WEIGHT = 0.002
-MOST_ENDS = 3  # of EM from other starts, whose mean scores held-out rows
-MOST_STEP = 2.5e8  # multiplications of a step of EM, beyond which more ends take longer than the networks
-LEAST_BETTER = 0.05  # weight of mixtures, or of regressions, in the blend from which more work on them pays
+STUDENT_MIN_WEIGHT = 0.002
+MAX_ENDS = 3  # of EM from other starts, whose mean scores held-out samples
+MAX_STEP = 2.5e8  # multiplications of a step of EM, beyond which more ends take longer than the networks
+MIN_BETTER = 0.05  # weight of mixtures, or of regressions, in the blend from which more work on them pays
 NEGLIGIBLE = 1e-4  # weight of a member that costs time and changes nothing
-MAX_KERNEL_ROWS = 20_000  # a kernel companion keeps its rows: beyond this it is left out
-MOST_QUERIES = 500  # rows that choose the bandwidth and the space of the kernel
-NEIGHBOUR = 4  # whose distance is the spacing of a row
-LEAST_REGRESSION_ROWS = 40  # fewer tell no feature from chance
-MOST_WORK = 3e9  # multiplications of a regression of all columns, beyond which it costs more than the networks
-MAX_REGRESSION_ROWS = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
-N_ORDERS = 4  # of the columns in a regression companion of weight: one that tells much, the others random
-TRIAL_ROWS = 200  # held-out rows at least, at which a regression must be worth something
-WORTH = 2.0  # nats in all that a regression or a kernel must add to the blend: chance alone seldom gives more
+MAX_KERNEL_SAMPLES = 20_000  # a kernel component keeps its samples: beyond this it is left out
+MAX_QUERIES = 500  # samples that choose the bandwidth and the space of the kernel
+NEIGHBOR = 4  # whose distance is the spacing of a sample
+MIN_REGRESSION_SAMPLES = 40  # fewer tell no feature from chance
+MAX_WORK = 3e9  # multiplications of a regression of all features, beyond which it costs more than the networks
+MAX_REGRESSION_SAMPLES = 20_000  # more say nothing about a few coefficients, and features of them fill the memory
+N_ORDERS = 4  # of the features in a regression component of weight: one that tells much, the others random
+TRIAL_SAMPLES = 200  # held-out samples at least, at which a regression must be worth something
+MIN_TOTAL_GAIN = 2.0  # nats in all that a regression or a kernel must add to the blend: chance alone seldom gives more
 
 
 @dataclass
 class Member:
-    """A member of the stack: its name, its law on all rows, its held-out log-densities.
+    """A member of the stack: its name, its distribution on all samples, its held-out log-densities.
 
     `better` makes it again with more work, which pays only for members of some weight.
     """
 
     name: str
-    law: object
+    density: object
     held_out: np.ndarray
     better: Callable | None = None
 
@@ -54,10 +54,10 @@ class Member:
 
 
 class _Mixtures:
-    """Mixtures of the rows in a space, of the size that held-out rows choose.
+    """Mixtures of the samples in a space, of the size that held-out samples choose.
 
-    Where EM ends depends on where it starts. Held-out rows are scored by the mean of as many ends as are asked for; the
-    law of all rows goes on from the better half of those of all folds, which takes few steps.
+    Where EM ends depends on where it starts. Held-out samples are scored by the mean of as many ends as are asked for; the
+    distribution of all samples goes on from the better half of those of all folds, which takes few steps.
     """
 
     def __init__(self, X, w, space, judges, scored, rng, max_seconds=np.inf):
@@ -65,9 +65,9 @@ class _Mixtures:
         self.z, _ = space.transform(X)
         self.unseen, self.log_det = space.transform_left_out(X, w)
         (k, strength), _, starts = select_mixture(self.z, w, judges, rng, max_seconds)
-        self.most_ends = MOST_ENDS if k > 1 and k * self.z.size * self.z.shape[1] < MOST_STEP else 1
+        self.max_ends = MAX_ENDS if k > 1 and k * self.z.size * self.z.shape[1] < MAX_STEP else 1
         self.fit = partial(fit_mixture, n_components=k, strength=strength, rng=rng)
-        # The judges are the first folds: one end goes on from their law, which has seen the same rows.
+        # The judges are the first folds: one end goes on from their distribution, which has seen the same samples.
         starts = [*starts, *[None] * len(scored)]
         self.ends = [[self._without(fold, start)] for fold, start in zip(scored, starts)]
 
@@ -76,35 +76,35 @@ class _Mixtures:
         return self.fit(self.z[seen], self.w[seen], tol=1e-3, start=start)
 
     def member(self, name, n_ends=1):
-        """The member of so many ends: of all rows, and scored on those of each fold without these."""
+        """The member of so many ends: of all samples, and scored on those of each fold without these."""
         for fold, ends in zip(self.scored, self.ends):
             ends += [self._without(fold) for _ in range(n_ends - len(ends))]
         scores = [
-            GaussianMixtureLaw.mean(ends).log_density(self.unseen[fold]) + self.log_det[fold]
+            GaussianMixtureDensity.mean(ends).log_prob(self.unseen[fold]) + self.log_det[fold]
             for fold, ends in zip(self.scored, self.ends)
         ]
-        starts = sorted(sum(self.ends, []), key=lambda law: self.w @ law.log_density(self.z))
+        starts = sorted(sum(self.ends, []), key=lambda density: self.w @ density.log_prob(self.z))
         starts = starts[len(starts) // 2 :] if n_ends > 1 else starts[-1:]
-        law = GaussianMixtureLaw.mean([self.fit(self.z, self.w, start=start) for start in starts])
-        more = partial(self.member, name, self.most_ends) if n_ends < self.most_ends else None
-        return Member(name, PlacedLaw(self.space, law), np.concatenate(scores), more)
+        density = GaussianMixtureDensity.mean([self.fit(self.z, self.w, start=start) for start in starts])
+        more = partial(self.member, name, self.max_ends) if n_ends < self.max_ends else None
+        return Member(name, TransformedDensity(self.space, density), np.concatenate(scores), more)
 
 
 def _student(X, w, space, scored):
-    """The Student-t member, scored on the rows of each fold without these."""
+    """The Student-t member, scored on the samples of each fold without these."""
     z, _ = space.transform(X)
     unseen, log_det = space.transform_left_out(X, w)
     scores = []
     for fold in scored:
         seen = np.setdiff1d(np.arange(len(z)), fold)
-        scores.append(fit_student(z[seen], w[seen]).log_density(unseen[fold]) + log_det[fold])
-    return Member("student", PlacedLaw(space, fit_student(z, w)), np.concatenate(scores))
+        scores.append(fit_student_t(z[seen], w[seen]).log_prob(unseen[fold]) + log_det[fold])
+    return Member("student", TransformedDensity(space, fit_student_t(z, w)), np.concatenate(scores))
 
 
 class _Regressions:
-    """Chains of regressions of the rows in the columns of a space, of unit variance, in several orders of the columns.
+    """Chains of regressions of the samples in the features of a space, of unit variance, in several orders of the features.
 
-    Two of the scored folds are left out at a time: a chain needs few rows.
+    Two of the scored folds are left out at a time: a chain needs few samples.
     """
 
     def __init__(self, X, w, space, scored, rng):
@@ -112,22 +112,22 @@ class _Regressions:
         self.z, _ = self.space.transform(X)
         self.unseen, self.log_det = self.space.transform_left_out(X, w)
         self.pairs = [np.concatenate(scored[i : i + 2]) for i in range(0, len(scored), 2)]
-        self.orders, self.held_out, self.whole = [telling_order(self.z, w)], [[]], {}
-        self.most_orders = min(N_ORDERS, factorial(min(self.z.shape[1], N_ORDERS)))
+        self.orders, self.held_out, self.whole = [informative_order(self.z, w)], [[]], {}
+        self.max_orders = min(N_ORDERS, factorial(min(self.z.shape[1], N_ORDERS)))
 
-    def _chain(self, rows, order):
-        if len(rows) > MAX_REGRESSION_ROWS:
-            rows = np.sort(self.rng.choice(rows, MAX_REGRESSION_ROWS, replace=False))
-        return fit_chain(self.z[rows], self.w[rows], order)
+    def _chain(self, samples, order):
+        if len(samples) > MAX_REGRESSION_SAMPLES:
+            samples = np.sort(self.rng.choice(samples, MAX_REGRESSION_SAMPLES, replace=False))
+        return fit_regression(self.z[samples], self.w[samples], order)
 
-    def score(self, order, n_rows=None):
-        """Log-densities of the rows of the folds, of at least so many, by the order of that number."""
+    def score(self, order, n_samples=None):
+        """Log-densities of the samples of the folds, of at least so many, by the order of that number."""
         scores = self.held_out[order]
         for pair in self.pairs[len(scores) :]:
-            if n_rows is not None and sum(map(len, scores)) >= n_rows:
+            if n_samples is not None and sum(map(len, scores)) >= n_samples:
                 break
             chain = self._chain(np.setdiff1d(np.arange(len(self.z)), pair), self.orders[order])
-            scores.append(chain.log_density(self.unseen[pair]) + self.log_det[pair])
+            scores.append(chain.log_prob(self.unseen[pair]) + self.log_det[pair])
         return np.concatenate(scores)
 
     def _grow(self, n_orders):
@@ -138,7 +138,7 @@ class _Regressions:
                 self.orders.append(order)
                 self.held_out.append([])
 
-    def _of_all_rows(self, order):
+    def _of_all_samples(self, order):
         if order not in self.whole:
             self.whole[order] = self._chain(np.arange(len(self.z)), self.orders[order])
         return self.whole[order]
@@ -150,19 +150,19 @@ class _Regressions:
         shares = stacking_weights(np.column_stack([others, table]), self.w[np.concatenate(self.pairs)])[1:]
         kept = np.flatnonzero(shares > NEGLIGIBLE) if shares.max() > NEGLIGIBLE else np.zeros(1, dtype=int)
         shares = shares[kept] / shares[kept].sum() if len(kept) > 1 else np.ones(1)
-        law = RegressionLaw([self._of_all_rows(k) for k in kept], shares)
-        more = partial(self.member, name, others, self.most_orders) if n_orders < self.most_orders else None
-        return Member(name, PlacedLaw(self.space, law), blend_log_density(table[:, kept], shares), more)
+        density = RegressionDensity([self._of_all_samples(k) for k in kept], shares)
+        more = partial(self.member, name, others, self.max_orders) if n_orders < self.max_orders else None
+        return Member(name, TransformedDensity(self.space, density), blend_log_density(table[:, kept], shares), more)
 
 
 def _worthwhile(first, others, shares):
-    """Names of the laws that add to the blend, the one that adds most first; from log-densities of the same rows."""
+    """Names of the distributions that add to the blend, the one that adds most first; from log-densities of the same samples."""
     left, chosen = dict(first), []
     while left:
         blends = {name: best_blend(log_density, others, shares) for name, log_density in left.items()}
         gains = {name: len(shares) * (shares @ (blend - others)) for name, blend in blends.items()}
         best = max(gains, key=gains.get)
-        if gains[best] < WORTH:
+        if gains[best] < MIN_TOTAL_GAIN:
             break
         chosen.append(best)
         others = blends[best]
@@ -173,27 +173,27 @@ def _worthwhile(first, others, shares):
 def _fit_regressions(X, w, spaces, scored, others, rng):
     """Regression members of the named spaces where they add to the blend of the others.
 
-    `others` are the log-densities of that blend at the rows of the scored folds. One chain of each space is tried on
+    `others` are the log-densities of that blend at the samples of the scored folds. One chain of each space is tried on
     the first folds; only where it adds to the blend are all folds worth their time.
     """
     tried = {name: _Regressions(X, w, space, scored, rng) for name, space in spaces.items()}
-    first = {name: regressions.score(0, TRIAL_ROWS) for name, regressions in tried.items()}
+    first = {name: regressions.score(0, TRIAL_SAMPLES) for name, regressions in tried.items()}
     n_trials = len(next(iter(first.values())))
     shares = w[np.concatenate(scored)[:n_trials]]
     return [tried[name].member(name, others) for name in _worthwhile(first, others[:n_trials], shares / shares.sum())]
 
 
-def _left_out_together(folds, n_rows):
-    """The folds, in parts of as many as together hold at most `n_rows`: each part costs a law without its rows."""
-    step = max(1, n_rows // max(map(len, folds)))
+def _left_out_together(folds, n_samples):
+    """The folds, in parts of as many as together hold at most `n_samples`: each part costs a distribution without its samples."""
+    step = max(1, n_samples // max(map(len, folds)))
     return [np.concatenate(folds[i : i + step]) for i in range(0, len(folds), step)]
 
 
-def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel, max_seconds=np.inf):
-    """Mixture, Student-t, regression and kernel members, each refitted on all rows after its held-out scoring.
+def fit_components(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel, max_seconds=np.inf):
+    """Mixture, Student-t, regression and kernel members, each refitted on all samples after its held-out scoring.
 
     `raw` only whitens; `mapped` is the preprocessor with a marginal map, or None. Mixtures are fitted behind both, the
-    kernel behind the better one, or in its unwhitened columns, regressions behind those where they add, or behind
+    kernel behind the better one, or in its unwhitened features, regressions behind those where they add, or behind
     power maps. The search for the components of each mixture takes about `max_seconds` at most.
     """
     scored = folds[:n_scored]
@@ -207,30 +207,30 @@ def fit_companions(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel,
     def blend():
         return blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
 
-    work = min(len(X), MAX_REGRESSION_ROWS) * X.shape[1] ** 3
-    if X.shape[1] > 1 and len(X) >= LEAST_REGRESSION_ROWS and work < MOST_WORK:
+    work = min(len(X), MAX_REGRESSION_SAMPLES) * X.shape[1] ** 3
+    if X.shape[1] > 1 and len(X) >= MIN_REGRESSION_SAMPLES and work < MAX_WORK:
         by_powers = mapped is not None and mapped.marginals == "yeo-johnson"
         named = {"regression": raw}
         named["power_regression"] = mapped if by_powers else Preprocessor(X, w, "yeo-johnson", bounds)
         if mapped is not None and not by_powers:
             named["mapped_regression"] = mapped
         members += _fit_regressions(X, w, named, scored, blend(), rng.spawn(1)[0])
-    if with_kernel and len(X) <= MAX_KERNEL_ROWS:
+    if with_kernel and len(X) <= MAX_KERNEL_SAMPLES:
         members += _fit_kernel(X, w, list(spaces.values()), held, blend(), rng)
     return members
 
 
-def spacing_of(rows, weights):
-    """Spacing of rows (n, d) among distinct ones; None where these are too few."""
-    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
-    if len(distinct) < NEIGHBOUR + 2:
+def spacing_of(samples, weights):
+    """Spacing of samples (n, d) among distinct ones; None where these are too few."""
+    distinct, inverse = np.unique(samples, axis=0, return_inverse=True)
+    if len(distinct) < NEIGHBOR + 2:
         return None
-    distances, _ = NearestNeighbors(n_neighbors=NEIGHBOUR + 2).fit(distinct).kneighbors(distinct)
-    return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOUR:].T, weights)
+    distances, _ = NearestNeighbors(n_neighbors=NEIGHBOR + 2).fit(distinct).kneighbors(distinct)
+    return Spacing.of_distances(*distances[inverse.ravel(), NEIGHBOR:].T, weights)
 
 
 class _Kernels:
-    """Kernels at the rows in a space, of one width or as wide as rows lie apart, and the search for that width."""
+    """Kernels at the samples in a space, of one width or as wide as samples lie apart, and the search for that width."""
 
     def __init__(self, X, w, space, queries, others, adaptive=False):
         self.space, self.w, self.queries = space, w, queries
@@ -246,22 +246,22 @@ class _Kernels:
 
     def member(self, held):
         scores = leave_one_out(self.z, self.w, [self.search.bandwidth], held, *self.context)[0]
-        law = empirical_law(self.z, self.search.bandwidth, self.w, self.spacing)
-        return Member("kernel", PlacedLaw(self.space, law), scores + self.log_det[held])
+        density = kernel_density(self.z, self.search.bandwidth, self.w, self.spacing)
+        return Member("kernel", TransformedDensity(self.space, density), scores + self.log_det[held])
 
 
 def _fit_kernel(X, w, spaces, held, others, rng):
-    """The kernel member in the best of the spaces, whitened or not, by rows left out one at a time, or none.
+    """The kernel member in the best of the spaces, whitened or not, by samples left out one at a time, or none.
 
-    The best is what adds most to the blend of the others, whose log-densities at the `held` rows are `others`: beside a
-    mixture a kernel may serve near copies alone. Its kernels are of one width, or as wide as rows lie apart where that
+    The best is what adds most to the blend of the others, whose log-densities at the `held` samples are `others`: beside a
+    mixture a kernel may serve near copies alone. Its kernels are of one width, or as wide as samples lie apart where that
     is better: not at sharp edges.
     """
     spaces = [*spaces, *(s.unwhitened() for s in spaces if s.whitening.correlated)]
-    chosen = np.sort(rng.choice(len(held), MOST_QUERIES, replace=False)) if len(held) > MOST_QUERIES else slice(None)
+    chosen = np.sort(rng.choice(len(held), MAX_QUERIES, replace=False)) if len(held) > MAX_QUERIES else slice(None)
     judged = held[chosen], others[chosen]
     tried = [_Kernels(X, w, space, *judged) for space in spaces]
-    if max(kernels.search.most_gained for kernels in tried) < WORTH:
+    if max(kernels.search.max_gained for kernels in tried) < MIN_TOTAL_GAIN:
         return []
     even = max(tried, key=_Kernels.score)
     finalists = [even, _Kernels(X, w, even.space, *judged, adaptive=True)]
@@ -274,16 +274,16 @@ def narrowest_scale(members):
     """Smallest standard deviation, in whitened units, of a mixture component that carries data."""
     scale = 1.0
     for member in members:
-        law = member.law.law
-        if hasattr(law, "covariances"):
-            used = law.weights > 1e-3
-            scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(law.covariances[used]).min())))
+        density = member.density.density
+        if hasattr(density, "covariances"):
+            used = density.weights > 1e-3
+            scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(density.covariances[used]).min())))
     return scale
 
 
 def blend_weights(members, w_held):
     """Stacking weights of the members, the Student-t kept at its least weight; negligible ones are zero."""
-    least = [STUDENT_LEAST_WEIGHT if m.name == "student" else 0.0 for m in members]
+    least = [STUDENT_MIN_WEIGHT if m.name == "student" else 0.0 for m in members]
     weights = stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
     weights[weights < NEGLIGIBLE] = 0.0
     return weights / weights.sum()
@@ -294,4 +294,4 @@ def improved(members, w_held):
     share = defaultdict(float)
     for m, p in zip(members, blend_weights(members, w_held)):
         share[m.kind] += p
-    return [m.better() if m.better and share[m.kind] > LEAST_BETTER else m for m in members]
+    return [m.better() if m.better and share[m.kind] > MIN_BETTER else m for m in members]

@@ -18,15 +18,15 @@ CHUNK_FLOATS = 4_000_000  # largest temporary, in numbers
 
 @dataclass
 class Moments:
-    """Posterior quantities of a diffused law at rows x, at one noise level."""
+    """Posterior quantities of a diffused distribution at samples x, at one noise level."""
 
-    log_density: np.ndarray  # (n,)
+    log_prob: np.ndarray  # (n,)
     mean_u: np.ndarray  # (n, d), minus the score
     denoised: np.ndarray  # (n, d), E[x_0 | x]
     laplacian: np.ndarray  # (n,), divergence of the score
 
 
-class DiffusedLaw:
+class DiffusedDensity:
     """Density, score, denoiser and divergence at every noise level, from one method `_moments`."""
 
     n_features: int
@@ -34,22 +34,22 @@ class DiffusedLaw:
     def _moments(self, x, alpha, sigma):
         raise NotImplementedError
 
-    def _row_cost(self):
-        """Numbers held per row; sets the chunk."""
+    def _sample_cost(self):
+        """Numbers held per sample; sets the chunk."""
         raise NotImplementedError
 
     def moments(self, x, alpha=1.0, sigma=0.0):
         """All posterior quantities, in chunks of bounded memory."""
         x = np.asarray(x, dtype=float)
-        step = max(1, CHUNK_FLOATS // self._row_cost())
+        step = max(1, CHUNK_FLOATS // self._sample_cost())
         if len(x) <= step:
             return self._moments(x, float(alpha), float(sigma))
         parts = [self._moments(x[i : i + step], float(alpha), float(sigma)) for i in range(0, len(x), step)]
         return Moments(*(np.concatenate([getattr(p, f) for p in parts]) for f in Moments.__dataclass_fields__))
 
-    def log_density(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised law at x, in nats, shape (n,)."""
-        return self.moments(x, alpha, sigma).log_density
+    def log_prob(self, x, alpha=1.0, sigma=0.0):
+        """Log-density of the noised distribution at x, in nats, shape (n,)."""
+        return self.moments(x, alpha, sigma).log_prob
 
     def score(self, x, alpha=1.0, sigma=0.0):
         """Gradient of the log-density at x, shape (n, d)."""

@@ -1,10 +1,10 @@
-r"""Gaussian mixtures by weighted, regularised expectation maximisation.
+r"""Gaussian mixtures by weighted, regularized expectation maximization.
 
 The covariance of a component is the mode under an inverse-Wishart prior,
-:math:`C_k = (S_k + \nu\Psi)/(N_k + \nu)`, with S_k its weighted scatter, N_k its effective rows and
+:math:`C_k = (S_k + \nu\Psi)/(N_k + \nu)`, with S_k its weighted scatter, N_k its effective samples and
 :math:`\Psi=\sum_k S_k/n` the covariance within components, re-estimated in every step. The strength nu
 and the number of components are chosen by held-out log-density: a strong prior serves components that are alike, a
-weak one those of very different size or direction, which a single row of the prior would drown.
+weak one those of very different size or direction, which a single sample of the prior would drown.
 """
 
 import time
@@ -15,31 +15,31 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from skdiffusion._utils.numerics import TIE, best_blend, clearly_better, exp_in_place
-from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureLaw
+from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 
 COMPONENT_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
-MEDIUM, WEAK, WEAKEST = 0.5, 2e-3, 1e-5  # strengths beside that of d + 2 rows
-MARGIN = 0.7  # standard errors by which a law of more freedom must be better
+MEDIUM, WEAK, WEAKEST = 0.5, 2e-3, 1e-5  # strengths beside that of d + 2 samples
+MARGIN = 0.7  # standard errors by which a distribution of more freedom must be better
 CHEAP_COMPONENTS, STEP_COST = 64, 6e9  # more only while a step of EM takes fewer multiplications
 
-MAX_ROWS = 4000  # of k-means, which find the basin; EM itself sees all
+MAX_SAMPLES = 4000  # of k-means, which find the basin; EM itself sees all
 
 
 def k_means_labels(X, weights, n_clusters, rng):
-    """Labels of rows (n, d) by k-means with row weights: EM keeps the basin it starts in."""
+    """Labels of samples (n, d) by k-means with sample weights: EM keeps the basin it starts in."""
     seen = np.flatnonzero(weights > 0)
-    if len(seen) > MAX_ROWS:
-        seen = np.sort(rng.choice(seen, MAX_ROWS, replace=False))
+    if len(seen) > MAX_SAMPLES:
+        seen = np.sort(rng.choice(seen, MAX_SAMPLES, replace=False))
     # Runs from other seeds differ the less the more clusters there are.
     n_init = min(10, max(1, 40 // n_clusters))
     means = KMeans(n_clusters, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
         return means.fit(X[seen], sample_weight=weights[seen]).predict(X)
 
 
 class _QuadraticFeatures:
-    """Rows as (1, x, x_i x_j for i <= j), in blocks of rows: both steps of EM are then matrix products.
+    """Samples as (1, x, x_i x_j for i <= j), in blocks of samples: both steps of EM are then matrix products.
 
     The log-density of a Gaussian is linear in these features, and their weighted sums are its sufficient
     statistics. Blocks are kept if they are small enough, else made again in every pass.
@@ -71,7 +71,7 @@ class _QuadraticFeatures:
         return zip(self.blocks, made)
 
     def coefficients(self, log_weights, means, covariances):
-        """Columns that turn the features into log w_k N(x; m_k, C_k)."""
+        """Features that turn the features into log w_k N(x; m_k, C_k)."""
         i, j = self.upper
         factors = np.linalg.cholesky(covariances)
         inverses = np.linalg.inv(factors)
@@ -95,32 +95,32 @@ class _QuadraticFeatures:
 
 
 def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4, start=None):
-    """Fit a `GaussianMixtureLaw` by EM.
+    """Fit a `GaussianMixtureDensity` by EM.
 
     Parameters
     ----------
     X : array of shape (n, d)
     weights : array of shape (n,)
-        Non-negative row weights; their scale does not matter, their effective number of rows does.
+        Non-negative sample weights; their scale does not matter, their effective number of samples does.
     n_components : int
     strength : float
-        Prior rows per component, nu above. Raising it makes the components more alike.
+        Prior samples per component, nu above. Raising it makes the components more alike.
     rng : numpy Generator
     max_iter, tol : int, float
         EM stops when the mean log-density rises by less than `tol` nats.
-    start : GaussianMixtureLaw, optional
+    start : GaussianMixtureDensity, optional
         Where EM starts; else from k-means.
     """
     effective = weights.sum() ** 2 / (weights**2).sum()
     w = weights * (effective / weights.sum())
     # About the mean: a scatter is a difference of sums, whose round-off must stay below the variances.
-    centre = (w @ X) / effective
-    X = X - centre
+    center = (w @ X) / effective
+    X = X - center
     n, d = X.shape
     features = _QuadraticFeatures(X)
     floor = 1e-6 * max((w @ X**2).sum() / effective / d, 1e-12) * np.eye(d)
 
-    def law_of(sums):
+    def mixture_of(sums):
         """Masses, means and covariances of greatest posterior density."""
         mass, means, scatter = features.moments(sums)
         within = scatter.sum(0) / effective
@@ -130,13 +130,13 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
         label = k_means_labels(X, w, n_components, rng) if n_components > 1 else np.zeros(n, dtype=int)
         one_hot = np.zeros((n, n_components))
         one_hot[np.arange(n), label] = w
-        law = law_of(sum(one_hot[block].T @ made for block, made in features))
+        mixture = mixture_of(sum(one_hot[block].T @ made for block, made in features))
     else:
-        law = effective * start.weights, start.means - centre, start.covariances
+        mixture = effective * start.weights, start.means - center, start.covariances
     previous = -np.inf
     # One Gaussian is its moments.
     for _ in range(max_iter if n_components > 1 else 0):
-        mass, means, covariances = law
+        mass, means, covariances = mixture
         coefficients = features.coefficients(np.log(mass / mass.sum()), means, covariances)
         sums, total = 0.0, 0.0
         for block, made in features:
@@ -150,9 +150,9 @@ def fit_mixture(X, weights, n_components, strength, rng, max_iter=200, tol=1e-4,
             sums = sums + r.T @ made
         if total / effective - previous < tol:
             break
-        law, previous = law_of(sums), total / effective
-    mass, means, covariances = law
-    return GaussianMixtureLaw(mass, means + centre, covariances)
+        mixture, previous = mixture_of(sums), total / effective
+    mass, means, covariances = mixture
+    return GaussianMixtureDensity(mass, means + center, covariances)
 
 
 def select_mixture(X, weights, folds, rng, max_seconds=np.inf):
@@ -162,18 +162,18 @@ def select_mixture(X, weights, folds, rng, max_seconds=np.inf):
     ----------
     X, weights : arrays of shape (n, d) and (n,)
     folds : list of int arrays
-        Rows held out in turn; more folds make the choice steadier for few rows.
+        Samples held out in turn; more folds make the choice steadier for few samples.
     rng : numpy Generator
     max_seconds : float
         Time after which no larger number of components is tried.
 
     Returns
     -------
-    (n_components, strength), held-out mean log-density in nats, the laws fitted without each fold
+    (n_components, strength), held-out mean log-density in nats, the distributions fitted without each fold
     """
     started, (n, d) = time.perf_counter(), X.shape
-    rows = np.arange(n)
-    trains = [np.setdiff1d(rows, fold) for fold in folds]
+    samples = np.arange(n)
+    trains = [np.setdiff1d(samples, fold) for fold in folds]
     every = range(len(folds))
     affordable = max(CHEAP_COMPONENTS, int(STEP_COST / (n * d**2)))
     largest = min(affordable, len(trains[0]) // 2)
@@ -187,8 +187,10 @@ def select_mixture(X, weights, folds, rng, max_seconds=np.inf):
             k, strength = setting
             # Under a strong prior EM finds good basins; from there it goes on under a weaker one.
             start = known.get(((k, stronger.get(strength)), i), (None,))[0]
-            law = fit_mixture(X[trains[i]], weights[trains[i]], k, strength, rng, max_iter=60, tol=2e-3, start=start)
-            known[setting, i] = law, law.log_density(X[folds[i]])
+            mixture = fit_mixture(
+                X[trains[i]], weights[trains[i]], k, strength, rng, max_iter=60, tol=2e-3, start=start
+            )
+            known[setting, i] = mixture, mixture.log_prob(X[folds[i]])
         return known[setting, i]
 
     def shares(which):
@@ -215,7 +217,7 @@ def select_mixture(X, weights, folds, rng, max_seconds=np.inf):
     best, best_density = None, None
 
     def consider(*settings):
-        """From the simplest on: a law of more freedom must be clearly better, on all folds."""
+        """From the simplest on: a distribution of more freedom must be clearly better, on all folds."""
         nonlocal best, best_density
         for setting in settings:
             density = held_out(setting, every)

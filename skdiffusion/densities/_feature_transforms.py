@@ -1,48 +1,48 @@
-"""Choice of the marginal maps on held-out rows."""
+"""Choice of the marginal maps on held-out samples."""
 
 import numpy as np
 
 from skdiffusion.densities._em import fit_mixture
 from skdiffusion.preprocessing import Preprocessor
 
-MARGINAL_CANDIDATES = (None, "yeo-johnson", 1.0, 0.3, 0.1)
-MAX_SELECTION_ROWS = 2000
+FEATURE_TRANSFORMS = (None, "yeo-johnson", 1.0, 0.3, 0.1)
+MAX_SELECTION_SAMPLES = 2000
 JUDGES = (1, 6)  # components of the mixtures that judge a map
 
 
-def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CANDIDATES):
-    """Held-out mean log-density of the best closed-form law behind every candidate map.
+def select_feature_transforms(X, weights, folds, rng, bounds=None, candidates=FEATURE_TRANSFORMS):
+    """Held-out mean log-density of the best closed-form distribution behind every candidate map.
 
-    The candidates are the same map for all columns, and the map that is best for each column alone, if these are better
-    than the first candidate on rows that did not choose them. Maps and laws are fitted without the held-out rows; the
+    The candidates are the same map for all features, and the map that is best for each feature alone, if these are better
+    than the first candidate on samples that did not choose them. Maps and distributions are fitted without the held-out samples; the
     judges are a Gaussian and mixtures.
 
     Returns
     -------
     dict
-        Candidate (a tuple if it differs by column) -> mean log-density in nats, units of X.
+        Candidate (a tuple if it differs by feature) -> mean log-density in nats, units of X.
     """
     splits = []
     for fold in folds:
         train = np.setdiff1d(np.arange(len(X)), fold)
-        if len(train) > MAX_SELECTION_ROWS:
-            train = np.sort(rng.choice(train, MAX_SELECTION_ROWS, replace=False))
+        if len(train) > MAX_SELECTION_SAMPLES:
+            train = np.sort(rng.choice(train, MAX_SELECTION_SAMPLES, replace=False))
         splits.append((train, fold))
-    scores, by_column = {}, []
+    scores, by_feature = {}, []
     for candidate in candidates:
         scores[candidate], columns = _judge(X, weights, splits, rng, bounds, [candidate] * len(splits))
-        by_column.append(columns)
-    by_column = np.stack(by_column)
+        by_feature.append(columns)
+    by_feature = np.stack(by_feature)
 
     def best_maps(without=None):
-        chosen = np.delete(by_column, without, axis=1) if without is not None else by_column
+        chosen = np.delete(by_feature, without, axis=1) if without is not None else by_feature
         return tuple(candidates[i] for i in chosen.sum(1).argmax(0))
 
     mixed = best_maps()
     if len(set(mixed)) > 1:
         score, _ = _judge(X, weights, splits, rng, bounds, [mixed] * len(splits))
         unseen, _ = _judge(X, weights, splits, rng, bounds, [best_maps(without=i) for i in range(len(splits))])
-        # Among many columns there is always one that a map suits by chance.
+        # Among many features there is always one that a map suits by chance.
         if unseen > scores[candidates[0]]:
             scores[mixed] = score
     return scores
@@ -51,7 +51,7 @@ def select_marginals(X, weights, folds, rng, bounds=None, candidates=MARGINAL_CA
 def _judge(X, weights, splits, rng, bounds, candidates):
     """Held-out mean log-density of the best judge behind a candidate for each split.
 
-    And log-densities of each column alone as a Gaussian, summed over the held-out rows: (n_splits, n_columns).
+    And log-densities of each feature alone as a Gaussian, summed over the held-out samples: (n_splits, n_features).
     """
     by_judge, columns, total = np.zeros(len(JUDGES)), [], 0.0
     for (train, held), candidate in zip(splits, candidates):
@@ -63,11 +63,11 @@ def _judge(X, weights, splits, rng, bounds, candidates):
             if 30 * k > len(train) and k > 1:
                 by_judge[i] = -np.inf
                 continue
-            law = fit_mixture(z_train, weights[train], k, 2.0 + X.shape[1], rng, max_iter=50, tol=1e-3)
-            # A single far row must not choose the map: the stack's Student-t bounds what it can cost.
-            density = law.log_density(z_held) + log_det
+            mixture = fit_mixture(z_train, weights[train], k, 2.0 + X.shape[1], rng, max_iter=50, tol=1e-3)
+            # A single far sample must not choose the map: the stack's Student-t bounds what it can cost.
+            density = mixture.log_prob(z_held) + log_det
             by_judge[i] += w @ np.maximum(density, np.median(density) - 20.0 - 2.0 * X.shape[1])
-        single = map_.column_log_density(X[held])
+        single = map_.feature_log_density(X[held])
         columns.append(w @ np.maximum(single, np.median(single, axis=0) - 20.0))
         total += w.sum()
     return float(by_judge.max() / total), np.stack(columns)

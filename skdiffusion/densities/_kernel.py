@@ -1,4 +1,4 @@
-"""The kernel law: an isotropic Gaussian at every row. With bandwidth 0 it is the empirical law, diffused."""
+"""The kernel distribution: an isotropic Gaussian at every sample. With bandwidth 0 it is the empirical distribution, diffused."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,52 +6,55 @@ from functools import partial
 import numpy as np
 
 from skdiffusion._utils.numerics import best_blend, clearly_better, log_sum_exp
-from skdiffusion.densities._diffused import DiffusedLaw, Moments
+from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._mixture import LOG_2PI
 
-LEAST_BANDWIDTH, MAX_BANDWIDTH = 0.02, 0.95  # beyond, the law of the rows is hardly told from a Gaussian
+MIN_BANDWIDTH, MAX_BANDWIDTH = 0.02, 0.95  # beyond, the distribution of the samples is hardly told from a Gaussian
 COARSE_BANDWIDTHS = 9  # of a first look, as a geometric grid
 MARGIN = 2.0  # standard errors by which another than the best bandwidth alone must add more: it is the best of many
-MOST_LEVERAGE = 0.9  # of a row in its own covariance; more than this is round-off or shrinkage
-LEAST_SPACING = 0.05  # of the geometric mean: nearer rows say nothing about the density around them
+MAX_LEVERAGE = 0.9  # of a sample in its own covariance; more than this is round-off or shrinkage
+MIN_SPACING = 0.05  # of the geometric mean: nearer samples say nothing about the density around them
 
 
-class KernelLaw(DiffusedLaw):
-    """Gaussian kernel density of weighted rows.
+class GaussianKernelDensity(DiffusedDensity):
+    """Gaussian kernel density of weighted samples.
 
     Parameters
     ----------
-    rows : array of shape (n, d)
+    samples : array of shape (n, d)
     bandwidth : float or array of shape (n,)
         Standard deviation of the kernels; 0 is allowed when sigma > 0.
     weights : array of shape (n,), optional
-        Non-negative; rows of weight zero are dropped.
+        Non-negative; samples of weight zero are dropped.
     """
 
-    def __init__(self, rows, bandwidth, weights=None):
-        rows = np.asarray(rows, dtype=float)
-        weights = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=float)
+    def __init__(self, samples, bandwidth, weights=None):
+        samples = np.asarray(samples, dtype=float)
+        weights = np.ones(len(samples)) if weights is None else np.asarray(weights, dtype=float)
         kept = weights > 0
-        self.rows, self.bandwidth = rows[kept], np.broadcast_to(np.asarray(bandwidth, dtype=float), len(rows))[kept]
+        self.samples, self.bandwidth = (
+            samples[kept],
+            np.broadcast_to(np.asarray(bandwidth, dtype=float), len(samples))[kept],
+        )
         self.weights = weights[kept] / weights.sum()
-        self.n_features = rows.shape[1]
+        self.n_features = samples.shape[1]
         # Distances by a product lose digits far from the origin.
-        self._centre = self.weights @ self.rows
-        self._centred = self.rows - self._centre
-        self._half_norms = (self._centred**2).sum(1) / 2
+        self._center = self.weights @ self.samples
+        self._centered = self.samples - self._center
+        self._half_norms = (self._centered**2).sum(1) / 2
         self._log_weights = np.log(self.weights)
 
-    def _row_cost(self):
-        return 4 * len(self.rows)
+    def _sample_cost(self):
+        return 4 * len(self.samples)
 
     def _variances(self, alpha, sigma):
         return alpha**2 * np.square(self.bandwidth) + sigma**2
 
     def _log_joint(self, x, alpha, variances):
         """Log-densities of the kernels at x with their weights, and half the squared distances over the variances."""
-        centred = x - alpha * self._centre
-        energy = (-alpha * centred) @ self._centred.T
-        energy += (centred**2).sum(1)[:, None] / 2
+        centered = x - alpha * self._center
+        energy = (-alpha * centered) @ self._centered.T
+        energy += (centered**2).sum(1)[:, None] / 2
         energy += alpha**2 * self._half_norms
         np.maximum(energy, 0.0, out=energy)
         energy /= variances
@@ -64,40 +67,40 @@ class KernelLaw(DiffusedLaw):
         log_density = log_sum_exp(log_joint, axis=1)
         r = np.exp(log_joint - log_density[:, None])
         over = r / variances
-        centred = x - alpha * self._centre
-        mean_u = over.sum(1)[:, None] * centred - alpha * (over @ self._centred)
+        centered = x - alpha * self._center
+        mean_u = over.sum(1)[:, None] * centered - alpha * (over @ self._centered)
         over *= np.square(self.bandwidth)
-        drawn = over.sum(1)[:, None] * centred - alpha * (over @ self._centred)
-        denoised = r @ self._centred + self._centre + alpha * drawn
+        drawn = over.sum(1)[:, None] * centered - alpha * (over @ self._centered)
+        denoised = r @ self._centered + self._center + alpha * drawn
         spread = (r * (2 * energy / variances)).sum(1) - (mean_u**2).sum(1)
         laplacian = -self.n_features * (r / variances).sum(1) + np.maximum(spread, 0.0)
         return Moments(log_density, mean_u, denoised, laplacian)
 
-    def log_density(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised law at x, in nats, shape (n,)."""
+    def log_prob(self, x, alpha=1.0, sigma=0.0):
+        """Log-density of the noised distribution at x, in nats, shape (n,)."""
         x = np.asarray(x, dtype=float)
-        variances = np.broadcast_to(self._variances(alpha, sigma), len(self.rows))
-        step = max(1, 100_000 // len(self.rows))
+        variances = np.broadcast_to(self._variances(alpha, sigma), len(self.samples))
+        step = max(1, 100_000 // len(self.samples))
         blocks = [x[i : i + step] for i in range(0, len(x), step)]
         parts = [log_sum_exp(self._log_joint(block, alpha, variances)[0], axis=1) for block in blocks]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def sample_from_noise(self, noise, uniforms):
-        """Rows from standard normal `noise` (n, d), centres chosen by `uniforms` (n,)."""
-        row = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.rows) - 1)
-        return self.rows[row] + np.broadcast_to(self.bandwidth, len(self.rows))[row, None] * noise
+        """Samples from standard normal `noise` (n, d), centers chosen by `uniforms` (n,)."""
+        sample = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.samples) - 1)
+        return self.samples[sample] + np.broadcast_to(self.bandwidth, len(self.samples))[sample, None] * noise
 
 
 @dataclass(frozen=True)
 class Spacing:
-    """How far apart rows lie around each of them: kernels as wide as that follow the density.
+    """How far apart samples lie around each of them: kernels as wide as that follow the density.
 
     Parameters
     ----------
     scale : array of shape (n,)
-        Distance to a near neighbour over the geometric mean of all these distances.
+        Distance to a near neighbor over the geometric mean of all these distances.
     reach : array of shape (n,)
-        That distance: of the rows within it,
+        That distance: of the samples within it,
     without : array of shape (n,)
         any that is missing would change `scale` by this factor.
     """
@@ -108,73 +111,73 @@ class Spacing:
 
     @classmethod
     def of_distances(cls, near, following, weights):
-        """From the distances to a near neighbour and to the one after it, and the weights of the rows, all (n,)."""
+        """From the distances to a near neighbor and to the one after it, and the weights of the samples, all (n,)."""
         near, following = (np.maximum(distances, 1e-12 * np.max(near)) for distances in (near, following))  # round-off
         mean = np.exp(np.average(np.log(near), weights=weights))
-        scale, next_scale = np.maximum(near / mean, LEAST_SPACING), np.maximum(following / mean, LEAST_SPACING)
+        scale, next_scale = np.maximum(near / mean, MIN_SPACING), np.maximum(following / mean, MIN_SPACING)
         return cls(scale, near, next_scale / scale)
 
 
-def empirical_law(rows, bandwidth, weights=None, spacing=None):
-    """The rows under variance-preserving noise of standard deviation `bandwidth`.
+def kernel_density(samples, bandwidth, weights=None, spacing=None):
+    """The samples under variance-preserving noise of standard deviation `bandwidth`.
 
-    Rows are drawn to their mean by ``sqrt(1 - bandwidth**2)``, so that whitened rows keep their covariance: a plain
-    kernel density adds the square of its bandwidth to it, which costs the more the more columns there are.
+    Samples are drawn to their mean by ``sqrt(1 - bandwidth**2)``, so that whitened samples keep their covariance: a plain
+    kernel density adds the square of its bandwidth to it, which costs the more the more features there are.
 
     Parameters
     ----------
-    rows : array of shape (n, d)
-        In columns of unit variance.
+    samples : array of shape (n, d)
+        In features of unit variance.
     bandwidth : float
-        In (0, 1): from the rows themselves to one Gaussian.
+        In (0, 1): from the samples themselves to one Gaussian.
     weights : array of shape (n,), optional
         Non-negative.
     spacing : Spacing, optional
-        Of these rows: the noise of a row is `bandwidth` times its scale.
+        Of these samples: the noise of a sample is `bandwidth` times its scale.
 
     Returns
     -------
-    KernelLaw
+    GaussianKernelDensity
     """
-    mean = np.average(rows, axis=0, weights=weights)
+    mean = np.average(samples, axis=0, weights=weights)
     scale = 1.0 if spacing is None else spacing.scale
-    return KernelLaw(mean + np.sqrt(1 - bandwidth**2) * (rows - mean), bandwidth * scale, weights)
+    return GaussianKernelDensity(mean + np.sqrt(1 - bandwidth**2) * (samples - mean), bandwidth * scale, weights)
 
 
-def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0.0, spacing=None):
-    """Log-density at rows under the `empirical_law` of all other rows.
+def leave_one_out(samples, weights, bandwidths, queries, seen_from=None, whitened=0.0, spacing=None):
+    """Log-density at samples under the `kernel_density` of all other samples.
 
     A copy of a query (distance zero) is left out with it: otherwise duplicates would reward a bandwidth
     of zero without bound.
 
     Parameters
     ----------
-    rows, weights : arrays of shape (n, d) and (n,)
+    samples, weights : arrays of shape (n, d) and (n,)
         Weights are positive.
     bandwidths : sequence of float
     queries : int array of shape (n_queries,)
     seen_from : array of shape (n, d), optional
-        Places of the queries, where these differ from their rows.
+        Places of the queries, where these differ from their samples.
     whitened : float, default=0.0
-        Share that the rows' own covariance has in the one that whitens them, 0 where none does. A query is left out of
+        Share that the samples' own covariance has in the one that whitens them, 0 where none does. A query is left out of
         it as well: its distances to the others would else be too small, by a share of about d / n.
     spacing : Spacing, optional
-        Of the rows; queries are left out of it too.
+        Of the samples; queries are left out of it too.
 
     Returns
     -------
     ndarray of shape (n_bandwidths, n_queries)
         Nats.
     """
-    mean, (n, d) = np.average(rows, axis=0, weights=weights), rows.shape
-    places = (rows if seen_from is None else seen_from) - mean
-    rows, shares = rows - mean, weights / weights.sum()
-    norms = (rows**2).sum(1)
+    mean, (n, d) = np.average(samples, axis=0, weights=weights), samples.shape
+    places = (samples if seen_from is None else seen_from) - mean
+    samples, shares = samples - mean, weights / weights.sum()
+    norms = (samples**2).sum(1)
     out = np.empty((len(bandwidths), len(queries)))
     step = max(1, 100_000 // n)
     for start in range(0, len(queries), step):
         block = queries[start : start + step]
-        own, gram = norms[block, None], rows[block] @ rows.T
+        own, gram = norms[block, None], samples[block] @ samples.T
         apart = own + norms - 2 * gram
         same = apart <= 2e-12 * (1 + own)
         missing = np.minimum((same * shares).sum(1)[:, None], 1 - 1e-9)
@@ -185,19 +188,19 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0
             log_scale = np.log(spacing.scale) + np.where(seen, np.log(spacing.without), 0.0)
             log_weights -= d * log_scale
             halves = 0.5 * np.exp(-2 * log_scale)
-        # The others have the mean -odds row, and about it the covariance (I - odds row row^T) / (1 - missing).
+        # The others have the mean -odds sample, and about it the covariance (I - odds sample sample^T) / (1 - missing).
         odds, missing = missing / (1 - missing), whitened * missing
-        leverage = np.minimum(whitened * odds * own, MOST_LEVERAGE)
+        leverage = np.minimum(whitened * odds * own, MAX_LEVERAGE)
         log_det = 0.5 * (d * np.log1p(-missing) - np.log1p(-leverage))[:, 0]
-        products = gram if seen_from is None else places[block] @ rows.T
+        products = gram if seen_from is None else places[block] @ samples.T
         for b, h in enumerate(bandwidths):
             kept = np.sqrt(1 - h**2)
             moved = (1 - kept) * odds
-            place = places[block] + moved * rows[block]
+            place = places[block] + moved * samples[block]
             squared = kept**2 * norms - 2 * kept * (products + moved * gram)
             squared += (place**2).sum(1)[:, None]
             if whitened:
-                along = (rows[block] * place).sum(1)[:, None] - kept * gram
+                along = (samples[block] * place).sum(1)[:, None] - kept * gram
                 squared += whitened * odds / (1 - leverage) * np.square(along, out=along)
                 squared *= 1 - missing
             np.maximum(squared, 0.0, out=squared)
@@ -208,24 +211,24 @@ def leave_one_out(rows, weights, bandwidths, queries, seen_from=None, whitened=0
 
 
 class BandwidthSearch:
-    """Search for the bandwidth of the `empirical_law` that adds most to others, by rows left out.
+    """Search for the bandwidth of the `kernel_density` that adds most to others, by samples left out.
 
     It starts on a coarse grid; `refine` goes on about the best ones.
 
     Parameters
     ----------
-    rows, weights, queries, seen_from, whitened, spacing : as for `leave_one_out`
+    samples, weights, queries, seen_from, whitened, spacing : as for `leave_one_out`
     others : array of shape (n_queries,)
-        Held-out log-densities of the queries under the law that the kernel is to be blended with, in nats.
+        Held-out log-densities of the queries under the distribution that the kernel is to be blended with, in nats.
     """
 
-    def __init__(self, rows, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
+    def __init__(self, samples, weights, queries, others, seen_from=None, whitened=0.0, spacing=None):
         self.share = weights[queries] / weights[queries].sum()
         self.others = others
         context = {"queries": queries, "seen_from": seen_from, "whitened": whitened, "spacing": spacing}
-        self._leave_out = partial(leave_one_out, rows, weights, **context)
-        self._found, self._ratio = {}, (MAX_BANDWIDTH / LEAST_BANDWIDTH) ** (1 / (COARSE_BANDWIDTHS - 1))
-        self._evaluate(np.geomspace(LEAST_BANDWIDTH, MAX_BANDWIDTH, COARSE_BANDWIDTHS).tolist())
+        self._leave_out = partial(leave_one_out, samples, weights, **context)
+        self._found, self._ratio = {}, (MAX_BANDWIDTH / MIN_BANDWIDTH) ** (1 / (COARSE_BANDWIDTHS - 1))
+        self._evaluate(np.geomspace(MIN_BANDWIDTH, MAX_BANDWIDTH, COARSE_BANDWIDTHS).tolist())
 
     def _evaluate(self, bandwidths):
         """Log-densities of the kernel, and of the best blend, by bandwidth."""
@@ -249,7 +252,7 @@ class BandwidthSearch:
         return self._found[self.bandwidth][1]
 
     @property
-    def most_gained(self):
+    def max_gained(self):
         """Nats that the best blend of any bandwidth adds to the others at all queries together."""
         return len(self.share) * float(self.share @ (self._found[self._best(1)][1] - self.others))
 

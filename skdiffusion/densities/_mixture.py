@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from skdiffusion._utils.numerics import log_sum_exp, rows_times_matrix
-from skdiffusion.densities._diffused import DiffusedLaw, Moments
+from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
+from skdiffusion.densities._diffused import DiffusedDensity, Moments
 
 LOG_2PI = np.log(2 * np.pi)
-MOST_COORDINATES = 100_000  # of a block of rows, along the axes of all components: they stay in cache
+MAX_COORDINATES = 100_000  # of a block of samples, along the axes of all components: they stay in cache
 
 
-class GaussianMixtureLaw(DiffusedLaw):
+class GaussianMixtureDensity(DiffusedDensity):
     """Mixture of Gaussians; one component is the Gaussian itself.
 
     Parameters
     ----------
     weights : array of shape (K,)
-        Positive; normalised to sum 1.
+        Positive; normalized to sum 1.
     means : array of shape (K, d)
     covariances : array of shape (K, d, d)
         Symmetric positive semi-definite. Singular ones are allowed when sigma > 0.
@@ -33,14 +33,16 @@ class GaussianMixtureLaw(DiffusedLaw):
         self._variances = np.maximum(eigenvalues, 0.0)
 
     @classmethod
-    def mean(cls, laws):
-        """The law whose density is the mean of those of other mixtures."""
-        weights = np.concatenate([law.weights for law in laws])
+    def mean(cls, mixtures):
+        """The distribution whose density is the mean of those of other mixtures."""
+        weights = np.concatenate([mixture.weights for mixture in mixtures])
         return cls(
-            weights, np.concatenate([law.means for law in laws]), np.concatenate([law.covariances for law in laws])
+            weights,
+            np.concatenate([mixture.means for mixture in mixtures]),
+            np.concatenate([mixture.covariances for mixture in mixtures]),
         )
 
-    def _row_cost(self):
+    def _sample_cost(self):
         return 3 * len(self.weights) * self.n_features + 1
 
     def _moments(self, x, alpha, sigma):
@@ -63,37 +65,37 @@ class GaussianMixtureLaw(DiffusedLaw):
         laplacian = -(r * (1 / variances).sum(1)[:, None]).sum(0) + (r * (u * u).sum(2)).sum(0) - (mean_u**2).sum(1)
         return Moments(log_density, mean_u, denoised, laplacian)
 
-    def log_density(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised law at x, in nats, shape (n,)."""
+    def log_prob(self, x, alpha=1.0, sigma=0.0):
+        """Log-density of the noised distribution at x, in nats, shape (n,)."""
         x = np.asarray(x, dtype=float)
         n_components, d = self.means.shape
         variances = alpha**2 * self._variances + sigma**2
         # Coordinates in which every component is standard, side by side: (d, K d).
         roots = (self._axes / np.sqrt(variances)[:, None]).transpose(1, 0, 2)
-        centres = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
+        centers = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
         constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)
         roots = roots.reshape(d, -1)
-        step = max(1, MOST_COORDINATES // (n_components * d))
+        step = max(1, MAX_COORDINATES // (n_components * d))
         out = np.empty(len(x))
         for start in range(0, len(x), step):
-            scaled = (x[start : start + step] @ roots - centres).reshape(-1, n_components, d)
+            scaled = (x[start : start + step] @ roots - centers).reshape(-1, n_components, d)
             log_joint = constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
             out[start : start + step] = log_sum_exp(log_joint, axis=1)
         return out
 
     def sample_from_noise(self, noise, uniforms):
-        """Rows from standard normal `noise` (n, d), components chosen by `uniforms` (n,)."""
+        """Samples from standard normal `noise` (n, d), components chosen by `uniforms` (n,)."""
         component = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
         out = np.empty_like(noise)
         for k in np.unique(component):
-            rows = component == k
+            samples = component == k
             root = np.sqrt(self._variances[k])[:, None] * self._axes[k].T
-            out[rows] = self.means[k] + rows_times_matrix(noise[rows], root)
+            out[samples] = self.means[k] + samples_times_matrix(noise[samples], root)
         return out
 
 
 def gaussian_flow_map(mean, covariance, z, theta_from, theta_to):
-    r"""Exact flow of N(mean, covariance) between two angles, rows z of shape (n, d).
+    r"""Exact flow of N(mean, covariance) between two angles, samples z of shape (n, d).
 
     :math:`z_t = \alpha_t m + (\alpha_t^2C+\sigma_t^2)^{1/2}(\alpha_s^2C+\sigma_s^2)^{-1/2}(z_s-\alpha_s m)`
     with alpha = cos, sigma = sin of the angles.

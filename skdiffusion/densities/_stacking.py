@@ -1,8 +1,8 @@
 r"""Stacking: weights of a mixture of densities from held-out log-densities.
 
-The weights maximise the mean of :math:`\log\sum_m w_m p_m(x_i)` over rows that no member has seen: a
+The weights maximize the mean of :math:`\log\sum_m w_m p_m(x_i)` over samples that no member has seen: a
 concave problem, solved by EM. A member may keep a least weight; a heavy-tailed one then bounds the loss
-of any row at :math:`-\log w` below its own log-density.
+of any sample at :math:`-\log w` below its own log-density.
 
 References
 ----------
@@ -52,7 +52,7 @@ def stacking_weights(log_densities, sample_weight=None, least=None, max_iter=200
 
 
 def _with_floor(share, least):
-    """Maximiser of sum(share * log(w)) on the simplex with w >= least."""
+    """Maximizer of sum(share * log(w)) on the simplex with w >= least."""
     fixed = np.zeros(len(share), dtype=bool)
     while True:
         free_mass = 1.0 - least[fixed].sum()
@@ -71,16 +71,16 @@ def blend_log_density(log_densities, weights):
 
 
 def averaging_gain(log_densities):
-    """Expected rise of a log-density when as many exchangeable members as columns are averaged.
+    """Expected rise of a log-density when as many exchangeable members as features are averaged.
 
     Held-out log-densities come from single members, the final density from the average of all of them.
-    The spread of the members on a row (each member's mean level removed) predicts what averaging gains
+    The spread of the members on a sample (each member's mean level removed) predicts what averaging gains
     there; without it the stack would give the average too little weight.
 
     Parameters
     ----------
     log_densities : array of shape (n_samples, n_members)
-        With NaN where the member held the row out.
+        With NaN where the member held the sample out.
 
     Returns
     -------
@@ -93,10 +93,10 @@ def averaging_gain(log_densities):
         return np.zeros(n)
     seen = np.isfinite(L)
     level = np.nanmedian(np.where(seen, L, np.nan), axis=0)
-    centred = np.where(seen, L - level, np.nan)
-    row_mean = np.nanmean(centred, axis=1)
+    centered = np.where(seen, L - level, np.nan)
+    sample_mean = np.nanmean(centered, axis=1)
     count = seen.sum(1)
-    mixed = log_sum_exp(np.where(seen, centred, -np.inf), axis=1) - np.log(count)
+    mixed = log_sum_exp(np.where(seen, centered, -np.inf), axis=1) - np.log(count)
     # m values lose a 1/m part of the variance to their mean; count of them were seen.
     factor = (1 - 1 / m) / np.maximum(1 - 1 / count, 0.5)
-    return np.maximum(factor * (mixed - row_mean), 0.0)
+    return np.maximum(factor * (mixed - sample_mean), 0.0)

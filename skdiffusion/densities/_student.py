@@ -1,18 +1,18 @@
-r"""The multivariate Student-t: a heavy-tailed law that bounds what a far row can cost.
+r"""The multivariate Student-t: a heavy-tailed distribution that bounds what a far sample can cost.
 
-Fitted by the EM of Liu and Rubin (1995): a row at squared distance :math:`\delta` from the centre
+Fitted by the EM of Liu and Rubin (1995): a sample at squared distance :math:`\delta` from the center
 counts :math:`(\nu + d)/(\nu + \delta)`. The degrees of freedom are chosen on a grid by likelihood.
 """
 
 import numpy as np
 from scipy.special import gammaln
 
-from skdiffusion._utils.numerics import rows_times_matrix
+from skdiffusion._utils.numerics import samples_times_matrix
 
 DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 
 
-class StudentLaw:
+class StudentTDensity:
     """Multivariate t with location (d,), scale matrix (d, d) and degrees of freedom."""
 
     def __init__(self, location, scale, degrees):
@@ -26,14 +26,14 @@ class StudentLaw:
         scaled = (x - self.location) @ self._inverse.T
         return np.einsum("ij,ij->i", scaled, scaled)
 
-    def log_density(self, x):
+    def log_prob(self, x):
         """Log-density in nats, shape (n,)."""
         nu, d = self.degrees, self.n_features
         constant = (
             gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(self._factor)).sum()
         )
         scaled = (np.asarray(x, dtype=float) - self.location) @ self._inverse.T
-        # log(1 + |scaled|^2 / nu) without squaring: this member bounds the cost of rows however far.
+        # log(1 + |scaled|^2 / nu) without squaring: this member bounds the cost of samples however far.
         largest = np.maximum(np.abs(scaled).max(1), 1e-300)
         log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
         return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
@@ -45,14 +45,14 @@ class StudentLaw:
         return -factor[:, None] * (scaled @ self._inverse)
 
     def sample_from_noise(self, noise, chi2):
-        """Rows from standard normal `noise` (n, d) and chi-square draws `chi2` (n,) with `degrees`."""
-        return self.location + rows_times_matrix(noise, self._factor.T) * np.sqrt(self.degrees / chi2)[:, None]
+        """Samples from standard normal `noise` (n, d) and chi-square draws `chi2` (n,) with `degrees`."""
+        return self.location + samples_times_matrix(noise, self._factor.T) * np.sqrt(self.degrees / chi2)[:, None]
 
 
-def fit_student(X, weights, n_iter=40):
-    """Fit a `StudentLaw` to weighted rows; the scale matrix is shrunk towards its diagonal.
+def fit_student_t(X, weights, n_iter=40):
+    """Fit a `StudentTDensity` to weighted samples; the scale matrix is shrunk towards its diagonal.
 
-    Shrinkage d / (n + d) keeps it invertible for n < d and for collinear columns.
+    Shrinkage d / (n + d) keeps it invertible for n < d and for collinear features.
     """
     n, d = X.shape
     w = weights / weights.sum()
@@ -64,15 +64,15 @@ def fit_student(X, weights, n_iter=40):
     for nu in sorted(DEGREES, reverse=True):
         for _ in range(n_iter):
             diagonal = np.diag(np.maximum(np.diag(scale), 1e-12))
-            law = StudentLaw(location, (1 - shrink) * scale + shrink * diagonal + 1e-12 * np.eye(d), nu)
-            u = w * (nu + d) / (nu + law.squared_distance(X))
+            density = StudentTDensity(location, (1 - shrink) * scale + shrink * diagonal + 1e-12 * np.eye(d), nu)
+            u = w * (nu + d) / (nu + density.squared_distance(X))
             moved = (u @ X) / u.sum()
             change = np.abs(moved - location).max() / np.sqrt(np.diag(diagonal).max())
             location = moved
             scale = (X - location).T @ ((X - location) * u[:, None])
             if change < 1e-4:
                 break
-        score = w @ law.log_density(X)
+        score = w @ density.log_prob(X)
         if score > best_score:
-            best, best_score = law, score
+            best, best_score = density, score
     return best

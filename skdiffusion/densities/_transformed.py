@@ -1,6 +1,6 @@
-"""Laws placed in the user's columns: a preprocessor and a law on its whitened rows.
+"""Distributions placed in the user's features: a preprocessor and a distribution on its whitened samples.
 
-Closed-form laws and the probability flow share one interface: ``log_density(z)``, ``score(z)`` and
+Closed-form distributions and the probability flow share one interface: ``log_density(z)``, ``score(z)`` and
 ``sample_from_noise(noise, mixing)``.
 """
 
@@ -10,38 +10,38 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class PlacedLaw:
-    """A law behind a preprocessor: a member of the blend, in the units of the columns.
+class TransformedDensity:
+    """A distribution behind a preprocessor: a member of the blend, in the units of the features.
 
     Parameters
     ----------
     preprocessor : Preprocessor
-    law : object
+    density : object
         With ``log_density(z)``, ``score(z)`` and ``sample_from_noise(noise, mixing)``.
     """
 
     preprocessor: object
-    law: object
+    density: object
 
-    def log_density(self, X):
-        """Log-density of rows X within the bounds, nats, shape (n,)."""
+    def log_prob(self, X):
+        """Log-density of samples X within the bounds, nats, shape (n,)."""
         with np.errstate(over="ignore", invalid="ignore"):
             z, log_det = self.preprocessor.transform(X)
-            log_density = self.law.log_density(z) + log_det
-        # A row so far out that a map or the flow overflows has no density here; the Student-t covers it.
+            log_density = self.density.log_prob(z) + log_det
+        # A sample so far out that a map or the flow overflows has no density here; the Student-t covers it.
         return np.where(np.isnan(log_density), -np.inf, log_density)
 
     def score(self, X):
         """Gradient of the log-density, shape (n, d)."""
         z, _ = self.preprocessor.transform(X)
-        return self.preprocessor.pull_back(X, self.law.score(z))
+        return self.preprocessor.pull_back(X, self.density.score(z))
 
     def sample_from_noise(self, noise, uniforms, chi2):
-        """Rows from standard normal noise (n, d); `uniforms` choose components, `chi2` sets t radii."""
-        mixing = chi2 if hasattr(self.law, "degrees") else uniforms
-        return self.preprocessor.inverse_transform(self.law.sample_from_noise(noise, mixing))
+        """Samples from standard normal noise (n, d); `uniforms` choose components, `chi2` sets t radii."""
+        mixing = chi2 if hasattr(self.density, "degrees") else uniforms
+        return self.preprocessor.inverse_transform(self.density.sample_from_noise(noise, mixing))
 
 
 def student_chi2(rng, n_samples, degrees):
-    """Chi-square draws of a Student-t, one a row, the same for a prefix of the rows."""
+    """Chi-square draws of a Student-t, one a sample, the same for a prefix of the samples."""
     return rng.chisquare(degrees, n_samples) if degrees else np.ones(n_samples)

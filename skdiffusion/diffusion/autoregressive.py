@@ -1,16 +1,16 @@
-"""The law of a masked network on whitened rows: its density takes one pass, a sample one pass a column."""
+"""The distribution of a masked network on whitened samples: its density takes one pass, a sample one pass a feature."""
 
 import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 
-BLOCK_ROWS = 512  # padded to this, a row has the same bits whatever its neighbours
-LEAST_MASS = 1e-300
+BLOCK_SAMPLES = 512  # padded to this, a sample has the same bits whatever its neighbors
+MIN_MASS = 1e-300
 BISECTIONS = 60
 
 
-class AutoregressiveLaw:
-    """Autoregressive density, with the interface of the other laws on whitened rows.
+class AutoregressiveDensity:
+    """Autoregressive density, with the interface of the other distributions on whitened samples.
 
     Parameters
     ----------
@@ -31,21 +31,21 @@ class AutoregressiveLaw:
     def __setstate__(self, state):
         self.__init__(state["network"])
 
-    def _run(self, function, rows):
-        """Apply `function` (tensor in, tensor out) to padded blocks of rows (n, d); float64 arrays in and out."""
+    def _run(self, function, samples):
+        """Apply `function` (tensor in, tensor out) to padded blocks of samples (n, d); float64 arrays in and out."""
         parts, device = [], self.network.flat.device
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS]
-            padded = np.zeros((BLOCK_ROWS, rows.shape[1]))
+        for start in range(0, len(samples), BLOCK_SAMPLES):
+            block = samples[start : start + BLOCK_SAMPLES]
+            padded = np.zeros((BLOCK_SAMPLES, samples.shape[1]))
             padded[: len(block)] = block
             out = function(torch.as_tensor(padded, dtype=torch.float32, device=device))
             parts.append(out[: len(block)].double().cpu().numpy())
         return np.concatenate(parts) if parts else None
 
-    def log_density(self, z):
-        """Log-density of whitened rows z (n, d), nats, shape (n,)."""
+    def log_prob(self, z):
+        """Log-density of whitened samples z (n, d), nats, shape (n,)."""
         with torch.no_grad():
-            out = self._run(lambda block: self.network.log_density(block, self._layers), z)
+            out = self._run(lambda block: self.network.log_prob(block, self._layers), z)
         return np.empty(0) if out is None else out
 
     def score(self, z):
@@ -54,14 +54,14 @@ class AutoregressiveLaw:
         def gradient(block):
             with torch.enable_grad():
                 block.requires_grad_(True)
-                (slope,) = torch.autograd.grad(self.network.log_density(block, self._layers).sum(), block)
+                (slope,) = torch.autograd.grad(self.network.log_prob(block, self._layers).sum(), block)
             return slope
 
         out = self._run(gradient, z)
         return np.empty_like(z) if out is None else out
 
     def _conditionals(self, x, columns=slice(None)):
-        """Weights, means and scales of columns of rows x, each (n, n_columns, n_components)."""
+        """Weights, means and scales of features of samples x, each (n, n_features, n_components)."""
 
         def stacked(block):
             log_weight, mean, log_scale = (p[:, columns] for p in self.network.conditionals(block, self._layers))
@@ -72,17 +72,17 @@ class AutoregressiveLaw:
         return weight / weight.sum(-1, keepdims=True), mean, scale
 
     def to_latent(self, z):
-        """Standard normal codes of whitened rows z: the normal quantile of each column's conditional distribution."""
+        """Standard normal codes of whitened samples z: the normal quantile of each feature's conditional distribution."""
         if not len(z):
             return np.empty_like(z)
         weight, mean, scale = self._conditionals(z)
         u = (z[:, :, None] - mean) / scale
         below, above = (weight * ndtr(u)).sum(-1), (weight * ndtr(-u)).sum(-1)
         # Each tail from its own end: one less the rest would be round-off.
-        return np.where(below < above, ndtri(np.maximum(below, LEAST_MASS)), -ndtri(np.maximum(above, LEAST_MASS)))
+        return np.where(below < above, ndtri(np.maximum(below, MIN_MASS)), -ndtri(np.maximum(above, MIN_MASS)))
 
-    def _by_column(self, codes, place):
-        """Rows column by column: `place` makes a column of its weights, means, scales and codes."""
+    def _by_feature(self, codes, place):
+        """Samples feature by feature: `place` makes a feature of its weights, means, scales and codes."""
         x = np.zeros(codes.shape)
         for j in self.network.order if len(codes) else ():
             weight, mean, scale = (part[:, 0] for part in self._conditionals(x, slice(j, j + 1)))
@@ -90,16 +90,16 @@ class AutoregressiveLaw:
         return x
 
     def from_latent(self, codes):
-        """Whitened rows of codes, the inverse of `to_latent`, by bisection."""
-        return self._by_column(codes, _quantile)
+        """Whitened samples of codes, the inverse of `to_latent`, by bisection."""
+        return self._by_feature(codes, _quantile)
 
     def sample_from_noise(self, noise, mixing=None):
-        """Whitened rows from standard normal noise (n, d), which chooses the components as well."""
-        return self._by_column(noise, _component_draw)
+        """Whitened samples from standard normal noise (n, d), which chooses the components as well."""
+        return self._by_feature(noise, _component_draw)
 
 
 def _quantile(weight, mean, scale, code):
-    """Where mixtures have as much mass below as the standard normal law has below `code`."""
+    """Where mixtures have as much mass below as the standard normal distribution has below `code`."""
     ends = mean + scale * code[:, None]  # the mixture's lies between the components' own
     low, high = ends.min(1), ends.max(1)
     mass, side = ndtr(-np.abs(code)), np.where(code < 0, 1.0, -1.0)
@@ -115,6 +115,6 @@ def _component_draw(weight, mean, scale, noise):
     """Draws of mixtures: the uniform value of `noise` chooses a component, what is left of it the place there."""
     uniform, sums = ndtr(noise), np.cumsum(weight, 1)
     k = np.minimum((uniform[:, None] >= sums).sum(1), weight.shape[1] - 1)
-    rows = np.arange(len(k))
-    left = (uniform - (sums[rows, k] - weight[rows, k])) / weight[rows, k]
-    return mean[rows, k] + scale[rows, k] * ndtri(np.clip(left, 1e-12, 1 - 1e-12))
+    samples = np.arange(len(k))
+    left = (uniform - (sums[samples, k] - weight[samples, k])) / weight[samples, k]
+    return mean[samples, k] + scale[samples, k] * ndtri(np.clip(left, 1e-12, 1 - 1e-12))

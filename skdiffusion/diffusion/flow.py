@@ -1,17 +1,17 @@
-r"""Log-densities, codes and samples along the probability flow, row by row independent of the batch.
+r"""Log-densities, codes and samples along the probability flow, sample by sample independent of the batch.
 
-The density of a whitened row x is that of the flow stopped at :math:`\theta_{min}`, the law of
+The density of a whitened sample x is that of the flow stopped at :math:`\theta_{min}`, the distribution of
 :math:`z = x\cos\theta_{min} + \varepsilon\sin\theta_{min}`, which has the covariance of x. With the
 standard normal prior of whitened data at the horizon,
 
 .. math:: \log p(x) = \log N(z_T; 0, I) - \int_{\theta_{min}}^{\theta_T}\nabla\cdot F\,d\theta .
 
-A field whose noise is isotropic in other coordinates than those of whitened rows has a `flow_field`, the same flow in
+A field whose noise is isotropic in other coordinates than those of whitened samples has a `flow_field`, the same flow in
 coordinates of unit covariance. A zero field gives the fitted Gaussian exactly, and samples have exactly this density.
 
-Few explicit steps put mass between separated modes, where no held-out row shows it, so a row whose
+Few explicit steps put mass between separated modes, where no held-out sample shows it, so a sample whose
 free error indicator is large is solved again with doubled steps until it stops changing. The decision
-looks at the row alone.
+looks at the sample alone.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ MANY_STEPS = 24  # from which on samples gain by a method of higher order
 
 @dataclass(frozen=True)
 class ProbabilityFlow:
-    """The flow of a field between data and noise, on whitened rows.
+    """The flow of a field between data and noise, on whitened samples.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class ProbabilityFlow:
     density_steps, sample_steps : int
         Steps from end to end.
     tolerance : float
-        Change of a log-density, in nats, below which a row is no longer refined; 0 never refines.
+        Change of a log-density, in nats, below which a sample is no longer refined; 0 never refines.
     grid : callable or None
         One of `skdiffusion.diffusion.ode.GRIDS`; None is that of each stepper.
     """
@@ -88,12 +88,12 @@ class ProbabilityFlow:
         prior = -0.5 * (z**2).sum(1) - 0.5 * d * LOG_2PI
         return prior - change, error
 
-    def log_density(self, x):
-        """Log-density of whitened rows x (n, d), nats, shape (n,)."""
+    def log_prob(self, x):
+        """Log-density of whitened samples x (n, d), nats, shape (n,)."""
         return self.refined_log_density(x)[0]
 
     def refined_log_density(self, x):
-        """Log-density and the steps of the last solution of every row, both of shape (n,)."""
+        """Log-density and the steps of the last solution of every sample, both of shape (n,)."""
         log_p, indicator = self._plain_log_density(x, self.density_steps)
         taken = np.full(len(x), self.density_steps)
         if self.tolerance > 0:
@@ -114,15 +114,15 @@ class ProbabilityFlow:
         return 10.0 * self.tolerance
 
     def log_density_error(self, x):
-        """Estimated absolute numerical error of `log_density` per row, by one doubling of the steps."""
+        """Estimated absolute numerical error of `log_density` per sample, by one doubling of the steps."""
         finer = replace(self, density_steps=2 * self.density_steps)
-        return np.abs(self.log_density(x) - finer.log_density(x))
+        return np.abs(self.log_prob(x) - finer.log_prob(x))
 
     def sample_error(self, noise, place=None):
         """Numerical error of samples: their RMS distance to those of the exact flow from the same noise.
 
-        It bounds the W2 distance of the two laws. The exact flow is estimated by `FINER_STEPS` times as many steps,
-        and the stepper's order makes up for the error that these still have. `place` maps whitened rows to the units
+        It bounds the W2 distance of the two distributions. The exact flow is estimated by `FINER_STEPS` times as many steps,
+        and the stepper's order makes up for the error that these still have. `place` maps whitened samples to the units
         wanted.
         """
         stepper = self._sampler(self.sample_steps)
@@ -133,11 +133,11 @@ class ProbabilityFlow:
         return float(np.sqrt(((coarse - fine) ** 2).sum(1).mean()) / (1 - left))
 
     def score(self, x):
-        """Gradient of `log_density` at whitened rows x, by reverse differentiation through the solver."""
+        """Gradient of `log_density` at whitened samples x, by reverse differentiation through the solver."""
         _, taken = self.refined_log_density(x)
         out = np.empty_like(x)
         for n_steps in np.unique(taken):
-            rows = taken == n_steps
+            samples = taken == n_steps
             grid = self._knots(n_steps, self.stepper)
 
             def gradient(z, grid=grid):
@@ -148,19 +148,19 @@ class ProbabilityFlow:
                     (slope,) = torch.autograd.grad(total, z)
                 return (slope,)
 
-            (out[rows],) = self._run(gradient, x[rows])
+            (out[samples],) = self._run(gradient, x[samples])
         return out
 
     def to_latent(self, x):
-        """Standard normal codes of whitened rows x."""
+        """Standard normal codes of whitened samples x."""
         return self._encode(x, self.density_steps, divergence=False)[0]
 
     def from_latent(self, codes, n_steps=None):
-        """Whitened rows of codes; the inverse of `to_latent` at the order of the stepper."""
+        """Whitened samples of codes; the inverse of `to_latent` at the order of the stepper."""
         return self._decode(codes, n_steps or self.density_steps, self.stepper)
 
     def sample_from_noise(self, noise, mixing=None, n_steps=None):
-        """Whitened rows from standard normal noise (n, d); it mixes nothing."""
+        """Whitened samples from standard normal noise (n, d); it mixes nothing."""
         n_steps = n_steps or self.sample_steps
         return self._decode(noise, n_steps, self._sampler(n_steps))
 

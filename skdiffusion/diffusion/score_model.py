@@ -1,6 +1,6 @@
 r"""Score models: a field of velocities seen through a process, in every prediction the literature uses.
 
-A field gives :math:`F(z,\theta) = E[x_0\sin\theta - \varepsilon\cos\theta \mid z]` in normalised
+A field gives :math:`F(z,\theta) = E[x_0\sin\theta - \varepsilon\cos\theta \mid z]` in normalized
 coordinates. From it, in one place,
 
 .. math::
@@ -25,14 +25,14 @@ class ScoreModel:
     Parameters
     ----------
     field : callable
-        ``field(z, theta, divergence=False)``: a closed-form law or a trained network.
+        ``field(z, theta, divergence=False)``: a closed-form distribution or a trained network.
     process : skdiffusion.diffusion.schedules.Process
         Meaning of t.
 
     Notes
     -----
     All methods take `x` of shape (n, d) and one time `t` in (0, 1), and return float64 arrays in the
-    coordinates of the field: whitened rows, or columns of unit variance if the field has a reference
+    coordinates of the field: whitened samples, or features of unit variance if the field has a reference
     (`NetworkField.place`).
     """
 

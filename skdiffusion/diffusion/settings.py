@@ -33,16 +33,16 @@ class Settings:
 
 
 def default_settings(n, d):
-    """Settings for n rows (effective) and d columns."""
-    # Wider networks cost a fifth to a quarter more, and gain nothing on most sets of 2000 or 10000 rows.
+    """Settings for n samples (effective) and d features."""
+    # Wider networks cost a fifth to a quarter more, and gain nothing on most sets of 2000 or 10000 samples.
     hidden, n_members, n_steps, batch_size, learning_rate, n_pilot_steps = (96, 96), 4, 1000, 512, 1e-2, 250
     if d == 2:
-        # Sharp edges want steps, a third layer, whose divergence is cheap in few columns, and targets of little noise.
+        # Sharp edges want steps, a third layer, whose divergence is cheap in few features, and targets of little noise.
         hidden, n_steps, batch_size, n_pilot_steps = (48, 48, 48), 2000, 256, 500
         if n >= 5000:
             hidden, n_steps, batch_size = (64, 64, 64), 3000, 512
     elif d == 1:
-        # What is left there is the kernel companion's.
+        # What is left there is the kernel component's.
         n_members, n_steps, batch_size, learning_rate, n_pilot_steps = 2, 1500, 256, 5e-3, 375
     elif n >= 5000:
         n_steps, n_pilot_steps = 4000, 500
@@ -66,9 +66,9 @@ def default_settings(n, d):
         noise_mean=-1.8 if d <= 2 else -1.2,
         patience=max(300, int(0.4 * n_steps)),
         n_pilot_steps=n_pilot_steps,
-        # The more columns there are and the fewer rows, the more there is to learn by heart; edges take large weights.
+        # The more features there are and the fewer samples, the more there is to learn by heart; edges take large weights.
         weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
-        # With fewer rows members learn theirs by heart; in the plane there is nothing left to gain.
+        # With fewer samples members learn theirs by heart; in the plane there is nothing left to gain.
         n_tuning_steps=TUNING_STEPS if n >= 5000 and d > 2 else 0,
     )
 

@@ -1,4 +1,4 @@
-"""What an estimator made of a blend of laws can do once it is fitted: densities, gradients and samples."""
+"""What an estimator made of a blend of distributions can do once it is fitted: densities, gradients and samples."""
 
 import warnings
 from dataclasses import replace
@@ -15,7 +15,7 @@ from skdiffusion._utils.validation import check_count, check_weights, generator_
 from skdiffusion.densities import blend_log_density, student_chi2
 from skdiffusion.exceptions import InconsistentVersionWarning
 
-CHUNK_ROWS = 8192
+CHUNK_SAMPLES = 8192
 DATA_TYPES = [np.float64, np.float32]
 
 
@@ -55,7 +55,7 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
     """`score` of every density estimator here: the mean of `score_samples`."""
 
     def score(self, X, y=None, sample_weight=None):
-        """Mean log-density of the rows, in nats.
+        """Mean log-density of the samples, in nats.
 
         Parameters
         ----------
@@ -75,9 +75,9 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
 
 
 class BlendedDensityEstimator(MeanLogDensity):
-    """Base of the density estimators that blend laws, of which the first has a latent map.
+    """Base of the density estimators that blend distributions, of which the first has a latent map.
 
-    A subclass sets in `fit`: `members_` (name -> placed law), `stacking_weights_` (name -> weight), `preprocessor_`
+    A subclass sets in `fit`: `members_` (name -> placed distribution), `stacking_weights_` (name -> weight), `preprocessor_`
     and `_sample_seed`, and has the parameter `random_state`.
     """
 
@@ -86,16 +86,16 @@ class BlendedDensityEstimator(MeanLogDensity):
         return next(iter(self.members_.values()))
 
     def _by_chunk(self, function, X, columns=()):
-        """Apply `function` to chunks of rows within the bounds; -inf for scalars elsewhere."""
+        """Apply `function` to chunks of samples within the bounds; -inf for scalars elsewhere."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
         out = np.full((len(X), *columns), np.nan if columns else -np.inf)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(X), CHUNK_ROWS):
-                block = X[start : start + CHUNK_ROWS].astype(np.float64)
+            for start in range(0, len(X), CHUNK_SAMPLES):
+                block = X[start : start + CHUNK_SAMPLES].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
                 if inside.any():
-                    out[start : start + CHUNK_ROWS][inside] = self._finite(function(block[inside]), "X")
+                    out[start : start + CHUNK_SAMPLES][inside] = self._finite(function(block[inside]), "X")
         return out
 
     @staticmethod
@@ -103,7 +103,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         """The values; ValueError if the arithmetic overflowed."""
         if np.isnan(values).any():
             raise ValueError(
-                f"Rows of {name} lie so far from the training rows that the arithmetic overflows: drop or clip them."
+                f"Samples of {name} lie so far from the training samples that the arithmetic overflows: drop or clip them."
             )
         return values
 
@@ -112,11 +112,11 @@ class BlendedDensityEstimator(MeanLogDensity):
         out = np.full((len(X), len(self.members_)), -np.inf)
         for i, (name, member) in enumerate(self.members_.items()):
             if self.stacking_weights_[name] > 0:
-                out[:, i] = member.log_density(X)
+                out[:, i] = member.log_prob(X)
         return out
 
     def score_samples(self, X):
-        """Log-density of every row, in nats, in the units of the columns.
+        """Log-density of every sample, in nats, in the units of the features.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         Returns
         -------
         ndarray of shape (n_samples,)
-            -inf for rows outside `bounds`. A row's value does not depend on the other rows.
+            -inf for samples outside `bounds`. A sample's value does not depend on the other samples.
         """
         check_is_fitted(self)
         weights = np.array(list(self.stacking_weights_.values()))
@@ -137,7 +137,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            NaN is returned for rows outside `bounds`.
+            NaN is returned for samples outside `bounds`.
 
         Returns
         -------
@@ -155,12 +155,12 @@ class BlendedDensityEstimator(MeanLogDensity):
         return self._by_chunk(gradient, X, (self.n_features_in_,))
 
     def to_latent(self, X):
-        """Codes of rows under the first of `members_`: standard normal if the model is right.
+        """Codes of samples under the first of `members_`: standard normal if the model is right.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows within `bounds`; others get NaN.
+            Samples within `bounds`; others get NaN.
 
         Returns
         -------
@@ -170,12 +170,12 @@ class BlendedDensityEstimator(MeanLogDensity):
         member = self._first_member
 
         def encode(block):
-            return member.law.to_latent(member.preprocessor.transform(block)[0])
+            return member.density.to_latent(member.preprocessor.transform(block)[0])
 
         return self._by_chunk(encode, X, (self.n_features_in_,))
 
     def from_latent(self, codes):
-        """Rows of codes: the inverse of `to_latent`, up to the solver's error.
+        """Samples of codes: the inverse of `to_latent`, up to the solver's error.
 
         Parameters
         ----------
@@ -189,21 +189,21 @@ class BlendedDensityEstimator(MeanLogDensity):
         codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
         member = self._first_member
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            rows = member.preprocessor.inverse_transform(member.law.from_latent(codes.astype(np.float64)))
-        return self._finite(rows, "'codes'")
+            samples = member.preprocessor.inverse_transform(member.density.from_latent(codes.astype(np.float64)))
+        return self._finite(samples, "'codes'")
 
     def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
-        """Draw rows from the fitted density.
+        """Draw samples from the fitted density.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
             None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer rows is a prefix of a draw of more.
+            entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
         as_frame : "auto" or bool, default="auto"
-            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer columns are rounded.
+            Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer features are rounded.
 
         Returns
         -------
@@ -220,16 +220,16 @@ class BlendedDensityEstimator(MeanLogDensity):
             seed = None
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
         weights = np.array(list(self.stacking_weights_.values()))
-        law = getattr(self.members_.get("student"), "law", None)
+        density = getattr(self.members_.get("student"), "density", None)
         out = np.empty((n_samples, self.n_features_in_))
         with one_thread():
-            for start in range(0, n_samples, CHUNK_ROWS):
-                rows = min(CHUNK_ROWS, n_samples - start)
-                noise = streams[0].standard_normal((rows, self.n_features_in_))
-                choice = np.searchsorted(np.cumsum(weights), streams[1].random(rows), side="right")
-                uniforms = streams[2].random(rows)
-                chi2 = student_chi2(streams[3], rows, law.degrees if law is not None else None)
-                block = out[start : start + rows]
+            for start in range(0, n_samples, CHUNK_SAMPLES):
+                samples = min(CHUNK_SAMPLES, n_samples - start)
+                noise = streams[0].standard_normal((samples, self.n_features_in_))
+                choice = np.searchsorted(np.cumsum(weights), streams[1].random(samples), side="right")
+                uniforms = streams[2].random(samples)
+                chi2 = student_chi2(streams[3], samples, density.degrees if density is not None else None)
+                block = out[start : start + samples]
                 for i, member in enumerate(self.members_.values()):
                     mine = np.minimum(choice, len(weights) - 1) == i
                     if mine.any():
@@ -241,7 +241,7 @@ class FlowDensityEstimator(BlendedDensityEstimator):
     """Base of the estimators whose first member is solved numerically, with errors that can be told."""
 
     def log_density_error(self, X):
-        """Estimated numerical error of `score_samples` per row, in nats, by doubling the solver's steps.
+        """Estimated numerical error of `score_samples` per sample, in nats, by doubling the solver's steps.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Non-negative; 0 for rows outside `bounds`, whose density is known to be zero.
+            Non-negative; 0 for samples outside `bounds`, whose density is known to be zero.
         """
         check_is_fitted(self)
         member = self.members_["diffusion"]
@@ -260,9 +260,9 @@ class FlowDensityEstimator(BlendedDensityEstimator):
             if weights[0] == 0:
                 return np.zeros(len(block))
             L = self._member_log_densities(block)
-            flow = replace(member.law, density_steps=2 * member.law.density_steps)
+            flow = replace(member.density, density_steps=2 * member.density.density_steps)
             finer = L.copy()
-            finer[:, 0] = replace(member, law=flow).log_density(block)
+            finer[:, 0] = replace(member, density=flow).log_prob(block)
             coarse, fine = blend_log_density(L, weights), blend_log_density(finer, weights)
             with np.errstate(invalid="ignore"):
                 return np.where(coarse == fine, 0.0, np.abs(coarse - fine))  # both may be minus infinity
@@ -273,19 +273,19 @@ class FlowDensityEstimator(BlendedDensityEstimator):
     def sample_error(self, n_samples=500, random_state=None):
         """Estimated numerical error of `sample` in the Wasserstein-2 distance: that of the solver, not of the fit.
 
-        The distance between the law that the solver draws and that of the exact flow of the same networks, each
-        column in its training standard deviations; the companions of the blend draw without error.
+        The distance between the distribution that the solver draws and that of the exact flow of the same networks, each
+        feature in its training standard deviations; the components of the blend draw without error.
 
         Parameters
         ----------
         n_samples : int, default=500
-            Rows drawn for the estimate.
+            Samples drawn for the estimate.
         random_state : int, RandomState or None, default=None
 
         Returns
         -------
         float
-            The root mean square distance of the rows of both, from the same noise: an upper bound of W2, within
+            The root mean square distance of the samples of both, from the same noise: an upper bound of W2, within
             15 % of that distance where the steps are 16 or more (measured in `benchmarks.theory`).
         """
         check_is_fitted(self)
@@ -293,5 +293,5 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         noise = np.random.default_rng(generator_seed(random_state)).standard_normal((n_samples, self.n_features_in_))
         member, scale = self.members_["diffusion"], np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
         with one_thread():
-            error = member.law.sample_error(noise, lambda z: member.preprocessor.inverse_transform(z) / scale)
+            error = member.density.sample_error(noise, lambda z: member.preprocessor.inverse_transform(z) / scale)
         return float(np.sqrt(self.stacking_weights_["diffusion"]) * error)

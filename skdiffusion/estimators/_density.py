@@ -30,7 +30,7 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion.densities import Member, PlacedLaw, blend_weights, fit_companions, improved, narrowest_scale
+from skdiffusion.densities import Member, TransformedDensity, blend_weights, fit_components, improved, narrowest_scale
 from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import ACTIVATIONS, NetworkField
@@ -48,54 +48,54 @@ from skdiffusion.diffusion.settings import (
     resolve_settings,
     training_plan,
 )
-from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, most_checks
+from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, max_checks
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.preprocessing import Preprocessor, column_resolution, spread_ties
+from skdiffusion.preprocessing import Preprocessor, dequantize, feature_resolution
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
-    r"""Density estimation by a diffusion model, stacked with closed-form companions.
+    r"""Density estimation by a diffusion model, stacked with closed-form components.
 
-    Rows are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
-    rows, and the probability-flow equation turns it into a density and a sampler. The result is blended
-    with Gaussian mixtures, regressions, a kernel density and a Student-t by weights learnt on held-out rows:
+    Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
+    samples, and the probability-flow equation turns it into a density and a sampler. The result is blended
+    with Gaussian mixtures, regressions, a kernel density and a Student-t by weights learnt on held-out samples:
 
     .. math::
         p = w_1 p_{\rm diffusion} + w_2 p_{\rm mixture} + w_3 p_{\rm student} + w_4 p_{\rm regression}
         + w_5 p_{\rm kernel}.
 
-    The kernel density is the empirical law under variance-preserving noise, which leaves whitened rows their
-    covariance; its kernels are as wide as rows lie apart, where rows left out gain by it. Companions are chosen by
-    what they add to the blend: a kernel may serve near copies of rows alone, a mixture leave far rows to the others;
+    The kernel density is the empirical distribution under variance-preserving noise, which leaves whitened samples their
+    covariance; its kernels are as wide as samples lie apart, where samples left out gain by it. Components are chosen by
+    what they add to the blend: a kernel may serve near copies of samples alone, a mixture leave far samples to the others;
     kernel and regressions are left out where they add nothing. Mixtures have up to 256 components, and where they have
-    weight, and its steps are cheap, are the mean of many ends of expectation maximisation. Regressions take the columns
+    weight, and its steps are cheap, are the mean of many ends of expectation maximization. Regressions take the features
     one after another, in several orders, mean and log-variance by hinges and products of those before, which score
-    tests choose, noise normal or a mixture: a column that follows from others, or whose spread does, is told by a
-    formula where a network needs many rows.
+    tests choose, noise normal or a mixture: a feature that follows from others, or whose spread does, is told by a
+    formula where a network needs many samples.
 
-    Log-densities are in nats, in the units of the columns: every internal map's Jacobian is included. A
+    Log-densities are in nats, in the units of the features: every internal map's Jacobian is included. A
     scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.
 
     Parameters
     ----------
     hidden_layer_sizes : "auto", tuple of int or list of tuples, default="auto"
         Widths of the hidden layers. The divergence of two layers costs about one more hidden product whatever the
-        number of columns, that of three `2 * n_features`, that of other depths as many passes as there are columns.
+        number of features, that of three `2 * n_features`, that of other depths as many passes as there are features.
         With `n_intervals` it may be a list of widths, one tuple for each interval.
     activation : {"silu", "gelu", "tanh", "relu"}, default="silu"
         Activation of the hidden layers.
     process : {"vp", "ve", "subvp", "flow"} or Process, default="vp"
         Noising process: the meaning of `t_min` and of the times of `score_model_`, and the horizon.
     marginals : {"auto", "yeo-johnson", "gaussianize"} or None, default="auto"
-        Map of every column before whitening. "auto" chooses on held-out rows.
+        Map of every feature before whitening. "auto" chooses on held-out samples.
     bounds : pair (low, high) or None, default=None
-        Known bounds of the columns, scalars or arrays of shape (n_features,), infinite where open. The
-        density is zero outside, and reaches the bounds without leaking over them; a row on a bound has the
-        density of its nearest neighbours.
+        Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The
+        density is zero outside, and reaches the bounds without leaking over them; a sample on a bound has the
+        density of its nearest neighbors.
     stacking : "auto", bool or "mixture", default="auto"
-        Whether to blend with the companions. False is the pure diffusion. The kernel companion keeps the
-        training rows in the fitted object ("auto" leaves it out beyond 20000 rows); "mixture" never has it.
+        Whether to blend with the components. False is the pure diffusion. The kernel component keeps the
+        training samples in the fitted object ("auto" leaves it out beyond 20000 samples); "mixture" never has it.
     n_estimators : "auto" or int, default="auto"
         Members of the ensemble, whose velocities are averaged. Each holds out a different fold.
     n_intervals : int or array-like of float, default=1
@@ -111,7 +111,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Peak learning rate of AdamW. "auto" falls as one over the root of the steps where `max_iter` asks for more than
         the default makes.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two columns, 1e-4
+        Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two features, 1e-4
         for one or two; later calls of `partial_fit` then have none.
     n_nonzero_weights : int or None, default=None
         Parameters of a network that may differ from zero: the others are pruned during training.
@@ -119,21 +119,21 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Largest absolute value of a parameter. With ``activation="relu"`` both give the sparse networks of
         bounded weights of the minimax theory.
     batch_size : "auto" or int, default="auto"
-        Rows a step and member.
+        Samples a step and member.
     max_iter : "auto" or int, default="auto"
-        Passes over the rows (epochs).
+        Passes over the samples (epochs).
     early_stopping : bool, default=True
-        Keep the weights of lowest loss on the held-out rows, and stop when it no longer falls.
+        Keep the weights of lowest loss on the held-out samples, and stop when it no longer falls.
     fine_tune : "auto" or bool, default="auto"
         Whether to raise the exact likelihood of the trained networks, by gradients through the flow, as long as
-        held-out rows gain. "auto" does from 5000 rows of three columns on, unless `max_iter` is given or
+        held-out samples gain. "auto" does from 5000 samples of three features on, unless `max_iter` is given or
         `early_stopping` is off. It takes two or three hidden layers, and no intervals, clipping or constraints: "auto"
         leaves it out with these, True is then an error.
     validation_fraction : float, default=0.125
-        Share of the rows that each member holds out, for early stopping and for the stacking weights: 2500 rows at
+        Share of the samples that each member holds out, for early stopping and for the stacking weights: 2500 samples at
         most, or as many as are worth that where `sample_weight` is uneven.
     n_iter_no_change : "auto" or int, default="auto"
-        Optimiser steps without improvement of at least `tol` after which training stops.
+        Optimizer steps without improvement of at least `tol` after which training stops.
     tol : float, default=0.0
         Fall of the validation loss that counts as an improvement.
     solver : "auto" or str, default="auto"
@@ -141,14 +141,14 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and for
         samples of 24 steps or more; for those of fewer steps "ab2".
     n_steps : "auto" or int, default="auto"
-        Steps of the flow. "auto" takes the number that is cheapest on held-out rows, of those that leave their
+        Steps of the flow. "auto" takes the number that is cheapest on held-out samples, of those that leave their
         log-densities and the total mass stable.
     warm_start : bool, default=False
-        Continue from the networks of the previous `fit`, keeping its column maps.
+        Continue from the networks of the previous `fit`, keeping its feature maps.
     max_fit_seconds : float or None, default=None
         Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time, and
-        mixtures have fewer components. Maps, short runs and the other companions are not cut, so that the least time
-        depends on the rows.
+        mixtures have fewer components. Maps, short runs and the other components are not cut, so that the least time
+        depends on the samples.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -160,35 +160,35 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     Attributes
     ----------
     n_features_in_ : int
-        Number of columns seen in `fit`.
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of str
-        Names of the columns, where `X` had them.
+        Names of the features, where `X` had them.
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training columns.
+        Standard deviations of the training features.
     n_iter_ : int
         Epochs run.
     loss_curve_ : ndarray of shape (n_checks, 2)
-        Optimiser step and training loss; 1 is the loss of the standard normal law.
+        Optimizer step and training loss; 1 is the loss of the standard normal distribution.
     validation_scores_ : ndarray of shape (n_checks, 2)
-        Optimiser step and 1 - loss on held-out rows: the explained part.
+        Optimizer step and 1 - loss on held-out samples: the explained part.
     best_validation_score_ : float
         Largest of `validation_scores_`.
     loss_by_noise_ : ndarray of shape (n_levels, 2)
-        Noise level, in standard deviations of whitened rows or of columns, and held-out loss there at the best check,
+        Noise level, in standard deviations of whitened samples or of features, and held-out loss there at the best check,
         before any fine-tuning.
     likelihood_curve_ : ndarray of shape (n_checks, 2)
-        Step of the fine-tuning and mean log-density of the blend on held-out rows, in nats; empty without fine-tuning.
+        Step of the fine-tuning and mean log-density of the blend on held-out samples, in nats; empty without fine-tuning.
     stacking_weights_ : dict
         Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with "mapped_"
-        behind the column maps that suit these rows best, with "power_" behind power maps. Regressions and
+        behind the feature maps that suit these samples best, with "power_" behind power maps. Regressions and
         a kernel are there only if they add to the others. A weight below 1e-4 is zero, and its member is not asked.
     members_ : dict
-        Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the columns.
+        Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the features.
     preprocessor_ : Preprocessor
-        The map from columns to whitened rows.
+        The map from features to whitened samples.
     score_model_ : ScoreModel
         Score, noise, denoised and velocity predictions, where the noise is isotropic: in whitened coordinates, or in
-        columns of unit variance; ``score_model_.field.place`` takes whitened rows there.
+        features of unit variance; ``score_model_.field.place`` takes whitened samples there.
 
     References
     ----------
@@ -306,16 +306,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit the density to the rows of X.
+        """Fit the density to the samples of X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; at least 2, finite, within `bounds`.
+            Samples; at least 2, finite, within `bounds`.
         y : ignored
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional
-            Non-negative weights. A row of weight zero is absent; multiplying all by a constant changes
+            Non-negative weights. A sample of weight zero is absent; multiplying all by a constant changes
             nothing.
 
         Returns
@@ -325,7 +325,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Raises
         ------
         ValueError
-            For rows that are not finite, out of bounds or too few, for bad weights, parameter values or
+            For samples that are not finite, out of bounds or too few, for bad weights, parameter values or
             an unavailable device. An earlier fit is then left as it was.
 
         Warns
@@ -333,7 +333,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         InterruptedFitWarning
             After Ctrl-C during training: the best weights so far are kept.
         DegenerateDataWarning
-            For constant columns, which have no density, and for rows that lie on a set of lower dimension.
+            For constant features, which have no density, and for samples that lie on a set of lower dimension.
         """
         with restored_on_failure(self), one_thread():
             self._fit(X, sample_weight)
@@ -342,9 +342,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None):
-        """Continue training on new rows; the first call is a `fit`.
+        """Continue training on new samples; the first call is a `fit`.
 
-        The column maps, the companions and the stacking weights are those of the first call.
+        The feature maps, the components and the stacking weights are those of the first call.
 
         Parameters
         ----------
@@ -364,12 +364,12 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         return self
 
     def distill(self, *, n_draws=131_072, max_iter=2000, random_state=None):
-        """A density of one evaluation a row that has learnt this one: ten times as fast to score, or more.
+        """A density of one evaluation a sample that has learnt this one: ten times as fast to score, or more.
 
         Parameters
         ----------
         n_draws, max_iter : int
-            Rows drawn for its training, and steps of it: see `DistilledDensityEstimator`.
+            Samples drawn for its training, and steps of it: see `DistilledDensityEstimator`.
         random_state : int, RandomState or None, default=None
             None takes the estimator's own.
 
@@ -382,8 +382,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         given = {"n_draws": n_draws, "max_iter": max_iter, "random_state": seed, "verbose": self.verbose}
         return DistilledDensityEstimator(clone(self), **given)._fit_to(self)
 
-    def _check_rows(self, X, sample_weight, reset):
-        """Rows of positive weight in float64, their weights, and the bounds of the columns."""
+    def _check_samples(self, X, sample_weight, reset):
+        """Samples of positive weight in float64, their weights, and the bounds of the features."""
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
@@ -397,8 +397,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             outside = ((X < bounds[0]) | (X > bounds[1])).any(1)
             if outside.any():
                 raise ValueError(
-                    f"{outside.sum()} of {len(X)} rows of X lie outside 'bounds' (the first is row "
-                    f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these rows."
+                    f"{outside.sum()} of {len(X)} samples of X lie outside 'bounds' (the first is sample "
+                    f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these samples."
                 )
         return X, w, bounds
 
@@ -408,7 +408,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         process = resolve_process(self.process)
         layer_sizes(self.hidden_layer_sizes, check_intervals(self.n_intervals)[0])
         note_frame(self, X)
-        X, w, bounds = self._check_rows(X, sample_weight, reset=True)
+        X, w, bounds = self._check_samples(X, sample_weight, reset=True)
         n, d = X.shape
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
@@ -428,33 +428,33 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         folds = stages.make_folds(w, settings.n_folds, rng)
         training = (folds, settings, plan, self.activation, device, rng)
         if initial is None:
-            candidates = stages.marginal_candidates(X, w, folds, rng, bounds, self.marginals)
+            candidates = stages.feature_transform_candidates(X, w, folds, rng, bounds, self.marginals)
             preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
             preprocessor, reference = stages.choose_coordinates(X, w, preprocessors, *training)
         else:
             preprocessors = [self.preprocessor_]
             preprocessor, reference = self.preprocessor_, self.score_model_.field.reference
 
-        companions = []
+        components = []
         if self.stacking is not False:
             raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
             mapped = next((p for p in preprocessors if p.marginals is not None), None)
-            # A stream of their own: the networks are the same whatever the companions draw.
+            # A stream of their own: the networks are the same whatever the components draw.
             own_rng = rng.spawn(1)[0]
             with_kernel = self.stacking != "mixture"
             allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
-            companions = fit_companions(
+            components = fit_components(
                 X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel, allowed
             )
         if self.t_min == "auto":
-            scale = narrowest_scale(companions) * (1.0 if reference is None else reference.narrowest)
+            scale = narrowest_scale(components) * (1.0 if reference is None else reference.narrowest)
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
             plan = training_plan(self, settings, theta_min)
 
         if initial is None:
             settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
         z, _ = preprocessor.transform(X)
-        n_checks = most_checks(plan, settings.edges if initial is None else initial.edges)
+        n_checks = max_checks(plan, settings.edges if initial is None else initial.edges)
         progress = FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY))
         share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
         plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
@@ -467,19 +467,19 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             progress.fine_tuning(result.n_steps)
             deadline = training_deadline(started, self.max_fit_seconds)
             plan = replace(fine_tuning_plan(self, settings), monitor=progress, deadline=deadline)
-            tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, companions, plan, rng)
+            tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, components, plan, rng)
             flow = replace(flow, field=field.with_network(tuning.network))
         if self.n_steps == "auto":
-            flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_rows(d, rng, 400 if d <= 2 else 150))
+            flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_samples(d, rng, 400 if d <= 2 else 150))
             flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
-        members, weights = [("diffusion", PlacedLaw(preprocessor, flow))], [1.0]
-        if companions:
+        members, weights = [("diffusion", TransformedDensity(preprocessor, flow))], [1.0]
+        if components:
             held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack, w_held = [Member(*members[0], held_out), *companions], w[np.concatenate(folds[: settings.n_members])]
+            stack, w_held = [Member(*members[0], held_out), *components], w[np.concatenate(folds[: settings.n_members])]
             if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
                 stack = improved(stack, w_held)
             weights = blend_weights(stack, w_held)
-            members = [(m.name, m.law) for m in stack]
+            members = [(m.name, m.density) for m in stack]
 
         stages.warn_if_interrupted(result, settings, tuning)
         stages.warn_if_singular(X, flow.field, z[folds[0]], rng)
@@ -493,7 +493,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         progress.close()
 
     def _initial_network(self, d):
-        """The networks to continue from, if there are any; they must fit the parameters and the rows."""
+        """The networks to continue from, if there are any; they must fit the parameters and the samples."""
         if not hasattr(self, "score_model_"):
             return None
         network, (n_intervals, _) = self.score_model_.field.network, check_intervals(self.n_intervals)
@@ -505,7 +505,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         intervals = len(network.edges) + 1
         if same != (network.n_features, of_network, network.activation, network.n_members, intervals):
             raise ValueError(
-                "With 'warm_start' the number of columns, 'hidden_layer_sizes', 'activation', 'n_estimators' and "
+                "With 'warm_start' the number of features, 'hidden_layer_sizes', 'activation', 'n_estimators' and "
                 "'n_intervals' must be those of the previous fit: set warm_start=False to start anew."
             )
         return network
@@ -530,24 +530,24 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         return ProbabilityFlow(field, float(theta_min), theta_max, **given)
 
     def _continue(self, X, sample_weight):
-        X, w, bounds = self._check_rows(X, sample_weight, reset=False)
+        X, w, bounds = self._check_samples(X, sample_weight, reset=False)
         if not len(X):
             return
         rng = np.random.default_rng([self._sample_seed, self.n_iter_])
-        z, _ = self.preprocessor_.transform(spread_ties(X, column_resolution(X, bounds), rng, bounds))
+        z, _ = self.preprocessor_.transform(dequantize(X, feature_resolution(X, bounds), rng, bounds))
         member, network = self.members_["diffusion"], self.score_model_.field.network
         settings = resolve_settings(self, len(X), X.shape[1], network)
-        # New rows should move the networks, not erase them.
+        # New samples should move the networks, not erase them.
         weight_decay = 0.0 if self.weight_decay == "auto" else settings.weight_decay
         settings = replace(settings, learning_rate=settings.learning_rate / 4, weight_decay=weight_decay)
-        plan = training_plan(self, settings, member.law.theta_min)
-        progress = FitProgress(self, most_checks(plan, network.edges))
+        plan = training_plan(self, settings, member.density.theta_min)
+        progress = FitProgress(self, max_checks(plan, network.edges))
         deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
         plan = replace(plan, monitor=progress, deadline=deadline)
-        result = stages.train_more(z, w, member.law.field, plan, rng)
+        result = stages.train_more(z, w, member.density.field, plan, rng)
         stages.warn_if_interrupted(result, settings)
-        flow = replace(member.law, field=member.law.field.with_network(result.network))
-        self.members_ = {**self.members_, "diffusion": replace(member, law=flow)}
+        flow = replace(member.density, field=member.density.field.with_network(result.network))
+        self.members_ = {**self.members_, "diffusion": replace(member, density=flow)}
         self.score_model_ = replace(self.score_model_, field=flow.field)
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])

@@ -1,4 +1,4 @@
-"""DistilledDensityEstimator: the density of a diffusion estimator at one evaluation a row."""
+"""DistilledDensityEstimator: the density of a diffusion estimator at one evaluation a sample."""
 
 import copy
 from numbers import Integral
@@ -11,15 +11,15 @@ from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure
-from skdiffusion.densities import PlacedLaw
-from skdiffusion.diffusion.autoregressive import AutoregressiveLaw
+from skdiffusion.densities import TransformedDensity
+from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import CHECK_EVERY, distill
 from skdiffusion.estimators._base import BlendedDensityEstimator
 
-N_COMPONENTS = 24  # of the mixture of a column given those before it
-N_JUDGED = 4096  # fresh rows of the teacher that measure the divergence
-# Least weight of a companion that stays as it is; a lighter one is learnt with the flow. Mixtures are cheap, and narrow
+N_COMPONENTS = 24  # of the mixture of a feature given those before it
+N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
+# Least weight of a component that stays as it is; a lighter one is learnt with the flow. Mixtures are cheap, and narrow
 # components hard to learn; a network's tails are no heavier than a Gaussian's.
 KEPT_WEIGHTS = {"student": 0.0, "mapped_mixture": 0.02, "mixture": 0.02, "kernel": 0.1}
 KEPT_WEIGHTS |= dict.fromkeys(("regression", "power_regression", "mapped_regression"), 0.1)
@@ -29,7 +29,7 @@ def _without(teacher, kept):
     """The blend of the members that are not kept, of arrays without names; and their share of the whole blend."""
     rest = copy.copy(teacher)
     vars(rest).pop("feature_names_in_", None)
-    rest.members_ = {name: law for name, law in teacher.members_.items() if name not in kept}
+    rest.members_ = {name: density for name, density in teacher.members_.items() if name not in kept}
     share = sum(teacher.stacking_weights_[name] for name in rest.members_)
     if share > 0:
         rest.stacking_weights_ = {name: teacher.stacking_weights_[name] / share for name in rest.members_}
@@ -42,10 +42,10 @@ def _without(teacher, kept):
 class DistilledDensityEstimator(BlendedDensityEstimator):
     r"""The density of a diffusion estimator, learnt again by a network that gives it in one evaluation.
 
-    Scoring a row by a diffusion model solves a differential equation. Here an autoregressive network learns the law of
+    Scoring a sample by a diffusion model solves a differential equation. Here an autoregressive network learns the distribution of
     the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]` with
-    :math:`r = \log p - \log q`, and takes its place in the blend. Companions of weight keep theirs.
-    The result is a normalised density, ten times as fast to score or more, and slower to draw from where columns are
+    :math:`r = \log p - \log q`, and takes its place in the blend. Components of weight keep theirs.
+    The result is a normalized density, ten times as fast to score or more, and slower to draw from where features are
     many; `divergence_` says what it has lost.
 
     Parameters
@@ -55,9 +55,9 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     hidden_layer_sizes : tuple of int, default=(128, 128, 128)
         Layers of the network.
     n_draws : int, default=131072
-        Rows drawn from the teacher.
+        Samples drawn from the teacher.
     max_iter : int, default=2000
-        Steps of training, each on 1000 of the drawn rows.
+        Steps of training, each on 1000 of the drawn samples.
     random_state : int, RandomState or None, default=None
     verbose : int, default=0
         Positive: a progress bar of the training.
@@ -66,15 +66,15 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     ----------
     divergence_ : float
         Kullback-Leibler divergence of this density from its teacher's, in nats: the mean of the difference of their
-        log-densities over fresh rows of the teacher.
+        log-densities over fresh samples of the teacher.
     divergence_error_ : float
         Its standard error.
     loss_curve_ : ndarray of shape (max_iter,)
-        The same of the network and what it learns, on the rows of every step.
+        The same of the network and what it learns, on the samples of every step.
     members_, stacking_weights_ : dict
-        The laws of the blend and their weights: "autoregressive", and the companions that were kept.
+        The distributions of the blend and their weights: "autoregressive", and the components that were kept.
     preprocessor_ : object
-        The teacher's map to whitened rows.
+        The teacher's map to whitened samples.
     feature_scale_ : ndarray of shape (n_features,)
     n_features_in_ : int
 
@@ -121,7 +121,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, sample_weight=None):
-        """Fit a clone of the teacher to the rows of X, and distil it.
+        """Fit a clone of the teacher to the samples of X, and distil it.
 
         Parameters
         ----------
@@ -163,24 +163,24 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         weights = teacher.stacking_weights_
         kept = [k for k in weights if k in KEPT_WEIGHTS and weights[k] >= KEPT_WEIGHTS[k]]
         rest, share = _without(teacher, kept)
-        preprocessor, device = teacher.preprocessor_, teacher.members_["diffusion"].law.field.network.device
+        preprocessor, device = teacher.preprocessor_, teacher.members_["diffusion"].density.field.network.device
         rng, sizes = np.random.default_rng(seeds[0]), tuple(map(int, self.hidden_layer_sizes))
         network = MaskedNetwork(teacher.n_features_in_, sizes, N_COMPONENTS, rng, device)
-        rows = rest.sample(self.n_draws, seeds[1], as_frame=False)
-        log_density = rest.score_samples(rows)
+        samples = rest.sample(self.n_draws, seeds[1], as_frame=False)
+        log_density = rest.score_samples(samples)
         progress = FitProgress(self, -(-self.max_iter // CHECK_EVERY))
         with one_thread():
-            z, log_det = preprocessor.transform(rows)
+            z, log_det = preprocessor.transform(samples)
             curve = distill(network, z, log_density - log_det, self.max_iter, rng, progress)
         progress.close()
-        law = PlacedLaw(preprocessor, AutoregressiveLaw(network))
-        self.members_ = {"autoregressive": law} | {k: teacher.members_[k] for k in kept}
+        density = TransformedDensity(preprocessor, AutoregressiveDensity(network))
+        self.members_ = {"autoregressive": density} | {k: teacher.members_[k] for k in kept}
         self.stacking_weights_ = {"autoregressive": share} | {k: weights[k] for k in kept}
         self.preprocessor_, self.feature_scale_ = preprocessor, teacher.feature_scale_
         self.n_features_in_, self.loss_curve_, self._sample_seed = teacher.n_features_in_, np.array(curve), seeds[2]
         vars(self).pop("feature_names_in_", None)
         whole, _ = _without(teacher, ())
-        fresh = whole.sample(N_JUDGED, seeds[3], as_frame=False)
+        fresh = whole.sample(N_VALIDATION, seeds[3], as_frame=False)
         gap = whole.score_samples(fresh) - self.score_samples(fresh)
         self.divergence_, self.divergence_error_ = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
         if hasattr(teacher, "feature_names_in_"):

@@ -34,18 +34,18 @@ from skdiffusion.manifold import (
     plateau_dimension,
 )
 
-CHUNK_ROWS = 8192
-LEAST_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear support stops
-DETECTION_ROWS = 200
+CHUNK_SAMPLES = 8192
+MIN_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear support stops
+DETECTION_SAMPLES = 200
 
 
 class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator):
-    r"""Density and samples on an unknown linear subspace or manifold near which the rows lie.
+    r"""Density and samples on an unknown linear subspace or manifold near which the samples lie.
 
-    Principal directions that carry nothing but isotropic noise are split off, and modelled exactly by a
+    Principal directions that carry nothing but isotropic noise are split off, and modeled exactly by a
     Gaussian (Chen, Huang, Zhao and Wang, 2023). A diffusion model is trained on the rest. If the Jacobian
-    of its score says that the rows fill these directions, the support is linear. If not, the flow stops
-    at a coarse noise level, and its rows are projected onto the set by local polynomials: the score knows the
+    of its score says that the samples fill these directions, the support is linear. If not, the flow stops
+    at a coarse noise level, and its samples are projected onto the set by local polynomials: the score knows the
     set before the density on it, and the smoothness of the set, not of the density, decides how close
     samples come (Shen, Hsieh and He, 2026).
 
@@ -57,9 +57,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         Whether the support is a subspace or a curved set. "auto" compares k with the number of principal
         directions.
     noise_floor : "auto" or float, default="auto"
-        Standard deviation of the noise at which the flow stops, in the units of the columns. "auto" takes
+        Standard deviation of the noise at which the flow stops, in the units of the features. "auto" takes
         the standard deviation of the noise across a linear support (at least 1 % of the spread), and for a
-        nonlinear one 0.4 to 1 times the spacing of the rows, by the residual of held-out rows.
+        nonlinear one 0.4 to 1 times the spacing of the samples, by the residual of held-out samples.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         As for `DiffusionDensityEstimator`.
     n_estimators : "auto" or int, default="auto"
@@ -67,9 +67,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     learning_rate : "auto" or float, default="auto"
         As for `DiffusionDensityEstimator`.
     batch_size : "auto" or int, default="auto"
-        Rows a step and network.
+        Samples a step and network.
     max_iter : "auto" or int, default="auto"
-        Passes over the rows.
+        Passes over the samples.
     max_fit_seconds : float or None, default=None
         Wall-clock time that the training of the networks should end within.
     device : str, default="auto"
@@ -84,14 +84,14 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     intrinsic_dimension_ : int
         k, given or found.
     support_ : {"linear", "nonlinear", "full"}
-        "full" if the rows fill the space: the estimator then is the plain one.
+        "full" if the samples fill the space: the estimator then is the plain one.
     components_ : ndarray of shape (n_directions, n_features)
-        Orthonormal rows spanning the linear support, or the smallest subspace that holds a nonlinear one.
+        Orthonormal samples spanning the linear support, or the smallest subspace that holds a nonlinear one.
     mean_ : ndarray of shape (n_features,)
     noise_variance_ : float
         Variance of the isotropic noise across `components_`; 0 if there is none.
     noise_floor_ : float
-        Noise at which the flow stops, in the units of the columns.
+        Noise at which the flow stops, in the units of the features.
     dimension_spectrum_ : ndarray of shape (n_levels, n_directions) or None
         Mean eigenvalues of the denoiser's Jacobian at the noise levels of `skdiffusion.manifold.PLATEAU`:
         about 1 along the support, 0 across. None if nothing had to be found.
@@ -100,9 +100,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     estimator_ : DiffusionDensityEstimator
         The diffusion on the coordinates along `components_`.
     surface_ : LocalPolynomials or None
-        The nonlinear support; it keeps the training rows.
+        The nonlinear support; it keeps the training samples.
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training columns.
+        Standard deviations of the training features.
     n_features_in_ : int
     n_iter_ : int
 
@@ -190,12 +190,12 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Find the support of the rows of X and the density on it.
+        """Find the support of the samples of X and the density on it.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            At least 2 rows.
+            At least 2 samples.
         y : ignored
 
         Returns
@@ -205,12 +205,12 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         Raises
         ------
         ValueError
-            For rows that are not finite or too few, bad parameter values, or more components than the
-            rows span.
+            For samples that are not finite or too few, bad parameter values, or more components than the
+            samples span.
         """
         with restored_on_failure(self), one_thread(), warnings.catch_warnings():
             # The plain estimator would point here.
-            warnings.filterwarnings("ignore", message="The rows of X lie on", category=DegenerateDataWarning)
+            warnings.filterwarnings("ignore", message="The samples of X lie on", category=DegenerateDataWarning)
             self._fit(X)
         return self
 
@@ -258,12 +258,12 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             self.support_ = "linear" if r < d else "full"
             self.estimator_ = parts.fit("density on the support", self._inner(seed, started), U)
             spread = np.sqrt(U.var(0).mean())
-            automatic = max(np.sqrt(noise_variance), LEAST_FLOOR * spread)
+            automatic = max(np.sqrt(noise_variance), MIN_FLOOR * spread)
             self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
         if self.support_ == "full":
             self.noise_floor_ = 0.0
             warnings.warn(
-                f"The rows fill all {d} columns: no lower dimension was found, and the fit is that of "
+                f"The samples fill all {d} features: no lower dimension was found, and the fit is that of "
                 "DiffusionDensityEstimator.",
                 FullDimensionWarning,
                 stacklevel=4,
@@ -271,16 +271,16 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         self.n_iter_ = self.estimator_.n_iter_
         parts.close()
 
-    def _principal_directions(self, centred):
-        n, d = centred.shape
-        _, values, axes = np.linalg.svd(centred, full_matrices=False)
+    def _principal_directions(self, centered):
+        n, d = centered.shape
+        _, values, axes = np.linalg.svd(centered, full_matrices=False)
         variances = values**2 / n
         if variances[0] == 0:
-            raise ValueError("All rows of X are the same: they have no support to be found.")
+            raise ValueError("All samples of X are the same: they have no support to be found.")
         spanned = int((variances > 1e-20 * variances[0]).sum())
         if self.n_components != "auto" and self.n_components > spanned:
             raise ValueError(
-                f"The 'n_components' parameter is {self.n_components}, but the rows of X span {spanned} dimensions."
+                f"The 'n_components' parameter is {self.n_components}, but the samples of X span {spanned} dimensions."
             )
         if self.support == "linear" and self.n_components != "auto":
             r = int(self.n_components)
@@ -296,24 +296,24 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
 
     def _find_dimension(self, estimator, U, rng):
         member = estimator.members_["diffusion"]
-        z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_ROWS]])[0]
-        z = member.law.field.place(z)
-        spectrum = dimension_spectrum(member.law.field, z, rng)
+        z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_SAMPLES]])[0]
+        z = member.density.field.place(z)
+        spectrum = dimension_spectrum(member.density.field, z, rng)
         self.dimension_spectrum_ = spectrum.mean(1)
-        self.flipd_dimension_ = float(np.median(flipd(member.law.field, z, 0.1)))
+        self.flipd_dimension_ = float(np.median(flipd(member.density.field, z, 0.1)))
         return plateau_dimension(spectrum)
 
     def _fit_surface(self, U, rng):
-        # Copies of a row say nothing about the set.
-        rows = np.unique(U, axis=0)
+        # Copies of a sample say nothing about the set.
+        samples = np.unique(U, axis=0)
         least = 2 * (self.intrinsic_dimension_ + 1)
-        if len(rows) < least:
+        if len(samples) < least:
             raise ValueError(
-                f"Found {len(rows)} distinct rows, while at least {least} are needed for a nonlinear support of "
+                f"Found {len(samples)} distinct samples, while at least {least} are needed for a nonlinear support of "
                 f"dimension {self.intrinsic_dimension_}: set support='linear' or a smaller 'n_components'."
             )
         scale = None if self.noise_floor == "auto" else float(self.noise_floor)
-        self.surface_ = fit_local_polynomials(rows, self.intrinsic_dimension_, rng, scale)
+        self.surface_ = fit_local_polynomials(samples, self.intrinsic_dimension_, rng, scale)
         self.noise_floor_ = float(self.surface_.scale)
         self._density = IntrinsicDensity(self.surface_, rng)
 
@@ -323,8 +323,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         """The diffusion member, its flow stopped at the noise floor; and that level in whitened units."""
         member = self.estimator_.members_["diffusion"]
         spread = np.exp(np.log(self.estimator_.feature_scale_).mean())
-        level = max(self.noise_floor_ / spread, np.tan(member.law.theta_min))
-        return replace(member.law, theta_min=float(np.arctan(level))), member.preprocessor, level
+        level = max(self.noise_floor_ / spread, np.tan(member.density.theta_min))
+        return replace(member.density, theta_min=float(np.arctan(level))), member.preprocessor, level
 
     def _across(self, residual):
         """Log-density of the part across the components: Gaussian, exactly."""
@@ -336,7 +336,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             return -0.5 * (residual**2).sum(1) / variance - 0.5 * d * np.log(2 * np.pi * variance)
 
     def score_samples(self, X):
-        """Log-density of rows under the law smoothed at the noise floor, in nats: a proper density on R^D.
+        """Log-density of samples under the distribution smoothed at the noise floor, in nats: a proper density on R^D.
 
         Its value grows without bound as the floor falls, by the number of directions across the support:
         compare it between fits with the same floor only, and see `intrinsic_log_density`.
@@ -358,16 +358,16 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             z, log_det = preprocessor.transform(U)
             cos = np.cos(np.arctan(level))
             with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-                # The flow's law is that of rows plus noise, times the cosine.
+                # The flow's distribution is that of samples plus noise, times the cosine.
                 along = np.concatenate(
-                    [flow.log_density(cos * z[i : i + CHUNK_ROWS]) for i in range(0, len(z), CHUNK_ROWS)]
+                    [flow.log_prob(cos * z[i : i + CHUNK_SAMPLES]) for i in range(0, len(z), CHUNK_SAMPLES)]
                 )
             along = along + z.shape[1] * np.log(cos) + log_det
             along = np.where(np.isnan(along), -np.inf, along)
         return along + self._across(residual)
 
     def intrinsic_log_density(self, X):
-        """Log-density with respect to the k-dimensional volume of the support, at the projections of rows.
+        """Log-density with respect to the k-dimensional volume of the support, at the projections of samples.
 
         Parameters
         ----------
@@ -376,17 +376,17 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         Returns
         -------
         ndarray of shape (n_samples,)
-            In nats. On a nonlinear support it is a local-likelihood estimate on the rows themselves; it holds
+            In nats. On a nonlinear support it is a local-likelihood estimate on the samples themselves; it holds
             where the support bends little within its bandwidth (see `IntrinsicDensity`).
         """
         X = self._checked(X)
         U, _ = self._coordinates(X)
         if self.surface_ is None:
             return self.estimator_.score_samples(X if self.support_ == "full" else U)
-        return self._density.log_density(self._on_support(U))
+        return self._density.log_prob(self._on_support(U))
 
     def sample(self, n_samples=1, random_state=None, *, denoise=True, as_frame="auto"):
-        """Draw rows on the support.
+        """Draw samples on the support.
 
         Parameters
         ----------
@@ -394,11 +394,11 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         random_state : int, RandomState or None, default=None
             None repeats the estimator's own seed, or takes fresh entropy where that is None too.
         denoise : bool, default=True
-            Take the last step onto the support. False leaves the noise of the floor on the rows: they then have
+            Take the last step onto the support. False leaves the noise of the floor on the samples: they then have
             the density of `score_samples`.
         as_frame : "auto" or bool, default="auto"
-            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer columns are rounded.
+            Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer features are rounded.
 
         Returns
         -------
@@ -419,15 +419,15 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             rng = np.random.default_rng(along)
             U = np.empty((n_samples, len(self.components_)))
             with one_thread():
-                for start in range(0, n_samples, CHUNK_ROWS):
-                    part = U[start : start + CHUNK_ROWS]
+                for start in range(0, n_samples, CHUNK_SAMPLES):
+                    part = U[start : start + CHUNK_SAMPLES]
                     z = flow.sample_from_noise(rng.standard_normal(part.shape)) / np.cos(np.arctan(level))
                     part[:] = preprocessor.inverse_transform(z)
                     if denoise:
                         part[:] = self._on_support(part)
-        rows = self._rows(U)
+        samples = self._samples(U)
         if not denoise and len(self.components_) < self.n_features_in_:
-            noise = np.random.default_rng(across).standard_normal(rows.shape)
+            noise = np.random.default_rng(across).standard_normal(samples.shape)
             noise -= (noise @ self.components_.T) @ self.components_
-            rows += np.sqrt(self.noise_variance_ + self.noise_floor_**2) * noise
-        return to_frame(rows, self) if wanted else rows
+            samples += np.sqrt(self.noise_variance_ + self.noise_floor_**2) * noise
+        return to_frame(samples, self) if wanted else samples

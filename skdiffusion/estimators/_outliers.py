@@ -1,4 +1,4 @@
-"""DiffusionOutlierDetector: rows of low density as outliers, by scikit-learn's conventions."""
+"""DiffusionOutlierDetector: samples of low density as outliers, by scikit-learn's conventions."""
 
 from numbers import Real
 
@@ -16,30 +16,30 @@ from skdiffusion._utils.validation import (
     generator_seed,
     restored_on_failure,
 )
-from skdiffusion.compose import draw_rows
-from skdiffusion.densities import fit_student
+from skdiffusion.compose import draw_samples
+from skdiffusion.densities import fit_student_t
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.preprocessing import Preprocessor
 
-LEAST_TRIMMED, LEAST_ROWS = 0.1, 20
-AUTO_SHARE = 0.01  # of the fitted law's own draws that "auto" calls outliers
+MIN_TRIMMED, MIN_SAMPLES = 0.1, 20
+AUTO_SHARE = 0.01  # of the fitted distribution's own draws that "auto" calls outliers
 AUTO_DRAWS = 5000
 
 
 class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstimator):
-    """Outliers as the rows of lowest density under a diffusion model of the others.
+    """Outliers as the samples of lowest density under a diffusion model of the others.
 
-    A flexible density fitted to outliers finds them likely. So the rows furthest out under a robust law, a multivariate
+    A flexible density fitted to outliers finds them likely. So the samples furthest out under a robust distribution, a multivariate
     Student-t, are left out of the fit: a tenth of them, or the share `contamination` where that is more.
 
     Parameters
     ----------
     estimator : density estimator or None, default=None
         The model to fit, with `score_samples`; None stands for a DiffusionDensityEstimator without the kernel
-        companion, which would see an outlier of the training rows as a likely place.
+        component, which would see an outlier of the training samples as a likely place.
     contamination : "auto" or float, default="auto"
-        Share of outliers among the training rows, in (0, 0.5]. "auto" draws the line where 1 % of the model's own
+        Share of outliers among the training samples, in (0, 0.5]. "auto" draws the line where 1 % of the model's own
         samples fall below it.
     random_state : int, RandomState instance or None, default=None
         Seed of the default model and of its samples.
@@ -49,7 +49,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     estimator_ : estimator
         The fitted density.
     offset_ : float
-        Log-density, in nats, below which a row is an outlier.
+        Log-density, in nats, below which a sample is an outlier.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
 
@@ -90,38 +90,38 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         self
         """
         with restored_on_failure(self):
-            rows = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
-            check_magnitude(X=rows)
+            samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+            check_magnitude(X=samples)
             seed = None if self.random_state is None else generator_seed(self.random_state)
             if self.estimator is None:
                 self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
             parts = FitParts(self, 1)
-            parts.fit("density", self.estimator_, rows[self._inner(rows)])
+            parts.fit("density", self.estimator_, samples[self._inner(samples)])
             if self.contamination == "auto":
-                draws = draw_rows(self.estimator_, AUTO_DRAWS, seed)
+                draws = draw_samples(self.estimator_, AUTO_DRAWS, seed)
                 self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
             else:
-                scores = self.estimator_.score_samples(rows)
+                scores = self.estimator_.score_samples(samples)
                 self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
             parts.close()
         return self
 
     def _inner(self, X):
-        """Which rows the density is fitted to: those nearest under a Student-t."""
-        share = max(LEAST_TRIMMED, 0.0 if self.contamination == "auto" else self.contamination)
+        """Which samples the density is fitted to: those nearest under a Student-t."""
+        share = max(MIN_TRIMMED, 0.0 if self.contamination == "auto" else self.contamination)
         n_kept = len(X) - int(share * len(X))
-        if n_kept < LEAST_ROWS:
+        if n_kept < MIN_SAMPLES:
             return np.arange(len(X))
         weights = np.ones(len(X))
         whitening = Preprocessor(X.astype(np.float64), weights)
         z, log_det = whitening.transform(X.astype(np.float64))
-        log_density = fit_student(z, weights).log_density(z) + log_det
+        log_density = fit_student_t(z, weights).log_prob(z) + log_det
         return np.sort(np.argsort(-log_density, kind="stable")[:n_kept])
 
     def score_samples(self, X):
-        """Log-density of rows in nats; the lower, the more abnormal.
+        """Log-density of samples in nats; the lower, the more abnormal.
 
         Parameters
         ----------

@@ -12,33 +12,33 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
-from skdiffusion.compose import draw_rows
+from skdiffusion.compose import draw_samples
 from skdiffusion.densities import blend_log_density, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 
 
 def _is_split(split, n):
-    """Whether a split is a pair of arrays of row numbers (or masks) of n rows."""
+    """Whether a split is a pair of arrays of sample numbers (or masks) of n samples."""
     if not isinstance(split, (tuple, list)) or len(split) != 2:
         return False
-    rows = [np.asarray(part) for part in split]
+    samples = [np.asarray(part) for part in split]
     return all(
         r.ndim == 1 and len(r) and (len(r) == n if r.dtype.kind == "b" else r.dtype.kind in "iu" and r.max() < n)
-        for r in rows
+        for r in samples
     )
 
 
 class StackedDensityEstimator(MeanLogDensity):
     r"""Mixture of density estimators, weighted by cross-validated likelihood.
 
-    Each member is fitted on folds of the rows and scored on the rest; the weights maximise the mean of
-    :math:`\log\sum_m w_m p_m(x)` over these held-out rows, and the members are refitted on all rows.
+    Each member is fitted on folds of the samples and scored on the rest; the weights maximize the mean of
+    :math:`\log\sum_m w_m p_m(x)` over these held-out samples, and the members are refitted on all samples.
 
     Parameters
     ----------
     estimators : list of (str, estimator) or None, default=None
         Density estimators with `score_samples` (and `sample`, to draw). None stands for a Gaussian
-        mixture of 3 components (fewer with fewer rows) and a kernel density.
+        mixture of 3 components (fewer with fewer samples) and a kernel density.
     cv : int or cross-validation generator, default=5
         Folds; an int stands for shuffled folds.
     random_state : int, RandomState instance or None, default=None
@@ -47,10 +47,10 @@ class StackedDensityEstimator(MeanLogDensity):
     Attributes
     ----------
     estimators_ : list of estimators
-        Members fitted on all rows.
+        Members fitted on all samples.
     stacking_weights_ : ndarray of shape (n_estimators,)
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training columns.
+        Standard deviations of the training features.
     n_features_in_ : int
 
     References
@@ -78,11 +78,11 @@ class StackedDensityEstimator(MeanLogDensity):
         self.cv = cv
         self.random_state = random_state
 
-    def _members(self, n_rows):
+    def _members(self, n_train):
         if self.estimators is None:
-            mixture = GaussianMixture(min(3, n_rows), random_state=0)
-            # In one leaf the kernel's sum is exact; over a tree it is off by nats from about 16 columns.
-            return [("mixture", mixture), ("kernel", KernelDensity(bandwidth="scott", leaf_size=n_rows))]
+            mixture = GaussianMixture(min(3, n_train), random_state=0)
+            # In one leaf the kernel's sum is exact; over a tree it is off by nats from about 16 features.
+            return [("mixture", mixture), ("kernel", KernelDensity(bandwidth="scott", leaf_size=n_train))]
         pairs = [e for e in self.estimators if isinstance(e, (tuple, list)) and len(e) == 2 and isinstance(e[0], str)]
         if not pairs or len({name for name, _ in pairs}) < len(self.estimators):
             raise ValueError(
@@ -127,7 +127,7 @@ class StackedDensityEstimator(MeanLogDensity):
             splits = list(check_cv(cv).split(X))
         if not splits or not all(_is_split(split, len(X)) for split in splits):
             raise ValueError(
-                "The 'cv' parameter must give pairs (train, test) of row numbers: pass a number of folds or a "
+                "The 'cv' parameter must give pairs (train, test) of sample numbers: pass a number of folds or a "
                 f"splitter. Got {self.cv!r}."
             )
         members = self._members(min(len(train) for train, _ in splits))
@@ -143,7 +143,7 @@ class StackedDensityEstimator(MeanLogDensity):
         self._sample_seed = seed
 
     def score_samples(self, X):
-        """Log-density of every row, nats, shape (n_samples,).
+        """Log-density of every sample, nats, shape (n_samples,).
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class StackedDensityEstimator(MeanLogDensity):
         )
 
     def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
-        """Draw rows: each from a member chosen by its weight.
+        """Draw samples: each from a member chosen by its weight.
 
         Parameters
         ----------
@@ -168,8 +168,8 @@ class StackedDensityEstimator(MeanLogDensity):
         random_state : int, RandomState or None, default=None
             None repeats the estimator's own seed, or takes fresh entropy where that is None too.
         as_frame : "auto" or bool, default="auto"
-            Whether to return a frame of the library, column names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer columns are rounded.
+            Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a pandas or polars frame. Integer features are rounded.
 
         Returns
         -------
@@ -187,5 +187,5 @@ class StackedDensityEstimator(MeanLogDensity):
         for i, estimator in enumerate(self.estimators_):
             mine = choice == i
             if mine.any():
-                out[mine] = draw_rows(estimator, int(mine.sum()), (seed + i) % (2**31))
+                out[mine] = draw_samples(estimator, int(mine.sum()), (seed + i) % (2**31))
         return to_frame(out, self) if wanted else out

@@ -29,12 +29,12 @@ class SupportedDensityEstimator(MeanLogDensity):
         return validate_data(self, X, dtype=DATA_TYPES, reset=False).astype(np.float64)
 
     def _coordinates(self, X):
-        """Coordinates along the components, and the part of the rows across them."""
-        centred = X - self.mean_
-        U = centred @ self.components_.T
-        return U, centred - U @ self.components_
+        """Coordinates along the components, and the part of the samples across them."""
+        centered = X - self.mean_
+        U = centered @ self.components_.T
+        return U, centered - U @ self.components_
 
-    def _rows(self, U):
+    def _samples(self, U):
         return self.mean_ + U @ self.components_
 
     def _on_support(self, U):
@@ -52,10 +52,10 @@ class SupportedDensityEstimator(MeanLogDensity):
         ndarray of shape (n_samples, n_features)
         """
         X = self._checked(X)
-        return X if self.support_ == "full" else self._rows(self._on_support(self._coordinates(X)[0]))
+        return X if self.support_ == "full" else self._samples(self._on_support(self._coordinates(X)[0]))
 
     def distance(self, X):
-        """Distance of rows to the learned support, in the units of the columns.
+        """Distance of samples to the learned support, in the units of the features.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class SupportedDensityEstimator(MeanLogDensity):
         return size[:, 0] * np.linalg.norm(away / size, axis=1)
 
     def tangent_space(self, X):
-        """Orthonormal basis of the tangent space of the support at the projection of every row.
+        """Orthonormal basis of the tangent space of the support at the projection of every sample.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class SupportedDensityEstimator(MeanLogDensity):
         return np.einsum("nrk,rd->ndk", basis, self.components_)
 
     def local_dimension(self, X):
-        """Dimension of the support around every row, for sets that are a curve here and a surface there.
+        """Dimension of the support around every sample, for sets that are a curve here and a surface there.
 
         Parameters
         ----------
@@ -102,22 +102,23 @@ class SupportedDensityEstimator(MeanLogDensity):
         """
         X = self._checked(X)
         member = self.estimator_.members_["diffusion"]
-        z = member.law.field.place(member.preprocessor.transform(self._coordinates(X)[0])[0])
+        z = member.density.field.place(member.preprocessor.transform(self._coordinates(X)[0])[0])
         rng = np.random.default_rng(self._sample_seed)
         noise = rng.standard_normal((8, z.shape[1]))
         counts = []
         for level in (0.2, 0.14, 0.1):
             theta = float(np.arctan(level))
-            # The same few directions of noise around every row: no row depends on another.
+            # The same few directions of noise around every sample: no sample depends on another.
             jacobian = np.mean(
-                [denoiser_jacobian(member.law.field, np.cos(theta) * z + np.sin(theta) * e, theta) for e in noise], 0
+                [denoiser_jacobian(member.density.field, np.cos(theta) * z + np.sin(theta) * e, theta) for e in noise],
+                0,
             )
             counts.append((np.linalg.eigvalsh(jacobian) > 0.5).sum(1))
         return np.maximum(1, np.median(counts, axis=0).astype(int))
 
     @available_if(_is_linear)
     def transform(self, X):
-        """Coordinates of rows along `components_` (linear support only).
+        """Coordinates of samples along `components_` (linear support only).
 
         Parameters
         ----------
@@ -131,7 +132,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
     @available_if(_is_linear)
     def fit_transform(self, X, y=None):
-        """`fit`, then `transform` of the same rows (linear support only).
+        """`fit`, then `transform` of the same samples (linear support only).
 
         Parameters
         ----------
@@ -162,4 +163,4 @@ class SupportedDensityEstimator(MeanLogDensity):
             raise ValueError(
                 f"'codes' must have shape (n_samples, {len(self.components_)}). Got {codes.shape} instead."
             )
-        return self._rows(codes)
+        return self._samples(codes)

@@ -11,15 +11,15 @@ from skdiffusion.estimators._density import DiffusionDensityEstimator
 
 
 class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
-    """Map rows to independent standard normal codes by the flow of a diffusion model, and back.
+    """Map samples to independent standard normal codes by the flow of a diffusion model, and back.
 
-    The map is smooth and invertible: what a quantile transformer does to every column alone is done to all columns
+    The map is smooth and invertible: what a quantile transformer does to every feature alone is done to all features
     together, dependence included.
 
     Parameters
     ----------
     estimator : DiffusionDensityEstimator or None, default=None
-        The model to fit; None stands for one without companions, which have no part in the map.
+        The model to fit; None stands for one without components, which have no part in the map.
     random_state : int, RandomState instance or None, default=None
         Seed of the default model.
 
@@ -53,7 +53,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
-        """Fit the model to the rows of X.
+        """Fit the model to the samples of X.
 
         Parameters
         ----------
@@ -65,14 +65,14 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         self
         """
         with restored_on_failure(self):
-            rows = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+            samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             if self.estimator is None:
                 seed = None if self.random_state is None else generator_seed(self.random_state)
                 self.estimator_ = DiffusionDensityEstimator(stacking=False, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
             parts = FitParts(self, 1)
-            parts.fit("density", self.estimator_, rows)
+            parts.fit("density", self.estimator_, samples)
             parts.close()
         return self
 
@@ -81,7 +81,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         return self.n_features_in_
 
     def transform(self, X):
-        """Codes of rows.
+        """Codes of samples.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         return self.estimator_.to_latent(validate_data(self, X, dtype=DATA_TYPES, reset=False))
 
     def inverse_transform(self, X):
-        """Rows of codes.
+        """Samples of codes.
 
         Parameters
         ----------

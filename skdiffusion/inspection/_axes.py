@@ -1,4 +1,4 @@
-"""Axes, names and colours that the displays share."""
+"""Axes, names and colors that the displays share."""
 
 import numpy as np
 from sklearn.utils import check_array
@@ -28,28 +28,30 @@ def new_axes(ax, **figure):
     return tidy(pyplot().subplots(layout="constrained", **figure)[1])
 
 
-def column_names(estimator):
-    """Names of the columns of a fitted estimator, or x0, x1, ..."""
+def feature_names(estimator):
+    """Names of the features of a fitted estimator, or x0, x1, ..."""
     names = getattr(estimator, "feature_names_in_", None)
     return [f"x{j}" for j in range(estimator.n_features_in_)] if names is None else [str(name) for name in names]
 
 
-def named_rows(estimator, X):
-    """Rows as an array, and the names of their columns.
+def named_samples(estimator, X):
+    """Samples as an array, and the names of their features.
 
     Raises
     ------
     ValueError
-        For rows that are not finite, or of other columns than the estimator was fitted on.
+        For samples that are not finite, or of other features than the estimator was fitted on.
     """
-    rows = check_array(X, dtype=np.float64, input_name="X")
-    if rows.shape[1] != estimator.n_features_in_:
-        raise ValueError(f"X has {rows.shape[1]} columns, but the estimator was fitted on {estimator.n_features_in_}.")
-    return rows, column_names(estimator)
+    samples = check_array(X, dtype=np.float64, input_name="X")
+    if samples.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {samples.shape[1]} features, but the estimator was fitted on {estimator.n_features_in_}."
+        )
+    return samples, feature_names(estimator)
 
 
 def check_features(features, names, count=None):
-    """Positions of columns given by position or name.
+    """Positions of features given by position or name.
 
     Raises
     ------
@@ -60,10 +62,10 @@ def check_features(features, names, count=None):
     for feature in features:
         known = feature in names if isinstance(feature, str) else 0 <= feature < len(names)
         if not known:
-            raise ValueError(f"The 'features' argument names {feature!r}, which is none of the {len(names)} columns.")
+            raise ValueError(f"The 'features' argument names {feature!r}, which is none of the {len(names)} features.")
         out.append(names.index(feature) if isinstance(feature, str) else int(feature))
     if count is not None and len(out) != count:
-        raise ValueError(f"The 'features' argument must name {count} columns. Got {features!r} instead.")
+        raise ValueError(f"The 'features' argument must name {count} features. Got {features!r} instead.")
     return out
 
 

@@ -1,18 +1,18 @@
-"""Displays of the law itself: contours and slices, data beside samples, paths from noise to data."""
+"""Displays of the distribution itself: contours and slices, data beside samples, paths from noise to data."""
 
 from dataclasses import replace
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion.compose import draw_rows, score_rows
+from skdiffusion.compose import draw_samples, log_density_of
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.inspection._axes import (
     DATA,
     MODEL,
     check_features,
-    column_names,
-    named_rows,
+    feature_names,
+    named_samples,
     new_axes,
     pyplot,
     span,
@@ -21,7 +21,7 @@ from skdiffusion.inspection._axes import (
 
 
 class DensityDisplay:
-    """Contours of a density over two columns; the others, if any, are held fixed (a slice).
+    """Contours of a density over two features; the others, if any, are held fixed (a slice).
 
     Build it with `from_estimator`.
 
@@ -50,10 +50,10 @@ class DensityDisplay:
         estimator : fitted density estimator
             With `score_samples`.
         X : array-like of shape (n_samples, n_features)
-            Rows that set the range, and the medians at which the other columns are held.
+            Samples that set the range, and the medians at which the other features are held.
         features : pair of int or str, default=(0, 1)
         fixed : array-like of shape (n_features,), optional
-            Values of the other columns, instead of their medians.
+            Values of the other features, instead of their medians.
         n_grid : int, default=80
             Points a side.
         ax : matplotlib axes, optional
@@ -65,13 +65,13 @@ class DensityDisplay:
         DensityDisplay
         """
         check_is_fitted(estimator)
-        rows, names = named_rows(estimator, X)
+        table, names = named_samples(estimator, X)
         a, b = check_features(features, names, 2)
-        base = np.median(rows, axis=0) if fixed is None else np.asarray(fixed, dtype=float)
-        xx, yy = np.meshgrid(*(np.linspace(*span(rows[:, j]), n_grid) for j in (a, b)))
+        base = np.median(table, axis=0) if fixed is None else np.asarray(fixed, dtype=float)
+        xx, yy = np.meshgrid(*(np.linspace(*span(table[:, j]), n_grid) for j in (a, b)))
         points = np.tile(base, (xx.size, 1))
         points[:, a], points[:, b] = xx.ravel(), yy.ravel()
-        values = score_rows(estimator, points).reshape(xx.shape)
+        values = log_density_of(estimator, points).reshape(xx.shape)
         return cls(xx, yy, values, (names[a], names[b])).plot(ax=ax, **plot_options)
 
     def plot(self, ax=None, *, X=None, n_levels=12, depth=10.0, cmap="viridis", log=True):
@@ -108,7 +108,7 @@ class DensityDisplay:
 
 
 class PairDisplay:
-    """Data beside samples for every pair of a few columns, with their histograms on the diagonal.
+    """Data beside samples for every pair of a few features, with their histograms on the diagonal.
 
     Build it with `from_estimator`.
 
@@ -128,7 +128,7 @@ class PairDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, features=None, random_state=0, **plot_options):
-        """Draw as many rows as X has, and plot both.
+        """Draw as many samples as X has, and plot both.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class PairDisplay:
             With `sample`.
         X : array-like of shape (n_samples, n_features)
         features : sequence of int or str, optional
-            Columns shown; the first four by default.
+            Features shown; the first four by default.
         random_state : int, RandomState or None, default=0
         **plot_options
             Of `plot`.
@@ -146,10 +146,10 @@ class PairDisplay:
         PairDisplay
         """
         check_is_fitted(estimator)
-        rows, names = named_rows(estimator, X)
-        shown = check_features(range(min(4, rows.shape[1])) if features is None else features, names)
-        samples = draw_rows(estimator, len(rows), random_state)
-        return cls(rows[:, shown], samples[:, shown], [names[j] for j in shown]).plot(**plot_options)
+        table, names = named_samples(estimator, X)
+        shown = check_features(range(min(4, table.shape[1])) if features is None else features, names)
+        samples = draw_samples(estimator, len(table), random_state)
+        return cls(table[:, shown], samples[:, shown], [names[j] for j in shown]).plot(**plot_options)
 
     def plot(self, *, max_points=2000):
         """Draw the grid: data below the diagonal and samples above it.
@@ -157,7 +157,7 @@ class PairDisplay:
         Parameters
         ----------
         max_points : int, default=2000
-            Rows drawn in each panel.
+            Samples drawn in each panel.
 
         Returns
         -------
@@ -176,8 +176,8 @@ class PairDisplay:
                     ax.hist(self.samples[:, j], bins, density=True, histtype="step", color=MODEL, label="samples")
                     ax.set_yticks([])
                 else:
-                    rows, colour = (self.X, DATA) if i > j else (self.samples, MODEL)
-                    ax.scatter(rows[:max_points, j], rows[:max_points, i], s=4, alpha=0.4, color=colour, linewidths=0)
+                    table, color = (self.X, DATA) if i > j else (self.samples, MODEL)
+                    ax.scatter(table[:max_points, j], table[:max_points, i], s=4, alpha=0.4, color=color, linewidths=0)
                     ax.set_ylim(ranges[i])
                 ax.set_xlim(ranges[j])
                 if i < k - 1:
@@ -195,13 +195,13 @@ class PairDisplay:
 
 
 class TrajectoryDisplay:
-    """Rows on their way from noise to data along the probability flow, in two columns.
+    """Samples on their way from noise to data along the probability flow, in two features.
 
     Build it with `from_estimator`.
 
     Parameters
     ----------
-    paths : ndarray of shape (n_times, n_rows, 2)
+    paths : ndarray of shape (n_times, n_samples, 2)
         From noise to data.
     noise_levels : ndarray of shape (n_times,)
         Noise-to-signal ratios.
@@ -216,13 +216,15 @@ class TrajectoryDisplay:
         self.paths, self.noise_levels, self.names = paths, noise_levels, names
 
     @classmethod
-    def from_estimator(cls, estimator, *, n_rows=150, n_times=24, features=(0, 1), random_state=0, ax=None, **options):
-        """Follow rows of noise down to the data.
+    def from_estimator(
+        cls, estimator, *, n_samples=150, n_times=24, features=(0, 1), random_state=0, ax=None, **options
+    ):
+        """Follow samples of noise down to the data.
 
         Parameters
         ----------
         estimator : fitted DiffusionDensityEstimator
-        n_rows, n_times : int, default=150 and 24
+        n_samples, n_times : int, default=150 and 24
         features : pair of int or str, default=(0, 1)
         random_state : int, RandomState or None, default=0
         ax : matplotlib axes, optional
@@ -235,34 +237,34 @@ class TrajectoryDisplay:
         """
         check_is_fitted(estimator)
         member = estimator.members_["diffusion"]
-        names = column_names(estimator)
+        names = feature_names(estimator)
         a, b = check_features(features, names, 2)
-        noise = np.random.default_rng(random_state).standard_normal((n_rows, estimator.n_features_in_))
-        flow = member.law
+        noise = np.random.default_rng(random_state).standard_normal((n_samples, estimator.n_features_in_))
+        flow = member.density
         angles = power_grid(n_times - 1, flow.theta_min, flow.theta_max)[::-1]
         paths = [noise]
         for theta in angles[1:]:
-            # Unit variance all the way: each moment can be seen in the units of the columns.
+            # Unit variance all the way: each moment can be seen in the units of the features.
             paths.append(replace(flow, theta_min=float(theta)).from_latent(noise))
-        rows = np.stack([member.preprocessor.inverse_transform(z)[:, [a, b]] for z in paths])
-        return cls(rows, np.tan(angles), (names[a], names[b])).plot(ax=ax, **options)
+        table = np.stack([member.preprocessor.inverse_transform(z)[:, [a, b]] for z in paths])
+        return cls(table, np.tan(angles), (names[a], names[b])).plot(ax=ax, **options)
 
-    def plot(self, ax=None, *, line_colour="0.55"):
-        """Draw the paths, the noise they start from and the rows they end in.
+    def plot(self, ax=None, *, line_color="0.55"):
+        """Draw the paths, the noise they start from and the samples they end in.
 
         Parameters
         ----------
         ax : matplotlib axes, optional
-        line_colour : colour, default="0.55"
+        line_color : color, default="0.55"
 
         Returns
         -------
         TrajectoryDisplay
         """
         ax = new_axes(ax, figsize=(5.4, 4.6))
-        ax.plot(self.paths[..., 0], self.paths[..., 1], color=line_colour, linewidth=0.5, alpha=0.6)
-        for rows, colour, label in ((self.paths[0], "0.75", "noise"), (self.paths[-1], MODEL, "samples")):
-            ax.scatter(*rows.T, s=12, color=colour, linewidths=0, label=label, zorder=3)
+        ax.plot(self.paths[..., 0], self.paths[..., 1], color=line_color, linewidth=0.5, alpha=0.6)
+        for table, color, label in ((self.paths[0], "0.75", "noise"), (self.paths[-1], MODEL, "samples")):
+            ax.scatter(*table.T, s=12, color=color, linewidths=0, label=label, zorder=3)
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
         ax.legend(frameon=False, loc="upper right")
         self.ax_, self.figure_ = ax, ax.figure

@@ -9,7 +9,7 @@ from skdiffusion.metrics import highest_density_coverage
 
 
 class TrainingDisplay:
-    """Training and held-out loss by optimiser step; 1 is the loss of the fitted Gaussian.
+    """Training and held-out loss by optimizer step; 1 is the loss of the fitted Gaussian.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ class TrainingDisplay:
         TrainingDisplay
         """
         ax = new_axes(ax, figsize=(5.6, 3.8))
-        ax.plot(*self.loss_curve.T, color=DATA, label="training rows")
+        ax.plot(*self.loss_curve.T, color=DATA, label="training samples")
         if len(self.validation_curve):
-            ax.plot(*self.validation_curve[1:].T, color=MODEL, label="held-out rows")
+            ax.plot(*self.validation_curve[1:].T, color=MODEL, label="held-out samples")
             best = self.validation_curve[self.validation_curve[:, 1].argmin()]
             ax.plot(*best, "o", color=MODEL, markersize=5)
-        ax.set(xlabel="optimiser step", ylabel="loss (the Gaussian's is 1)")
+        ax.set(xlabel="optimizer step", ylabel="loss (the Gaussian's is 1)")
         ax.legend(frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
 class NoiseLossDisplay:
-    """Held-out loss at every noise level: what of the law is learnt, and where nothing can be.
+    """Held-out loss at every noise level: what of the distribution is learnt, and where nothing can be.
 
     Parameters
     ----------
@@ -116,35 +116,35 @@ class NoiseLossDisplay:
 
 
 class CalibrationDisplay:
-    """Share of held-out rows in the model's highest-density regions of given mass.
+    """Share of held-out samples in the model's highest-density regions of given mass.
 
     On the diagonal the density is calibrated; below it is over-confident, above too wide.
 
     Parameters
     ----------
     levels, coverage : ndarray of shape (n_levels,)
-    n_rows : int
-        Held-out rows, for the band of two standard errors.
+    n_points : int
+        Held-out samples, for the band of two standard errors.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
     """
 
-    def __init__(self, levels, coverage, n_rows):
-        self.levels, self.coverage, self.n_rows = levels, coverage, n_rows
+    def __init__(self, levels, coverage, n_points):
+        self.levels, self.coverage, self.n_points = levels, coverage, n_points
 
     @classmethod
     def from_estimator(cls, estimator, X, *, n_samples=5000, random_state=0, ax=None, name=None):
-        """Measure the coverage of a fitted density on held-out rows.
+        """Measure the coverage of a fitted density on held-out samples.
 
         Parameters
         ----------
         estimator : fitted density estimator
             With `score_samples` and `sample`.
-        X : array-like of shape (n_rows, n_features)
+        X : array-like of shape (n_points, n_features)
         n_samples : int, default=5000
-            Rows drawn from the model.
+            Samples drawn from the model.
         random_state : int, RandomState or None, default=0
         ax : matplotlib axes, optional
         name : str, optional
@@ -174,11 +174,11 @@ class CalibrationDisplay:
         ax = new_axes(ax, figsize=(4.6, 4.4))
         if fresh:
             c = np.linspace(0, 1, 101)
-            band = 2 * np.sqrt(c * (1 - c) / self.n_rows)
+            band = 2 * np.sqrt(c * (1 - c) / self.n_points)
             ax.fill_between(c, c - band, c + band, color=QUIET, alpha=0.25, linewidth=0)
             ax.plot(c, c, color=QUIET, linewidth=0.8)
         ax.plot(self.levels, self.coverage, "o-", markersize=4, label=name)
-        ax.set(xlabel="mass of the region", ylabel="share of held-out rows in it", xlim=(0, 1), ylim=(0, 1))
+        ax.set(xlabel="mass of the region", ylabel="share of held-out samples in it", xlim=(0, 1), ylim=(0, 1))
         if name:
             ax.legend(frameon=False, loc="lower right")
         self.ax_, self.figure_ = ax, ax.figure

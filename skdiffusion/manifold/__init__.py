@@ -12,7 +12,7 @@ from skdiffusion.manifold._dimension import (
 from skdiffusion.manifold._intrinsic_density import IntrinsicDensity
 from skdiffusion.manifold._local_polynomials import (
     LocalPolynomials,
-    coarse_rows,
+    coarse_samples,
     fit_local_polynomials,
     sample_spacing,
 )
@@ -22,7 +22,7 @@ __all__ = [
     "TANGENT",
     "IntrinsicDensity",
     "LocalPolynomials",
-    "coarse_rows",
+    "coarse_samples",
     "denoiser_jacobian",
     "dimension_spectrum",
     "fit_local_polynomials",

@@ -13,9 +13,9 @@ TANGENT = 0.5  # eigenvalue that tells tangent from normal
 
 
 def denoiser_jacobian(field, z, theta):
-    """Symmetric part of cos(theta) dD/dz at rows z: (n, d, d), eigenvalues near 1 tangent, near 0 normal.
+    """Symmetric part of cos(theta) dD/dz at samples z: (n, d, d), eigenvalues near 1 tangent, near 0 normal.
 
-    Where the field has a reference, relative to the Jacobian of that Gaussian: columns that are merely correlated
+    Where the field has a reference, relative to the Jacobian of that Gaussian: features that are merely correlated
     are no curved set.
     """
     cos, sin = np.cos(theta), np.sin(theta)
@@ -28,13 +28,13 @@ def denoiser_jacobian(field, z, theta):
 
 
 def dimension_spectrum(field, z, rng, levels=PLATEAU):
-    """Eigenvalues of the denoiser's Jacobian around rows of the data.
+    """Eigenvalues of the denoiser's Jacobian around samples of the data.
 
     Parameters
     ----------
     field : velocity field with `jacobian`
     z : array of shape (n, d)
-        Rows in the coordinates of the field.
+        Samples in the coordinates of the field.
     rng : numpy Generator
         Of the noise added to them.
     levels : array of shape (n_levels,)
@@ -65,7 +65,7 @@ def plateau_dimension(spectrum):
 
 
 def flipd(field, z, level):
-    r"""Dimension at rows of the data from the score alone: :math:`d + \sigma^2(\nabla\cdot S + |S|^2)`, shape (n,).
+    r"""Dimension at samples of the data from the score alone: :math:`d + \sigma^2(\nabla\cdot S + |S|^2)`, shape (n,).
 
     Kamkari et al. (2024), A geometric view of data complexity: the rate at which log-density falls with noise.
     """
@@ -80,7 +80,7 @@ def linear_dimension(variances, n_samples):
     """Number of principal directions above an isotropic floor, and the variance of the floor.
 
     Directions are dropped if their variances are zero to round-off, or equal to one another as far as n
-    rows can tell (the bulk of Marchenko and Pastur) and at least 4 times (25 times if it is a single one)
+    samples can tell (the bulk of Marchenko and Pastur) and at least 4 times (25 times if it is a single one)
     below the rest.
 
     Parameters

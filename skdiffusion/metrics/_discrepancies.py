@@ -7,20 +7,20 @@ from sklearn.utils import check_random_state, gen_batches
 from skdiffusion._utils.threads import one_thread
 from skdiffusion.metrics._transport import check_pair
 
-BLOCK_ROWS = 1000
+BLOCK_SAMPLES = 1000
 
 
 def _mean_kernel(X, Y, wx, wy, kernel):
-    """Weighted mean of kernel(distance) over all pairs, in blocks of rows."""
-    return sum(wx[s] @ kernel(cdist(X[s], Y)) @ wy for s in gen_batches(len(X), BLOCK_ROWS))
+    """Weighted mean of kernel(distance) over all pairs, in blocks of samples."""
+    return sum(wx[s] @ kernel(cdist(X[s], Y)) @ wy for s in gen_batches(len(X), BLOCK_SAMPLES))
 
 
 def energy_distance(X, Y, *, x_weight=None, y_weight=None):
-    r"""Square root of the energy distance of Szekely and Rizzo, in root units of the columns.
+    r"""Square root of the energy distance of Szekely and Rizzo, in root units of the features.
 
     .. math:: D^2 = 2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|,
 
-    with the means over all pairs of rows, a row with itself included (the V-statistic): non-negative,
+    with the means over all pairs of samples, a sample with itself included (the V-statistic): non-negative,
     zero for equal samples, and a metric.
 
     Parameters
@@ -32,7 +32,7 @@ def energy_distance(X, Y, *, x_weight=None, y_weight=None):
     Returns
     -------
     float
-        Two samples of the same law have D**2 of about E|X - X'| (1/n + 1/m): see `two_sample_floor`.
+        Two samples of the same distribution have D**2 of about E|X - X'| (1/n + 1/m): see `two_sample_floor`.
 
     Notes
     -----
@@ -57,14 +57,14 @@ def maximum_mean_discrepancy(X, Y, *, x_weight=None, y_weight=None, bandwidth=No
     Y : array-like of shape (m, n_features)
     x_weight, y_weight : array-like of shape (n,) and (m,), optional
     bandwidth : float, optional
-        Standard deviation of the kernel, in the units of the columns. None takes the median distance
-        between the rows of the first 1000 of both; fix it to compare values.
+        Standard deviation of the kernel, in the units of the features. None takes the median distance
+        between the samples of the first 1000 of both; fix it to compare values.
 
     Returns
     -------
     float
         Root of the biased (V-statistic) estimate: non-negative, a metric for a fixed bandwidth. Two samples
-        of the same law have a square of about (1 - E k)(1/n + 1/m).
+        of the same distribution have a square of about (1 - E k)(1/n + 1/m).
 
     Notes
     -----
@@ -95,7 +95,7 @@ def classifier_two_sample_test(X, Y, *, n_splits=5, random_state=0, return_error
     X, Y : array-like of shape (n, n_features) and (m, n_features)
         The longer one is cut to the length of the shorter, so that chance is 0.5.
     n_splits : int, default=5
-        Folds; every row is classified once, by trees that have not seen it.
+        Folds; every sample is classified once, by trees that have not seen it.
     random_state : int, RandomState or None, default=0
         Seed of the cut, the folds and the trees.
     return_error : bool, default=False
@@ -122,13 +122,13 @@ def classifier_two_sample_test(X, Y, *, n_splits=5, random_state=0, return_error
     rng = check_random_state(random_state)
     m = min(len(X), len(Y))
     if m < n_splits:
-        raise ValueError(f"Found {m} rows in the shorter sample while at least n_splits={n_splits} are required.")
-    rows = np.concatenate([S if len(S) == m else S[rng.permutation(len(S))[:m]] for S in (X, Y)])
+        raise ValueError(f"Found {m} samples in the shorter sample while at least n_splits={n_splits} are required.")
+    samples = np.concatenate([S if len(S) == m else S[rng.permutation(len(S))[:m]] for S in (X, Y)])
     label = np.repeat([0, 1], m)
     seed = int(rng.randint(np.iinfo(np.int32).max))
     folds = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
     trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=seed)
     with one_thread():
-        correct = cross_val_predict(trees, rows, label, cv=folds) == label
+        correct = cross_val_predict(trees, samples, label, cv=folds) == label
     accuracy = float(correct.mean())
     return (accuracy, float(correct.std() / np.sqrt(len(correct)))) if return_error else accuracy

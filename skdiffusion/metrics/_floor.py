@@ -1,4 +1,4 @@
-"""What a perfect model would get: a metric between two samples of the same law."""
+"""What a perfect model would get: a metric between two samples of the same distribution."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -6,19 +6,19 @@ from sklearn.utils.validation import check_array
 
 
 def two_sample_floor(metric, X, *, n_samples=None, n_repeats=20, random_state=0, **arguments):
-    """Mean of a metric between disjoint halves of real rows: the value of a model that is the truth.
+    """Mean of a metric between disjoint halves of real samples: the value of a model that is the truth.
 
-    Every two-sample metric is positive for two finite samples of the same law. This bias depends on the
-    number of rows and on the law, so a distance means something only beside its floor: report the ratio.
+    Every two-sample metric is positive for two finite samples of the same distribution. This bias depends on the
+    number of samples and on the distribution, so a distance means something only beside its floor: report the ratio.
 
     Parameters
     ----------
     metric : callable
         ``metric(A, B, **arguments)`` -> float, such as `wasserstein_1`.
     X : array-like of shape (n, n_features)
-        Real rows, drawn independently of any model.
+        Real samples, drawn independently of any model.
     n_samples : int, optional
-        Rows of each half; n // 2 by default. Compare with a distance taken at this size.
+        Samples of each half; n // 2 by default. Compare with a distance taken at this size.
     n_repeats : int, default=20
         Random splits.
     random_state : int, RandomState or None, default=0
@@ -30,7 +30,7 @@ def two_sample_floor(metric, X, *, n_samples=None, n_repeats=20, random_state=0,
     -------
     floor : float
     standard_error : float
-        Of the mean over the splits. The splits share rows: it does not include the spread over tables.
+        Of the mean over the splits. The splits share samples: it does not include the spread over tables.
 
     Examples
     --------

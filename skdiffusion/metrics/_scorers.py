@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_array
 
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import NON_NEGATIVE, at_least, validated
-from skdiffusion.compose import draw_rows
+from skdiffusion.compose import draw_samples
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._support import novelty
 from skdiffusion.metrics._transport import sliced_wasserstein_1, wasserstein_1, wasserstein_2
@@ -30,7 +30,7 @@ def _likelihood(estimator, X):
 
 
 def _training_scale(estimator, X):
-    """Standard deviation of the training columns as the fitted estimator knows them, else that of X."""
+    """Standard deviation of the training features as the fitted estimator knows them, else that of X."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     if hasattr(estimator, "feature_scale_"):
@@ -46,19 +46,19 @@ def _training_scale(estimator, X):
 
 
 def _mixture_scale(mixture):
-    """Columns' standard deviations under a fitted GaussianMixture: those of its training rows."""
-    centre = mixture.weights_ @ mixture.means_
+    """Features' standard deviations under a fitted GaussianMixture: those of its training samples."""
+    center = mixture.weights_ @ mixture.means_
     within = {
         "full": lambda c: np.diagonal(c, axis1=1, axis2=2),
         "tied": lambda c: np.tile(np.diagonal(c), (len(mixture.weights_), 1)),
         "diag": lambda c: c,
         "spherical": lambda c: np.tile(c[:, None], (1, mixture.means_.shape[1])),
     }[mixture.covariance_type](mixture.covariances_)
-    return np.sqrt(mixture.weights_ @ (within + (mixture.means_ - centre) ** 2))
+    return np.sqrt(mixture.weights_ @ (within + (mixture.means_ - center) ** 2))
 
 
 class SampleScorer:
-    """Scores a density estimator by metrics of its samples against the rows given, and by its likelihood.
+    """Scores a density estimator by metrics of its samples against the samples given, and by its likelihood.
 
     Use `make_sample_scorer`, or one of the ready scorers. Two scorers of the same settings give the same
     number, since the seed of the draws is the scorer's own.
@@ -82,7 +82,7 @@ class SampleScorer:
         ----------
         estimator : fitted density estimator, Pipeline or search object
         X : array-like of shape (n_samples, n_features)
-            Held-out rows.
+            Held-out samples.
         y : ignored
         """
         with one_thread():
@@ -98,28 +98,28 @@ class SampleScorer:
         X = check_array(X, dtype=np.float64, input_name="X")
         rng = np.random.default_rng(self.random_state)
         real = X if len(X) <= self.n_samples else X[rng.permutation(len(X))[: self.n_samples]]
-        draws = draw_rows(estimator, self.n_samples, int(rng.integers(2**31 - 1)))
+        draws = draw_samples(estimator, self.n_samples, int(rng.integers(2**31 - 1)))
         for name, table in {"X": X, "reference": self.reference}.items():
             if table is not None and table.shape[1] != draws.shape[1]:
                 raise ValueError(
-                    f"{name} has {table.shape[1]} columns, but the estimator draws rows of {draws.shape[1]}."
+                    f"{name} has {table.shape[1]} features, but the estimator draws samples of {draws.shape[1]}."
                 )
         scale = _training_scale(estimator, X)
         train = None
         if self.reference is not None:
             scale = np.where(self.reference.std(0) > 0, self.reference.std(0), 1.0)
-            train = _rows_not_in(self.reference, X)
+            train = _samples_not_in(self.reference, X)
         penalty = 1.0
         if self.novelty_weight:
             if not len(train):
-                raise ValueError("No row of 'reference' is missing from X: novelty needs the training rows.")
+                raise ValueError("No sample of 'reference' is missing from X: novelty needs the training samples.")
             penalty += self.novelty_weight * max(0.0, 1.0 - novelty(draws / scale, train / scale, X / scale))
         return {f"neg_{m}": -float(SAMPLE_METRICS[m](draws / scale, real / scale)) * penalty for m in names}
 
 
-def _rows_not_in(rows, others):
-    """Rows that are not, to the last bit, among the others."""
-    view = [np.ascontiguousarray(a, dtype=np.float64) + 0.0 for a in (rows, others)]
+def _samples_not_in(samples, others):
+    """Samples that are not, to the last bit, among the others."""
+    view = [np.ascontiguousarray(a, dtype=np.float64) + 0.0 for a in (samples, others)]
     known = {r.tobytes() for r in view[1]}
     return view[0][[r.tobytes() not in known for r in view[0]]]
 
@@ -136,15 +136,15 @@ def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None
         "mean_log_likelihood" (nats). A list makes a scorer that returns a dict, for multi-metric use; its
         keys are ``neg_`` and the name, and "mean_log_likelihood".
     n_samples : int, default=1000
-        Rows drawn from the model; as many held-out rows at most are compared with them.
+        Samples drawn from the model; as many held-out samples at most are compared with them.
     reference : array-like of shape (n, n_features), optional
-        All rows of the search. Columns are divided by their standard deviation, and those that are not in
-        the fold being scored are its training rows (for novelty). None asks the fitted estimator for the
-        scale of its training rows (`feature_scale_`; KernelDensity and GaussianMixture are known), and
-        takes that of the scored rows where it does not tell.
+        All samples of the search. Features are divided by their standard deviation, and those that are not in
+        the fold being scored are its training samples (for novelty). None asks the fitted estimator for the
+        scale of its training samples (`feature_scale_`; KernelDensity and GaussianMixture are known), and
+        takes that of the scored samples where it does not tell.
     novelty_weight : float, default=0
         Multiplies the distance by ``1 + novelty_weight * max(0, 1 - novelty)``, where novelty is the median
-        distance of draws to the nearest training row over that of held-out rows. Needs `reference`.
+        distance of draws to the nearest training sample over that of held-out samples. Needs `reference`.
     random_state : int, default=0
         Seed of the draws: the same for every candidate, so that noise does not pick the winner.
 
@@ -157,13 +157,13 @@ def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None
     Raises
     ------
     ValueError
-        For an unknown metric, bad numbers, or a novelty weight without reference rows.
+        For an unknown metric, bad numbers, or a novelty weight without reference samples.
 
     Notes
     -----
-    When Wasserstein cannot tell: in one and two columns the raw training rows already reach the minimax
+    When Wasserstein cannot tell: in one and two features the raw training samples already reach the minimax
     rate n**(-1/2) of W1, whatever the smoothness of the density (Niles-Weed and Berthet, 2022), so a model
-    that copies them scores as well as the truth; in more columns the floor of about n**(-1/d) hides
+    that copies them scores as well as the truth; in more features the floor of about n**(-1/d) hides
     small differences. Search by "mean_log_likelihood", or give a `novelty_weight` (1 doubles the distance
     of a copy).
 
@@ -184,14 +184,14 @@ def make_sample_scorer(metric="wasserstein_1", *, n_samples=1000, reference=None
     if not metrics or any(not isinstance(m, str) or m not in known for m in metrics):
         raise ValueError(f"The 'metric' argument must be one or several of {known}. Got {metric!r} instead.")
     if novelty_weight and reference is None:
-        raise ValueError("A 'novelty_weight' needs 'reference': pass all rows of the search.")
+        raise ValueError("A 'novelty_weight' needs 'reference': pass all samples of the search.")
     if reference is not None:
         reference = check_array(reference, dtype=np.float64, input_name="reference")
     return SampleScorer(metrics, single, int(n_samples), reference, float(novelty_weight), random_state)
 
 
 def mean_log_likelihood(estimator, X, y=None):
-    """Mean log-density of held-out rows, in nats a row: a scorer.
+    """Mean log-density of held-out samples, in nats a sample: a scorer.
 
     Unlike ``estimator.score`` it is the mean for every estimator (KernelDensity.score is a sum). Through a
     plain Pipeline it is in the units of the last step, and not comparable between preprocessings: use a

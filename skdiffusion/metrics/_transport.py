@@ -1,6 +1,6 @@
-r"""Distances by optimal transport, in the units of the columns.
+r"""Distances by optimal transport, in the units of the features.
 
-POT solves the exact problem; in one dimension and along projections the sorted rows do.
+POT solves the exact problem; in one dimension and along projections the sorted samples do.
 """
 
 import numpy as np
@@ -15,33 +15,33 @@ BLOCK_FLOATS = 20_000_000  # of projected values held at once: 160 MB
 
 
 def check_pair(X, Y, x_weight=None, y_weight=None):
-    """Two tables of the same columns and their weights, each summing to 1.
+    """Two tables of the same features and their weights, each summing to 1.
 
     Raises
     ------
     ValueError
-        If a table is empty, not finite or not two-dimensional, if the columns differ in number, or if
-        weights are negative, not finite, all zero, or not one a row.
+        If a table is empty, not finite or not two-dimensional, if the features differ in number, or if
+        weights are negative, not finite, all zero, or not one a sample.
     """
     X = check_array(X, dtype=np.float64, input_name="X")
     Y = check_array(Y, dtype=np.float64, input_name="Y")
     if X.shape[1] != Y.shape[1]:
-        raise ValueError(f"X has {X.shape[1]} columns, but Y has {Y.shape[1]}: pass tables of the same columns.")
+        raise ValueError(f"X has {X.shape[1]} features, but Y has {Y.shape[1]}: pass tables of the same features.")
     check_magnitude(X=X, Y=Y)
     weights = []
-    for name, rows, w in (("x_weight", X, x_weight), ("y_weight", Y, y_weight)):
+    for name, samples, w in (("x_weight", X, x_weight), ("y_weight", Y, y_weight)):
         if w is None:
-            weights.append(np.full(len(rows), 1.0 / len(rows)))
+            weights.append(np.full(len(samples), 1.0 / len(samples)))
             continue
         w = np.asarray(w, dtype=np.float64)
-        if w.shape != (len(rows),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
-            raise ValueError(f"{name} must hold {len(rows)} non-negative finite numbers, not all of them zero.")
+        if w.shape != (len(samples),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
+            raise ValueError(f"{name} must hold {len(samples)} non-negative finite numbers, not all of them zero.")
         weights.append(w / w.sum())
     return X, Y, *weights
 
 
 def _sorted_transport(x, y, wx, wy, p):
-    """Mean of |difference|^p of the optimal coupling of columns: x (n, k), y (m, k) -> (k,)."""
+    """Mean of |difference|^p of the optimal coupling of features: x (n, k), y (m, k) -> (k,)."""
     x_order, y_order = np.argsort(x, axis=0), np.argsort(y, axis=0)
     x, y = np.take_along_axis(x, x_order, 0), np.take_along_axis(y, y_order, 0)
     if len(x) == len(y) and np.ptp(wx) == 0 and np.ptp(wy) == 0:
@@ -71,13 +71,13 @@ def _wasserstein(X, Y, x_weight, y_weight, p):
 
 
 def wasserstein_1(X, Y, *, x_weight=None, y_weight=None):
-    r"""Exact Wasserstein-1 distance between two samples, in the units of the columns.
+    r"""Exact Wasserstein-1 distance between two samples, in the units of the features.
 
     .. math:: W_1 = \min_\pi \sum_{ij} \pi_{ij} \|x_i - y_j\|.
 
-    Two samples of n rows of the *same* law are about n**(-1/d) apart: compare with `two_sample_floor`, and
+    Two samples of n samples of the *same* distribution are about n**(-1/d) apart: compare with `two_sample_floor`, and
     read a value at the floor as "cannot be told from fresh data", not as zero. A model that copies the
-    training rows sits at the floor too: look at its novelty or its held-out likelihood as well.
+    training samples sits at the floor too: look at its novelty or its held-out likelihood as well.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def wasserstein_1(X, Y, *, x_weight=None, y_weight=None):
 
     Notes
     -----
-    One column: O(n log n). More: a network simplex, O(n**2) memory and about O(n**2.5) time; 2000 against
-    2000 rows take under a second and 64 MB. `sliced_wasserstein_1` is for more rows.
+    One feature: O(n log n). More: a network simplex, O(n**2) memory and about O(n**2.5) time; 2000 against
+    2000 samples take under a second and 64 MB. `sliced_wasserstein_1` is for more samples.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def wasserstein_1(X, Y, *, x_weight=None, y_weight=None):
 
 
 def wasserstein_2(X, Y, *, x_weight=None, y_weight=None):
-    r"""Exact Wasserstein-2 distance between two samples, in the units of the columns.
+    r"""Exact Wasserstein-2 distance between two samples, in the units of the features.
 
     .. math:: W_2^2 = \min_\pi \sum_{ij} \pi_{ij} \|x_i - y_j\|^2.
 
@@ -163,7 +163,7 @@ def gaussian_wasserstein_2(mean_x, covariance_x, mean_y, covariance_y):
 
 
 def sliced_wasserstein_1(X, Y, *, x_weight=None, y_weight=None, n_projections=200, random_state=0):
-    r"""Mean Wasserstein-1 distance of random one-dimensional projections, in the units of the columns.
+    r"""Mean Wasserstein-1 distance of random one-dimensional projections, in the units of the features.
 
     Parameters
     ----------
@@ -180,12 +180,12 @@ def sliced_wasserstein_1(X, Y, *, x_weight=None, y_weight=None, n_projections=20
     Returns
     -------
     float
-        At most `wasserstein_1`; its floor falls as n**(-1/2) whatever the number of columns.
+        At most `wasserstein_1`; its floor falls as n**(-1/2) whatever the number of features.
 
     Notes
     -----
     O(n_projections n log n) time; projections are made in blocks of at most 160 MB. 100000 against 100000
-    rows of 10 columns take about a second on one core.
+    samples of 10 features take about a second on one core.
     """
     X, Y, wx, wy = check_pair(X, Y, x_weight, y_weight)
     if not isinstance(n_projections, (int, np.integer)) or n_projections < 1:
@@ -197,7 +197,7 @@ def sliced_wasserstein_1(X, Y, *, x_weight=None, y_weight=None, n_projections=20
     total = 0.0
     for start in range(0, n_projections, block):
         part = directions[start : start + block]
-        # One direction a row: sorting contiguous memory is several times faster.
+        # One direction a sample: sorting contiguous memory is several times faster.
         x, y = part @ X.T, part @ Y.T
         if equal:
             x.sort(axis=1)

@@ -1,11 +1,11 @@
-"""Invertible maps from the user's columns to whitened rows, with exact log-determinants.
+"""Invertible maps from the user's features to whitened samples, with exact log-determinants.
 
-    X --resolution--> X' --bounds, marginal map (per column)--> U --whitening--> Z
+    X --resolution--> X' --bounds, marginal map (per feature)--> U --whitening--> Z
 
 The resolution step is for fitting only: it spreads tied values over the gap that ties leave.
 """
 
-from skdiffusion.preprocessing._columns import Bounds, bounds_with_margins, column_resolution, spread_ties
+from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 from skdiffusion.preprocessing._whitening import Whitening
 
@@ -14,6 +14,6 @@ __all__ = [
     "Preprocessor",
     "Whitening",
     "bounds_with_margins",
-    "column_resolution",
-    "spread_ties",
+    "feature_resolution",
+    "dequantize",
 ]

@@ -1,4 +1,4 @@
-r"""Invertible maps of one column.
+r"""Invertible maps of one feature.
 
 Each map has ``forward(x)``, ``inverse(z)``, ``log_slope(x)`` (log dz/dx) and ``curvature(x)``
 (the derivative of ``log_slope``, for gradients of log-densities).
@@ -9,12 +9,12 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 
 LOG_2PI = np.log(2 * np.pi)
-TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the column
-BROAD_SHARE = 0.02  # share of a broad Gaussian in the gaussianising law: no gap has density zero
-BROAD_SCALE = 1.5  # its standard deviation, in those of the column
+TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the feature
+BROAD_SHARE = 0.02  # share of a broad Gaussian in the gaussianizing distribution: no gap has density zero
+BROAD_SCALE = 1.5  # its standard deviation, in those of the feature
 MAX_KNOTS = 300
-MAX_KERNEL_ROWS = 5000
-LEAST_MASS = 1e-300
+MAX_KERNEL_SAMPLES = 5000
+MIN_MASS = 1e-300
 KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass than round-off
 
 
@@ -37,7 +37,7 @@ class AffineMap:
         return np.zeros(np.shape(x))
 
     @classmethod
-    def standardise(cls, x, w):
+    def standardize(cls, x, w):
         """The map to weighted mean 0 and standard deviation 1; a zero spread is left as it is."""
         mean = np.average(x, weights=w)
         scale = np.sqrt(np.average((x - mean) ** 2, weights=w))
@@ -45,7 +45,7 @@ class AffineMap:
 
 
 class BoxMap:
-    """z = Phi^-1((x - low) / (high - low)): a uniform law on the box becomes a standard normal one."""
+    """z = Phi^-1((x - low) / (high - low)): a uniform distribution on the box becomes a standard normal one."""
 
     def __init__(self, low, high):
         self.low, self.high = float(low), float(high)
@@ -74,7 +74,7 @@ class BoxMap:
 
 
 class HalfLineMap:
-    """z = Phi^-1(1 - exp(-|x - end| / scale)): an exponential law on a half-line becomes normal.
+    """z = Phi^-1(1 - exp(-|x - end| / scale)): an exponential distribution on a half-line becomes normal.
 
     `sign` is +1 for [end, inf) and -1 for (-inf, end].
     """
@@ -139,7 +139,7 @@ class YeoJohnsonMap:
 
     @classmethod
     def fit(cls, x, w):
-        """Exponent of greatest Gaussian likelihood; x should be standardised."""
+        """Exponent of greatest Gaussian likelihood; x should be standardized."""
 
         def loss(exponent):
             m = cls(exponent)
@@ -154,10 +154,10 @@ class YeoJohnsonMap:
 class GaussianizeMap:
     """z = Phi^-1(F(x)) with F a smoothed distribution function, as a rational-quadratic spline.
 
-    F is a Gaussian kernel law with bandwidth `factor` times Silverman's, plus a little of a broad
+    F is a Gaussian kernel distribution with bandwidth `factor` times Silverman's, plus a little of a broad
     Gaussian. Between knots the spline of Gregory and Delbourgo (1982) is monotone and has a closed
     inverse; beyond the data the map is linear with a slope capped at `TAIL_SLOPE`, since a steep tail
-    makes one far row cost hundreds of nats.
+    makes one far sample cost hundreds of nats.
     """
 
     def __init__(self, knots, values, slopes):
@@ -165,7 +165,7 @@ class GaussianizeMap:
 
     @classmethod
     def fit(cls, x, w, factor):
-        """Fit to standardised values x with weights w; narrower detail as `factor` falls."""
+        """Fit to standardized values x with weights w; narrower detail as `factor` falls."""
         order = np.argsort(x)
         x, w = x[order], w[order] / w.sum()
         effective = 1.0 / (w**2).sum()
@@ -183,30 +183,30 @@ class GaussianizeMap:
         knots = knots[keep]
         if len(knots) < 2:
             knots = np.array([knots[0] - 1.0, knots[0] + 1.0])
-        if len(x) > MAX_KERNEL_ROWS:
-            centres = np.interp((np.arange(MAX_KERNEL_ROWS) + 0.5) / MAX_KERNEL_ROWS, cumulative, x)
-            masses = np.full(MAX_KERNEL_ROWS, 1 / MAX_KERNEL_ROWS)
+        if len(x) > MAX_KERNEL_SAMPLES:
+            centers = np.interp((np.arange(MAX_KERNEL_SAMPLES) + 0.5) / MAX_KERNEL_SAMPLES, cumulative, x)
+            masses = np.full(MAX_KERNEL_SAMPLES, 1 / MAX_KERNEL_SAMPLES)
         else:
-            centres, masses = x, w
-        kernel = cls._kernel_law(knots, centres, masses, bandwidth)
+            centers, masses = x, w
+        kernel = cls._kernel_density(knots, centers, masses, bandwidth)
         values, slopes = cls._values_and_slopes(knots, *kernel)
-        # A far row may lie where even the broad Gaussian is zero: the map is linear from the last knot before it.
-        rising = np.concatenate([[True], np.diff(values) > 1e-12]) & (np.abs(values) < -ndtri(2 * LEAST_MASS))
+        # A far sample may lie where even the broad Gaussian is zero: the map is linear from the last knot before it.
+        rising = np.concatenate([[True], np.diff(values) > 1e-12]) & (np.abs(values) < -ndtri(2 * MIN_MASS))
         result = cls(knots[rising], values[rising], slopes[rising])
         result.slopes[[0, -1]] = np.minimum(result.slopes[[0, -1]], TAIL_SLOPE)
         result._bandwidth, result._kernel = bandwidth, tuple(k[rising] for k in kernel)
         return result
 
     @staticmethod
-    def _kernel_law(knots, centres, masses, bandwidth):
-        """Mass below and above each knot, and density there, of the kernel law of sorted centres."""
+    def _kernel_density(knots, centers, masses, bandwidth):
+        """Mass below and above each knot, and density there, of the kernel distribution of sorted centers."""
         below, above, density = np.empty((3, len(knots)))
         behind = np.concatenate([[0.0], np.cumsum(masses)])
         ahead = np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
-        first = np.searchsorted(centres, knots - KERNEL_REACH * bandwidth)
-        last = np.searchsorted(centres, knots + KERNEL_REACH * bandwidth)
+        first = np.searchsorted(centers, knots - KERNEL_REACH * bandwidth)
+        last = np.searchsorted(centers, knots + KERNEL_REACH * bandwidth)
         for i, (knot, a, b) in enumerate(zip(knots, first, last)):
-            u = (knot - centres[a:b]) / bandwidth
+            u = (knot - centers[a:b]) / bandwidth
             # Each side from its own end: a tail that is one less the rest would be round-off.
             small, right = ndtr(-np.abs(u)), u > 0
             below[i] = behind[a] + np.where(right, 1 - small, small) @ masses[a:b]
@@ -216,11 +216,11 @@ class GaussianizeMap:
 
     @staticmethod
     def _values_and_slopes(x, below, above, density):
-        """z and dz/dx where the kernel law has this mass below and above x, and this density."""
+        """z and dz/dx where the kernel distribution has this mass below and above x, and this density."""
         broad = x / BROAD_SCALE
         below = (1 - BROAD_SHARE) * below + BROAD_SHARE * ndtr(broad)
         above = (1 - BROAD_SHARE) * above + BROAD_SHARE * ndtr(-broad)
-        below, above = np.maximum(below, LEAST_MASS), np.maximum(above, LEAST_MASS)
+        below, above = np.maximum(below, MIN_MASS), np.maximum(above, MIN_MASS)
         values = np.where(below < above, ndtri(below), -ndtri(above))
         density = (1 - BROAD_SHARE) * density + BROAD_SHARE * np.exp(-0.5 * broad**2 - 0.5 * LOG_2PI) / BROAD_SCALE
         return values, density * np.exp(0.5 * values**2 + 0.5 * LOG_2PI)
@@ -277,10 +277,10 @@ class GaussianizeMap:
         return np.where((x < self.knots[0]) | (x > self.knots[-1]), 0.0, value)
 
     def left_out(self, x, share):
-        """z and log slope of rows of the fit, each under the map that is fitted without it.
+        """z and log slope of samples of the fit, each under the map that is fitted without it.
 
-        The knots stay; the row's own kernel, of weight `share`, is taken out of the law at the two knots
-        around it. The largest and smallest rows are seen from the next knot, as a row beyond the data is.
+        The knots stay; the sample's own kernel, of weight `share`, is taken out of the distribution at the two knots
+        around it. The largest and smallest samples are seen from the next knot, as a sample beyond the data is.
         """
         k = np.clip(np.searchsorted(self.knots, x, side="right") - 1, 0, len(self.knots) - 2)
         ends = []
@@ -304,7 +304,7 @@ class GaussianizeMap:
         return z, np.where(first, np.log(tail1), np.where(last, np.log(tail0), log_slope))
 
 
-class ChainMap:
+class ComposedMap:
     """Maps applied one after the other."""
 
     def __init__(self, *maps):

@@ -1,40 +1,40 @@
 r"""Whitening by the symmetric root of a shrunk correlation matrix.
 
 :math:`z = Q\Lambda^{-1/2} Q^T D^{-1}(u - m)` with D the standard deviations and
-:math:`(1-\rho)R + \rho I = Q\Lambda Q^T`. The symmetric root depends continuously on the rows, where single
+:math:`(1-\rho)R + \rho I = Q\Lambda Q^T`. The symmetric root depends continuously on the samples, where single
 eigenvectors flip and turn with their last bits. The shrinkage rho is that of Chen, Wiesel, Eldar, Hero (2010),
-"Shrinkage algorithms for MMSE covariance estimation" (OAS): about 0 for many rows, large for n < d, so
-that collinear columns never give a singular map.
+"Shrinkage algorithms for MMSE covariance estimation" (OAS): about 0 for many samples, large for n < d, so
+that collinear features never give a singular map.
 """
 
 import copy
 
 import numpy as np
 
-from skdiffusion._utils.numerics import rows_times_matrix
+from skdiffusion._utils.numerics import samples_times_matrix
 
 MIN_SHRINKAGE = 1e-6
-CORRELATED = 0.05  # nats a column that a Gaussian gains by correlations, from which they count
+CORRELATED = 0.05  # nats a feature that a Gaussian gains by correlations, from which they count
 
 
-def shrinkage(correlation, effective_rows):
+def shrinkage(correlation, effective_samples):
     """OAS shrinkage of a correlation matrix towards the identity."""
     d = len(correlation)
     if d == 1:
         return 0.0
     trace2 = (correlation**2).sum()
     numerator = (1 - 2 / d) * trace2 + d**2
-    denominator = (effective_rows + 1 - 2 / d) * (trace2 - d)
+    denominator = (effective_samples + 1 - 2 / d) * (trace2 - d)
     return float(np.clip(numerator / max(denominator, 1e-300), MIN_SHRINKAGE, 1.0))
 
 
 class Whitening:
-    """Affine map of rows to mean 0 and covariance near the identity.
+    """Affine map of samples to mean 0 and covariance near the identity.
 
     Attributes
     ----------
     shift, scale : ndarrays (d,)
-        Means and standard deviations of the columns.
+        Means and standard deviations of the features.
     matrix, inverse : ndarrays (d, d)
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
@@ -48,8 +48,8 @@ class Whitening:
     def __init__(self, U, w):
         w = w / w.sum()
         self.shift = w @ U
-        centred = U - self.shift
-        covariance = centred.T @ (centred * w[:, None])
+        centered = U - self.shift
+        covariance = centered.T @ (centered * w[:, None])
         scale = np.sqrt(np.diag(covariance))
         self.scale = scale = np.where(scale > 0, scale, 1.0)
         correlation = covariance / np.outer(scale, scale)
@@ -64,10 +64,10 @@ class Whitening:
 
     @property
     def correlated(self):
-        """Whether the columns are, by what a Gaussian gains from it."""
+        """Whether the features are, by what a Gaussian gains from it."""
         return -0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation) > CORRELATED
 
-    def of_columns(self):
+    def of_features(self):
         """The map to unit variance that leaves the correlations."""
         other = copy.copy(self)
         other.matrix, other.inverse = np.diag(1 / self.scale), np.diag(self.scale)
@@ -76,7 +76,7 @@ class Whitening:
         return other
 
     def forward(self, U):
-        return rows_times_matrix(U - self.shift, self.matrix)
+        return samples_times_matrix(U - self.shift, self.matrix)
 
     def backward(self, Z):
-        return rows_times_matrix(Z, self.inverse) + self.shift
+        return samples_times_matrix(Z, self.inverse) + self.shift

@@ -1,6 +1,6 @@
 r"""Minimax estimation over Besov classes: rates, sizes, noise levels (Oko, Akiyama and Suzuki, 2023).
 
-For a density of smoothness s on :math:`[-1,1]^d`, n rows and a sparse network of about :math:`N = n^{d/(2s+d)}`
+For a density of smoothness s on :math:`[-1,1]^d`, n samples and a sparse network of about :math:`N = n^{d/(2s+d)}`
 weights the expected total variation falls as :math:`n^{-s/(2s+d)}` and the expected W1 as :math:`n^{-(s+1)/(2s+d)}`,
 up to logarithms and an arbitrarily small exponent; on a subspace d is its dimension. The rates are those of the
 paper; sizes are read practically, without its powers of log n.
@@ -12,21 +12,21 @@ import numpy as np
 
 from skdiffusion._utils.validation import POSITIVE, StrOptions, at_least, validated
 
-ROWS, DIMENSION = at_least(2), at_least(1)
+SAMPLES, DIMENSION = at_least(2), at_least(1)
 LOSS = [StrOptions({"tv", "w1"})]
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
 def rate_tv(n, smoothness, n_features):
     """Order of the total variation, n**(-s / (2 s + d)).
 
     Parameters
     ----------
     n : int
-        Rows.
+        Samples.
     smoothness : float
     n_features : int
-        Intrinsic dimension, where the rows lie on a subspace.
+        Intrinsic dimension, where the samples lie on a subspace.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def rate_tv(n, smoothness, n_features):
     return float(n ** (-smoothness / (2 * smoothness + n_features)))
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
 def rate_w1(n, smoothness, n_features):
     """Order of the Wasserstein-1 distance: the larger of n**(-(s + 1) / (2 s + d)) and n**(-1 / 2).
 
@@ -50,7 +50,7 @@ def rate_w1(n, smoothness, n_features):
     return float(max(n ** (-(smoothness + 1) / (2 * smoothness + n_features)), n**-0.5))
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION)
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
 def effective_size(n, smoothness, n_features):
     """Number of basis functions that balances bias and variance, n**(d / (2 s + d)).
 
@@ -65,9 +65,9 @@ def effective_size(n, smoothness, n_features):
     return float(n ** (n_features / (2 * smoothness + n_features)))
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS)
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS)
 def stopping_level(n, smoothness, n_features, loss="tv"):
-    """Noise level, in standard deviations of a column, at which the flow may stop without losing the rate.
+    """Noise level, in standard deviations of a feature, at which the flow may stop without losing the rate.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def stopping_level(n, smoothness, n_features, loss="tv"):
     return float(n ** (-power / (2 * smoothness + n_features)))
 
 
-@validated(n=ROWS, constant=POSITIVE)
+@validated(n=SAMPLES, constant=POSITIVE)
 def clipping_level(n, constant=2.0):
-    """Bound of the predicted noise in every column, C sqrt(log n); C = 2 never bites on true scores.
+    """Bound of the predicted noise in every feature, C sqrt(log n); C = 2 never bites on true scores.
 
     Parameters
     ----------
@@ -99,11 +99,11 @@ def clipping_level(n, constant=2.0):
     return float(constant * np.sqrt(np.log(n)))
 
 
-@validated(n=ROWS, smoothness=POSITIVE, n_features=DIMENSION, first=[*POSITIVE, None], last=POSITIVE)
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, first=[*POSITIVE, None], last=POSITIVE)
 def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0, floor=1.0):
     r"""Dyadic intervals of diffusion time t, and the network size each needs.
 
-    One network of size N up to :math:`t_* = n^{-2/(2s+d)}`; then, since the law noised to t is smooth at scale
+    One network of size N up to :math:`t_* = n^{-2/(2s+d)}`; then, since the distribution noised to t is smooth at scale
     :math:`\sqrt t`, sizes :math:`t^{-d/2}` that fall with t. Switching is what buys the rate in W1.
 
     Parameters
@@ -156,7 +156,7 @@ class Design:
 
 
 @validated(
-    n=ROWS,
+    n=SAMPLES,
     smoothness=POSITIVE,
     n_features=DIMENSION,
     loss=LOSS,
@@ -165,7 +165,7 @@ class Design:
     weights_per_function=POSITIVE,
 )
 def design(n, smoothness, n_features, *, loss="tv", switching=False, sparse=False, weights_per_function=32.0):
-    """Constructor parameters for n rows of a density of known smoothness.
+    """Constructor parameters for n samples of a density of known smoothness.
 
     Parameters
     ----------

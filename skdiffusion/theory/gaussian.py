@@ -5,7 +5,7 @@ If :math:`p_0 = e^f N(0, I)` with f of bounded gradient, then under the variance
 .. math:: S(x, t) = -x + \alpha\,N(x, t),\qquad N = E[\nabla f(x_0) \mid x_t = x],
 
 so that the part to be learnt is bounded by the Lipschitz constant of f at every noise level and in every dimension,
-and a network that is zero is the Gaussian exactly. That is how the fields of this package are parametrised.
+and a network that is zero is the Gaussian exactly. That is how the fields of this package are parametrized.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def _checked(X, weights, means):
     weights, means = check_mixture(weights, means)
     X = check_array(X, dtype=np.float64, input_name="X")
     if X.shape[1] != means.shape[1]:
-        raise ValueError(f"X has {X.shape[1]} columns, 'means' has {means.shape[1]}.")
+        raise ValueError(f"X has {X.shape[1]} features, 'means' has {means.shape[1]}.")
     return X, weights, means
 
 
@@ -46,7 +46,7 @@ def unit_mixture_relative_score(X, theta, weights, means):
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Noised rows.
+        Noised samples.
     theta : float
         Of the process x cos(theta) + noise sin(theta).
     weights, means : as for `unit_mixture_tilt`
@@ -63,7 +63,7 @@ def unit_mixture_relative_score(X, theta, weights, means):
 
 
 def relative_score(tilt_gradient, tilt, X, theta, rng, n_draws=10_000):
-    """N(x, t) of any tilt by self-normalised importance sampling from the Gaussian posterior.
+    """N(x, t) of any tilt by self-normalized importance sampling from the Gaussian posterior.
 
     Parameters
     ----------
@@ -83,6 +83,6 @@ def relative_score(tilt_gradient, tilt, X, theta, rng, n_draws=10_000):
     out = np.empty_like(X)
     for i, x in enumerate(X):
         # Under the reference, x_0 given x_t is N(alpha x, sigma**2 I).
-        rows = np.cos(theta) * x + np.sin(theta) * noise
-        out[i] = softmax(tilt(rows)) @ tilt_gradient(rows)
+        samples = np.cos(theta) * x + np.sin(theta) * noise
+        out[i] = softmax(tilt(samples)) @ tilt_gradient(samples)
     return out

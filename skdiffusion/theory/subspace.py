@@ -3,21 +3,21 @@ r"""Rates and stopping levels on linear subspaces and manifolds.
 Chen, Huang, Zhao and Wang (2023): on an unknown k-dimensional subspace of R^D, with an encoder-decoder network and
 noise stopped at :math:`t_0 = n^{-(1-\delta)/(k+5)}`, errors fall with exponents of k alone. The rates are quoted in
 the form in which they are recalled, without logarithms. Shen, Hsieh and He (2026): the score finds a smooth set at
-noise levels that are much coarser than the spacing of the rows.
+noise levels that are much coarser than the spacing of the samples.
 """
 
 import numpy as np
 from sklearn.utils import check_array
 
 from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, at_least, validated
-from skdiffusion.manifold import coarse_rows
+from skdiffusion.manifold import coarse_samples
 
-__all__ = ["coarse_rows", "coarse_level", "projection_rate", "score_rate", "stopping_time", "subspace_error"]
+__all__ = ["coarse_samples", "coarse_level", "projection_rate", "score_rate", "stopping_time", "subspace_error"]
 
-ROWS, DIMENSION = at_least(2), at_least(1)
+SAMPLES, DIMENSION = at_least(2), at_least(1)
 
 
-@validated(n=ROWS, dimension=DIMENSION, n_features=DIMENSION)
+@validated(n=SAMPLES, dimension=DIMENSION, n_features=DIMENSION)
 def score_rate(n, dimension, n_features):
     """Order of the mean squared error of the score times the stopping time: n**(-2/(k+5)) + D n**(-(k+3)/(k+5)).
 
@@ -36,7 +36,7 @@ def score_rate(n, dimension, n_features):
     return float(n ** (-2 / (dimension + 5)) + n_features * n ** (-(dimension + 3) / (dimension + 5)))
 
 
-@validated(n=ROWS, dimension=DIMENSION)
+@validated(n=SAMPLES, dimension=DIMENSION)
 def stopping_time(n, dimension):
     """Diffusion time at which the flow stops, n**(-1 / (k + 5)).
 
@@ -51,9 +51,9 @@ def stopping_time(n, dimension):
     return float(n ** (-1 / (dimension + 5)))
 
 
-@validated(n=ROWS, n_features=DIMENSION, noise=NON_NEGATIVE, latent_variances=["array-like"])
+@validated(n=SAMPLES, n_features=DIMENSION, noise=NON_NEGATIVE, latent_variances=["array-like"])
 def subspace_error(n, n_features, noise, latent_variances):
-    r"""Expected :math:`|VV^T - AA^T|_F^2` of the principal subspace of n rows with isotropic noise.
+    r"""Expected :math:`|VV^T - AA^T|_F^2` of the principal subspace of n samples with isotropic noise.
 
     To first order :math:`2 (D-k)/n \sum_i (\eta^2/\lambda_i + \eta^4/\lambda_i^2)`; without noise the subspace is
     exact.
@@ -76,9 +76,9 @@ def subspace_error(n, n_features, noise, latent_variances):
     return float(2 * (n_features - len(variances)) / n * (ratio + ratio**2).sum())
 
 
-@validated(n=ROWS, dimension=DIMENSION, volume=POSITIVE)
+@validated(n=SAMPLES, dimension=DIMENSION, volume=POSITIVE)
 def coarse_level(n, dimension, volume=1.0):
-    """Noise level of order (log n / n)**(1/k) at which a score knows a k-dimensional set of this volume, not its rows.
+    """Noise level of order (log n / n)**(1/k) at which a score knows a k-dimensional set of this volume, not its samples.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def coarse_level(n, dimension, volume=1.0):
     return float((volume * np.log(n) / n) ** (1 / dimension))
 
 
-@validated(n=ROWS, dimension=DIMENSION, smoothness=POSITIVE)
+@validated(n=SAMPLES, dimension=DIMENSION, smoothness=POSITIVE)
 def projection_rate(n, dimension, smoothness):
     """Order of the distance to a set of smoothness beta after projection, (log n / n)**(beta / k).
 

@@ -1,14 +1,14 @@
 r"""Wasserstein-2 error of the probability-flow sampler under weak log-concavity.
 
-All levels are noise-to-signal ratios :math:`\tau = \sigma/\alpha`, on rows :math:`y = x/\alpha = x_0 + \tau z`: every
-process is a choice of grid and of integrator there. A law is *weakly log-concave* with constants (a, M) if its score
+All levels are noise-to-signal ratios :math:`\tau = \sigma/\alpha`, on samples :math:`y = x/\alpha = x_0 + \tau z`: every
+process is a choice of grid and of integrator there. A distribution is *weakly log-concave* with constants (a, M) if its score
 S has
 
 .. math:: -\langle S(x)-S(y), x-y\rangle \ge r^2\,[a - f_M(r)/r],\quad f_M(r) = 2\sqrt M\tanh(\sqrt M r/2),
     \quad r=|x-y|.
 
 The setting is that of Kremling, Iafrate, Taheri and Lederer (2025), arXiv 2510.17608, whose constants were not used:
-the bound here is a derivation of its own, complete and computable, with three terms (start, discretisation, score
+the bound here is a derivation of its own, complete and computable, with three terms (start, discretization, score
 error).
 
 It is sharp for Gaussians, and loose by a factor :math:`e^{M/2a}` for separated mixtures, where it soon says nothing:
@@ -34,7 +34,7 @@ COMMON_COVARIANCE = (
 
 @dataclass(frozen=True)
 class Regularity:
-    """Constants of a law from which the bound is computed.
+    """Constants of a distribution from which the bound is computed.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ class Regularity:
         if not (np.isfinite(constants).all() and min(constants) >= 0 and np.delete(constants, 1).all()):
             raise ValueError(
                 "A Regularity needs finite a > 0, M >= 0, L0 > 0, n_features >= 1 and sixth_moment > 0: rescale the "
-                f"law if its numbers overflow. Got {constants!r} instead."
+                f"distribution if its numbers overflow. Got {constants!r} instead."
             )
 
     def concavity(self, tau):
-        """k with Hess log p_tau <= -k; negative where the noised law is not log-concave."""
+        """k with Hess log p_tau <= -k; negative where the noised distribution is not log-concave."""
         q = 1 + self.a * tau**2
         return self.a / q - self.M / q**2
 
@@ -76,7 +76,7 @@ class Regularity:
         return np.sqrt(p / q) * np.exp(self.M / (2 * self.a) * (1 / p - 1 / q))
 
     def curvature(self, tau):
-        """Bound of the second derivative of trajectories in tau, in L2 of the noised law."""
+        """Bound of the second derivative of trajectories in tau, in L2 of the noised distribution."""
         d, low, a = self.n_features, self.a - self.M, self.a + 1 / tau**2
         poincare = np.exp(np.minimum(self.M / a, 50.0)) / a
         convex = 1 / tau**2 + low
@@ -153,7 +153,7 @@ def mixture_regularity(weights, means, covariance):
     covariance, values = _check_covariance(covariance)
     weights, means = check_mixture(weights, means)
     if means.shape[1] != len(covariance):
-        raise ValueError(f"'means' has {means.shape[1]} columns, 'covariance' {len(covariance)}.")
+        raise ValueError(f"'means' has {means.shape[1]} features, 'covariance' {len(covariance)}.")
     moved = np.linalg.solve(covariance, means.T).T
     distance = np.linalg.norm(moved[:, None] - moved[None], axis=2).max()
     around = np.linalg.norm(means - weights @ means, axis=1)
@@ -165,7 +165,7 @@ def mixture_regularity(weights, means, covariance):
 @validated(diameter=NON_NEGATIVE)
 @np.errstate(over="ignore", invalid="ignore")
 def bounded_regularity(diameter, covariance):
-    """Constants of any law supported in a set of this diameter, plus Gaussian noise of this covariance.
+    """Constants of any distribution supported in a set of this diameter, plus Gaussian noise of this covariance.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def _scales(integrator, tau):
 
 @dataclass(frozen=True)
 class WassersteinBound:
-    """The three terms of the bound, at the last level and in the units of the rows.
+    """The three terms of the bound, at the last level and in the units of the samples.
 
     Parameters
     ----------
@@ -238,8 +238,8 @@ class WassersteinBound:
         return self.start + self.discretisation + self.score
 
 
-def sampling_bound(law, levels, integrator="ddim", *, start_error=0.0, score_error=0.0, score_lipschitz=0.0):
-    r"""Certified bound of W2 between samples and the law noised at the last level.
+def sampling_bound(regularity, levels, integrator="ddim", *, start_error=0.0, score_error=0.0, score_lipschitz=0.0):
+    r"""Certified bound of W2 between samples and the distribution noised at the last level.
 
     .. math:: W_2 \le \prod_k \Lambda_k\,W_2^{start}
               + \sum_k \Big(\prod_{j<k}\Lambda_j\Big)\,[\mathrm{LTE}_k + c_k\,e_k],\quad
@@ -247,14 +247,14 @@ def sampling_bound(law, levels, integrator="ddim", *, start_error=0.0, score_err
 
     Parameters
     ----------
-    law : Regularity
+    regularity : Regularity
     levels : array-like of shape (n_steps + 1,)
         Falling noise-to-signal ratios; the last may be 0 with "ddim".
     integrator : {"ddim", "ve", "vp", "subvp"}, default="ddim"
     start_error : float, default=0
-        W2 of the law that is started from to the law noised at the first level.
+        W2 of the distribution that is started from to the distribution noised at the first level.
     score_error : float or array-like of shape (n_steps,), default=0
-        L2 error of the score under the noised law, at the start of each step.
+        L2 error of the score under the noised distribution, at the start of each step.
     score_lipschitz : float or array-like of shape (n_steps,), default=0
         Lipschitz constant of the error of the score.
 
@@ -276,27 +276,27 @@ def sampling_bound(law, levels, integrator="ddim", *, start_error=0.0, score_err
     angles = low + half * (1 + _NODES)
     nodes, weights = np.tan(angles), half * _WEIGHTS / np.cos(angles) ** 2
     if integrator == "ddim":
-        local = ((nodes - stop) * law.curvature(nodes) * weights).sum(1)
+        local = ((nodes - stop) * regularity.curvature(nodes) * weights).sum(1)
     else:
         signal, noise, slope = _scales(integrator, nodes)
         reach = step_coefficient(integrator, nodes, stop) * signal
-        bend = law.curvature(nodes) / noise
-        bend += nodes * np.sqrt(law.n_features * law.smoothness(nodes)) * slope / noise**2
+        bend = regularity.curvature(nodes) / noise
+        bend += nodes * np.sqrt(regularity.n_features * regularity.smoothness(nodes)) * slope / noise**2
         local = (reach * bend * weights).sum(1)
     c = step_coefficient(integrator, levels[:-1], levels[1:])
-    growth = 1 - c * law.concavity(levels[:-1]) + c * lipschitz
+    growth = 1 - c * regularity.concavity(levels[:-1]) + c * lipschitz
     bound = (float(start_error), 0.0, 0.0)
     for factor, discretisation, score in np.column_stack([growth, local, c * errors]).tolist():
         bound = (factor * bound[0], factor * bound[1] + discretisation, factor * bound[2] + score)
     return WassersteinBound(*bound)
 
 
-def optimal_levels(law, n_steps, first, last):
-    """Levels that minimise the discretisation term for many DDIM steps, and the constant I of its decay.
+def optimal_levels(regularity, n_steps, first, last):
+    """Levels that minimize the discretization term for many DDIM steps, and the constant I of its decay.
 
     Parameters
     ----------
-    law : Regularity
+    regularity : Regularity
     n_steps : int
     first, last : float
         Levels, first > last > 0.
@@ -310,11 +310,11 @@ def optimal_levels(law, n_steps, first, last):
 
     def density(theta):
         tau = np.tan(theta)
-        return np.sqrt(law.expansion(tau, last) * law.curvature(tau)) / np.cos(theta) ** 2
+        return np.sqrt(regularity.expansion(tau, last) * regularity.curvature(tau)) / np.cos(theta) ** 2
 
     angles = equidistributed_grid(n_steps, np.arctan(last), np.arctan(first), density)
     tau = np.geomspace(last, first, 4000)
-    value = np.sqrt(law.expansion(tau, last) * law.curvature(tau))
+    value = np.sqrt(regularity.expansion(tau, last) * regularity.curvature(tau))
     total = ((value[1:] + value[:-1]) / 2 * np.diff(tau)).sum()
     return np.tan(angles)[::-1], float(total)
 
@@ -329,7 +329,7 @@ class StepAdvice:
         Falling noise levels.
     n_steps : int
     bound : WassersteinBound or None
-        Certified bound at these steps; None where the law is not known.
+        Certified bound at these steps; None where the distribution is not known.
     """
 
     levels: np.ndarray
@@ -337,19 +337,19 @@ class StepAdvice:
     bound: WassersteinBound | None
 
 
-@validated(error=POSITIVE, law=[Regularity, None], first=[*POSITIVE, None], last=POSITIVE, max_steps=at_least(1))
-def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
+@validated(error=POSITIVE, regularity=[Regularity, None], first=[*POSITIVE, None], last=POSITIVE, max_steps=at_least(1))
+def suggest_steps(error, regularity=None, *, first=None, last=0.01, max_steps=100_000):
     r"""Horizon, grid and number of DDIM steps for a sampling error in W2.
 
-    With the constants of a law the answer is certified: the smallest number of steps on the optimal grid whose bound is
+    With the constants of a distribution the answer is certified: the smallest number of steps on the optimal grid whose bound is
     below the error. Without, it is the start value :math:`N = \pi^2/(8\,\varepsilon)` on the grid uniform in the
-    angle, for standardised rows and to be confirmed by doubling; it is exact for a standard Gaussian in one dimension.
+    angle, for standardized samples and to be confirmed by doubling; it is exact for a standard Gaussian in one dimension.
 
     Parameters
     ----------
     error : float
-        W2, in standard deviations of a column without `law`, else in the units of the law.
-    law : Regularity, optional
+        W2, in standard deviations of a feature without `regularity`, else in the units of the distribution.
+    regularity : Regularity, optional
     first : float, optional
         Horizon; ten standard deviations by default. A start with matched mean and covariance errs there by about 1e-3
         for mixtures, and falls with the square of the level: its error is not part of the answer.
@@ -366,7 +366,7 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
     ValueError
         If no number of steps up to `max_steps` is certified: the constants are then too weak to be of use.
     """
-    if law is None:
+    if regularity is None:
         n_steps = np.pi**2 / (8 * error)
         if n_steps > max_steps:
             raise ValueError(
@@ -376,9 +376,9 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
         angles = np.linspace(np.arctan(first or 10.0), np.arctan(last), n_steps + 1)
         return StepAdvice(np.tan(angles), n_steps, None)
     if first is None:
-        first = 10.0 * law.sixth_moment
+        first = 10.0 * regularity.sixth_moment
     low, high = 0, None
-    guess = optimal_levels(law, 1, first, last)[1] ** 2 / (2 * error)
+    guess = optimal_levels(regularity, 1, first, last)[1] ** 2 / (2 * error)
     for attempt in count(1):
         if low == max_steps or (attempt == 1 and not guess <= 2 * max_steps):
             raise ValueError(
@@ -386,7 +386,7 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
                 "bound is loose; choose the steps by doubling them (n_steps='auto')."
             )
         n_steps = int(np.clip(guess, low + 1, max_steps if high is None else high - 1))
-        bound = sampling_bound(law, optimal_levels(law, n_steps, first, last)[0]).total
+        bound = sampling_bound(regularity, optimal_levels(regularity, n_steps, first, last)[0]).total
         low, high = (low, n_steps) if bound <= error else (n_steps, high)
         if high == low + 1:
             break
@@ -394,5 +394,5 @@ def suggest_steps(error, law=None, *, first=None, last=0.01, max_steps=100_000):
         guess = np.ceil(n_steps * bound / error)
         if attempt % 3 == 0 or not np.isfinite(guess):
             guess = 2 * low + 1 if high is None else (low + high) // 2
-    levels = optimal_levels(law, high, first, last)[0]
-    return StepAdvice(levels, high, sampling_bound(law, levels))
+    levels = optimal_levels(regularity, high, first, last)[0]
+    return StepAdvice(levels, high, sampling_bound(regularity, levels))

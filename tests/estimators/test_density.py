@@ -17,9 +17,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator
+from skdiffusion.densities import _components as _components
 from skdiffusion.densities import blend_log_density
 from skdiffusion.diffusion.schedules import VE
-from skdiffusion.densities import _components as _companions
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
 
@@ -71,10 +71,10 @@ def test_stacking_weights_are_a_distribution_with_a_defensive_share(fitted):
     assert set(weights) == set(fitted.members_)
 
 
-def test_companions_draw_no_random_numbers_of_the_networks(X):
+def test_components_draw_no_random_numbers_of_the_networks(X):
     given = {"marginals": None, "t_min": 0.02, "max_iter": 5, "n_estimators": 2, "n_steps": 8, "random_state": 0}
     found = [
-        DiffusionDensityEstimator(stacking=stacking, **given).fit(X).members_["diffusion"].log_density(X)
+        DiffusionDensityEstimator(stacking=stacking, **given).fit(X).members_["diffusion"].log_prob(X)
         for stacking in (True, "mixture", False)
     ]
     assert_array_equal(found[0], found[1])
@@ -82,7 +82,7 @@ def test_companions_draw_no_random_numbers_of_the_networks(X):
 
 
 def test_the_blend_is_the_weighted_sum_of_its_members(fitted, X):
-    parts = [w * np.exp(m.log_density(X)) for w, m in zip(fitted.stacking_weights_.values(), fitted.members_.values())]
+    parts = [w * np.exp(m.log_prob(X)) for w, m in zip(fitted.stacking_weights_.values(), fitted.members_.values())]
     assert_allclose(fitted.score_samples(X), np.log(sum(parts)), rtol=1e-10)
 
 
@@ -91,10 +91,10 @@ def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
     rest = sum(w for name, w in weights.items() if name != "diffusion")
     est.stacking_weights_ = {name: 0.0 if name == "diffusion" else w / rest for name, w in weights.items()}
     expected = blend_log_density(
-        np.stack([est.members_[name].log_density(X) for name in weights if name != "diffusion"], 1),
+        np.stack([est.members_[name].log_prob(X) for name in weights if name != "diffusion"], 1),
         np.array([est.stacking_weights_[name] for name in weights if name != "diffusion"]),
     )
-    monkeypatch.setattr(type(fitted.members_["diffusion"].law), "log_density", None)
+    monkeypatch.setattr(type(fitted.members_["diffusion"].density), "log_prob", None)
     assert_allclose(est.score_samples(X), expected, rtol=1e-12)
     assert np.isfinite(est.score_function(X)).all()
     assert (est.log_density_error(X) == 0).all()
@@ -103,19 +103,19 @@ def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
 def test_negligible_weights_are_zero(rng):
     held = rng.standard_normal(500)
     stack = [
-        _companions.Member("good", None, held),
-        _companions.Member("bad", None, held - 20),
-        _companions.Member("student", None, held - 5),
+        _components.Member("good", None, held),
+        _components.Member("bad", None, held - 20),
+        _components.Member("student", None, held - 5),
     ]
-    weights = _companions.blend_weights(stack, np.ones(500))
+    weights = _components.blend_weights(stack, np.ones(500))
     assert weights[1] == 0
-    assert weights[2] == pytest.approx(_companions.STUDENT_LEAST_WEIGHT, rel=1e-3)
+    assert weights[2] == pytest.approx(_components.STUDENT_MIN_WEIGHT, rel=1e-3)
     assert weights.sum() == pytest.approx(1, abs=1e-15)
 
 
-def test_no_row_costs_more_than_the_defensive_member_promises(fitted):
+def test_no_sample_costs_more_than_the_defensive_member_promises(fitted):
     far = np.random.default_rng(0).standard_normal((200, 2)) * 1000
-    floor = fitted.members_["student"].log_density(far) + np.log(fitted.stacking_weights_["student"])
+    floor = fitted.members_["student"].log_prob(far) + np.log(fitted.stacking_weights_["student"])
     assert (fitted.score_samples(far) >= floor - 1e-9).all()
 
 
@@ -162,7 +162,7 @@ def test_score_function_is_the_gradient_of_the_log_density(member, X, request):
 def test_log_density_error_is_within_a_factor_two_in_the_mean(pure, X):
     coarse = clone(pure).set_params(n_steps=16).fit(X)
     estimate = coarse.log_density_error(X).mean()
-    flow = coarse.members_["diffusion"].law
+    flow = coarse.members_["diffusion"].density
     z, log_det = coarse.preprocessor_.transform(X)
     fine, _ = flow._plain_log_density(z, 512)
     truth = np.abs(coarse.score_samples(X) - fine - log_det).mean()
@@ -194,11 +194,11 @@ def test_sampling_seeds(fitted, X):
 
 def test_samples_do_not_depend_on_the_chunks(fitted, monkeypatch):
     whole = fitted.sample(700, random_state=0)
-    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_ROWS", 97)
+    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_SAMPLES", 97)
     assert_array_equal(fitted.sample(700, random_state=0), whole)
     monkeypatch.undo()
     inside = fitted.score_samples(whole)
-    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_ROWS", 97)
+    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_SAMPLES", 97)
     assert_allclose(fitted.score_samples(whole), inside, rtol=0, atol=1e-9)
 
 
@@ -285,7 +285,7 @@ NO_EFFECT = {"verbose", "device", "warm_start", "max_fit_seconds"}  # the last i
 
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))
 def test_every_parameter_changes_the_density(name, X):
-    # The pure diffusion, since a stack may give the network next to no weight on such rows.
+    # The pure diffusion, since a stack may give the network next to no weight on such samples.
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, stacking=name == "stacking")
     if name in ("early_stopping", "n_iter_no_change"):
         # These act where training could go on past its best.
@@ -330,10 +330,10 @@ def test_other_inputs_give_the_same_fit(convert, X, fitted):
     assert other.score(X) == pytest.approx(fitted.score(X), abs=0.05)
 
 
-def test_integer_columns_are_fitted_at_their_own_resolution():
+def test_integer_features_are_fitted_at_their_own_resolution():
     X = np.random.default_rng(0).integers(0, 6, (400, 2))
     est = DiffusionDensityEstimator(**TINY).fit(X)
-    # Spread over one grid step, the law is uniform on [-0.5, 5.5]^2.
+    # Spread over one grid step, the distribution is uniform on [-0.5, 5.5]^2.
     assert est.score(X) == pytest.approx(-2 * np.log(6), abs=0.3)
 
 
@@ -392,7 +392,9 @@ def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_loop, "_learning_rate", interrupt)
-    monkeypatch.setattr("skdiffusion.diffusion.fitting.marginal_candidates", lambda *args: [None, "yeo-johnson"])
+    monkeypatch.setattr(
+        "skdiffusion.diffusion.fitting.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
+    )
     with pytest.raises(KeyboardInterrupt):
         DiffusionDensityEstimator(**TINY).fit(X)
 
@@ -419,7 +421,7 @@ def test_bounds_hold_and_a_uniform_box_is_nearly_exact():
     test = rng.random((1000, 2)) * [1.0, 3.0]
     assert est.score(test) == pytest.approx(-np.log(3), abs=0.03)
     assert est.score_samples([[1.5, 1.0], [0.5, -0.1]]).tolist() == [-np.inf, -np.inf]
-    # The density of rows on the edges is that of their neighbours.
+    # The density of samples on the edges is that of their neighbors.
     assert_allclose(est.score_samples([[0.0, 1.5], [1.0, 1.5], [0.5, 3.0], [0.0, 0.0]]), -np.log(3), atol=2.0)
     sample = est.sample(2000)
     assert sample.min() >= 0
@@ -442,9 +444,9 @@ def test_counts_on_a_bound_have_the_density_of_their_cell():
     assert est.score_samples([[0.0]])[0] == pytest.approx(np.log(2 * np.exp(-1)), abs=0.7)
 
 
-def test_constant_columns_warn_and_stay_finite(X):
+def test_constant_features_warn_and_stay_finite(X):
     table = np.column_stack([X, np.full(len(X), 3.0)])
-    with pytest.warns(DegenerateDataWarning, match=r"Columns \[2\] are constant"):
+    with pytest.warns(DegenerateDataWarning, match=r"Features \[2\] are constant"):
         est = DiffusionDensityEstimator(**TINY | {"max_iter": 5}).fit(table)
     assert np.isfinite(est.score_samples(table)).all()
     assert_allclose(est.sample(50)[:, 2], 3.0, atol=0.1)
@@ -474,7 +476,7 @@ def test_an_interrupt_outside_training_leaves_the_earlier_fit(X, fitted, monkeyp
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skdiffusion.estimators._density.fit_companions", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._density.fit_components", interrupt)
     with pytest.raises(KeyboardInterrupt):
         est.fit(two_blobs(100, 9)[:, :1])
     assert est.n_features_in_ == 2

@@ -10,14 +10,14 @@ from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
 
 TINY = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 2, "n_steps": 4, "random_state": 0}
 X = np.random.default_rng(0).standard_normal((40, 2))
-CONSTANT_ROW = np.array([[1.0, 2.0]])
+CONSTANT_SAMPLE = np.array([[1.0, 2.0]])
 
 BAD_DATA = {
     "nan": (np.where(np.arange(80).reshape(40, 2) == 7, np.nan, X), "NaN"),
     "infinity": (np.where(np.arange(80).reshape(40, 2) == 7, np.inf, X), "infinity"),
     "one dimension": (X[:, 0], "Reshape your data"),
     "three dimensions": (X[:, :, None], "dim 3"),
-    "one row": (CONSTANT_ROW, "minimum of 2"),
+    "one row": (CONSTANT_SAMPLE, "minimum of 2"),
     "no rows": (X[:0], "0 sample"),
     "no columns": (X[:, :0], "0 feature"),
     "complex": (X + 1j, "Complex data not supported"),
@@ -27,7 +27,7 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize(("data", "message"), BAD_DATA.values(), ids=list(BAD_DATA))
-def test_bad_rows_in_fit(data, message):
+def test_bad_samples_in_fit(data, message):
     est = DiffusionDensityEstimator(**TINY).fit(X)
     before = est.score_samples(X)
     with pytest.raises((ValueError, TypeError), match=message):
@@ -81,8 +81,8 @@ def test_every_parameter_has_a_bad_value_here():
     assert set(BAD_PARAMETERS) == set(DiffusionDensityEstimator().get_params())
 
 
-def test_rows_out_of_bounds_are_counted():
-    with pytest.raises(ValueError, match=r"rows of X lie outside 'bounds' .*widen 'bounds'"):
+def test_samples_out_of_bounds_are_counted():
+    with pytest.raises(ValueError, match=r"samples of X lie outside 'bounds' .*widen 'bounds'"):
         DiffusionDensityEstimator(**TINY, bounds=(-0.5, 0.5)).fit(X)
 
 
@@ -95,7 +95,7 @@ def test_bad_weights(weights, message):
         DiffusionDensityEstimator(**TINY).fit(X, sample_weight=weights)
 
 
-def test_one_row_of_positive_weight_is_too_few():
+def test_one_sample_of_positive_weight_is_too_few():
     with pytest.raises(ValueError, match="positive 'sample_weight'"):
         DiffusionDensityEstimator(**TINY).fit(X, sample_weight=np.eye(40)[0])
 
@@ -112,7 +112,7 @@ def test_unfitted_use(method):
 @pytest.mark.parametrize(
     "method", ["score_samples", "score", "score_function", "log_density_error", "to_latent", "from_latent"]
 )
-def test_wrong_number_of_columns(method):
+def test_wrong_number_of_features(method):
     est = DiffusionDensityEstimator(**TINY).fit(X)
     with pytest.raises(ValueError, match="X has 3 features, but DiffusionDensityEstimator is expecting 2"):
         getattr(est, method)(np.ones((4, 3)))
@@ -124,7 +124,7 @@ def test_bad_number_of_samples(n_samples):
         DiffusionDensityEstimator(**TINY).fit(X).sample(n_samples)
 
 
-def test_partial_fit_refuses_other_columns_and_keeps_the_fit():
+def test_partial_fit_refuses_other_features_and_keeps_the_fit():
     est = DiffusionDensityEstimator(**TINY).fit(X)
     before = est.score_samples(X)
     with pytest.raises(ValueError, match="expecting 2 features"):
@@ -153,7 +153,7 @@ def test_a_failed_stack_keeps_the_earlier_fit():
 
 @pytest.mark.parametrize("marginals", [None, "yeo-johnson", "gaussianize"])
 @pytest.mark.parametrize("distance", [1e5, 1e100, 1e300, -1e300])
-def test_no_row_is_too_far(marginals, distance):
-    """The Student-t member gives every finite row a finite density, without warnings."""
+def test_no_sample_is_too_far(marginals, distance):
+    """The Student-t member gives every finite sample a finite density, without warnings."""
     est = DiffusionDensityEstimator(**TINY, marginals=marginals).fit(X)
     assert np.isfinite(est.score_samples([[distance, 0.0], [0.0, distance]])).all()

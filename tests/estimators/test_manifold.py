@@ -21,15 +21,15 @@ SMALL = {"max_iter": 4, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random
 
 @pytest.fixture(scope="module")
 def circle():
-    law = Sphere(1, n_features=5)
-    return law, ManifoldDiffusionEstimator(max_iter=100, random_state=0).fit(law.sample(500, 0))
+    density = Sphere(1, n_features=5)
+    return density, ManifoldDiffusionEstimator(max_iter=100, random_state=0).fit(density.sample(500, 0))
 
 
 @pytest.fixture(scope="module")
 def plane():
-    law = Subspace(2, 8, noise=0.05)
-    X = law.sample(400, 0)
-    return law, X, ManifoldDiffusionEstimator(support="linear", **SMALL).fit(X)
+    density = Subspace(2, 8, noise=0.05)
+    X = density.sample(400, 0)
+    return density, X, ManifoldDiffusionEstimator(support="linear", **SMALL).fit(X)
 
 
 @settings(max_examples=6)
@@ -40,8 +40,8 @@ def test_across_a_linear_support_samples_are_exact(seed, floor, k, noise):
     est = ManifoldDiffusionEstimator(k, "linear", noise_floor=floor, **{**SMALL, "max_iter": 1}).fit(X)
     across = np.eye(7) - est.components_.T @ est.components_
     stated = np.sqrt(est.noise_variance_ + floor**2)
-    rows = est.sample(2000, random_state=1, denoise=False) - est.mean_
-    residual = rows @ across
+    samples = est.sample(2000, random_state=1, denoise=False) - est.mean_
+    residual = samples @ across
     assert np.sqrt((residual**2).sum() / (2000 * (7 - k))) == pytest.approx(stated, rel=0.03)
     # To round-off: the residual is the noise drawn, times the stated deviation.
     unit = (est.sample(50, random_state=1, denoise=False) - est.sample(50, random_state=1)) / stated
@@ -52,7 +52,7 @@ def test_across_a_linear_support_samples_are_exact(seed, floor, k, noise):
 
 
 def test_the_density_of_a_linear_support_is_exact_across(plane):
-    law, X, est = plane
+    density, X, est = plane
     U = est.transform(X)
     variance = est.noise_variance_ + est.noise_floor_**2
     residual = ((X - est.project(X)) ** 2).sum(1)
@@ -63,7 +63,7 @@ def test_the_density_of_a_linear_support_is_exact_across(plane):
 
 
 def test_transform_and_back(plane):
-    law, X, est = plane
+    density, X, est = plane
     U = est.transform(X)
     assert U.shape == (400, 2)
     np.testing.assert_allclose(est.inverse_transform(U), est.project(X), atol=1e-12)
@@ -82,32 +82,32 @@ def test_subspace_error_is_that_of_the_formula(n, eta):
     """Theory 5.2 and E5c: E|VV' - AA'|^2 = 2 (D - k)/n sum(eta^2/l + eta^4/l^2), within a factor 1.5."""
     errors, predicted = [], []
     for seed in range(8):
-        law = Subspace(2, 16, noise=eta, rotation_seed=seed)
-        X = law.sample(n, seed)
+        density = Subspace(2, 16, noise=eta, rotation_seed=seed)
+        X = density.sample(n, seed)
         est = ManifoldDiffusionEstimator(2, "linear", **{**SMALL, "max_iter": 1}).fit(X)
-        errors.append(subspace_error(est.components_.T, law.frame))
-        latent = np.linalg.eigvalsh(np.cov((Subspace(2, 16, rotation_seed=seed).sample(n, seed) @ law.frame).T))
+        errors.append(subspace_error(est.components_.T, density.frame))
+        latent = np.linalg.eigvalsh(np.cov((Subspace(2, 16, rotation_seed=seed).sample(n, seed) @ density.frame).T))
         predicted.append(2 * 14 / n * (eta**2 / latent + eta**4 / latent**2).sum())
     assert 1 / 1.5 < np.mean(errors) / np.mean(predicted) < 1.5
 
 
 def test_a_circle_is_found_and_sampled(circle):
-    law, est = circle
+    density, est = circle
     assert est.intrinsic_dimension_ == 1
     assert est.support_ == "nonlinear"
     assert est.components_.shape == (2, 5)
     assert est.flipd_dimension_ == pytest.approx(1.0, abs=0.5)
-    train, fresh, draws = law.sample(500, 0), law.sample(500, 1), est.sample(2000, random_state=3)
-    assert np.median(law.distance(draws)) < 1e-5
+    train, fresh, draws = density.sample(500, 0), density.sample(500, 1), est.sample(2000, random_state=3)
+    assert np.median(density.distance(draws)) < 1e-5
     assert 0.8 < novelty(draws, train, fresh) < 1.2
     assert memorised_excess(draws, train, fresh) < 0.1
     np.testing.assert_array_equal(est.sample(30, random_state=3), draws[:30])
 
 
 def test_the_geometry_of_a_circle(circle):
-    law, est = circle
-    X = law.sample(100, 5)
-    away = law.project(X) * 1.05
+    density, est = circle
+    X = density.sample(100, 5)
+    away = density.project(X) * 1.05
     assert np.abs(est.project(away) - X).max() < 1e-3
     np.testing.assert_allclose(est.distance(away), 0.05, atol=1e-3)
     tangent = est.tangent_space(X)
@@ -128,39 +128,39 @@ def test_dimension_of_a_disc_joined_by_a_line():
     assert np.mean(dimension[600:] == 1) > 0.9
 
 
-def test_rows_far_away_have_answers(circle):
-    law, est = circle
-    far = law.sample(4, 0) * np.array([[10], [1e3], [1e8], [1e200]])
+def test_samples_far_away_have_answers(circle):
+    density, est = circle
+    far = density.sample(4, 0) * np.array([[10], [1e3], [1e8], [1e200]])
     np.testing.assert_allclose(est.distance(far), np.array([9, 999, 1e8 - 1, 1e200]), rtol=1e-2)
-    assert law.distance(est.project(far)).max() < 1e-2
+    assert density.distance(est.project(far)).max() < 1e-2
     assert (np.diff(est.score_samples(far)) <= 0).all() or np.isneginf(est.score_samples(far)[1:]).any()
-    assert est.score_samples(far).max() < est.score_samples(law.sample(50, 1)).min()
+    assert est.score_samples(far).max() < est.score_samples(density.sample(50, 1)).min()
     for values in (est.intrinsic_log_density(far), est.local_dimension(far), est.tangent_space(far)):
         assert np.isfinite(values).all()
 
 
 def test_the_density_of_a_circle_is_proper(circle):
     """Smoothed at the noise floor it integrates to 1 over R^5, by importance sampling around the set."""
-    law, est = circle
+    density, est = circle
     rng = np.random.default_rng(0)
-    centres, spread = law.sample(4000, 9), 2 * est.noise_floor_
-    rows = centres + spread * rng.standard_normal(centres.shape)
-    # The law of a circle plus noise, in closed form up to the Bessel function.
+    centers, spread = density.sample(4000, 9), 2 * est.noise_floor_
+    samples = centers + spread * rng.standard_normal(centers.shape)
+    # The distribution of a circle plus noise, in closed form up to the Bessel function.
     from scipy.special import ive
 
-    plane = rows @ law.frame
+    plane = samples @ density.frame
     radius, variance = np.linalg.norm(plane, axis=1), spread**2
-    across = ((rows - plane @ law.frame.T) ** 2).sum(1)
+    across = ((samples - plane @ density.frame.T) ** 2).sum(1)
     log_q = np.log(ive(0, radius / variance)) - (radius - 1) ** 2 / (2 * variance) - across / (2 * variance)
     log_q -= 2.5 * np.log(2 * np.pi * variance)
-    ratio = np.exp(est.score_samples(rows) - log_q)
+    ratio = np.exp(est.score_samples(samples) - log_q)
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio)) + 0.02
 
 
-def test_rows_that_fill_the_space_behave_as_the_plain_estimator(rng):
+def test_samples_that_fill_the_space_behave_as_the_plain_estimator(rng):
     X = rng.normal(size=(150, 2))
     est = ManifoldDiffusionEstimator(**SMALL)
-    with pytest.warns(FullDimensionWarning, match="fill all 2 columns"):
+    with pytest.warns(FullDimensionWarning, match="fill all 2 features"):
         est.fit(X)
     assert est.support_ == "full"
     assert est.intrinsic_dimension_ == 2
@@ -172,14 +172,14 @@ def test_rows_that_fill_the_space_behave_as_the_plain_estimator(rng):
     assert est.sample(5, random_state=0).shape == (5, 2)
 
 
-@pytest.mark.parametrize("law", [Subspace(2, 5), Sphere(2)], ids=["plane", "sphere"])
-def test_the_plain_estimator_points_here(law):
-    X = law.sample(1000, 0)
-    with pytest.warns(DegenerateDataWarning, match=f"dimension 2 of {law.n_features}.*ManifoldDiffusionEstimator"):
+@pytest.mark.parametrize("density", [Subspace(2, 5), Sphere(2)], ids=["plane", "sphere"])
+def test_the_plain_estimator_points_here(density):
+    X = density.sample(1000, 0)
+    with pytest.warns(DegenerateDataWarning, match=f"dimension 2 of {density.n_features}.*ManifoldDiffusionEstimator"):
         DiffusionDensityEstimator(stacking=False, n_estimators=1, random_state=0).fit(X)
 
 
-def test_the_plain_estimator_is_silent_on_rows_that_fill_the_space(rng):
+def test_the_plain_estimator_is_silent_on_samples_that_fill_the_space(rng):
     X = np.concatenate([rng.normal(size=(500, 3)) * 0.2, rng.normal(size=(500, 3)) * 0.2 + 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -188,7 +188,7 @@ def test_the_plain_estimator_is_silent_on_rows_that_fill_the_space(rng):
 
 
 def test_seeds_clones_and_pickles(plane):
-    law, X, est = plane
+    density, X, est = plane
     again = clone(est).fit(X)
     np.testing.assert_array_equal(again.score_samples(X[:20]), est.score_samples(X[:20]))
     np.testing.assert_array_equal(again.sample(9), est.sample(9))
@@ -200,7 +200,7 @@ def test_seeds_clones_and_pickles(plane):
     )
 
 
-def test_rows_and_columns_may_be_few():
+def test_samples_and_features_may_be_few():
     line = np.outer(np.arange(6.0), np.ones(9))
     est = ManifoldDiffusionEstimator(**SMALL).fit(line)
     assert est.intrinsic_dimension_ == 1
@@ -229,10 +229,10 @@ def test_bad_parameters_are_named_and_lose_nothing(parameters, message, rng):
     np.testing.assert_array_equal(est.score_samples(X), before)
 
 
-def test_bad_rows_are_named(rng):
+def test_bad_samples_are_named(rng):
     with pytest.raises(ValueError, match="the same"):
         ManifoldDiffusionEstimator(**SMALL).fit(np.ones((5, 3)))
-    with pytest.raises(ValueError, match="distinct rows"):
+    with pytest.raises(ValueError, match="distinct samples"):
         ManifoldDiffusionEstimator(2, "nonlinear", **SMALL).fit(rng.normal(size=(4, 3)))
     with pytest.raises(NotFittedError):
         ManifoldDiffusionEstimator().sample()

@@ -1,4 +1,4 @@
-"""The outlier detector: signs, the share of outliers, and rows that must not be learnt."""
+"""The outlier detector: signs, the share of outliers, and samples that must not be learnt."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_signs_and_share():
     assert far < near
 
 
-def test_auto_leaves_a_hundredth_of_its_own_law_outside():
+def test_auto_leaves_a_hundredth_of_its_own_density_outside():
     X, _ = contaminated(0)
     est = DiffusionOutlierDetector(SMALL, random_state=0).fit(X)
     assert np.mean(est.predict(est.estimator_.sample(4000, random_state=7)) == -1) == pytest.approx(0.01, abs=0.006)
@@ -41,7 +41,7 @@ def test_a_cluster_of_outliers_is_not_learnt():
     assert average_precision_score(odd, -est.score_samples(X)) > 0.95
 
 
-def test_few_rows_are_all_used():
+def test_few_samples_are_all_used():
     X, _ = contaminated(0)
     est = DiffusionOutlierDetector(GaussianMixture(1), random_state=0).fit(X[:12])
     np.testing.assert_allclose(est.estimator_.means_[0], X[:12].mean(0))

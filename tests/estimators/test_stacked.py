@@ -59,7 +59,7 @@ def test_other_folds_and_our_own_estimator_as_a_member(X):
 @pytest.mark.parametrize(
     "cv", [(), np.array(5), [5], [(0, 1)], [([0, 1], [2], [3])], [([0, 1], [900])], [([0.5], [1])], [([], [1])]]
 )
-def test_folds_that_are_not_pairs_of_row_numbers_are_refused(X, cv):
+def test_folds_that_are_not_pairs_of_sample_numbers_are_refused(X, cv):
     members = [("one", GaussianMixture(1)), ("two", GaussianMixture(2))]
     with pytest.raises(ValueError, match="The 'cv' parameter"):
         StackedDensityEstimator(members, cv=cv).fit(X[:100])
@@ -74,12 +74,12 @@ def test_folds_may_be_given_as_pairs(X):
     np.testing.assert_allclose(masked.stacking_weights_, given.stacking_weights_, rtol=1e-12)
 
 
-def test_the_default_kernel_is_exact_in_many_columns(rng):
-    # In units of the bandwidth, which knows nothing of the scale, these rows are far apart: over a tree scikit-learn's
+def test_the_default_kernel_is_exact_in_many_features(rng):
+    # In units of the bandwidth, which knows nothing of the scale, these samples are far apart: over a tree scikit-learn's
     # sum would be off by hundreds of nats.
     X = 10 * rng.standard_normal((200, 20))
-    rows = X[:9] + 3 * rng.standard_normal((9, 20))
+    samples = X[:9] + 3 * rng.standard_normal((9, 20))
     kernel = StackedDensityEstimator(random_state=0).fit(X).estimators_[1]
     h = kernel.bandwidth_
-    exact = logsumexp(-0.5 * cdist(rows, X, "sqeuclidean") / h**2, axis=1) - np.log(200)
-    assert_allclose(kernel.score_samples(rows), exact - 10 * np.log(2 * np.pi * h**2), rtol=1e-9)
+    exact = logsumexp(-0.5 * cdist(samples, X, "sqeuclidean") / h**2, axis=1) - np.log(200)
+    assert_allclose(kernel.score_samples(samples), exact - 10 * np.log(2 * np.pi * h**2), rtol=1e-9)

@@ -32,11 +32,11 @@ def test_any_finite_table_gives_finite_densities_and_samples(X):
     assert np.isfinite(est.score_samples(X + 1e3 * (np.ptp(X, axis=0) + 1))).all()
 
 
-@given(tables(min_rows=10), st.integers(-18, 18), st.booleans())
+@given(tables(min_samples=10), st.integers(-18, 18), st.booleans())
 @settings(max_examples=15)
 def test_positive_rescaling_moves_the_density_by_the_log_determinant(X, exponent, every):
     """A power of two rescales without rounding, so the whole fit is the same bit for bit."""
-    assume((np.ptp(X, axis=0) > 0).all())  # a constant column has no scale to follow
+    assume((np.ptp(X, axis=0) > 0).all())  # a constant feature has no scale to follow
     factor = np.full(X.shape[1], 2.0**exponent)
     factor[1:] = factor[1:] if every else 1.0
     shifted = fit(X * factor).score_samples(X * factor)
@@ -46,7 +46,7 @@ def test_positive_rescaling_moves_the_density_by_the_log_determinant(X, exponent
 @given(st.integers(0, 1000), st.floats(-5, 5))
 @example(300, 2.0)
 @settings(max_examples=10)
-def test_a_shift_moves_nothing_but_the_rows(seed, shift):
+def test_a_shift_moves_nothing_but_the_samples(seed, shift):
     X = np.random.default_rng(seed).standard_normal((60, 2))
     assert_allclose(fit(X + shift).score_samples(X + shift), fit(X).score_samples(X), atol=1e-3)
 
@@ -54,8 +54,8 @@ def test_a_shift_moves_nothing_but_the_rows(seed, shift):
 NETWORKS = [{}, {"n_intervals": 3}, {"score_clip": 0.3}, {"activation": "relu", "n_nonzero_weights": 40}]
 
 
-@given(tables(min_rows=5), st.integers(0, 2**32 - 1), st.sampled_from(NETWORKS))
-def test_rows_are_scored_alone(X, seed, given):
+@given(tables(min_samples=5), st.integers(0, 2**32 - 1), st.sampled_from(NETWORKS))
+def test_samples_are_scored_alone(X, seed, given):
     est = fit(X, **given)
     whole = est.score_samples(X)
     order = np.random.default_rng(seed).permutation(len(X))
@@ -63,7 +63,7 @@ def test_rows_are_scored_alone(X, seed, given):
     assert_allclose(est.score_samples(X[:1]), whole[:1], rtol=1e-9, atol=1e-9)
 
 
-@given(tables(min_rows=5), st.integers(0, 50), st.integers(0, 2**31 - 1))
+@given(tables(min_samples=5), st.integers(0, 50), st.integers(0, 2**31 - 1))
 def test_fewer_samples_are_a_prefix(X, k, seed):
     est = fit(X)
     assert_array_equal(est.sample(50, random_state=seed)[:k], est.sample(k, random_state=seed))
@@ -72,7 +72,7 @@ def test_fewer_samples_are_a_prefix(X, k, seed):
 @pytest.mark.parametrize("stacking", ["auto", False])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_samples_agree_with_the_density_in_one_dimension(stacking, seed):
-    """The distribution function from `score_samples`, at rows from `sample`, is uniform.
+    """The distribution function from `score_samples`, at samples from `sample`, is uniform.
 
     False-alarm rate 1e-4 a case (Kolmogorov-Smirnov); the quadrature error is far below its resolution.
     """
@@ -87,8 +87,8 @@ def test_samples_agree_with_the_density_in_one_dimension(stacking, seed):
     assert kstest(np.interp(sample, grid, cumulative / cumulative[-1]), "uniform").pvalue > 1e-4
 
 
-def test_separated_narrow_peaks_are_normalised_after_training():
-    """Eight peaks 5 % of the column wide: the fitted density integrates to 1 within 2e-3."""
+def test_separated_narrow_peaks_are_normalized_after_training():
+    """Eight peaks 5 % of the feature wide: the fitted density integrates to 1 within 2e-3."""
     rng = np.random.default_rng(0)
     X = (rng.integers(0, 8, 600) + 0.12 * rng.standard_normal(600))[:, None]
     est = fit(X, hidden_layer_sizes=(32, 32), max_iter=150, n_steps="auto", stacking=False, marginals=None)
@@ -124,12 +124,12 @@ def test_mass_by_importance_sampling_in_four_dimensions():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("side", "narrow"), [(3, 0.05), (5, 0.05), (3, 0.02)])
-def test_grids_of_narrow_peaks_are_normalised_after_training(side, narrow):
-    """9 and 25 separated peaks in the plane, 2 to 5 % of the column wide: mass within 2e-3 of 1."""
+def test_grids_of_narrow_peaks_are_normalized_after_training(side, narrow):
+    """9 and 25 separated peaks in the plane, 2 to 5 % of the feature wide: mass within 2e-3 of 1."""
     rng = np.random.default_rng(0)
-    centres = rng.integers(0, side, (2000, 2)).astype(float)
-    scale = centres.std()
-    X = centres + narrow * scale * rng.standard_normal((2000, 2))
+    centers = rng.integers(0, side, (2000, 2)).astype(float)
+    scale = centers.std()
+    X = centers + narrow * scale * rng.standard_normal((2000, 2))
     est = DiffusionDensityEstimator(stacking=False, marginals=None, n_estimators=1, max_iter=150, random_state=0).fit(X)
     axis = np.linspace(-1.0, side, 300 if narrow > 0.02 else 500)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)

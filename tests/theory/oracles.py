@@ -1,4 +1,4 @@
-"""Exact laws on the line along the flow, and the Wasserstein-2 distance of a sampler's output to them."""
+"""Exact distributions on the line along the flow, and the Wasserstein-2 distance of a sampler's output to them."""
 
 import numpy as np
 from scipy.stats import norm
@@ -31,17 +31,17 @@ class LineMixture:
         return (low + high) / 2
 
 
-def line_distance(law, levels, integrator, score=None):
-    """W2 between the sampler started from the exact law of the first level, and the exact law of the last."""
-    score = score or law.score
-    y = law.quantiles(levels[0])
+def line_distance(density, levels, integrator, score=None):
+    """W2 between the sampler started from the exact distribution of the first level, and the exact distribution of the last."""
+    score = score or density.score
+    y = density.quantiles(levels[0])
     for start, stop in zip(levels[:-1], levels[1:]):
         y = y + step_coefficient(integrator, start, stop) * score(y, start)
-    return np.sqrt(((np.sort(y) - law.quantiles(levels[-1])) ** 2).mean())
+    return np.sqrt(((np.sort(y) - density.quantiles(levels[-1])) ** 2).mean())
 
 
 def gaussian_distance(variances, levels, integrator):
-    """The same for a centred Gaussian of these variances, in closed form."""
+    """The same for a centered Gaussian of these variances, in closed form."""
     scale = np.sqrt(np.asarray(variances) + levels[0] ** 2)
     for start, stop in zip(levels[:-1], levels[1:]):
         scale = scale * (1 - step_coefficient(integrator, start, stop) / (np.asarray(variances) + start**2))

@@ -16,7 +16,7 @@ def quickly(monkeypatch):
 
 
 def test_rates_on_a_line(quickly):
-    """E1a: better with more rows, in the order of the kernel density that knows the truth."""
+    """E1a: better with more samples, in the order of the kernel density that knows the truth."""
     few, many = besov.line_cell(1.5, 200, 1), besov.line_cell(1.5, 3200, 1)
     assert many["tv"] < 0.75 * few["tv"]
     assert many["tv"] < 2.5 * many["kernel"]
@@ -47,13 +47,13 @@ def test_stopping(quickly):
 
 
 def test_a_hidden_line(quickly):
-    """TV on an unknown line falls with the rows as on a known one."""
+    """TV on an unknown line falls with the samples as on a known one."""
     few, many = (sum(besov.hidden_line_cell(8, 0.5, n, seed) for seed in (0, 1)) for n in (300, 2400))
     assert many < 0.8 * few
 
 
 def test_the_oracle_kernel_is_the_best_of_its_bandwidths(rng):
-    law = besov.line_law(1.0)
+    law = besov.line_density(1.0)
     X = law.sample(500, random_state=0)
     best, bandwidth = besov.oracle_kernel(law, X)
     mirrored = np.concatenate([X, -2 - X, 2 - X])
@@ -68,7 +68,7 @@ def test_the_reference_is_worth_more_than_the_noise(rng):
     assert relative < 0.5 * plain
 
 
-def test_the_relative_part_suits_smooth_laws():
+def test_the_relative_part_suits_smooth_densities():
     """E4c."""
     smooth, circle = ([gaussian.score_cell(law, c, 0) for c in (0.0, 1.0)] for law in ("smooth", "circle"))
     assert smooth[1] < smooth[0]
@@ -115,9 +115,9 @@ def test_kept_values_are_not_computed_again(tmp_path):
     ],
 )  # fmt: skip
 def test_cheap_experiments_pass(experiment, tmp_path):
-    rows = experiment(True, Kept(tmp_path / "runs.jsonl"))
-    assert rows
-    assert all(r["passed"] for r in rows), rows
+    samples = experiment(True, Kept(tmp_path / "runs.jsonl"))
+    assert samples
+    assert all(r["passed"] for r in samples), samples
 
 
 def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
@@ -125,7 +125,7 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
 
     def once(quick, kept):
         calls.append(quick)
-        return [command.besov.row("gaussian", "claim", "1", "2", False)]
+        return [command.besov.entry("gaussian", "claim", "1", "2", False)]
 
     monkeypatch.setattr(command, "EXPERIMENTS", {"gaussian": (once,)})
     for _ in range(2):

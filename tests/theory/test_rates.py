@@ -5,7 +5,7 @@ import pytest
 
 from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.datasets import Sphere
-from skdiffusion.densities import GaussianMixtureLaw
+from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.manifold import sample_spacing
 from skdiffusion.theory import besov, gaussian, subspace
 
@@ -17,7 +17,7 @@ def test_effective_sizes(n, s, d, size):
     assert besov.effective_size(n, s, d) == pytest.approx(size, rel=0.03)
 
 
-def test_rates_are_power_laws():
+def test_rates_are_power_densities():
     n = 2.0 ** np.arange(9, 16)
     for s, slope in ((0.5, -0.25), (1.0, -1 / 3), (1.5, -0.375), (2.5, -5 / 12)):
         values = [besov.rate_tv(m, s, 1) for m in n]
@@ -38,16 +38,16 @@ def test_stopping_and_clipping():
 
 
 def test_the_clipping_level_never_bites_on_true_scores(rng):
-    """The largest predicted noise of a uniform law over many draws stays below C = 2."""
+    """The largest predicted noise of a uniform distribution over many draws stays below C = 2."""
     n, x = 10_000, rng.uniform(-1, 1, 20_000)
-    centres = np.linspace(-1, 1, 2001)
+    centers = np.linspace(-1, 1, 2001)
     for tau in (0.03, 0.15, 0.5, 2.0):
         y = x + tau * rng.standard_normal(x.size)
         worst = 0.0
         for block in np.array_split(y, 20):
-            logits = -0.5 * ((block[:, None] - centres) / tau) ** 2
+            logits = -0.5 * ((block[:, None] - centers) / tau) ** 2
             share = np.exp(logits - logits.max(1, keepdims=True))
-            noise = (block - share @ centres / share.sum(1)) / tau
+            noise = (block - share @ centers / share.sum(1)) / tau
             worst = max(worst, np.abs(noise).max())
         assert worst < besov.clipping_level(n)
 
@@ -65,7 +65,7 @@ def test_the_partition_is_dyadic_and_its_sizes_fall():
 def test_a_design_can_be_fitted(rng):
     plan = besov.design(400, 1.0, 1)
     est = DiffusionDensityEstimator(**plan.parameters, max_iter=20, random_state=0).fit(rng.uniform(-1, 1, (400, 1)))
-    level = np.tan(est.members_["diffusion"].law.theta_min)
+    level = np.tan(est.members_["diffusion"].density.theta_min)
     assert level == pytest.approx(plan.stopping_level)
     assert np.isfinite(est.score(rng.uniform(-1, 1, (50, 1))))
 
@@ -73,21 +73,21 @@ def test_a_design_can_be_fitted(rng):
 @pytest.mark.parametrize("theta", [0.05, 0.6, 1.4])
 def test_relative_scores_of_mixtures(theta, rng):
     weights, means = np.array([0.3, 0.7]), np.array([[1.0, -0.5], [-0.4, 0.2]])
-    law = GaussianMixtureLaw(weights, means, np.tile(np.eye(2), (2, 1, 1)))
+    density = GaussianMixtureDensity(weights, means, np.tile(np.eye(2), (2, 1, 1)))
     X = rng.standard_normal((40, 2))
     part = gaussian.unit_mixture_relative_score(X, theta, weights, means)
     alpha, sigma = np.cos(theta), np.sin(theta)
     denoised = alpha * X + sigma**2 * part
-    np.testing.assert_allclose(denoised, law.denoised(X, alpha, sigma), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(denoised, density.denoised(X, alpha, sigma), rtol=1e-9, atol=1e-12)
     # Bounded by the longest mean, at every level and in every place.
     far = gaussian.unit_mixture_relative_score(100 * X, theta, weights, means)
     assert np.linalg.norm(np.concatenate([part, far]), axis=1).max() <= np.linalg.norm(means, axis=1).max() + 1e-12
 
-    def tilt(rows):
-        return gaussian.unit_mixture_tilt(rows, weights, means)
+    def tilt(samples):
+        return gaussian.unit_mixture_tilt(samples, weights, means)
 
-    def gradient(rows):
-        return gaussian.unit_mixture_relative_score(rows, 0.0, weights, means)
+    def gradient(samples):
+        return gaussian.unit_mixture_relative_score(samples, 0.0, weights, means)
 
     drawn = gaussian.relative_score(gradient, tilt, X[:5], theta, rng, 40_000)
     np.testing.assert_allclose(drawn, part[:5], atol=0.03)
@@ -99,11 +99,11 @@ def test_subspace_rates():
     assert subspace.subspace_error(100, 6, 0.0, [1.0, 2.0]) == 0
     assert subspace.subspace_error(1000, 12, 0.2, [1.0]) == pytest.approx(2 * 11 / 1000 * (0.04 + 0.0016))
     assert subspace.coarse_level(1000, 2) > subspace.coarse_level(4000, 2)
-    # The coarse level of a uniform circle holds the coarse rows, up to a constant that n does not change.
+    # The coarse level of a uniform circle holds the coarse samples, up to a constant that n does not change.
     spacing = [sample_spacing(Sphere(1).sample(n, 0), 1) for n in (500, 8000)]
     level = [subspace.coarse_level(n, 1, 2 * np.pi) for n in (500, 8000)]
     assert spacing[0] / level[0] == pytest.approx(spacing[1] / level[1], rel=0.1)
-    assert subspace.coarse_rows(500) == 15
+    assert subspace.coarse_samples(500) == 15
     assert subspace.projection_rate(1e4, 2, 4) == pytest.approx((np.log(1e4) / 1e4) ** 2)
     with pytest.raises(ValueError, match="'dimension'"):
         subspace.coarse_level(100, 0)
@@ -120,7 +120,7 @@ def test_a_design_with_switching_is_the_partition(rng):
     np.testing.assert_allclose(widths, np.maximum(8, np.ceil(np.sqrt(32 * plan.sizes))))
     est = DiffusionDensityEstimator(**plan.parameters, max_iter=2, n_steps=24, random_state=0)
     est.fit(rng.uniform(-1, 1, (n, 3)))
-    field = est.members_["diffusion"].law.field
+    field = est.members_["diffusion"].density.field
     np.testing.assert_allclose(np.tan(field.edges), ratio)
     assert [part.hidden_layer_sizes for part in field.network.parts] == plan.parameters["hidden_layer_sizes"]
     # A coarse stop leaves out the intervals below it.

@@ -22,13 +22,13 @@ INTEGRATORS = st.sampled_from(w2.INTEGRATORS)
 )  # fmt: skip
 def test_known_values(weights, means, variance, integrator, expected):
     """Independent figures for 32 steps from 40 to 0.01; the sixth moment of the mixture is exact there."""
-    law = w2.mixture_regularity(weights, np.reshape(means, (-1, 1)), [[variance]])
+    density = w2.mixture_regularity(weights, np.reshape(means, (-1, 1)), [[variance]])
     if len(weights) > 1:
         z = np.random.default_rng(0).standard_normal(2_000_000)
         exact = (np.mean((1.0 + np.sqrt(variance) * z) ** 6)) ** (1 / 6)
-        assert law.sixth_moment >= exact
-        law = w2.Regularity(law.a, law.M, law.L0, 1, exact)
-    assert w2.sampling_bound(law, grid("angle", 32), integrator).total == pytest.approx(expected, rel=2e-3)
+        assert density.sixth_moment >= exact
+        density = w2.Regularity(density.a, density.M, density.L0, 1, exact)
+    assert w2.sampling_bound(density, grid("angle", 32), integrator).total == pytest.approx(expected, rel=2e-3)
 
 
 @settings(max_examples=40)
@@ -49,18 +49,18 @@ def test_never_below_the_distance_for_gaussians(variances, n_steps, kind, integr
 )  # fmt: skip
 def test_never_below_the_distance_for_mixtures(share, gap, variance, n_steps, kind, integrator, error):
     """With an injected score error as well: a wave of known size and slope."""
-    law = LineMixture([share, 1 - share], [-gap, gap], variance)
+    density = LineMixture([share, 1 - share], [-gap, gap], variance)
     levels = grid(kind, n_steps, first=20.0)
     sizes = error / np.sqrt(1 + levels[:-1] ** 2)
 
     def score(y, tau):
-        return law.score(y, tau) + error / np.sqrt(1 + tau**2) * np.sin(y)
+        return density.score(y, tau) + error / np.sqrt(1 + tau**2) * np.sin(y)
 
     bound = w2.sampling_bound(
         w2.mixture_regularity([share, 1 - share], [[-gap], [gap]], [[variance]]), levels, integrator,
         score_error=sizes, score_lipschitz=sizes,
     )  # fmt: skip
-    assert line_distance(law, levels, integrator, score) <= bound.total * (1 + 1e-9) + 1e-6
+    assert line_distance(density, levels, integrator, score) <= bound.total * (1 + 1e-9) + 1e-6
 
 
 @pytest.mark.parametrize("variance", [0.25, 1.0, 4.0])
@@ -74,9 +74,9 @@ def test_sharp_for_gaussians(variance, n_steps, kind):
 
 
 def test_the_start_is_carried_through():
-    law, levels = w2.gaussian_regularity(np.eye(2)), grid("angle", 40)
-    with_start = w2.sampling_bound(law, levels, start_error=0.5)
-    without = w2.sampling_bound(law, levels)
+    density, levels = w2.gaussian_regularity(np.eye(2)), grid("angle", 40)
+    with_start = w2.sampling_bound(density, levels, start_error=0.5)
+    without = w2.sampling_bound(density, levels)
     assert with_start.start == pytest.approx(0.5 * np.prod(
         1 - w2.step_coefficient("ddim", levels[:-1], levels[1:]) / (1 + levels[:-1] ** 2)
     ))  # fmt: skip
@@ -94,23 +94,23 @@ def test_the_last_denoising_step_is_covered():
 
 @given(gap=st.floats(0.1, 2.0), variance=st.floats(0.2, 2.0), share=st.floats(0.1, 0.9), tau=st.floats(0.0, 3.0))
 def test_propagation_of_the_constants(gap, variance, share, tau):
-    """The curvature of the noised law lies between the two bounds at every level."""
-    law = LineMixture([share, 1 - share], [-gap, gap], variance)
+    """The curvature of the noised distribution lies between the two bounds at every level."""
+    density = LineMixture([share, 1 - share], [-gap, gap], variance)
     constants = w2.mixture_regularity([share, 1 - share], [[-gap], [gap]], [[variance]])
     y = np.linspace(-6, 6, 601)
-    slope = np.gradient(law.score(y, tau), y)[1:-1]
+    slope = np.gradient(density.score(y, tau), y)[1:-1]
     assert slope.max() <= -constants.concavity(tau) + 1e-3
     assert slope.min() >= -constants.smoothness(tau) - 1e-3
 
 
 def test_frozen_coefficients_are_those_of_the_steppers():
     """The package's own DDIM and frozen-score steppers do these steps."""
-    law = LineMixture([0.3, 0.7], [-1.0, 0.8], 0.36)
+    density = LineMixture([0.3, 0.7], [-1.0, 0.8], 0.36)
     start, stop = 0.9, 0.4
     y = np.linspace(-2, 2, 7)
 
     def field(z, theta, divergence=False):
-        score = law.score(z[:, 0] / np.cos(theta), np.tan(theta))[:, None]
+        score = density.score(z[:, 0] / np.cos(theta), np.tan(theta))[:, None]
         # Velocity of z = x cos + e sin from the score in y.
         tau = np.tan(theta)
         denoised = z / np.cos(theta) + tau**2 * score
@@ -119,7 +119,7 @@ def test_frozen_coefficients_are_those_of_the_steppers():
     thetas = [np.arctan(start), np.arctan(stop)]
     for stepper, integrator in (("ddim", "ddim"), ("frozen-score", "vp")):
         out = solve(field, y[:, None] * np.cos(thetas[0]), thetas, stepper).z[:, 0] / np.cos(thetas[1])
-        expected = y + w2.step_coefficient(integrator, start, stop) * law.score(y, start)
+        expected = y + w2.step_coefficient(integrator, start, stop) * density.score(y, start)
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 
 
@@ -135,15 +135,15 @@ def test_optimal_levels():
 
 @pytest.mark.parametrize(("variance", "predicted"), [(0.25, 12), (1.0, 24), (4.0, 46)])
 def test_suggested_steps_are_needed_and_enough(variance, predicted):
-    law = w2.gaussian_regularity([[variance]])
-    advice = w2.suggest_steps(0.05, law, first=40.0)
+    density = w2.gaussian_regularity([[variance]])
+    advice = w2.suggest_steps(0.05, density, first=40.0)
     assert abs(advice.n_steps - predicted) <= 2
     assert gaussian_distance([variance], advice.levels, "ddim") <= 0.05
-    fewer = w2.optimal_levels(law, advice.n_steps - 1, 40.0, 0.01)[0]
-    assert w2.sampling_bound(law, fewer).total > 0.05 >= advice.bound.total
+    fewer = w2.optimal_levels(density, advice.n_steps - 1, 40.0, 0.01)[0]
+    assert w2.sampling_bound(density, fewer).total > 0.05 >= advice.bound.total
 
 
-def test_advice_without_a_law():
+def test_advice_without_a_density():
     advice = w2.suggest_steps(0.05)
     assert advice.n_steps == 25
     assert advice.bound is None
@@ -175,14 +175,14 @@ def test_refusals():
 
 
 def test_suggested_steps_are_the_fewest_from_one_up():
-    law = w2.gaussian_regularity([[1.0]])
-    one = w2.sampling_bound(law, w2.optimal_levels(law, 1, 3.0, 0.5)[0]).total
-    assert w2.suggest_steps(1.01 * one, law, first=3.0, last=0.5).n_steps == 1
-    assert w2.suggest_steps(0.99 * one, law, first=3.0, last=0.5).n_steps == 2
-    needed = w2.suggest_steps(0.02, law, first=3.0, last=0.5).n_steps
-    assert w2.suggest_steps(0.02, law, first=3.0, last=0.5, max_steps=needed).n_steps == needed
+    density = w2.gaussian_regularity([[1.0]])
+    one = w2.sampling_bound(density, w2.optimal_levels(density, 1, 3.0, 0.5)[0]).total
+    assert w2.suggest_steps(1.01 * one, density, first=3.0, last=0.5).n_steps == 1
+    assert w2.suggest_steps(0.99 * one, density, first=3.0, last=0.5).n_steps == 2
+    needed = w2.suggest_steps(0.02, density, first=3.0, last=0.5).n_steps
+    assert w2.suggest_steps(0.02, density, first=3.0, last=0.5, max_steps=needed).n_steps == needed
     with pytest.raises(ValueError, match=f"No {needed - 1} steps"):
-        w2.suggest_steps(0.02, law, first=3.0, last=0.5, max_steps=needed - 1)
+        w2.suggest_steps(0.02, density, first=3.0, last=0.5, max_steps=needed - 1)
 
 
 def test_why_anisotropic_mixtures_are_refused():
@@ -207,7 +207,7 @@ def test_why_anisotropic_mixtures_are_refused():
     np.testing.assert_allclose(largest, [-0.34, 1.9, 27.5, 252], rtol=0.05)
 
 
-def test_bounded_laws_plus_noise():
+def test_bounded_densities_plus_noise():
     constants = w2.bounded_regularity(2.0, [[0.5]])
     mixture = w2.mixture_regularity([0.5, 0.5], [[-1.0], [1.0]], [[0.5]])
     assert constants.M == pytest.approx(mixture.M)

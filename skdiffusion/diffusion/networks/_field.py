@@ -1,8 +1,8 @@
-"""A trained ensemble as a field of the solvers: float64 rows in, float64 velocities out, in blocks of fixed sizes.
+"""A trained ensemble as a field of the solvers: float64 samples in, float64 velocities out, in blocks of fixed sizes.
 
-The density of a row must not depend on its neighbours. In float64 a matrix product's rounding depends
-on the batch only at 1e-15; in float32 that would be 1e-7 and show. So rows travel in blocks of a few sizes,
-padded, in all of which a row's result has the same bits wherever it stands: a self-test at construction
+The density of a sample must not depend on its neighbors. In float64 a matrix product's rounding depends
+on the batch only at 1e-15; in float32 that would be 1e-7 and show. So samples travel in blocks of a few sizes,
+padded, in all of which a sample's result has the same bits wherever it stands: a self-test at construction
 checks that on this machine, and falls back to float64 where it fails.
 """
 
@@ -13,17 +13,17 @@ import torch
 
 from skdiffusion.diffusion.networks._reference import WhitenedField, times
 
-# Rows of a block; of several choices the first that keeps the bits of a row. The last size fits the cache of a core,
+# Samples of a block; of several choices the first that keeps the bits of a sample. The last size fits the cache of a core,
 # or fills a GPU; the others are for what is left over.
-BLOCK_ROWS = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
+BLOCK_SAMPLES = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
 
 
-def _block_rows(network):
-    return BLOCK_ROWS.get(network.device.type, [(1024,)])
+def _block_samples(network):
+    return BLOCK_SAMPLES.get(network.device.type, [(1024,)])
 
 
 def _sizes_of_same_bits(field, sizes):
-    """The block sizes in which a row has the bits it has in the largest, wherever it stands; maybe none."""
+    """The block sizes in which a sample has the bits it has in the largest, wherever it stands; maybe none."""
     network, evaluate = field.network, field.flow_field
     rng = np.random.default_rng(0)
     z = torch.as_tensor(rng.standard_normal((sizes[-1], network.n_features)), device=network.device)
@@ -35,13 +35,13 @@ def _sizes_of_same_bits(field, sizes):
         for divergence in (False, True):
             results = [r for r in evaluate(z, theta, divergence) if r is not None]
             for size in tuple(good):
-                # As they stand; in another order; one row among zeros.
+                # As they stand; in another order; one sample among zeros.
                 blocks = [(z[:size], slice(0, size), slice(None)), (alone[:size], slice(7, 8), slice(0, 1))]
                 if size == sizes[-1]:
                     blocks.append((z[order], order, slice(None)))
-                for block, rows, shown in blocks:
+                for block, samples, shown in blocks:
                     again = [r for r in evaluate(block, theta, divergence) if r is not None]
-                    if not all(torch.equal(r[rows], a[shown]) for r, a in zip(results, again)):
+                    if not all(torch.equal(r[samples], a[shown]) for r, a in zip(results, again)):
                         good.discard(size)
     return tuple(s for s in sizes if s in good) if sizes[-1] in good else ()
 
@@ -53,9 +53,9 @@ class NetworkField:
     ----------
     network : FilmEnsemble or SwitchedNetworks
     noise_limit : float or None, default=None
-        Bound of the predicted noise in every column: predictions beyond it are set to it.
+        Bound of the predicted noise in every feature: predictions beyond it are set to it.
     reference : GaussianReference or None, default=None
-        Law of the rows before noise; None is the standard normal law, that of whitened rows.
+        Distribution of the samples before noise; None is the standard normal distribution, that of whitened samples.
     """
 
     def __init__(self, network, noise_limit=None, reference=None):
@@ -64,9 +64,9 @@ class NetworkField:
             self._use(network.to(dtype=torch.float32))
 
     def _use(self, network):
-        choices = _block_rows(network)
+        choices = _block_samples(network)
         self._set(network, choices[0])
-        # The divergence of a clipped row takes its Jacobian, whose rounding depends on the block.
+        # The divergence of a clipped sample takes its Jacobian, whose rounding depends on the block.
         for sizes in choices if self.noise_limit is None else ():
             if good := _sizes_of_same_bits(self, sizes):
                 self._sizes = good
@@ -77,16 +77,16 @@ class NetworkField:
         self.network, self._evaluator, self._sizes = network, network.evaluator(), sizes
 
     def with_network(self, network):
-        """The field of another network of the same rows."""
+        """The field of another network of the same samples."""
         return NetworkField(network, self.noise_limit, self.reference)
 
     def place(self, w):
-        """Whitened rows (n, d) in the coordinates of this field, where the noise is isotropic."""
+        """Whitened samples (n, d) in the coordinates of this field, where the noise is isotropic."""
         return w if self.reference is None else w @ self.reference.root
 
     @property
     def flow_field(self):
-        """The field that the flow of whitened rows follows."""
+        """The field that the flow of whitened samples follows."""
         return self if self.reference is None else WhitenedField(self)
 
     @property
@@ -117,14 +117,14 @@ class NetworkField:
         cos, sin = math.cos(theta), math.sin(theta)
         noise = z * sin - velocity * cos
         beyond = noise.abs() > self.noise_limit
-        rows = beyond.any(1)
-        if not rows.any():
+        samples = beyond.any(1)
+        if not samples.any():
             return velocity, trace
         velocity = torch.where(beyond, (z * sin - noise.clamp(-self.noise_limit, self.noise_limit)) / cos, velocity)
         if trace is not None:
-            # Where the noise is held, the velocity of that column changes by tan(theta) with it, and with no other.
-            own = self._free_jacobian(evaluate, z[rows], theta).diagonal(dim1=1, dim2=2)
-            trace = trace.index_add(0, rows.nonzero()[:, 0], ((sin / cos - own) * beyond[rows]).sum(1))
+            # Where the noise is held, the velocity of that feature changes by tan(theta) with it, and with no other.
+            own = self._free_jacobian(evaluate, z[samples], theta).diagonal(dim1=1, dim2=2)
+            trace = trace.index_add(0, samples.nonzero()[:, 0], ((sin / cos - own) * beyond[samples]).sum(1))
         return velocity, trace
 
     def _linear(self, theta, like):
@@ -138,11 +138,11 @@ class NetworkField:
         return jacobian if linear is None else jacobian + linear[: z.shape[1], : z.shape[1]]
 
     def jacobian(self, z, theta):
-        """Jacobian of the velocity at every row of z, float64, shape (n, d, d)."""
+        """Jacobian of the velocity at every sample of z, float64, shape (n, d, d)."""
         return self.run_blocks(lambda block: (self._jacobian(block, theta),), z)[0]
 
     def _jacobian(self, block, theta):
-        # In small pieces: a row has n_features tangents.
+        # In small pieces: a sample has n_features tangents.
         pieces = block.split(max(1, len(block) // block.shape[1]))
         jacobian = torch.cat([self._free_jacobian(self._evaluator, piece, theta) for piece in pieces])
         if self.noise_limit is None:
@@ -154,19 +154,19 @@ class NetworkField:
         held = math.tan(theta) * torch.eye(block.shape[1], dtype=jacobian.dtype, device=jacobian.device)
         return torch.where(beyond[:, :, None], held, jacobian)
 
-    def run_blocks(self, function, rows):
-        """Apply `function` (tensors in, tuple of tensors out) to fixed-size blocks of float64 rows."""
-        rows = np.asarray(rows, dtype=np.float64)
+    def run_blocks(self, function, samples):
+        """Apply `function` (tensors in, tuple of tensors out) to fixed-size blocks of float64 samples."""
+        samples = np.asarray(samples, dtype=np.float64)
         out, largest = None, self._sizes[-1]
         with torch.no_grad():
-            for start in range(0, max(1, len(rows)), largest):
-                block = rows[start : start + largest]
+            for start in range(0, max(1, len(samples)), largest):
+                block = samples[start : start + largest]
                 size = next(s for s in self._sizes if s >= len(block))
-                padded = np.zeros((size, rows.shape[1]))
+                padded = np.zeros((size, samples.shape[1]))
                 padded[: len(block)] = block
                 parts = function(torch.as_tensor(padded, device=self.network.device))
                 if out is None:
-                    out = [np.empty((len(rows), *p.shape[1:])) for p in parts]
+                    out = [np.empty((len(samples), *p.shape[1:])) for p in parts]
                 for target, p in zip(out, parts):
                     target[start : start + len(block)] = p[: len(block)].cpu().numpy()
         return tuple(out)

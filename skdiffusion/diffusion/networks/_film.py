@@ -1,6 +1,6 @@
 r"""Ensembles of multilayer perceptrons whose hidden layers are modulated by the noise level.
 
-A member maps a noised row z in R^d and an angle theta to a velocity in R^d:
+A member maps a noised sample z in R^d and an angle theta to a velocity in R^d:
 
 .. math::
     p_l = (1 + g_l(\theta)) \odot (h_{l-1} W_l + b_l) + c_l(\theta),\quad
@@ -14,7 +14,7 @@ With two hidden layers the divergence is one bilinear form in the slopes
 
 .. math:: \mathrm{tr}\,\partial F/\partial z = s_1^T\,[W_2 \odot (W_3 W_1)^T]\,s_2 .
 
-With three it is a sum over the columns of products that meet in the middle layer, at the cost of 2 d hidden products:
+With three it is a sum over the features of products that meet in the middle layer, at the cost of 2 d hidden products:
 
 .. math:: \mathrm{tr}\,\partial F/\partial z = \sum_{i=1}^d s_2^T\,[(\mathrm{diag}(W_{1,i}) W_2)^T s_1 \odot
     (\mathrm{diag}(W_{4,i}) W_3^T)^T s_3] .
@@ -52,7 +52,7 @@ class FilmEnsemble:
     Parameters
     ----------
     n_features : int
-        Dimension d of the rows.
+        Dimension d of the samples.
     hidden_layer_sizes : tuple of int
         Widths of the hidden layers. Two layers have the closed-form divergence.
     activation : {"silu", "gelu", "tanh", "relu"}
@@ -114,14 +114,14 @@ class FilmEnsemble:
     def views(self, flat):
         """The parameters as a list of layers: (W, b, film) for hidden ones, (W, film) for the last."""
         parts, start = [], 0
-        for rows, columns in self._shapes:
-            stop = start + rows * columns
-            parts.append(flat[:, start:stop].view(-1, rows, columns))
+        for samples, columns in self._shapes:
+            stop = start + samples * columns
+            parts.append(flat[:, start:stop].view(-1, samples, columns))
             start = stop
         hidden = len(self.hidden_layer_sizes)
         return [tuple(parts[3 * k : 3 * k + 3]) for k in range(hidden)] + [tuple(parts[3 * hidden :])]
 
-    def initialise(self, rng, input_gain, hidden_gain):
+    def initialize(self, rng, input_gain, hidden_gain):
         """Draw the parameters; the last layer is zero, so the velocity is zero: the Gaussian fit.
 
         `input_gain` scales the first layer (finer structure of the data at once, in low dimension),
@@ -147,7 +147,7 @@ def _summed(x):
 
 
 class FilmEvaluator:
-    """Mean velocity of an ensemble and its divergence at one noise level, for a block of rows."""
+    """Mean velocity of an ensemble and its divergence at one noise level, for a block of samples."""
 
     def __init__(self, network):
         self.network = network
@@ -184,7 +184,7 @@ class FilmEvaluator:
         return self._levels[key]
 
     def __call__(self, z, theta, divergence=False):
-        """Mean velocity (n, d) and, if asked, its divergence (n,) for rows z (n, d) at angle theta."""
+        """Mean velocity (n, d) and, if asked, its divergence (n,) for samples z (n, d) at angle theta."""
         *levels, offset = self.modulation(theta)
         members, act = self.network.n_members, self.act
         x = (z @ self.first_weight).view(len(z), members, -1).transpose(0, 1)
@@ -212,7 +212,7 @@ class FilmEvaluator:
             s1, s2, s3 = slopes
             parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in ((s1, self.from_input), (s3, self.from_output))))
             both = torch.mul(*next(parts))
-            for a, b in parts:  # one a column
+            for a, b in parts:  # one a feature
                 both.addcmul_(a, b)
             trace = _summed(both.mul_(s2))
         else:
@@ -229,7 +229,7 @@ class FilmEvaluator:
         return torch.bmm(tangents.reshape(members, d * n, -1), weight).view(members, d, n, -1) * slope[:, None]
 
     def jacobian(self, z, theta):
-        """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
+        """Jacobian of the mean velocity, dF_i/dz_j at every sample: (n, d, d)."""
         *levels, _ = self.modulation(theta)
         members, act = self.network.n_members, self.act
         x, tangents = z.expand(members, *z.shape), None

@@ -1,11 +1,11 @@
-r"""Masked networks: from every row, the conditional law of each column given those before it, in one pass.
+r"""Masked networks: from every sample, the conditional distribution of each feature given those before it, in one pass.
 
-Column j, given the columns that come before it in a fixed order, has the law
+Feature j, given the features that come before it in a fixed order, has the distribution
 
 .. math:: p(x_j\mid x_{<j}) = \sum_k w_{jk}\,N(x_j;\mu_{jk},s_{jk}^2),
 
 whose weights, means and scales are the outputs of one multilayer perceptron. Its weight matrices are masked so that no
-output sees the column itself or one after it.
+output sees the feature itself or one after it.
 
 References
 ----------
@@ -21,18 +21,18 @@ LOG_SCALE_RANGE = (-9.0, 5.0)
 
 
 class MaskedNetwork:
-    """Conditional Gaussian mixtures of all columns, with all parameters in one flat buffer.
+    """Conditional Gaussian mixtures of all features, with all parameters in one flat buffer.
 
     Parameters
     ----------
     n_features : int
-        Columns of the rows.
+        Features of the samples.
     hidden_layer_sizes : tuple of int
         Layers of equal width have a skip connection.
     n_components : int
-        Of the mixture of every column.
+        Of the mixture of every feature.
     rng : numpy Generator
-        Draws the order of the columns and the first parameters.
+        Draws the order of the features and the first parameters.
     device : torch device
     """
 
@@ -49,7 +49,7 @@ class MaskedNetwork:
             bias.copy_(torch.as_tensor(rng.uniform(-bound, bound, tuple(bias.shape))))
         weight, bias = layers[-1]
         weight.mul_(0.1)
-        # Nearly standard normal columns: components side by side.
+        # Nearly standard normal features: components side by side.
         log_weight, mean, log_scale = bias.view(n_features, 3, n_components).unbind(1)
         log_weight.zero_()
         mean.copy_(torch.linspace(-2.0, 2.0, n_components).expand_as(mean))
@@ -84,7 +84,7 @@ class MaskedNetwork:
         return [(weight * mask, bias) for mask, (weight, bias) in zip(masks, self._views(self.flat))]
 
     def conditionals(self, x, layers):
-        """Log-weights, means and log-scales of the columns of rows x (n, d), each of shape (n, d, n_components)."""
+        """Log-weights, means and log-scales of the features of samples x (n, d), each of shape (n, d, n_components)."""
         h, last = x, len(layers) - 1
         for k, (weight, bias) in enumerate(layers):
             out = torch.addmm(bias, h, weight)
@@ -96,8 +96,8 @@ class MaskedNetwork:
         log_weight, mean, log_scale = h.view(len(x), self.n_features, 3, self.n_components).unbind(2)
         return torch.log_softmax(log_weight, -1), mean, log_scale.clamp(*LOG_SCALE_RANGE)
 
-    def log_density(self, x, layers):
-        """Log-density of rows x (n, d), nats, shape (n,)."""
+    def log_prob(self, x, layers):
+        """Log-density of samples x (n, d), nats, shape (n,)."""
         log_weight, mean, log_scale = self.conditionals(x, layers)
         u = (x[:, :, None] - mean) * torch.exp(-log_scale)
         terms = log_weight - log_scale - 0.5 * u * u

@@ -10,14 +10,14 @@ from skdiffusion.diffusion.networks._activations import ACTIVATIONS
 
 
 class Passes:
-    """Velocities of every member on its own rows, and the gradient of a loss of them.
+    """Velocities of every member on its own samples, and the gradient of a loss of them.
 
     Parameters
     ----------
     network : FilmEnsemble
         Its parameters may change in place between calls.
-    n_levels, n_rows : int
-        Shape of a batch: rows of each noise level.
+    n_levels, n_samples : int
+        Shape of a batch: samples of each noise level.
 
     Attributes
     ----------
@@ -29,50 +29,51 @@ class Passes:
     What a method returns is a buffer, which the next call overwrites.
     """
 
-    def __init__(self, network, n_levels, n_rows):
-        self.network, self.n_levels, self.n_rows = network, n_levels, n_rows
+    def __init__(self, network, n_levels, n_samples):
+        self.network, self.n_levels, self.n_samples = network, n_levels, n_samples
         self.grad = torch.zeros_like(network.flat)
         self._activation = ACTIVATIONS[network.activation]
         self._parameters, self._gradients = network.views(network.flat), network.views(self.grad)
         members, d = network.n_members, network.n_features
         self._hidden = [
-            [self._empty(members, n_levels * n_rows, width) for _ in range(4)] for width in network.hidden_layer_sizes
+            [self._empty(members, n_levels * n_samples, width) for _ in range(4)]
+            for width in network.hidden_layer_sizes
         ]
-        self._out = self._empty(members, d, n_levels * n_rows)
-        self._velocity = self._empty(members, n_levels, n_rows, d)
+        self._out = self._empty(members, d, n_levels * n_samples)
+        self._velocity = self._empty(members, n_levels, n_samples, d)
         self._kept = None
 
     def _empty(self, *shape):
         return torch.empty(*shape, dtype=self.network.dtype, device=self.network.device)
 
     def _by_level(self, x):
-        return x.view(len(x), self.n_levels, self.n_rows, -1)
+        return x.view(len(x), self.n_levels, self.n_samples, -1)
 
     def velocity(self, z, features):
-        """Velocity of each member on its own rows, of the shape of z.
+        """Velocity of each member on its own samples, of the shape of z.
 
         Parameters
         ----------
-        z : tensor of shape (n_members, n_levels, n_rows, d)
-            Rows, grouped by noise level.
+        z : tensor of shape (n_members, n_levels, n_samples, d)
+            Samples, grouped by noise level.
         features : tensor of shape (n_levels, N_FEATURES)
             `noise_features` of the levels.
         """
         *hidden, (weight, offset) = self._parameters
         features = features.expand(len(z), -1, -1)
-        x, gains = z.reshape(len(z), self.n_levels * self.n_rows, -1), []
+        x, gains = z.reshape(len(z), self.n_levels * self.n_samples, -1), []
         for (w, b, film), (a, p, value, kept) in zip(hidden, self._hidden):
             width = w.shape[2]
             modulation = torch.bmm(features, film)
             gain = 1 + modulation[..., :width]
-            # The bias goes into the shift: one pass less over the rows.
+            # The bias goes into the shift: one pass less over the samples.
             shift = torch.addcmul(modulation[..., width:], gain, b)
             torch.bmm(x, w, out=a)
             torch.addcmul(shift[:, :, None], self._by_level(a), gain[:, :, None], out=self._by_level(p))
             self._activation.value(p, value, kept)
             x = value
             gains.append(gain)
-        # With few columns a product is five times faster the other way round.
+        # With few features a product is five times faster the other way round.
         torch.bmm(weight.transpose(1, 2), x.transpose(1, 2), out=self._out)
         out = self._by_level(self._out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
         torch.add(out, torch.bmm(features, offset)[:, :, None], out=self._velocity)
@@ -84,7 +85,7 @@ class Passes:
         z, features, gains = self._kept
         *hidden, (weight, _) = self._parameters
         *grad_hidden, (grad_weight, grad_offset) = self._gradients
-        g = grad_velocity.reshape(len(z), self.n_levels * self.n_rows, -1)
+        g = grad_velocity.reshape(len(z), self.n_levels * self.n_samples, -1)
         x = self._hidden[-1][2]
         grad_weight.copy_(torch.bmm(g.transpose(1, 2), x).transpose(1, 2))
         torch.bmm(features.transpose(1, 2), grad_velocity.sum(2), out=grad_offset)
@@ -101,6 +102,6 @@ class Passes:
             torch.bmm(features.transpose(1, 2), torch.cat([gain_sums, shift_sums], -1), out=grad_film)
             torch.sum(gain * shift_sums, 1, keepdim=True, out=grad_b)
             by_level.mul_(gain[:, :, None])
-            x = self._hidden[k - 1][2] if k else z.reshape(len(z), self.n_levels * self.n_rows, -1)
+            x = self._hidden[k - 1][2] if k else z.reshape(len(z), self.n_levels * self.n_samples, -1)
             torch.bmm(x.transpose(1, 2), g, out=grad_w)
         return self.grad

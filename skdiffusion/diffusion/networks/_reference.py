@@ -1,14 +1,14 @@
-r"""Isotropic noise on columns of unit variance, whatever their correlations, beside a Gaussian of their covariance.
+r"""Isotropic noise on features of unit variance, whatever their correlations, beside a Gaussian of their covariance.
 
-Rows y of covariance C get noise of the same size in every direction, :math:`z = y\cos\theta + e\sin\theta`, so that
-directions in which they hardly vary drown first: few rows tell little about them. The Gaussian of this covariance has
+Samples y of covariance C get noise of the same size in every direction, :math:`z = y\cos\theta + e\sin\theta`, so that
+directions in which they hardly vary drown first: few samples tell little about them. The Gaussian of this covariance has
 the linear velocity
 
 .. math:: F_C(z,\theta) = \sin\theta\cos\theta\,(C - I)\,C_\theta^{-1} z ,\quad
     C_\theta = C\cos^2\theta + I\sin^2\theta .
 
-The flow runs in :math:`w = C_\theta^{-1/2} z`, of unit covariance at every level: from whitened rows to the standard
-normal law, whatever the horizon, with velocity :math:`C_\theta^{-1/2}(F - F_C)`, which is zero for Gaussian rows.
+The flow runs in :math:`w = C_\theta^{-1/2} z`, of unit covariance at every level: from whitened samples to the standard
+normal distribution, whatever the horizon, with velocity :math:`C_\theta^{-1/2}(F - F_C)`, which is zero for Gaussian samples.
 A network may learn F, or only its departure from F_C.
 
 References
@@ -21,18 +21,18 @@ import math
 import numpy as np
 import torch
 
-MOST_LEVELS = 256  # noise levels whose matrices are kept
-MULTIPLE = 4  # of columns: in products of such widths a row's bits do not depend on how many rows there are
+MAX_LEVELS = 256  # noise levels whose matrices are kept
+MULTIPLE = 4  # of features: in products of such widths a sample's bits do not depend on how many samples there are
 
 
 def times(z, matrix):
-    """Rows z (n, d) times one of `GaussianReference.matrices`."""
+    """Samples z (n, d) times one of `GaussianReference.matrices`."""
     d = z.shape[1]
     return (torch.nn.functional.pad(z, (0, len(matrix) - d)) @ matrix)[:, :d]
 
 
 class GaussianReference:
-    """A Gaussian law of the rows before noise, as a field.
+    """A Gaussian distribution of the samples before noise, as a field.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class GaussianReference:
 
     @property
     def root(self):
-        """Whitened rows @ root have the covariance."""
+        """Whitened samples @ root have the covariance."""
         return self.function(np.sqrt(self.values))
 
     @property
@@ -68,7 +68,7 @@ class GaussianReference:
         """
         key = float(theta), like.dtype, like.device
         if key not in self._levels:
-            if len(self._levels) >= MOST_LEVELS:
+            if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
             cos, sin = math.cos(theta), math.sin(theta)
             noised = self.values * cos**2 + sin**2
@@ -89,7 +89,7 @@ class GaussianReference:
         evaluate : callable
             ``evaluate(z, theta, divergence) -> (velocity, divergence or None)`` where the noise is isotropic.
         departure : bool
-            Whether its velocity is only the departure from this law's.
+            Whether its velocity is only the departure from this distribution's.
         """
 
         def field(w, theta, divergence=False):
@@ -104,7 +104,7 @@ class GaussianReference:
         return field
 
     def velocity(self, z, cos, sin):
-        """Linear velocity of rows z (members, levels, n_rows, d) at levels of these cosines and sines (levels,)."""
+        """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines (levels,)."""
         values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
         cos, sin = cos[:, None, None], sin[:, None, None]
         return ((z @ axes) * (sin * cos * (values - 1) / (values * cos**2 + sin**2))) @ axes.T

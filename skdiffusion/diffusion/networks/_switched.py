@@ -24,7 +24,7 @@ class SwitchedNetworks:
 
     @property
     def n_features(self):
-        """Number of columns."""
+        """Number of features."""
         return self.parts[0].n_features
 
     @property
@@ -85,9 +85,9 @@ class SwitchedEvaluator:
         return self.parts[bisect.bisect_right(self.edges, theta)]
 
     def __call__(self, z, theta, divergence=False):
-        """Mean velocity (n, d) and, if asked, its divergence (n,) for rows z (n, d) at angle theta."""
+        """Mean velocity (n, d) and, if asked, its divergence (n,) for samples z (n, d) at angle theta."""
         return self.at(theta)(z, theta, divergence)
 
     def jacobian(self, z, theta):
-        """Jacobian of the mean velocity, dF_i/dz_j at every row: (n, d, d)."""
+        """Jacobian of the mean velocity, dF_i/dz_j at every sample: (n, d, d)."""
         return self.at(theta).jacobian(z, theta)

@@ -1,8 +1,8 @@
 """The probability-flow equation: grids, steppers and one driver.
 
-A *field* is a callable ``field(z, theta, divergence=False) -> (velocity, divergence or None)`` on rows in
-normalised coordinates :math:`z = x\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a
-closed-form law. Nothing here knows of processes or estimators; numpy arrays and torch tensors both work.
+A *field* is a callable ``field(z, theta, divergence=False) -> (velocity, divergence or None)`` on samples in
+normalized coordinates :math:`z = x\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a
+closed-form distribution. Nothing here knows of processes or estimators; numpy arrays and torch tensors both work.
 """
 
 from skdiffusion.diffusion.ode._grids import (

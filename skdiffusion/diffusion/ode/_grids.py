@@ -39,7 +39,7 @@ def equidistributed_grid(n_steps, start, stop, density, n_quadrature=4096):
     r"""Knots at equal increments of :math:`\int \mathrm{density}(\theta)\,d\theta`.
 
     With ``density = sqrt(G Y)``, the square root of the error that a unit step makes at theta and carries
-    to the end, this is the grid that minimises a first-order discretisation bound. The quadrature is
+    to the end, this is the grid that minimizes a first-order discretization bound. The quadrature is
     log-uniform in tan(theta), where densities of flows vary slowly.
     """
     theta = log_snr_grid(n_quadrature, start, stop)

@@ -13,13 +13,13 @@ class Solution:
     Attributes
     ----------
     z : array or tensor of shape (n, d)
-        Rows at the last angle.
+        Samples at the last angle.
     log_density_change : array or tensor of shape (n,), or None
-        log p at the last angle and row minus log p at the first, along each path, in nats.
+        log p at the last angle and sample minus log p at the first, along each path, in nats.
     error : array or tensor of shape (n,), or None
         With the divergence and a stepper that can tell: the sum over steps of the absolute gap to another rule
         ("rk4": the trapezoid of the step's ends; multistep: the rule that also knows the value at its end). It is
-        free, and large where a row's step is too long.
+        free, and large where a sample's step is too long.
     n_evaluations : int
         Evaluations of the field.
     """
@@ -193,7 +193,7 @@ def solve(field, z, thetas, stepper="rk4", divergence=False):
     field : callable
         ``field(z, theta, divergence) -> (velocity (n, d), divergence (n,) or None)``.
     z : array or tensor of shape (n, d)
-        Rows at ``thetas[0]``, in normalised coordinates.
+        Samples at ``thetas[0]``, in normalized coordinates.
     thetas : sequence of float
         Monotone angles in (0, pi / 2): rising towards noise, falling towards data.
     stepper : str

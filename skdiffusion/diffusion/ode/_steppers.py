@@ -79,7 +79,7 @@ STEPPERS = {
 }
 
 
-@lru_cache(maxsize=8192)  # every block of rows goes through the same grid
+@lru_cache(maxsize=8192)  # every block of samples goes through the same grid
 def interpolation_weights(past, start, stop, exponential):
     r"""Weights of :math:`\int_{s}^{t} K(u) L_j(u) du` for the Lagrange polynomials L_j through `past`, a tuple.
 

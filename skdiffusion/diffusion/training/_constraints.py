@@ -73,12 +73,12 @@ class WeightConstraint:
 
 
 def quotas(shapes, count):
-    """How many of `count` entries fall to each matrix: as its rows and columns together, at most all of its entries.
+    """How many of `count` entries fall to each matrix: as its samples and features together, at most all of its entries.
 
     Without quotas the layers at both ends, which are small or start at zero, would be the first to go.
     """
-    sizes = np.array([rows * columns for rows, columns in shapes])
-    wanted = np.array([rows + columns for rows, columns in shapes], dtype=float)
+    sizes = np.array([samples * columns for samples, columns in shapes])
+    wanted = np.array([samples + columns for samples, columns in shapes], dtype=float)
     full = np.zeros(len(sizes), dtype=bool)
     while True:
         left = count - sizes[full].sum()

@@ -17,7 +17,7 @@ def noise_shares(edges, plan):
     return mass / mass.sum(), list(zip(levels[:-1], levels[1:]))
 
 
-def most_checks(plan, edges):
+def max_checks(plan, edges):
     """At most how often a training run reports: once every so many steps, and at the end of every interval."""
     return -(-plan.n_steps // CHECK_EVERY) + 2 * len(edges)
 
@@ -39,7 +39,7 @@ class _Reporter:
         return self.stopped
 
 
-def train_intervals(network, rows, weights, training_rows, held_out_rows, plan, rng):
+def train_intervals(network, samples, weights, training_samples, held_out_samples, plan, rng):
     """`train`; networks with several intervals are trained one after the other, from the data to the noise.
 
     Half of the steps are shared out by the noise levels of an interval, half equally.
@@ -47,14 +47,14 @@ def train_intervals(network, rows, weights, training_rows, held_out_rows, plan, 
     Parameters
     ----------
     network : FilmEnsemble or SwitchedNetworks
-    rows, weights, training_rows, held_out_rows, plan, rng : as for `train`
+    samples, weights, training_samples, held_out_samples, plan, rng : as for `train`
 
     Returns
     -------
     TrainingResult
         Its losses are those of all noise levels.
     """
-    data = rows, weights, training_rows, held_out_rows
+    data = samples, weights, training_samples, held_out_samples
     if not isinstance(network, SwitchedNetworks):
         return train(network, *data, plan, rng)
     shares, intervals = noise_shares(network.edges, plan)

@@ -15,9 +15,9 @@ import torch
 
 from skdiffusion.diffusion.networks import Passes, noise_features
 from skdiffusion.diffusion.training._constraints import WeightConstraint
-from skdiffusion.diffusion.training._steps import AdamW, RowStream, shortened_plan
+from skdiffusion.diffusion.training._steps import AdamW, SampleStream, shortened_plan
 from skdiffusion.diffusion.training._targets import (
-    ReferenceRows,
+    ReferenceSamples,
     add_noise,
     level_of_references,
     noise_angles,
@@ -26,11 +26,11 @@ from skdiffusion.diffusion.training._targets import (
 
 WARMUP_STEPS = 50
 CHECK_EVERY = 50
-CHECKS_OF_PATIENCE = 4  # looks at the held-out rows in the steps that training waits for a gain
+CHECKS_OF_PATIENCE = 4  # looks at the held-out samples in the steps that training waits for a gain
 DECAY_FRACTION = 0.3
 VALIDATION_LEVELS = 16
 VALIDATION_DRAWS = 8192
-MOST_VALIDATED = 4096  # held-out rows of a member
+MAX_VALIDATION = 4096  # held-out samples of a member
 
 
 @dataclass(frozen=True)
@@ -77,33 +77,33 @@ def _learning_rate(step, plan):
     return plan.learning_rate * min(warm, cool)
 
 
-def _references(rows, weights, row_sets, dtype, device):
-    """All rows of each member's set as references, sets of fewer rows padded with weight zero."""
-    longest = max(len(t) for t in row_sets)
-    index = np.stack([np.resize(t, longest) for t in row_sets])
-    inside = np.arange(longest) < np.array([[len(t)] for t in row_sets])
+def _references(samples, weights, sample_sets, dtype, device):
+    """All samples of each member's set as references, sets of fewer samples padded with weight zero."""
+    longest = max(len(t) for t in sample_sets)
+    index = np.stack([np.resize(t, longest) for t in sample_sets])
+    inside = np.arange(longest) < np.array([[len(t)] for t in sample_sets])
     with np.errstate(divide="ignore"):
         log_weights = np.where(inside, np.log(weights[index]), -np.inf)
-    return ReferenceRows(rows[torch.as_tensor(index)].to(dtype), torch.as_tensor(log_weights).to(device, dtype))
+    return ReferenceSamples(samples[torch.as_tensor(index)].to(dtype), torch.as_tensor(log_weights).to(device, dtype))
 
 
-def _validation_set(rows, held_out, weights, plan, rng, dtype, device):
-    """Angles, and frozen (row, noise, level) draws of every member's held-out rows with their targets.
+def _validation_set(samples, held_out, weights, plan, rng, dtype, device):
+    """Angles, and frozen (sample, noise, level) draws of every member's held-out samples with their targets.
 
-    The posterior mean over all held-out rows is in expectation the plain target, without the noise that would decide
+    The posterior mean over all held-out samples is in expectation the plain target, without the noise that would decide
     between networks of nearly the same loss.
     """
     per_level = max(1, VALIDATION_DRAWS // VALIDATION_LEVELS)
-    held_out = [h[rng.permutation(len(h))[:MOST_VALIDATED]] if len(h) > MOST_VALIDATED else h for h in held_out]
-    picks = np.stack([RowStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
+    held_out = [h[rng.permutation(len(h))[:MAX_VALIDATION]] if len(h) > MAX_VALIDATION else h for h in held_out]
+    picks = np.stack([SampleStream(h, weights[h], rng).take(VALIDATION_LEVELS * per_level) for h in held_out]).reshape(
         len(held_out), VALIDATION_LEVELS, per_level
     )
     theta = noise_angles(rng, 1, VALIDATION_LEVELS, plan.noise_mean, plan.noise_spread, plan.sigma_range)[0]
-    noise = rng.standard_normal((*picks.shape, rows.shape[1]))
+    noise = rng.standard_normal((*picks.shape, samples.shape[1]))
     e, cos, sin = (torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(theta), np.sin(theta)))
-    x = rows[torch.as_tensor(picks)].to(dtype)
+    x = samples[torch.as_tensor(picks)].to(dtype)
     z = add_noise(x, e, cos, sin)
-    target = _references(rows, weights, held_out, dtype, device).stable_target(z, x, cos, sin)
+    target = _references(samples, weights, held_out, dtype, device).stable_target(z, x, cos, sin)
     plain = plain_target(x, e, cos, sin)
     if plan.reference is not None:
         known = plan.reference.velocity(z, cos, sin)
@@ -125,19 +125,19 @@ def _losses_by_level(passes, batch):
     return (losses + noise_floor).double().cpu().numpy()
 
 
-def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
-    """Fit every member of `network` to its own rows.
+def train(network, samples, weights, training_samples, held_out_samples, plan, rng):
+    """Fit every member of `network` to its own samples.
 
     Parameters
     ----------
     network : FilmEnsemble
-        Initialised members; its parameters are updated in place.
-    rows : tensor of shape (n_samples, d)
-        Rows, in coordinates in which the noise is isotropic, on the network's device.
+        Initialized members; its parameters are updated in place.
+    samples : tensor of shape (n_samples, d)
+        Samples, in coordinates in which the noise is isotropic, on the network's device.
     weights : ndarray of shape (n_samples,)
-        Non-negative row weights; they set how often a row is drawn.
-    training_rows, held_out_rows : lists of int arrays
-        For each member, the rows it learns from, and the rows that choose its weights (an empty list
+        Non-negative sample weights; they set how often a sample is drawn.
+    training_samples, held_out_samples : lists of int arrays
+        For each member, the samples it learns from, and the samples that choose its weights (an empty list
         of arrays keeps the last average).
     plan : TrainingPlan
         Sizes, rates and patience.
@@ -154,24 +154,24 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
     noise_generator = torch.Generator(device=device).manual_seed(int(rng.integers(2**62)))
     per_level = max(1, plan.batch_size // plan.n_levels)
     batch = per_level * plan.n_levels
-    streams = [RowStream(t, weights[t], rng) for t in training_rows]
-    validate = bool(held_out_rows)
+    streams = [SampleStream(t, weights[t], rng) for t in training_samples]
+    validate = bool(held_out_samples)
     if validate:
-        angles, validation = _validation_set(rows, held_out_rows, weights, plan, rng, dtype, device)
+        angles, validation = _validation_set(samples, held_out_samples, weights, plan, rng, dtype, device)
 
     references, extra = None, 0
     if plan.n_references:
-        longest = max(len(t) for t in training_rows)
+        longest = max(len(t) for t in training_samples)
         if longest <= plan.n_references:
-            references = _references(rows, weights, training_rows, dtype, device)
+            references = _references(samples, weights, training_samples, dtype, device)
         else:
             extra = max(0, plan.n_references - batch)
         least = level_of_references(
-            rows.cpu().numpy()[training_rows[0]], min(longest, max(plan.n_references, batch)), rng
+            samples.cpu().numpy()[training_samples[0]], min(longest, max(plan.n_references, batch)), rng
         )
 
     flat = network.flat
-    optimiser = AdamW(flat, plan.weight_decay)
+    optimizer = AdamW(flat, plan.weight_decay)
     constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound)
     average = network.with_flat(flat.clone())
     passes = Passes(network, plan.n_levels, per_level)
@@ -222,19 +222,19 @@ def train(network, rows, weights, training_rows, held_out_rows, plan, rng):
                     ).to(device)
                 i = step % CHECK_EVERY
                 features, cos, sin = level_features[i], cosines[i], sines[i]
-                drawn = rows[index[i]]
+                drawn = samples[index[i]]
                 x = drawn[:, :batch].reshape(members, plan.n_levels, per_level, d)
                 noise = torch.randn(x.shape, generator=noise_generator, dtype=dtype, device=device)
                 z = add_noise(x, noise, cos, sin)
                 target, k = plain_target(x, noise, cos, sin), n_plain[i]
                 if k < plan.n_levels:  # the levels ascend
-                    others = ReferenceRows(drawn) if references is None else references
+                    others = ReferenceSamples(drawn) if references is None else references
                     target[:, k:] = others.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
                 if plan.reference is not None:
                     target.sub_(plan.reference.velocity(z, cos, sin))
                 residual = passes.velocity(z, features).sub_(target)
                 recent.append(residual.square().mean())
-                optimiser.step(passes.gradient(residual.mul_(2.0 / (batch * d))), _learning_rate(step, plan))
+                optimizer.step(passes.gradient(residual.mul_(2.0 / (batch * d))), _learning_rate(step, plan))
                 average.flat.lerp_(flat, min(1.0, 10.0 / (step + 10.0)))
                 constraint.apply(flat, average.flat)
                 step += 1

@@ -1,4 +1,4 @@
-"""What every training loop takes its steps with: rows, an optimiser, and the time that is left."""
+"""What every training loop takes its steps with: samples, an optimizer, and the time that is left."""
 
 import time
 from dataclasses import replace
@@ -7,21 +7,21 @@ import numpy as np
 import torch
 
 
-class RowStream:
-    """Endless shuffled passes over the rows of one member, a row as often as its weight asks."""
+class SampleStream:
+    """Endless shuffled passes over the samples of one member, a sample as often as its weight asks."""
 
-    def __init__(self, rows, weights, rng):
-        self.rows, self.rng = rows, rng
+    def __init__(self, samples, weights, rng):
+        self.samples, self.rng = samples, rng
         self.cumulative = np.cumsum(weights) / np.sum(weights)
         self.buffer = np.empty(0, dtype=np.int64)
 
     def take(self, count):
         while len(self.buffer) < count:
-            n = len(self.rows)
-            # Systematic resampling: with equal weights every row comes exactly once a pass.
+            n = len(self.samples)
+            # Systematic resampling: with equal weights every sample comes exactly once a pass.
             u = (np.arange(n) + self.rng.random()) / n
             chosen = np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)
-            self.buffer = np.concatenate([self.buffer, self.rng.permutation(self.rows[chosen])])
+            self.buffer = np.concatenate([self.buffer, self.rng.permutation(self.samples[chosen])])
         taken, self.buffer = self.buffer[:count], self.buffer[count:]
         return taken
 
@@ -29,7 +29,7 @@ class RowStream:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019) on one flat tensor.
 
-    The loop's own, since constructing torch's optimiser imports its compiler: 1.7 s in a fresh process.
+    The loop's own, since constructing torch's optimizer imports its compiler: 1.7 s in a fresh process.
     """
 
     def __init__(self, flat, weight_decay, betas=(0.9, 0.99), eps=1e-8):

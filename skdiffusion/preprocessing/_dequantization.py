@@ -1,4 +1,4 @@
-"""Ties: columns whose values repeat have no density; they get one at their own resolution.
+"""Ties: features whose values repeat have no density; they get one at their own resolution.
 
 A likelihood grows without bound as a bandwidth shrinks around a repeated value, so ties are spread
 uniformly over one grid step before fitting, and never rewarded.
@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-DISTINCT_FRACTION = 0.95  # a column with fewer distinct values than this share of the rows has ties
-SPIKE_SHARE = 0.02  # a value that holds more rows than this is a spike
-SPIKE_RESOLUTION = 0.05  # least resolution of a column with spikes, in standard deviations
-MOST_COPIES = 10  # of one row, by resampling or integer weights
+DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
+SPIKE_SHARE = 0.02  # a value that holds more samples than this is a spike
+SPIKE_RESOLUTION = 0.05  # least resolution of a feature with spikes, in standard deviations
+MAX_COPIES = 10  # of one sample, by resampling or integer weights
 REGULAR_GAPS = 0.1  # smallest gap of a grid, in medians; far less between values that are not on one
-CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant column, relative to its value
-NEAR_QUANTILE = 0.01  # of the distances to a bound: the length that tells how near to it the rows reach
+CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
+NEAR_QUANTILE = 0.01  # of the distances to a bound: the length that tells how near to it the samples reach
 
 
 class Bounds(NamedTuple):
-    """Bounds of the columns, arrays of shape (n_features,), infinite where open.
+    """Bounds of the features, arrays of shape (n_features,), infinite where open.
 
     `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
-    values are not told apart: the maps of bounded columns are singular on the bound itself. A value on the
-    bound of a tied column stands for half a step of its `resolution`.
+    values are not told apart: the maps of bounded features are singular on the bound itself. A value on the
+    bound of a tied feature stands for half a step of its `resolution`.
     """
 
     low: np.ndarray
@@ -31,26 +31,26 @@ class Bounds(NamedTuple):
     resolution: np.ndarray | float = 0.0
 
 
-def column_resolution(X, bounds=None):
-    """Grid step of every column, shape (n_features,); 0 where values do not repeat.
+def feature_resolution(X, bounds=None):
+    """Grid step of every feature, shape (n_features,); 0 where values do not repeat.
 
-    Copies of whole rows do not count as ties, but for a single column on a grid or with a spike. A constant
-    column gets a nominal resolution.
+    Copies of whole samples do not count as ties, but for a single feature on a grid or with a spike. A constant
+    feature gets a nominal resolution.
     """
-    distinct_rows, copies = np.unique(X, axis=0, return_counts=True)
-    if X.shape[1] == 1 and len(distinct_rows) > 1:
-        gaps = np.diff(distinct_rows[:, 0])
-        spiked = copies.max() > max(MOST_COPIES, SPIKE_SHARE * len(X))
+    distinct_samples, copies = np.unique(X, axis=0, return_counts=True)
+    if X.shape[1] == 1 and len(distinct_samples) > 1:
+        gaps = np.diff(distinct_samples[:, 0])
+        spiked = copies.max() > max(MAX_COPIES, SPIKE_SHARE * len(X))
         if spiked or np.quantile(gaps, 0.01) > REGULAR_GAPS * np.median(gaps):
-            distinct_rows = X
+            distinct_samples = X
     resolution = np.zeros(X.shape[1])
     for j in range(X.shape[1]):
-        values, counts = np.unique(distinct_rows[:, j], return_counts=True)
+        values, counts = np.unique(distinct_samples[:, j], return_counts=True)
         if len(values) == 1:
             resolution[j] = CONSTANT_RESOLUTION * max(1.0, abs(values[0]))
-        elif len(values) < DISTINCT_FRACTION * len(distinct_rows):
+        elif len(values) < DISTINCT_FRACTION * len(distinct_samples):
             resolution[j] = np.quantile(np.diff(values), 0.01)
-            if counts.max() > max(1.0, SPIKE_SHARE * len(distinct_rows)):
+            if counts.max() > max(1.0, SPIKE_SHARE * len(distinct_samples)):
                 resolution[j] = max(resolution[j], SPIKE_RESOLUTION * X[:, j].std())
     if bounds is not None:
         resolution = np.minimum(resolution, (bounds[1] - bounds[0]) / 2)
@@ -58,9 +58,9 @@ def column_resolution(X, bounds=None):
 
 
 def bounds_with_margins(X, resolution, bounds):
-    """`Bounds` whose margins follow from how near the rows come to them.
+    """`Bounds` whose margins follow from how near the samples come to them.
 
-    A thousandth of the distance that one row in a hundred keeps: next to no mass lies nearer. Rows on the
+    A thousandth of the distance that one sample in a hundred keeps: next to no mass lies nearer. Samples on the
     bound itself do not count, unless there are no others.
     """
     low, high = bounds
@@ -73,7 +73,7 @@ def bounds_with_margins(X, resolution, bounds):
     return Bounds(low, high, margins, resolution)
 
 
-def spread_ties(X, resolution, rng, bounds=None):
+def dequantize(X, resolution, rng, bounds=None):
     """X plus uniform noise of one `resolution` wide, kept within the bounds by reflection."""
     if not resolution.any():
         return X
