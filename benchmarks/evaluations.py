@@ -37,7 +37,7 @@ def run_cell(name, n, seed, data):
     noise = rng.standard_normal((N_PAIRS * m, X.shape[1]))
 
     def distance(flow, n_steps):
-        samples = member.preprocessor.inverse_transform(flow.sample_from_noise(noise, n_steps=n_steps)) / scale
+        samples = member.preprocessor.inverse_transform(flow.draw(noise, n_steps=n_steps)) / scale
         return np.mean([wasserstein_1(a, b / scale) for a, b in zip(np.split(samples, N_PAIRS), fresh)])
 
     best = distance(replace(member.density, sample_stepper="rk4"), CONVERGED)

@@ -44,7 +44,7 @@ for n in steps:
     once, twice = (replace(flow, density_steps=int(k)).log_prob(z) for k in (n, 2 * n))
     stated.append(np.abs(once - twice).mean())
 moved = {
-    name: [rms(replace(flow, sample_stepper=name).sample_from_noise(noise, n_steps=int(n)) - fine) for n in steps]
+    name: [rms(replace(flow, sample_stepper=name).draw(noise, n_steps=int(n)) - fine) for n in steps]
     for name in ("euler", "rk4", "ab2", "ab4")
 }
 for n, error, said, *samples in zip(steps, nats, stated, *moved.values()):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
 
 settings.register_profile(
@@ -28,7 +29,7 @@ def mixture():
 def draw(density, n, seed=0):
     """Samples of a closed-form distribution."""
     rng = np.random.default_rng(seed)
-    return density.sample_from_noise(rng.standard_normal((n, density.n_features)), rng.random(n))
+    return density.sample(SampleNoise(rng.standard_normal((n, density.n_features)), rng.random(n)))
 
 
 def gradient_of(function, x, step=1e-5):

@@ -19,7 +19,7 @@ CASES = [(name, density) for name in DENSITIES for density in ("uniform", "kinke
 CASES += [(name, "vmf") for name in ("circle", "sphere", "4-sphere")]
 
 
-@pytest.mark.parametrize(("name", "law"), CASES)
+@pytest.mark.parametrize(("name", "density"), CASES)
 def test_samples_lie_on_the_set(name, density):
     law = DENSITIES[name](density=density)
     X = law.sample(500, 3)
@@ -48,7 +48,7 @@ def test_known_distances():
     np.testing.assert_allclose(Subspace(2, 5).distance(np.zeros((1, 5))), [0.0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "law"), CASES)
+@pytest.mark.parametrize(("name", "density"), CASES)
 def test_densities_integrate_to_one(name, density):
     """By uniform samples: the mean of the density relative to the uniform one is 1."""
     law, uniform = DENSITIES[name](density=density), DENSITIES[name]()
@@ -57,7 +57,7 @@ def test_densities_integrate_to_one(name, density):
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / 200 + 1e-9
 
 
-@pytest.mark.parametrize("law", ["kinked", "vmf"])
+@pytest.mark.parametrize("density", ["kinked", "vmf"])
 def test_samples_follow_the_density(density):
     law = Sphere(2, density=density)
     X, U = law.sample(40_000, 0), Sphere(2).sample(40_000, 1)
@@ -90,7 +90,7 @@ def test_the_latent_density_does_not_depend_on_the_features():
     ("make", "message"),
     [
         (lambda: Sphere(2, n_features=2), "n_features"),
-        (lambda: Torus(density="vmf"), "law"),
+        (lambda: Torus(density="vmf"), "density"),
         (lambda: SwissRoll(noise=-1.0), "noise"),
     ],
 )

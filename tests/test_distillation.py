@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 import skdiffusion
 from skdiffusion import DiffusionDensityEstimator, DistilledDensityEstimator
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
@@ -68,12 +69,12 @@ def test_codes_of_far_samples_keep_their_digits():
 def test_samples_are_of_the_density():
     density, rng = AutoregressiveDensity(network(3)), np.random.default_rng(2)
     noise = rng.standard_normal((4000, 3))
-    samples = density.sample_from_noise(noise)
+    samples = density.sample(SampleNoise(noise))
     codes = density.to_latent(samples)
     for j in range(3):
         assert stats.kstest(codes[:, j], "norm").pvalue > 1e-4
     assert np.abs(np.corrcoef(codes.T) - np.eye(3)).max() < 0.07
-    np.testing.assert_array_equal(density.sample_from_noise(noise[:50]), samples[:50])
+    np.testing.assert_array_equal(density.sample(SampleNoise(noise[:50])), samples[:50])
 
 
 def test_score_is_the_gradient_and_samples_stand_alone():
@@ -92,7 +93,7 @@ def test_score_is_the_gradient_and_samples_stand_alone():
 def test_training_finds_a_mixture():
     target = GaussianMixtureDensity([0.3, 0.7], [[-1, 0], [0.5, 0.5]], [np.diag([0.05, 0.5]), [[0.5, 0.3], [0.3, 0.4]]])
     rng = np.random.default_rng(0)
-    draws, fresh = (target.sample_from_noise(rng.standard_normal((n, 2)), rng.random(n)) for n in (20_000, 5000))
+    draws, fresh = (target.sample(SampleNoise(rng.standard_normal((n, 2)), rng.random(n))) for n in (20_000, 5000))
     net = MaskedNetwork(2, (48, 48), 6, rng)
     before = (target.log_prob(fresh) - AutoregressiveDensity(net).log_prob(fresh)).mean()
     curve = distill(net, draws, target.log_prob(draws), 1000, rng)

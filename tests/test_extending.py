@@ -58,7 +58,7 @@ def test_a_stepper(monkeypatch):
     noise = np.random.default_rng(0).standard_normal((200, 1))
 
     def draw(n_steps, stepper="ab5"):
-        return ProbabilityFlow(density, 0.05, 1.5, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
+        return ProbabilityFlow(density, 0.05, 1.5, sample_stepper=stepper).draw(noise, n_steps=n_steps)
 
     exact = draw(4096, "rk4")
     errors = [np.abs(draw(n) - exact).mean() for n in (96, 256)]

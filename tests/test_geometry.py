@@ -6,6 +6,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
@@ -72,7 +73,7 @@ def test_dimension_of_a_degenerate_mixture(k, rng):
     means = rng.standard_normal((3, k)) @ frame.T
     covariance = 0.5 * frame @ frame.T + 1e-8 * np.eye(6)
     law = Oracle(GaussianMixtureDensity([0.3, 0.3, 0.4], means, np.stack([covariance] * 3)))
-    z = law.density.sample_from_noise(rng.standard_normal((100, 6)), rng.random(100))
+    z = law.density.sample(SampleNoise(rng.standard_normal((100, 6)), rng.random(100)))
     assert plateau_dimension(dimension_spectrum(law, z, rng)) == k
     assert np.median(flipd(law, z, 0.03)) == pytest.approx(k, abs=0.1)
 

@@ -96,16 +96,16 @@ def test_sampling_steps_are_doubled_until_samples_stand_still(rng):
     noise = rng.standard_normal((200, 1))
     flow = choose_sample_steps(make_flow(density, 20.0, sample_steps=4), noise)
     assert flow.sample_steps > 4
-    finest = flow.sample_from_noise(noise, n_steps=2048)
-    assert np.sqrt(((flow.sample_from_noise(noise) - finest) ** 2).mean()) < 0.06
+    finest = flow.draw(noise, n_steps=2048)
+    assert np.sqrt(((flow.draw(noise) - finest) ** 2).mean()) < 0.06
 
 
 @pytest.mark.parametrize(("n_steps", "stepper"), [(12, "ab2"), (23, "ab2"), (24, "ab4"), (50, "ab4")])
 def test_samples_of_many_steps_are_of_higher_order(mixture, n_steps, stepper, rng):
     flow, noise = make_flow(standardized(mixture), 20.0), rng.standard_normal((50, 2))
-    expected = replace(flow, sample_stepper=stepper).sample_from_noise(noise, n_steps=n_steps)
-    np.testing.assert_array_equal(flow.sample_from_noise(noise, n_steps=n_steps), expected)
-    kept = replace(flow, sample_stepper="euler").sample_from_noise(noise, n_steps=n_steps)
+    expected = replace(flow, sample_stepper=stepper).draw(noise, n_steps=n_steps)
+    np.testing.assert_array_equal(flow.draw(noise, n_steps=n_steps), expected)
+    kept = replace(flow, sample_stepper="euler").draw(noise, n_steps=n_steps)
     assert np.abs(kept - expected).max() > 1e-3
 
 

@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from skdiffusion import metrics
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
 
 DISTANCES = [
@@ -183,7 +184,7 @@ def test_mixtures_have_a_kl_that_sampling_and_quadrature_agree_on(rng):
     density = GaussianMixtureDensity(
         [0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], np.stack([0.2 * np.eye(2), 0.4 * np.eye(2)])
     )
-    rows = density.sample_from_noise(rng.standard_normal((100_000, 2)), rng.random(100_000))
+    rows = density.sample(SampleNoise(rng.standard_normal((100_000, 2)), rng.random(100_000)))
     q = _normal(0.0, 1.5)
     by_samples = metrics.kl_divergence(density.log_prob, q, samples=rows)
     by_nodes = metrics.kl_divergence(density.log_prob, q, bounds=([-7, -7], [7, 7]))

@@ -80,7 +80,7 @@ def test_an_untrained_departure_is_the_gaussian_to_round_off(rng):
     flow = ProbabilityFlow(network_field(rng, GaussianReference(C, True), spread=0.0), 1e-3, 1.4)
     w = rng.standard_normal((20, 3))
     assert_allclose(flow.log_prob(w), -0.5 * (w**2).sum(1) - 1.5 * np.log(2 * np.pi), rtol=1e-12)
-    assert_allclose(flow.sample_from_noise(w), w, rtol=1e-12)
+    assert_allclose(flow.draw(w), w, rtol=1e-12)
 
 
 def test_the_velocity_of_the_reference_is_that_of_its_density(rng):

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import RegressionDensity, fit_regression, informative_order
 from skdiffusion.densities import _components as _components
 from skdiffusion.densities._noise import Noise, fit_noise
@@ -57,7 +58,7 @@ def test_density_is_that_of_its_conditionals(by_hand):
 
 def test_noise_becomes_samples_of_that_density(by_hand):
     noise = np.random.default_rng(0).standard_normal((4000, 2))
-    x = by_hand.sample_from_noise(noise)
+    x = by_hand.sample(SampleNoise(noise))
     np.testing.assert_allclose(x[:, 1], noise[:, 1])
     at = np.clip(x[:, 1], -3, 3)
     standard = (x[:, 0] - bent(at)) * np.exp((1 - at) / 2)
@@ -114,7 +115,7 @@ def test_samples_bound_means_and_spreads():
     noise = rng.standard_normal((5000, 12))
     e = np.stack([chain.noise.from_normal(noise[:, j], j) for j in range(12)], axis=1)
     most = np.abs(Z).max(0) + np.abs(residual).max(0) * np.abs(e).max(0)
-    assert (np.abs(chain.sample_from_noise(noise)) <= most).all()
+    assert (np.abs(chain.sample(SampleNoise(noise))) <= most).all()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -18,8 +18,8 @@ def test_it_is_the_true_error_of_a_mixture(stepper, n_steps):
     density = GaussianMixtureDensity([0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], 0.15 * np.stack([np.eye(2)] * 2))
     flow = ProbabilityFlow(density, 0.01, 1.55, sample_stepper=stepper, sample_steps=n_steps)
     noise = np.random.default_rng(0).standard_normal((300, 2))
-    fine = replace(flow, sample_stepper="rk4").sample_from_noise(noise, n_steps=800)
-    true = np.sqrt(((flow.sample_from_noise(noise) - fine) ** 2).sum(1).mean())
+    fine = replace(flow, sample_stepper="rk4").draw(noise, n_steps=800)
+    true = np.sqrt(((flow.draw(noise) - fine) ** 2).sum(1).mean())
     assert flow.sample_error(noise) == pytest.approx(true, rel=0.1)
 
 

@@ -82,9 +82,9 @@ def effectivity_of_the_sample_error(quick, kept):
             ).fit(X)
             flow = replace(est.members_["diffusion"].density, sample_stepper="euler", grid=angle_grid)
             noise = np.random.default_rng(seed).standard_normal((1000, X.shape[1]))
-            fine = replace(flow, sample_stepper="rk4").sample_from_noise(noise, n_steps=512)
+            fine = replace(flow, sample_stepper="rk4").draw(noise, n_steps=512)
             for n in (16, 32, 64):
-                true = np.sqrt(((flow.sample_from_noise(noise, n_steps=n) - fine) ** 2).sum(1).mean())
+                true = np.sqrt(((flow.draw(noise, n_steps=n) - fine) ** 2).sum(1).mean())
                 ratios.append(replace(flow, sample_steps=n).sample_error(noise) / true)
     return [
         entry(
@@ -134,7 +134,7 @@ def default_solvers_on_mixtures(quick, kept):
         exact = quantiles(density, first, levels)
         for stepper, found in errors.items():
             flow = ProbabilityFlow(density, first, last, sample_stepper=stepper)
-            samples = flow.sample_from_noise(norm.ppf(levels)[:, None], n_steps=50)[:, 0]
+            samples = flow.draw(norm.ppf(levels)[:, None], n_steps=50)[:, 0]
             found.append(np.sqrt(((np.sort(samples) - exact) ** 2).mean()))
     return [
         entry("wasserstein", f"W2 of {name or 'the default'} at 50 evaluations, {len(found)} mixtures: median, largest",

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 from scipy.stats import vonmises_fisher
 from sklearn.utils import check_random_state
 
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, StrOptions, at_least, validated
 from skdiffusion.densities import GaussianMixtureDensity
 
@@ -255,7 +256,7 @@ class Subspace(_Embedded):
         self.latent = GaussianMixtureDensity(weights, means, np.stack([v * np.eye(dimension) for v in (0.1, 0.2, 0.4)]))
 
     def _draw(self, n, rng):
-        return self.latent.sample_from_noise(rng.standard_normal((n, self.dimension)), rng.random(n))
+        return self.latent.sample(SampleNoise(rng.standard_normal((n, self.dimension)), rng.random(n)))
 
     def _nearest(self, Y):
         return Y

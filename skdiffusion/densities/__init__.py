@@ -12,7 +12,7 @@ from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow
 from skdiffusion.densities._regression import RegressionDensity, fit_regression, informative_order
 from skdiffusion.densities._stacking import averaging_gain, blend_log_density, stacking_weights
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
-from skdiffusion.densities._transformed import TransformedDensity, student_chi2
+from skdiffusion.densities._transformed import TransformedDensity
 
 __all__ = [
     "FEATURE_TRANSFORMS",
@@ -37,6 +37,5 @@ __all__ = [
     "select_feature_transforms",
     "select_mixture",
     "stacking_weights",
-    "student_chi2",
     "informative_order",
 ]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.protocols import Density
+
 CHUNK_FLOATS = 4_000_000  # largest temporary, in numbers
 
 
@@ -26,7 +28,7 @@ class Moments:
     laplacian: np.ndarray  # (n,), divergence of the score
 
 
-class DiffusedDensity:
+class DiffusedDensity(Density):
     """Density, score, denoiser and divergence at every noise level, from one method `_moments`."""
 
     n_features: int

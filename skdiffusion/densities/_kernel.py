@@ -85,10 +85,12 @@ class GaussianKernelDensity(DiffusedDensity):
         parts = [log_sum_exp(self._log_joint(block, alpha, variances)[0], axis=1) for block in blocks]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def sample_from_noise(self, noise, uniforms):
-        """Samples from standard normal `noise` (n, d), centers chosen by `uniforms` (n,)."""
-        sample = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.samples) - 1)
-        return self.samples[sample] + np.broadcast_to(self.bandwidth, len(self.samples))[sample, None] * noise
+    def sample(self, noise):
+        """Samples from random numbers: the uniform ones choose the kernels."""
+        sample = np.minimum(
+            np.searchsorted(np.cumsum(self.weights), noise.uniform, side="right"), len(self.samples) - 1
+        )
+        return self.samples[sample] + np.broadcast_to(self.bandwidth, len(self.samples))[sample, None] * noise.normal
 
 
 @dataclass(frozen=True)

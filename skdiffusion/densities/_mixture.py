@@ -83,14 +83,16 @@ class GaussianMixtureDensity(DiffusedDensity):
             out[start : start + step] = log_sum_exp(log_joint, axis=1)
         return out
 
-    def sample_from_noise(self, noise, uniforms):
-        """Samples from standard normal `noise` (n, d), components chosen by `uniforms` (n,)."""
-        component = np.minimum(np.searchsorted(np.cumsum(self.weights), uniforms, side="right"), len(self.weights) - 1)
-        out = np.empty_like(noise)
+    def sample(self, noise):
+        """Samples from random numbers: the uniform ones choose the components."""
+        component = np.minimum(
+            np.searchsorted(np.cumsum(self.weights), noise.uniform, side="right"), len(self.weights) - 1
+        )
+        out = np.empty_like(noise.normal)
         for k in np.unique(component):
             samples = component == k
             root = np.sqrt(self._variances[k])[:, None] * self._axes[k].T
-            out[samples] = self.means[k] + samples_times_matrix(noise[samples], root)
+            out[samples] = self.means[k] + samples_times_matrix(noise.normal[samples], root)
         return out
 
 

@@ -18,6 +18,7 @@ Friedman (1991), Multivariate adaptive regression splines (hinges and products, 
 import numpy as np
 
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
+from skdiffusion._utils.protocols import Density
 from skdiffusion.densities._noise import fit_noise
 
 REACH = 4.0  # standard deviations of a feature within which its features move
@@ -35,7 +36,7 @@ MAX_CHANGE = 3.0  # of a log-variance in a step: where it is far too small, scor
 MIN_VARIANCE = 1e-9  # of a residual, in those of the feature
 
 
-class AutoregressiveRegression:
+class AutoregressiveRegression(Density):
     """One order of the features.
 
     Parameters
@@ -107,8 +108,9 @@ class AutoregressiveRegression:
             through[:, b] += ends[1][:, k] * clipped[:, a]
         return own + np.where(clipped == x, through, 0.0)
 
-    def sample_from_noise(self, noise):
-        """Samples from standard normal noise (n, d)."""
+    def sample(self, noise):
+        """Samples from random numbers: the normal ones only."""
+        noise = noise.normal
         x, clipped = np.empty_like(noise), np.zeros_like(noise)
         for j in self.order:
             coefficients = np.stack([self.mean[:, j], self.log_variance[:, j]], axis=1)
@@ -120,7 +122,7 @@ class AutoregressiveRegression:
         return x
 
 
-class RegressionDensity:
+class RegressionDensity(Density):
     """A mixture of `AutoregressiveRegression` objects, of different orders of the features."""
 
     def __init__(self, chains, weights):
@@ -139,13 +141,13 @@ class RegressionDensity:
         share = np.exp(joint - log_sum_exp(joint, axis=1)[:, None])
         return sum(share[:, k : k + 1] * chain.score(x) for k, chain in enumerate(self.chains))
 
-    def sample_from_noise(self, noise, uniforms):
-        """Samples from standard normal `noise` (n, d), chains chosen by `uniforms` (n,)."""
-        which = np.searchsorted(np.cumsum(self.weights), uniforms, side="right")
+    def sample(self, noise):
+        """Samples from random numbers: the uniform ones choose the orders."""
+        which = np.searchsorted(np.cumsum(self.weights), noise.uniform, side="right")
         which = np.minimum(which, len(self.chains) - 1)
-        x = np.empty_like(noise)
+        x = np.empty_like(noise.normal)
         for k, chain in enumerate(self.chains):
-            x[which == k] = chain.sample_from_noise(noise[which == k])
+            x[which == k] = chain.sample(noise.take(which == k))
         return x
 
 

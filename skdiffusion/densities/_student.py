@@ -8,11 +8,12 @@ import numpy as np
 from scipy.special import gammaln
 
 from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.protocols import Density
 
 DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 
 
-class StudentTDensity:
+class StudentTDensity(Density):
     """Multivariate t with location (d,), scale matrix (d, d) and degrees of freedom."""
 
     def __init__(self, location, scale, degrees):
@@ -44,9 +45,12 @@ class StudentTDensity:
         factor = (self.degrees + self.n_features) / (self.degrees + (scaled**2).sum(1))
         return -factor[:, None] * (scaled @ self._inverse)
 
-    def sample_from_noise(self, noise, chi2):
-        """Samples from standard normal `noise` (n, d) and chi-square draws `chi2` (n,) with `degrees`."""
-        return self.location + samples_times_matrix(noise, self._factor.T) * np.sqrt(self.degrees / chi2)[:, None]
+    def sample(self, noise):
+        """Samples from random numbers: chi-square ones with `degrees` set their radii."""
+        return (
+            self.location
+            + samples_times_matrix(noise.normal, self._factor.T) * np.sqrt(self.degrees / noise.chi2)[:, None]
+        )
 
 
 def fit_student_t(X, weights, n_iter=40):

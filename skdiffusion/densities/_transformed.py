@@ -1,47 +1,45 @@
-"""Distributions placed in the user's features: a preprocessor and a distribution on its whitened samples.
-
-Closed-form distributions and the probability flow share one interface: ``log_density(z)``, ``score(z)`` and
-``sample_from_noise(noise, mixing)``.
-"""
+"""The density behind a preprocessor: any density of whitened samples, in the units of the features."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion.preprocessing import Preprocessor
+
 
 @dataclass(frozen=True)
-class TransformedDensity:
-    """A distribution behind a preprocessor: a member of the blend, in the units of the features.
+class TransformedDensity(Density):
+    """A density of whitened samples behind a preprocessor.
 
     Parameters
     ----------
     preprocessor : Preprocessor
-    density : object
-        With ``log_density(z)``, ``score(z)`` and ``sample_from_noise(noise, mixing)``.
+    density : Density
+        Of the whitened samples.
     """
 
-    preprocessor: object
-    density: object
+    preprocessor: Preprocessor
+    density: Density
 
-    def log_prob(self, X):
-        """Log-density of samples X within the bounds, nats, shape (n,)."""
+    @property
+    def degrees(self) -> float | None:  # type: ignore[override]
+        """Degrees of freedom of the chi-square numbers that samples take."""
+        return self.density.degrees
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of samples X within the bounds, in nats, shape (n_samples,)."""
         with np.errstate(over="ignore", invalid="ignore"):
             z, log_det = self.preprocessor.transform(X)
-            log_density = self.density.log_prob(z) + log_det
+            log_prob = self.density.log_prob(z) + log_det
         # A sample so far out that a map or the flow overflows has no density here; the Student-t covers it.
-        return np.where(np.isnan(log_density), -np.inf, log_density)
+        return np.where(np.isnan(log_prob), -np.inf, log_prob)
 
-    def score(self, X):
-        """Gradient of the log-density, shape (n, d)."""
+    def score(self, X: np.ndarray) -> np.ndarray:
+        """Gradient of the log-density, shape (n_samples, n_features)."""
         z, _ = self.preprocessor.transform(X)
         return self.preprocessor.pull_back(X, self.density.score(z))
 
-    def sample_from_noise(self, noise, uniforms, chi2):
-        """Samples from standard normal noise (n, d); `uniforms` choose components, `chi2` sets t radii."""
-        mixing = chi2 if hasattr(self.density, "degrees") else uniforms
-        return self.preprocessor.inverse_transform(self.density.sample_from_noise(noise, mixing))
-
-
-def student_chi2(rng, n_samples, degrees):
-    """Chi-square draws of a Student-t, one a sample, the same for a prefix of the samples."""
-    return rng.chisquare(degrees, n_samples) if degrees else np.ones(n_samples)
+    def sample(self, noise: SampleNoise) -> np.ndarray:
+        """Samples from random numbers, shape (n_samples, n_features)."""
+        return self.preprocessor.inverse_transform(self.density.sample(noise))

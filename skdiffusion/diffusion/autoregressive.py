@@ -4,12 +4,14 @@ import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
 
+from skdiffusion._utils.protocols import LatentDensity
+
 BLOCK_SAMPLES = 512  # padded to this, a sample has the same bits whatever its neighbors
 MIN_MASS = 1e-300
 BISECTIONS = 60
 
 
-class AutoregressiveDensity:
+class AutoregressiveDensity(LatentDensity):
     """Autoregressive density, with the interface of the other distributions on whitened samples.
 
     Parameters
@@ -93,9 +95,9 @@ class AutoregressiveDensity:
         """Whitened samples of codes, the inverse of `to_latent`, by bisection."""
         return self._by_feature(codes, _quantile)
 
-    def sample_from_noise(self, noise, mixing=None):
-        """Whitened samples from standard normal noise (n, d), which chooses the components as well."""
-        return self._by_feature(noise, _component_draw)
+    def sample(self, noise):
+        """Whitened samples from random numbers, of which the normal ones choose the components as well."""
+        return self._by_feature(noise.normal, _component_draw)
 
 
 def _quantile(weight, mean, scale, code):

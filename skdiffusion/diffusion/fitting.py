@@ -195,10 +195,10 @@ def fine_tune_network(flow, z, unseen, log_det, w, folds, components, plan, rng)
 def choose_sample_steps(flow, noise, error_limit=0.02):
     """Double the sampling steps until samples move by less than `error_limit` standard deviations (RMS)."""
     flow = replace(flow, sample_steps=FIRST_SAMPLE_STEPS)
-    current = flow.sample_from_noise(noise)
+    current = flow.draw(noise)
     while flow.sample_steps < MAX_STEPS:
         doubled = replace(flow, sample_steps=2 * flow.sample_steps)
-        finer = doubled.sample_from_noise(noise)
+        finer = doubled.draw(noise)
         if np.sqrt(((finer - current) ** 2).mean()) < error_limit:
             break
         flow, current = doubled, finer

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from skdiffusion._utils.protocols import LatentDensity
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
 
 LOG_2PI = np.log(2 * np.pi)
@@ -29,7 +30,7 @@ MANY_STEPS = 24  # from which on samples gain by a method of higher order
 
 
 @dataclass(frozen=True)
-class ProbabilityFlow:
+class ProbabilityFlow(LatentDensity):
     """The flow of a field between data and noise, on whitened samples.
 
     Parameters
@@ -159,8 +160,12 @@ class ProbabilityFlow:
         """Whitened samples of codes; the inverse of `to_latent` at the order of the stepper."""
         return self._decode(codes, n_steps or self.density_steps, self.stepper)
 
-    def sample_from_noise(self, noise, mixing=None, n_steps=None):
-        """Whitened samples from standard normal noise (n, d); it mixes nothing."""
+    def sample(self, noise):
+        """Whitened samples from random numbers, of which the normal ones are the codes."""
+        return self.draw(noise.normal)
+
+    def draw(self, noise, n_steps=None):
+        """Whitened samples from standard normal noise (n, d)."""
         n_steps = n_steps or self.sample_steps
         return self._decode(noise, n_steps, self._sampler(n_steps))
 

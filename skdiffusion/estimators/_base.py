@@ -10,9 +10,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 import skdiffusion
 from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import check_count, check_weights, generator_seed
-from skdiffusion.densities import blend_log_density, student_chi2
+from skdiffusion.densities import blend_log_density
 from skdiffusion.exceptions import InconsistentVersionWarning
 
 CHUNK_SAMPLES = 8192
@@ -220,7 +221,7 @@ class BlendedDensityEstimator(MeanLogDensity):
             seed = None
         streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
         weights = np.array(list(self.stacking_weights_.values()))
-        density = getattr(self.members_.get("student"), "density", None)
+        degrees = next((m.degrees for m in self.members_.values() if m.degrees is not None), None)
         out = np.empty((n_samples, self.n_features_in_))
         with one_thread():
             for start in range(0, n_samples, CHUNK_SAMPLES):
@@ -228,12 +229,13 @@ class BlendedDensityEstimator(MeanLogDensity):
                 noise = streams[0].standard_normal((samples, self.n_features_in_))
                 choice = np.searchsorted(np.cumsum(weights), streams[1].random(samples), side="right")
                 uniforms = streams[2].random(samples)
-                chi2 = student_chi2(streams[3], samples, density.degrees if density is not None else None)
+                chi2 = None if degrees is None else streams[3].chisquare(degrees, samples)
+                numbers = SampleNoise(noise, uniforms, chi2)
                 block = out[start : start + samples]
                 for i, member in enumerate(self.members_.values()):
                     mine = np.minimum(choice, len(weights) - 1) == i
                     if mine.any():
-                        block[mine] = member.sample_from_noise(noise[mine], uniforms[mine], chi2[mine])
+                        block[mine] = member.sample(numbers.take(mine))
         return to_frame(out, self) if wanted else out
 
 

@@ -421,7 +421,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             with one_thread():
                 for start in range(0, n_samples, CHUNK_SAMPLES):
                     part = U[start : start + CHUNK_SAMPLES]
-                    z = flow.sample_from_noise(rng.standard_normal(part.shape)) / np.cos(np.arctan(level))
+                    z = flow.draw(rng.standard_normal(part.shape)) / np.cos(np.arctan(level))
                     part[:] = preprocessor.inverse_transform(z)
                     if denoise:
                         part[:] = self._on_support(part)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.ode import STEPPERS, log_snr_grid, solve
@@ -64,8 +65,8 @@ def test_a_step_between_two_noise_levels_does_not_depend_on_the_process(density,
 def test_samples_do_not_depend_on_their_company_or_order(density, seed, k):
     flow = ProbabilityFlow(density, START, STOP)
     z = noise(density, 20, seed)
-    whole = flow.sample_from_noise(z)
-    assert_allclose(flow.sample_from_noise(z[:k]), whole[:k], atol=1e-9)
+    whole = flow.draw(z)
+    assert_allclose(flow.draw(z[:k]), whole[:k], atol=1e-9)
     order = np.random.default_rng(seed).permutation(20)
     assert_allclose(flow.log_prob(whole[order]), flow.log_prob(whole)[order], atol=1e-9)
 
@@ -78,14 +79,14 @@ def test_rotating_the_density_rotates_the_samples(density, seed):
         density.weights, density.means @ rotation, rotation.T @ density.covariances @ rotation
     )
     z = noise(density, 15, seed)
-    ours = ProbabilityFlow(turned, START, STOP).sample_from_noise(z @ rotation)
-    assert_allclose(ours, ProbabilityFlow(density, START, STOP).sample_from_noise(z) @ rotation, atol=1e-8)
+    ours = ProbabilityFlow(turned, START, STOP).draw(z @ rotation)
+    assert_allclose(ours, ProbabilityFlow(density, START, STOP).draw(z) @ rotation, atol=1e-8)
 
 
 @given(standardized_mixtures(max_features=2), seeds)
 def test_log_densities_of_samples_are_those_of_the_density(density, seed):
     flow = ProbabilityFlow(density, START, np.arctan(200.0), density_steps=64, sample_steps=64)
-    x = flow.sample_from_noise(noise(density, 30, seed))
+    x = flow.draw(noise(density, 30, seed))
     truth = density.log_prob(x, np.cos(START), np.sin(START))
     assert np.abs(flow.log_prob(x) - truth).mean() < 5e-3
 
@@ -94,4 +95,4 @@ def test_log_densities_of_samples_are_those_of_the_density(density, seed):
 def test_a_prefix_of_component_draws_is_a_prefix_of_samples(density, seed, k):
     rng = np.random.default_rng(seed)
     z, u = rng.standard_normal((30, density.n_features)), rng.random(30)
-    assert_array_equal(density.sample_from_noise(z[:k], u[:k]), density.sample_from_noise(z, u)[:k])
+    assert_array_equal(density.sample(SampleNoise(z[:k], u[:k])), density.sample(SampleNoise(z, u))[:k])
