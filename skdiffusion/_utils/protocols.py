@@ -18,15 +18,46 @@ class SampleNoise(NamedTuple):
         Chooses the component of a mixture, the kernel or the order of a regression.
     chi2 : array of shape (n_samples,), optional
         Chi-square with the degrees of freedom of a Student-t: the radius of its samples.
+    choice : array of shape (n_samples,), optional
+        Uniform, chooses the component of a blend.
     """
 
     normal: np.ndarray
     uniform: np.ndarray | None = None
     chi2: np.ndarray | None = None
+    choice: np.ndarray | None = None
 
     def take(self, which: np.ndarray) -> SampleNoise:
         """The numbers of some of the samples."""
         return SampleNoise(*(None if part is None else part[which] for part in self))
+
+
+class NoiseStream:
+    """Endless random numbers for samples: fewer of them are a prefix of more.
+
+    Parameters
+    ----------
+    seed : int or None
+        None takes fresh entropy.
+    n_features : int
+    degrees : float or None
+        Degrees of freedom of the chi-square numbers; None draws none.
+    """
+
+    def __init__(self, seed: int | None, n_features: int, degrees: float | None = None):
+        self.n_features, self.degrees = n_features, degrees
+        # A stream for each kind of number: none depends on how many samples are drawn at a time.
+        self._streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
+
+    def take(self, n_samples: int) -> SampleNoise:
+        """The numbers of the next samples."""
+        normal, choice, uniform, chi2 = self._streams
+        return SampleNoise(
+            normal.standard_normal((n_samples, self.n_features)),
+            uniform.random(n_samples),
+            None if self.degrees is None else chi2.chisquare(self.degrees, n_samples),
+            choice.random(n_samples),
+        )
 
 
 class Density:

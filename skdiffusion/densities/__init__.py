@@ -4,6 +4,8 @@ The noised density and score of the mixtures and kernels are known at every nois
 blend and the oracle of every test. All arithmetic is float64.
 """
 
+from skdiffusion.densities._blend import Blend
+from skdiffusion.densities._component import Component
 from skdiffusion.densities._components import Member, blend_weights, fit_components, improved, narrowest_scale
 from skdiffusion.densities._em import fit_mixture, select_mixture
 from skdiffusion.densities._feature_transforms import FEATURE_TRANSFORMS, select_feature_transforms
@@ -17,6 +19,8 @@ from skdiffusion.densities._transformed import TransformedDensity
 __all__ = [
     "FEATURE_TRANSFORMS",
     "BandwidthSearch",
+    "Blend",
+    "Component",
     "GaussianMixtureDensity",
     "GaussianKernelDensity",
     "Member",

@@ -1,0 +1,107 @@
+"""The samples of a fit as one value, and the same behind a preprocessor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from skdiffusion.preprocessing._dequantization import Bounds
+from skdiffusion.preprocessing._preprocessor import Preprocessor
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Validated and dequantized samples with their weights, split into folds.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+    sample_weight : array of shape (n_samples,)
+        Positive.
+    folds : tuple of int arrays
+        Disjoint sets of samples, each left out in turn; of many samples some are in none.
+    n_validated : int
+        How many of the folds have out-of-fold log-densities: one for each network of the ensemble.
+    bounds : Bounds or None
+    rng : numpy Generator
+        Of every random number of the fit.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray
+    folds: tuple[np.ndarray, ...]
+    n_validated: int
+    bounds: Bounds | None
+    rng: np.random.Generator
+    _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.X)
+
+    @property
+    def n_features(self) -> int:
+        return self.X.shape[1]
+
+    @property
+    def n_effective(self) -> float:
+        """Samples of equal weight that would tell as much."""
+        w = self.sample_weight
+        return float(w.sum() ** 2 / (w @ w))
+
+    @property
+    def validation_folds(self) -> tuple[np.ndarray, ...]:
+        """The folds that have out-of-fold log-densities."""
+        return self.folds[: self.n_validated]
+
+    @cached_property
+    def validated(self) -> np.ndarray:
+        """The samples of the validation folds, in the order of all out-of-fold log-densities."""
+        return np.concatenate(self.validation_folds)
+
+    @property
+    def validation_weight(self) -> np.ndarray:
+        """Weights of `validated`."""
+        return self.sample_weight[self.validated]
+
+    def without(self, fold: np.ndarray) -> np.ndarray:
+        """All samples outside a fold."""
+        return np.setdiff1d(np.arange(self.n_samples), fold)
+
+    def with_folds(self, folds: list[np.ndarray], n_validated: int) -> TrainingData:
+        """The same samples, split otherwise."""
+        return replace(self, folds=tuple(folds), n_validated=n_validated)
+
+    def mapped(self, preprocessor: Preprocessor) -> MappedData:
+        """The samples behind a preprocessor, mapped once."""
+        if id(preprocessor) not in self._mapped:
+            # The preprocessor is kept beside its values, so that its id is not given to another.
+            self._mapped[id(preprocessor)] = preprocessor, MappedData.of(self, preprocessor)
+        return self._mapped[id(preprocessor)][1]
+
+
+@dataclass(frozen=True)
+class MappedData:
+    """The samples of a fit behind a preprocessor.
+
+    Parameters
+    ----------
+    preprocessor : Preprocessor
+    z : array of shape (n_samples, n_features)
+        Whitened samples.
+    z_left_out, log_det_left_out : arrays of shape (n_samples, n_features) and (n_samples,)
+        Whitened samples and log-Jacobians by maps that have not seen the sample: what out-of-fold log-densities take.
+    """
+
+    preprocessor: Preprocessor
+    z: np.ndarray
+    z_left_out: np.ndarray
+    log_det_left_out: np.ndarray
+
+    @classmethod
+    def of(cls, data: TrainingData, preprocessor: Preprocessor) -> MappedData:
+        """Map the samples of a fit."""
+        z, _ = preprocessor.transform(data.X)
+        return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight))
