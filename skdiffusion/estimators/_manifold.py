@@ -6,6 +6,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,6 +24,7 @@ from skdiffusion._utils.validation import (
 )
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._support import SupportedDensityEstimator
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.manifold import (
@@ -64,10 +66,6 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         As for `DiffusionDensityEstimator`.
     n_estimators : "auto" or int, default="auto"
         Networks whose velocities are averaged.
-    learning_rate : "auto" or float, default="auto"
-        As for `DiffusionDensityEstimator`.
-    batch_size : "auto" or int, default="auto"
-        Samples a step and network.
     max_iter : "auto" or int, default="auto"
         Passes over the samples.
     max_fit_seconds : float or None, default=None
@@ -78,6 +76,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         Seed of everything random.
     verbose : int, default=0
         Show a progress bar for every network if positive.
+    options : Options or None, default=None
+        Everything else, as for `DiffusionDensityEstimator`.
 
     Attributes
     ----------
@@ -139,13 +139,12 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             for name in (
                 "hidden_layer_sizes",
                 "n_estimators",
-                "learning_rate",
-                "batch_size",
                 "max_iter",
                 "max_fit_seconds",
                 "device",
                 "random_state",
                 "verbose",
+                "options",
             )
         },
     }
@@ -158,26 +157,24 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         noise_floor="auto",
         hidden_layer_sizes="auto",
         n_estimators="auto",
-        learning_rate="auto",
-        batch_size="auto",
         max_iter="auto",
         max_fit_seconds=None,
         device="auto",
         random_state=None,
         verbose=0,
+        options=None,
     ):
         self.n_components = n_components
         self.support = support
         self.noise_floor = noise_floor
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_estimators = n_estimators
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_fit_seconds = max_fit_seconds
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.options = options
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -214,13 +211,17 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             self._fit(X)
         return self
 
+    def _options(self, **given):
+        options = Options() if self.options is None else clone(self.options)
+        return options.set_params(**given)
+
     def _inner(self, seed, started, **given):
-        shared = ("hidden_layer_sizes", "n_estimators", "learning_rate", "batch_size", "max_iter", "device", "verbose")
-        given |= {name: getattr(self, name) for name in shared}
+        shared = ("hidden_layer_sizes", "n_estimators", "max_iter", "device", "verbose", "options")
+        given = {name: getattr(self, name) for name in shared} | given
         if self.max_fit_seconds is not None:
             # A second network may follow the one that looks at the support.
             left = self.max_fit_seconds - (time.perf_counter() - started)
-            given["max_fit_seconds"] = max(left / 2 if given.get("stacking") is False else left, 1e-3)
+            given["max_fit_seconds"] = max(left / 2 if given.get("components", "") is None else left, 1e-3)
         return DiffusionDensityEstimator(**given, random_state=seed)
 
     def _fit(self, X):
@@ -246,7 +247,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         curved, parts = None, FitParts(self, 2)
         if look or k < r:
             # Near a set there is no density whose likelihood could be raised.
-            inner = self._inner(seed, started, stacking=False, marginals=None, fine_tune=False)
+            inner = self._inner(
+                seed, started, components=None, feature_transform=None, options=self._options(fine_tune=False)
+            )
             curved = parts.fit("look at the support", inner, U)
         if look:
             k = self._find_dimension(curved, U, rng)
@@ -295,7 +298,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         return axes * np.sign(largest)[:, None], noise
 
     def _find_dimension(self, estimator, U, rng):
-        member = estimator.members_["diffusion"]
+        member = estimator.blend_.densities["diffusion"]
         z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_SAMPLES]])[0]
         z = member.density.field.place(z)
         spectrum = dimension_spectrum(member.density.field, z, rng)
@@ -321,7 +324,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
 
     def _flow(self):
         """The diffusion member, its flow stopped at the noise floor; and that level in whitened units."""
-        member = self.estimator_.members_["diffusion"]
+        member = self.estimator_.blend_.densities["diffusion"]
         spread = np.exp(np.log(self.estimator_.feature_scale_).mean())
         level = max(self.noise_floor_ / spread, np.tan(member.density.theta_min))
         return replace(member.density, theta_min=float(np.arctan(level))), member.preprocessor, level

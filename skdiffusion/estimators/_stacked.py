@@ -1,6 +1,8 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn import config_context
@@ -11,9 +13,10 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.protocols import Density
 from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
-from skdiffusion.densities import blend_log_density, stacking_weights
+from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 
 
@@ -26,6 +29,23 @@ def _is_split(split, n):
         r.ndim == 1 and len(r) and (len(r) == n if r.dtype.kind == "b" else r.dtype.kind in "iu" and r.max() < n)
         for r in samples
     )
+
+
+@dataclass(frozen=True)
+class EstimatorDensity(Density):
+    """A fitted density estimator as a component of a blend.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with `score_samples`.
+    """
+
+    estimator: Any
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of samples X, in nats, shape (n_samples,)."""
+        return self.estimator.score_samples(X)
 
 
 class StackedDensityEstimator(MeanLogDensity):
@@ -48,7 +68,10 @@ class StackedDensityEstimator(MeanLogDensity):
     ----------
     estimators_ : list of estimators
         Members fitted on all samples.
-    stacking_weights_ : ndarray of shape (n_estimators,)
+    blend_ : Blend
+        The fitted density.
+    component_weights_ : dict
+        Weight of every component, by name.
     feature_scale_ : ndarray of shape (n_features,)
         Standard deviations of the training features.
     n_features_in_ : int
@@ -63,8 +86,8 @@ class StackedDensityEstimator(MeanLogDensity):
     >>> from skdiffusion import StackedDensityEstimator
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> blend = StackedDensityEstimator(random_state=0).fit(X)
-    >>> blend.stacking_weights_.shape
-    (2,)
+    >>> sorted(blend.component_weights_)
+    ['kernel', 'mixture']
     """
 
     _parameter_constraints: dict = {
@@ -137,8 +160,14 @@ class StackedDensityEstimator(MeanLogDensity):
             for _, estimator in members:
                 columns.append(clone(estimator).fit(X[train]).score_samples(X[held]))
             tables.append(np.column_stack(columns))
-        self.stacking_weights_ = stacking_weights(np.concatenate(tables))
+        weights = stacking_weights(np.concatenate(tables))
         self.estimators_ = [clone(estimator).fit(X) for _, estimator in members]
+        names = [name for name, _ in members]
+        self.blend_ = Blend(
+            {name: EstimatorDensity(estimator) for name, estimator in zip(names, self.estimators_)},
+            {name: float(weight) for name, weight in zip(names, weights)},
+        )
+        self.component_weights_ = self.blend_.weights
         self.feature_scale_ = X.std(0, dtype=np.float64)
         self._sample_seed = seed
 
@@ -155,9 +184,7 @@ class StackedDensityEstimator(MeanLogDensity):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
-        return blend_log_density(
-            np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_
-        )
+        return self.blend_.log_prob(X)
 
     def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
         """Draw samples: each from a member chosen by its weight.
@@ -182,7 +209,9 @@ class StackedDensityEstimator(MeanLogDensity):
             seed = generator_seed(random_state)
         else:
             seed = self._sample_seed if self.random_state is not None else generator_seed(None)
-        choice = np.random.default_rng(seed).choice(len(self.estimators_), n_samples, p=self.stacking_weights_)
+        choice = np.random.default_rng(seed).choice(
+            len(self.estimators_), n_samples, p=list(self.component_weights_.values())
+        )
         out = np.empty((n_samples, self.n_features_in_))
         for i, estimator in enumerate(self.estimators_):
             mine = choice == i

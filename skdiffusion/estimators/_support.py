@@ -101,7 +101,7 @@ class SupportedDensityEstimator(MeanLogDensity):
             Eigenvalues of the denoiser's Jacobian above one half, by the vote of the noise levels.
         """
         X = self._checked(X)
-        member = self.estimator_.members_["diffusion"]
+        member = self.estimator_.blend_.densities["diffusion"]
         z = member.density.field.place(member.preprocessor.transform(self._coordinates(X)[0])[0])
         rng = np.random.default_rng(self._sample_seed)
         noise = rng.standard_normal((8, z.shape[1]))

@@ -8,6 +8,7 @@ from skdiffusion.manifold._dimension import (
     flipd,
     linear_dimension,
     plateau_dimension,
+    support_dimension,
 )
 from skdiffusion.manifold._intrinsic_density import IntrinsicDensity
 from skdiffusion.manifold._local_polynomials import (
@@ -30,4 +31,5 @@ __all__ = [
     "linear_dimension",
     "plateau_dimension",
     "sample_spacing",
+    "support_dimension",
 ]

@@ -105,3 +105,21 @@ def linear_dimension(variances, n_samples):
         if rest[0] / rest[-1] < bulk and variances[k - 1] > (25 if d - k == 1 else 4) * rest[0]:
             return k, float(rest.mean())
     return d, 0.0
+
+
+def support_dimension(X, field, z, rng):
+    """Dimension of the set that samples lie on, or None if they fill the space or are too few to tell.
+
+    Collinear features are found by their singular values, a curved set as the network sees it.
+    """
+    n, d = X.shape
+    if d == 1 or n <= 2 * d:
+        return None
+    standard = (X - X.mean(0)) / np.maximum(X.std(0), 1e-300)
+    k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
+    if k == d and n >= 500:
+        # At the finest levels that a network resolves, samples that fill the space have d tangent directions.
+        z = field.place(z[:100])
+        counts = np.median((dimension_spectrum(field, z, rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
+        k = int(counts.max())
+    return k if 0 < k < d else None
