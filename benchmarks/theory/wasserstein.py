@@ -146,7 +146,8 @@ def default_solvers_on_mixtures(quick, kept):
 
 def start_at_the_horizon(quick, kept):
     """Distance of the start to the noised distribution, in units of the data, by what of the distribution the start
-    matches.""" rng, ratios = np.random.default_rng(4), np.array([5.0, 10.0, 20.0, 40.0])
+    matches."""
+    rng, ratios = np.random.default_rng(4), np.array([5.0, 10.0, 20.0, 40.0])
     from scipy.stats import norm
 
     levels = (np.arange(20_000) + 0.5) / 20_000
