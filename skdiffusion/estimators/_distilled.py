@@ -18,7 +18,7 @@ from skdiffusion.densities import Blend, TransformedDensity, in_blocks
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import CHECK_EVERY, distill
-from skdiffusion.estimators._base import BlendedDensityEstimator
+from skdiffusion.estimators._base import BlendedDensityEstimator, FlowDensityEstimator
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
 N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
@@ -60,8 +60,10 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         Its standard error.
     loss_curve_ : ndarray of shape (n_training_steps,)
         The same of the network and what it learns, on the samples of every step.
-    members_, stacking_weights_ : dict
-        The distributions of the blend and their weights: "autoregressive", and the components that were kept.
+    blend_ : Blend
+        The density: "autoregressive", and the components that were kept.
+    component_weights_ : dict
+        Weight of every component, by name.
     preprocessor_ : object
         The teacher's map to whitened samples.
     feature_scale_ : ndarray of shape (n_features,)
@@ -94,13 +96,13 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
 
     def __init__(
         self,
-        estimator,
+        estimator: Any,
         *,
-        hidden_layer_sizes=(128, 128, 128),
-        n_draws=131_072,
-        n_training_steps=2000,
-        random_state=None,
-        verbose=0,
+        hidden_layer_sizes: Any = (128, 128, 128),
+        n_draws: int = 131_072,
+        n_training_steps: int = 2000,
+        random_state: Any = None,
+        verbose: int = 0,
     ):
         self.estimator = estimator
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -110,7 +112,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DistilledDensityEstimator:
         """Fit a clone of the teacher to the samples of X, and distil it.
 
         Parameters
@@ -130,7 +132,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
-    def _fit_to(self, teacher):
+    def _fit_to(self, teacher: Any) -> DistilledDensityEstimator:
         """Distil a fitted teacher."""
         check_is_fitted(teacher)
         self._check()
@@ -139,8 +141,9 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
             self._frame = teacher._frame
         return self
 
-    def _check(self):
-        if not hasattr(self.estimator, "distill"):
+    def _check(self) -> None:
+        """Refuse a teacher that cannot be distilled, and sizes that are none."""
+        if not isinstance(self.estimator, FlowDensityEstimator):
             raise ValueError(f"The 'estimator' parameter must be a DiffusionDensityEstimator. Got {self.estimator!r}.")
         sizes = self.hidden_layer_sizes
         if not len(sizes) or any(not isinstance(s, (int, np.integer)) or s < 1 for s in sizes):
@@ -174,7 +177,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         self.feature_scale_, self.n_features_in_ = teacher.feature_scale_, d
         self.loss_curve_, self._sample_seed = np.array(curve), seeds[2]
         self.divergence_, self.divergence_error_ = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
-        vars(self).pop("feature_names_in_", None)
+        self.__dict__.pop("feature_names_in_", None)
         if hasattr(teacher, "feature_names_in_"):
             self.feature_names_in_ = teacher.feature_names_in_
 

@@ -11,13 +11,14 @@ import torch
 from sklearn.base import BaseEstimator
 
 from skdiffusion._utils.validation import Interval, StrOptions, check_key
-from skdiffusion.diffusion.networks import ACTIVATIONS, FilmEnsemble, SwitchedNetworks
+from skdiffusion.diffusion.networks import ACTIVATIONS
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import (
     FINE_TUNING,
     SIGMA_MAX,
     SIGMA_MIN,
     DiffusionOptions,
+    Network,
     NetworkOptions,
     Sizes,
     SolverOptions,
@@ -124,25 +125,25 @@ class Options(BaseEstimator):
     def __init__(
         self,
         *,
-        activation="silu",
-        learning_rate="auto",
-        weight_decay="auto",
-        batch_size="auto",
-        n_training_steps="auto",
-        patience="auto",
-        decay_fraction=0.3,
-        n_references="auto",
-        n_pilot_steps="auto",
-        min_correlation_gain=0.05,
-        n_folds=8,
-        fine_tune="auto",
-        sigma_min="auto",
-        sigma_max=SIGMA_MAX,
-        noise_intervals=1,
-        score_clip=None,
-        n_nonzero_weights=None,
-        weight_bound=None,
-        solver="auto",
+        activation: str = "silu",
+        learning_rate: Any = "auto",
+        weight_decay: Any = "auto",
+        batch_size: Any = "auto",
+        n_training_steps: Any = "auto",
+        patience: Any = "auto",
+        decay_fraction: float = 0.3,
+        n_references: Any = "auto",
+        n_pilot_steps: Any = "auto",
+        min_correlation_gain: float = 0.05,
+        n_folds: int = 8,
+        fine_tune: Any = "auto",
+        sigma_min: Any = "auto",
+        sigma_max: float = SIGMA_MAX,
+        noise_intervals: Any = 1,
+        score_clip: Any = None,
+        n_nonzero_weights: Any = None,
+        weight_bound: Any = None,
+        solver: Any = "auto",
     ):
         self.activation = activation
         self.learning_rate = learning_rate
@@ -241,7 +242,7 @@ def interval_edges(noise_intervals: Any, solver: SolverOptions) -> tuple[float, 
 
 
 def resolve_options(
-    est: Any, shape: tuple[int, int], device: torch.device, initial: FilmEnsemble | SwitchedNetworks | None = None
+    est: Any, shape: tuple[int, int], device: torch.device, initial: Network | None = None
 ) -> DiffusionOptions:
     """What the parameters of an estimator ask for, for a table of this shape.
 
@@ -285,7 +286,10 @@ def resolve_options(
     return replace(options, fine_tuning=_resolve_fine_tuning(est, given, shape, options))
 
 
-def _resolve_network(est, given, shape, n_intervals, initial) -> NetworkOptions:
+def _resolve_network(
+    est: Any, given: Options, shape: tuple[int, int], n_intervals: int, initial: Network | None
+) -> NetworkOptions:
+    """The ensemble that the parameters ask for."""
     network = default_network(*shape)
     if initial is not None:
         network = replace(network, hidden_layer_sizes=initial.hidden_layer_sizes, n_members=initial.n_members)
@@ -294,7 +298,8 @@ def _resolve_network(est, given, shape, n_intervals, initial) -> NetworkOptions:
     return replace(network, **_given(n_members=est.n_estimators))
 
 
-def _resolve_training(est, given, shape) -> tuple[TrainingPlan, int]:
+def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple[TrainingPlan, int]:
+    """The plan of training that the parameters ask for, and the steps of the short runs before it."""
     plan, n_pilot_steps = default_training(*shape)
     asked = {"n_steps": given.n_training_steps, "batch_size": given.batch_size, "learning_rate": given.learning_rate}
     asked |= {"weight_decay": given.weight_decay, "patience": given.patience, "n_references": given.n_references}
@@ -317,7 +322,8 @@ def _resolve_training(est, given, shape) -> tuple[TrainingPlan, int]:
     return plan, _given(n=given.n_pilot_steps).get("n", n_pilot_steps)
 
 
-def _resolve_solver(est, given) -> SolverOptions:
+def _resolve_solver(est: Any, given: Options) -> SolverOptions:
+    """The solver that the parameters ask for."""
     sigma_min = SIGMA_MIN if given.sigma_min == "auto" else float(given.sigma_min)
     if sigma_min >= given.sigma_max:
         raise ValueError(
@@ -331,7 +337,9 @@ def _resolve_solver(est, given) -> SolverOptions:
     )
 
 
-def _resolve_fine_tuning(est, given, shape, options: DiffusionOptions) -> TrainingPlan | None:
+def _resolve_fine_tuning(
+    est: Any, given: Options, shape: tuple[int, int], options: DiffusionOptions
+) -> TrainingPlan | None:
     """The plan of the fine-tuning that the parameters ask for, and allow."""
     obstacles = {
         "noise_intervals": len(options.network.edges) > 0,
