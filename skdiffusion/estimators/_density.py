@@ -455,42 +455,42 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
         z, _ = preprocessor.transform(X)
         n_checks = max_checks(plan, settings.edges if initial is None else initial.edges)
-        progress = FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY))
-        share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
-        plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
-        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)
-        field = NetworkField(result.network, noise_limit(self, n), reference)
-        flow = self._make_flow(field, theta_min, theta_max)
-        unseen = preprocessor.transform_left_out(X, w)
-        tuning = None
-        if settings.n_tuning_steps and not (result.interrupted or progress.stopped):
-            progress.fine_tuning(result.n_steps)
-            deadline = training_deadline(started, self.max_fit_seconds)
-            plan = replace(fine_tuning_plan(self, settings), monitor=progress, deadline=deadline)
-            tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, components, plan, rng)
-            flow = replace(flow, field=field.with_network(tuning.network))
-        if self.n_steps == "auto":
-            flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_samples(d, rng, 400 if d <= 2 else 150))
-            flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
-        members, weights = [("diffusion", TransformedDensity(preprocessor, flow))], [1.0]
-        if components:
-            held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack, w_held = [Member(*members[0], held_out), *components], w[np.concatenate(folds[: settings.n_members])]
-            if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
-                stack = improved(stack, w_held)
-            weights = blend_weights(stack, w_held)
-            members = [(m.name, m.density) for m in stack]
+        with FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY)) as progress:
+            share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
+            plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
+            result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)
+            field = NetworkField(result.network, noise_limit(self, n), reference)
+            flow = self._make_flow(field, theta_min, theta_max)
+            unseen = preprocessor.transform_left_out(X, w)
+            tuning = None
+            if settings.n_tuning_steps and not (result.interrupted or progress.stopped):
+                progress.fine_tuning(result.n_steps)
+                deadline = training_deadline(started, self.max_fit_seconds)
+                plan = replace(fine_tuning_plan(self, settings), monitor=progress, deadline=deadline)
+                tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, components, plan, rng)
+                flow = replace(flow, field=field.with_network(tuning.network))
+            if self.n_steps == "auto":
+                wide = stages.wide_samples(d, rng, 400 if d <= 2 else 150)
+                flow = stages.choose_steps(flow, z[folds[0][:100]], wide)
+                flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
+            members, weights = [("diffusion", TransformedDensity(preprocessor, flow))], [1.0]
+            if components:
+                held_out = stages.held_out_flow(*unseen, flow, folds)
+                stack, w_held = [Member(*members[0], held_out), *components], w[np.concatenate(folds[: settings.n_members])]
+                if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
+                    stack = improved(stack, w_held)
+                weights = blend_weights(stack, w_held)
+                members = [(m.name, m.density) for m in stack]
 
-        stages.warn_if_interrupted(result, settings, tuning)
-        stages.warn_if_singular(X, flow.field, z[folds[0]], rng)
-        self.preprocessor_ = preprocessor
-        self.score_model_ = ScoreModel(flow.field, process)
-        self.members_ = dict(members)
-        self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}
-        self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
-        self._sample_seed = sample_seed
-        self._record(result, tuning, settings, n)
-        progress.close()
+            stages.warn_if_interrupted(result, settings, tuning)
+            stages.warn_if_singular(X, flow.field, z[folds[0]], rng)
+            self.preprocessor_ = preprocessor
+            self.score_model_ = ScoreModel(flow.field, process)
+            self.members_ = dict(members)
+            self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}
+            self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
+            self._sample_seed = sample_seed
+            self._record(result, tuning, settings, n)
 
     def _initial_network(self, d):
         """The networks to continue from, if there are any; they must fit the parameters and the samples."""
@@ -541,14 +541,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         weight_decay = 0.0 if self.weight_decay == "auto" else settings.weight_decay
         settings = replace(settings, learning_rate=settings.learning_rate / 4, weight_decay=weight_decay)
         plan = training_plan(self, settings, member.density.theta_min)
-        progress = FitProgress(self, max_checks(plan, network.edges))
-        deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
-        plan = replace(plan, monitor=progress, deadline=deadline)
-        result = stages.train_more(z, w, member.density.field, plan, rng)
-        stages.warn_if_interrupted(result, settings)
-        flow = replace(member.density, field=member.density.field.with_network(result.network))
-        self.members_ = {**self.members_, "diffusion": replace(member, density=flow)}
-        self.score_model_ = replace(self.score_model_, field=flow.field)
-        self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
-        self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
-        progress.close()
+        with FitProgress(self, max_checks(plan, network.edges)) as progress:
+            deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
+            plan = replace(plan, monitor=progress, deadline=deadline)
+            result = stages.train_more(z, w, member.density.field, plan, rng)
+            stages.warn_if_interrupted(result, settings)
+            flow = replace(member.density, field=member.density.field.with_network(result.network))
+            self.members_ = {**self.members_, "diffusion": replace(member, density=flow)}
+            self.score_model_ = replace(self.score_model_, field=flow.field)
+            self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
+            self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])

@@ -168,11 +168,10 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         network = MaskedNetwork(teacher.n_features_in_, sizes, N_COMPONENTS, rng, device)
         samples = rest.sample(self.n_draws, seeds[1], as_frame=False)
         log_density = rest.score_samples(samples)
-        progress = FitProgress(self, -(-self.max_iter // CHECK_EVERY))
-        with one_thread():
-            z, log_det = preprocessor.transform(samples)
-            curve = distill(network, z, log_density - log_det, self.max_iter, rng, progress)
-        progress.close()
+        with FitProgress(self, -(-self.max_iter // CHECK_EVERY)) as progress:
+            with one_thread():
+                z, log_det = preprocessor.transform(samples)
+                curve = distill(network, z, log_density - log_det, self.max_iter, rng, progress)
         density = TransformedDensity(preprocessor, AutoregressiveDensity(network))
         self.members_ = {"autoregressive": density} | {k: teacher.members_[k] for k in kept}
         self.stacking_weights_ = {"autoregressive": share} | {k: weights[k] for k in kept}

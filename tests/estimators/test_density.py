@@ -410,7 +410,7 @@ def test_verbose_prints_progress(X, capsys):
     DiffusionDensityEstimator(**TINY | {"max_iter": 2, "verbose": 1}, marginals=None).fit(X)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "held out" in shown.err
+    assert "validation" in shown.err
 
 
 def test_bounds_hold_and_a_uniform_box_is_nearly_exact():
