@@ -1,4 +1,4 @@
-"""Networks that share the noise levels: who answers where, solvers that start anew at the edges, training in parts."""
+"""Networks for intervals of the noise level: which one answers, solvers that restart at edges, training in parts."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
-from skdiffusion.diffusion.training import TrainingPlan, train_intervals
+from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train_intervals
 from skdiffusion.diffusion.training._intervals import noise_shares
 
 EDGES = (0.2, 0.9)
@@ -96,16 +96,18 @@ def test_shares_are_those_of_the_noise_levels(rng):
 
 
 def test_training_in_parts(rng):
-    """Every network learns its own levels; the curves are those of all levels and start at the Gaussian fit."""
+    """Every network learns its own levels. The curves are those of all levels and start at the Gaussian fit."""
     samples = rng.standard_normal((400, 2)) * 0.3 + rng.choice([-1.0, 1.0], (400, 1))
     network = SwitchedNetworks([FilmEnsemble(2, (16, 16), "silu", 2, torch.float32, "cpu") for _ in range(3)], EDGES)
     for part in network.parts:
         part.initialize(rng, 2.0, 1.2)
     seen = []
     plan = TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: seen.append(report))
-    data = torch.as_tensor(samples, dtype=torch.float32), np.ones(400)
-    folds = [np.arange(100), np.arange(100, 200)]
-    result = train_intervals(network, *data, [np.arange(200, 400)] * 2, folds, plan, rng)
+    sets = TrainingSets(
+        torch.as_tensor(samples, dtype=torch.float32), np.ones(400),
+        training=[np.arange(200, 400)] * 2, validation=[np.arange(100), np.arange(100, 200)],
+    )  # fmt: skip
+    result = train_intervals(network, sets, plan, rng)
     steps, losses = np.array(result.validation_curve).T
     assert losses[0] == pytest.approx(1.0, abs=0.15)  # the zero network, but for the spread of the draws
     assert losses[-1] < 0.9 * losses[0]
@@ -117,10 +119,8 @@ def test_training_in_parts(rng):
     assert all((part.flat != 0).any() for part in result.network.parts)
     assert result.loss_by_noise[:, 0].min() < np.tan(EDGES[0]) < np.tan(EDGES[1]) < result.loss_by_noise[:, 0].max()
 
-    stopped = train_intervals(
-        network, *data, [np.arange(200, 400)] * 2, folds,
-        TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: True), rng,
-    )  # fmt: skip
+    plan = TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: True)
+    stopped = train_intervals(network, sets, plan, rng)
     assert stopped.n_steps <= 50
     assert len(stopped.network.parts) == 3
 

@@ -16,7 +16,7 @@ from skdiffusion.densities import (
 )
 from skdiffusion.diffusion.flow import MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
-from skdiffusion.diffusion.training import fine_tune, train_intervals
+from skdiffusion.diffusion.training import TrainingSets, fine_tune, train_intervals
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.manifold import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.preprocessing import (
@@ -80,7 +80,7 @@ def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, d
     settings = replace(settings, n_members=members)
     # Too short to learn samples by heart: no weight decay.
     short = {"n_steps": settings.n_pilot_steps, "batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
-    plan = replace(plan, **short, n_references=0, monitor=None)
+    plan = replace(plan, **short, n_target_samples=0, monitor=None)
     seen, held, known = np.concatenate(seen), np.concatenate(held), {}
     theta = [float(np.arctan(sigma)) for sigma in plan.sigma_range]
 
@@ -131,7 +131,7 @@ def _train(z, w, network, training, held_out, plan, reference, rng):
     if reference is not None:
         z, plan = z @ reference.root, replace(plan, reference=reference if reference.relative else None)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train_intervals(network, samples, w, training, held_out, plan, rng)
+    return train_intervals(network, TrainingSets(samples, w, training, held_out), plan, rng)
 
 
 def train_network(z, w, folds, settings, plan, activation, device, rng, reference, initial=None):
@@ -189,7 +189,9 @@ def fine_tune_network(flow, z, unseen, log_det, w, folds, components, plan, rng)
         table = np.stack([m.held_out for m in stack], 1)
         return float(np.average(blend_log_density(table, blend_weights(stack, w[samples])), weights=w[samples]))
 
-    return fine_tune(flow, z, w, training, judge, plan, rng)
+    network = flow.field.network
+    whitened = torch.as_tensor(z, dtype=network.dtype, device=network.device)
+    return fine_tune(flow, TrainingSets(whitened, w, training), judge, plan, rng)
 
 
 def choose_sample_steps(flow, noise, error_limit=0.02):

@@ -5,10 +5,10 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skdiffusion.diffusion.training import TrainingPlan
+from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
-TUNING_STEPS, TUNING_BATCH, TUNING_RATE = 120, 128, 5e-3  # of fine-tuning by the exact likelihood
+TUNING_STEPS = FineTuningPlan.n_steps  # of fine-tuning by the exact likelihood
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,7 @@ def noise_limit(est, n):
 
 def fine_tuning_plan(est, settings):
     """The plan of `skdiffusion.diffusion.training.fine_tune` for an estimator's parameters."""
-    return TrainingPlan(
-        n_steps=settings.n_tuning_steps,
-        batch_size=TUNING_BATCH,
-        learning_rate=TUNING_RATE,
-        weight_decay=settings.weight_decay,
-    )
+    return FineTuningPlan(n_steps=settings.n_tuning_steps, weight_decay=settings.weight_decay)
 
 
 def training_plan(est, settings, theta_min):
@@ -212,7 +207,7 @@ def training_plan(est, settings, theta_min):
         weight_decay=settings.weight_decay,
         noise_mean=settings.noise_mean,
         sigma_range=(float(np.tan(theta_min)), SIGMA_MAX),
-        n_references=settings.n_references,
+        n_target_samples=settings.n_references,
         patience=settings.patience if est.early_stopping else 0,
         keep_best=est.early_stopping,
         tol=est.tol,

@@ -48,7 +48,7 @@ from skdiffusion.diffusion.settings import (
     resolve_settings,
     training_plan,
 )
-from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, max_checks
+from skdiffusion.diffusion.training import max_checks
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.preprocessing import Preprocessor, dequantize, feature_resolution
@@ -455,7 +455,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
         z, _ = preprocessor.transform(X)
         n_checks = max_checks(plan, settings.edges if initial is None else initial.edges)
-        with FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY)) as progress:
+        with FitProgress(self, n_checks + fine_tuning_plan(self, settings).n_checks) as progress:
             share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
             plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
             result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)

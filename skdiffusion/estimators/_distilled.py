@@ -14,7 +14,7 @@ from skdiffusion._utils.validation import Interval, fit_context, generator_seed,
 from skdiffusion.densities import TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
-from skdiffusion.diffusion.training import CHECK_EVERY, distill
+from skdiffusion.diffusion.training import DistillationPlan, distill
 from skdiffusion.estimators._base import BlendedDensityEstimator
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
@@ -168,10 +168,11 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         network = MaskedNetwork(teacher.n_features_in_, sizes, N_COMPONENTS, rng, device)
         samples = rest.sample(self.n_draws, seeds[1], as_frame=False)
         log_density = rest.score_samples(samples)
-        with FitProgress(self, -(-self.max_iter // CHECK_EVERY)) as progress:
+        with FitProgress(self, DistillationPlan(n_steps=self.max_iter).n_checks) as progress:
             with one_thread():
                 z, log_det = preprocessor.transform(samples)
-                curve = distill(network, z, log_density - log_det, self.max_iter, rng, progress)
+                plan = DistillationPlan(n_steps=self.max_iter, monitor=progress)
+                curve = distill(network, z, log_density - log_det, plan, rng)
         density = TransformedDensity(preprocessor, AutoregressiveDensity(network))
         self.members_ = {"autoregressive": density} | {k: teacher.members_[k] for k in kept}
         self.stacking_weights_ = {"autoregressive": share} | {k: weights[k] for k in kept}

@@ -386,12 +386,12 @@ def test_warm_start_refuses_another_architecture(change, X, fitted):
 
 def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
     """The short runs that choose a map leave nothing worth keeping."""
-    from skdiffusion.diffusion.training import _loop
+    from skdiffusion.diffusion.training import TrainingPlan
 
-    def interrupt(step, plan):
+    def interrupt(plan, step):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_loop, "_learning_rate", interrupt)
+    monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     monkeypatch.setattr(
         "skdiffusion.diffusion.fitting.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
     )
@@ -453,17 +453,17 @@ def test_constant_features_warn_and_stay_finite(X):
 
 
 def test_an_interrupted_fit_keeps_the_best_weights(X, monkeypatch):
-    from skdiffusion.diffusion.training import _loop
+    from skdiffusion.diffusion.training import TrainingPlan
 
     calls = []
 
-    def interrupt(step, plan):
+    def interrupt(plan, step):
         calls.append(step)
         if step == 120:
             raise KeyboardInterrupt
         return 5e-3
 
-    monkeypatch.setattr(_loop, "_learning_rate", interrupt)
+    monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     with pytest.warns(InterruptedFitWarning, match="interrupted after 120 of"):
         est = DiffusionDensityEstimator(**TINY | {"max_iter": 200}, marginals=None).fit(X)
     assert np.isfinite(est.score(X))
