@@ -244,35 +244,35 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         self.dimension_spectrum_ = self.flipd_dimension_ = self.surface_ = self._density = None
         k = r if self.n_components == "auto" else int(self.n_components)
         look = self.support != "linear" and r > 1 and self.n_components == "auto"
-        curved, parts = None, FitParts(self, 2)
-        if look or k < r:
-            # Near a set there is no density whose likelihood could be raised.
-            inner = self._inner(
-                seed, started, components=None, feature_transform=None, options=self._options(fine_tune=False)
-            )
-            curved = parts.fit("look at the support", inner, U)
-        if look:
-            k = self._find_dimension(curved, U, rng)
-        self.intrinsic_dimension_ = k
-        if k < r:
-            self.support_, self.estimator_ = "nonlinear", curved
-            self._fit_surface(U, rng)
-        else:
-            self.support_ = "linear" if r < d else "full"
-            self.estimator_ = parts.fit("density on the support", self._inner(seed, started), U)
-            spread = np.sqrt(U.var(0).mean())
-            automatic = max(np.sqrt(noise_variance), MIN_FLOOR * spread)
-            self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
-        if self.support_ == "full":
-            self.noise_floor_ = 0.0
-            warnings.warn(
-                f"The samples fill all {d} features: no lower dimension was found, and the fit is that of "
-                "DiffusionDensityEstimator.",
-                FullDimensionWarning,
-                stacklevel=4,
-            )
-        self.n_iter_ = self.estimator_.n_iter_
-        parts.close()
+        curved = None
+        with FitParts(self, 2) as parts:
+            if look or k < r:
+                # Near a set there is no density whose likelihood could be raised.
+                inner = self._inner(
+                    seed, started, components=None, feature_transform=None, options=self._options(fine_tune=False)
+                )
+                curved = parts.fit("look at the support", inner, U)
+            if look:
+                k = self._find_dimension(curved, U, rng)
+            self.intrinsic_dimension_ = k
+            if k < r:
+                self.support_, self.estimator_ = "nonlinear", curved
+                self._fit_surface(U, rng)
+            else:
+                self.support_ = "linear" if r < d else "full"
+                self.estimator_ = parts.fit("density on the support", self._inner(seed, started), U)
+                spread = np.sqrt(U.var(0).mean())
+                automatic = max(np.sqrt(noise_variance), MIN_FLOOR * spread)
+                self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
+            if self.support_ == "full":
+                self.noise_floor_ = 0.0
+                warnings.warn(
+                    f"The samples fill all {d} features: no lower dimension was found, and the fit is that of "
+                    "DiffusionDensityEstimator.",
+                    FullDimensionWarning,
+                    stacklevel=4,
+                )
+            self.n_iter_ = self.estimator_.n_iter_
 
     def _principal_directions(self, centered):
         n, d = centered.shape

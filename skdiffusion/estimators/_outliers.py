@@ -98,15 +98,14 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
                 self.estimator_ = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            parts = FitParts(self, 1)
-            parts.fit("density", self.estimator_, samples[self._inner(samples)])
-            if self.contamination == "auto":
-                draws = draw_samples(self.estimator_, AUTO_DRAWS, seed)
-                self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
-            else:
-                scores = self.estimator_.score_samples(samples)
-                self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
-            parts.close()
+            with FitParts(self, 1) as parts:
+                parts.fit("density", self.estimator_, samples[self._inner(samples)])
+                if self.contamination == "auto":
+                    draws = draw_samples(self.estimator_, AUTO_DRAWS, seed)
+                    self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
+                else:
+                    scores = self.estimator_.score_samples(samples)
+                    self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
         return self
 
     def _inner(self, X):
