@@ -1,6 +1,7 @@
 """Ready search spaces for scikit-learn's search classes."""
 
 from numbers import Integral
+from typing import Any
 
 from scipy import stats
 
@@ -10,17 +11,17 @@ __all__ = ["param_distributions"]
 
 
 @validated(n_samples=at_least(2, Integral), n_features=at_least(1, Integral), prefix=[str])
-def param_distributions(n_samples, n_features, *, prefix=""):
+def param_distributions(n_samples: int, n_features: int, *, prefix: str = "") -> dict[str, Any]:
     """Distributions of the parameters that matter, for RandomizedSearchCV and HalvingRandomSearchCV.
 
     Parameters
     ----------
     n_samples : int
-        Samples of the table: wide networks are tried where there are samples to fill them.
+        Number of training samples: wide networks are tried where there are enough samples to fit them.
     n_features : int
-        Features of the table: the choice of feature maps is left out for one feature of few samples.
+        Number of features: feature transforms are not searched for one feature of fewer than 200 samples.
     prefix : str, default=""
-        Put before every name, such as ``diffusiondensityestimator__`` for a step of a pipeline.
+        Prepended to every name, such as ``diffusiondensityestimator__`` for a step of a pipeline.
 
     Returns
     -------

@@ -3,13 +3,11 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_array
 
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import NON_NEGATIVE, at_least, validated
-from skdiffusion.compose import draw_samples
+from skdiffusion.compose import draw_samples, training_scale
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._support import novelty
 from skdiffusion.metrics._transport import sliced_wasserstein_1, wasserstein_1, wasserstein_2
@@ -27,34 +25,6 @@ LIKELIHOOD = "mean_log_likelihood"
 
 def _likelihood(estimator, X):
     return float(np.mean(estimator.score_samples(X)))
-
-
-def _training_scale(estimator, X):
-    """Standard deviation of the training features as the fitted estimator knows them, else that of X."""
-    while hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    if hasattr(estimator, "feature_scale_"):
-        scale = estimator.feature_scale_
-    elif isinstance(estimator, GaussianMixture):
-        scale = _mixture_scale(estimator)
-    elif isinstance(estimator, KernelDensity):
-        scale = np.asarray(estimator.tree_.data).std(0)
-    else:
-        scale = X.std(0)
-    scale = np.asarray(scale, dtype=np.float64)
-    return np.where(scale > 0, scale, 1.0)
-
-
-def _mixture_scale(mixture):
-    """Features' standard deviations under a fitted GaussianMixture: those of its training samples."""
-    center = mixture.weights_ @ mixture.means_
-    within = {
-        "full": lambda c: np.diagonal(c, axis1=1, axis2=2),
-        "tied": lambda c: np.tile(np.diagonal(c), (len(mixture.weights_), 1)),
-        "diag": lambda c: c,
-        "spherical": lambda c: np.tile(c[:, None], (1, mixture.means_.shape[1])),
-    }[mixture.covariance_type](mixture.covariances_)
-    return np.sqrt(mixture.weights_ @ (within + (mixture.means_ - center) ** 2))
 
 
 class SampleScorer:
@@ -104,7 +74,7 @@ class SampleScorer:
                 raise ValueError(
                     f"{name} has {table.shape[1]} features, but the estimator draws samples of {draws.shape[1]}."
                 )
-        scale = _training_scale(estimator, X)
+        scale = training_scale(estimator, X)
         train = None
         if self.reference is not None:
             scale = np.where(self.reference.std(0) > 0, self.reference.std(0), 1.0)
