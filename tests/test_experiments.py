@@ -6,7 +6,7 @@ import pytest
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere, Subspace
 from skdiffusion.manifold import LocalPolynomials, sample_spacing
-from skdiffusion.metrics import fidelity, memorised_excess, novelty
+from skdiffusion.metrics import fidelity, memorized_excess, novelty
 
 
 def test_fidelity_comes_before_memory():
@@ -23,7 +23,7 @@ def test_fidelity_comes_before_memory():
         draws = est.sample(1000, random_state=1)
         distance.append(fidelity(draws, circle.distance))
         new.append(novelty(draws, X, fresh))
-        memory.append(memorised_excess(draws, X, fresh))
+        memory.append(memorized_excess(draws, X, fresh))
         loss.append(est.loss_curve_[-1, 1])
     assert loss[0] > loss[1] > loss[2]
     assert new[0] > new[1] > new[2]

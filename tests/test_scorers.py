@@ -163,14 +163,14 @@ def test_c2st_as_a_scorer(rng):
     assert neg_c2st(bad, rng.normal(size=(300, 2))) < -0.85
 
 
-def test_a_memoriser_is_not_chosen_when_novelty_counts(rng):
-    """In two features a copy of the training samples has as good a W1 as the truth: W1 alone cannot tell."""
+def test_a_memorizing_model_is_not_chosen_when_novelty_counts(rng):
+    """In two features a copy of the training samples has as good a W1 as the truth: W1 alone cannot choose."""
     X = rng.normal(size=(400, 2))
     grid = {"bandwidth": [1e-4, 0.3]}
-    alone = GridSearchCV(KernelDensity(), grid, scoring=make_sample_scorer("wasserstein_1", reference=X)).fit(X)
+    alone = GridSearchCV(KernelDensity(), grid, scoring=make_sample_scorer("wasserstein_1", X_ref=X)).fit(X)
     copy, smooth = -alone.cv_results_["mean_test_score"]
     assert copy < 1.15 * smooth
-    scorer = make_sample_scorer("wasserstein_1", reference=X, novelty_weight=1.0)
+    scorer = make_sample_scorer("wasserstein_1", X_ref=X, novelty_weight=1.0)
     both = GridSearchCV(KernelDensity(), grid, scoring=scorer).fit(X)
     assert both.best_params_["bandwidth"] == 0.3
     copy_with_novelty = -both.cv_results_["mean_test_score"][0]
@@ -184,8 +184,8 @@ def test_a_memoriser_is_not_chosen_when_novelty_counts(rng):
         ({"metric": []}, "metric"),
         ({"n_samples": 1}, "n_samples"),
         ({"novelty_weight": -1.0}, "novelty_weight"),
-        ({"novelty_weight": 1.0}, "reference"),
-        ({"reference": [[np.nan]]}, "reference"),
+        ({"novelty_weight": 1.0}, "X_ref"),
+        ({"X_ref": [[np.nan]]}, "X_ref"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -209,8 +209,8 @@ def test_the_ready_search_space(rng):
         param_distributions(1, 2)
 
 
-def test_by_name_of_a_parameter_of_ours(rng):
-    """The default scoring, `est.score`, is the mean log-likelihood."""
+def test_the_default_scoring(rng):
+    """`est.score` is the mean log-likelihood."""
     X = rng.normal(size=(100, 2))
     model = DiffusionDensityEstimator(**SMALL)
     np.testing.assert_allclose(
@@ -223,7 +223,7 @@ def _warm():
 
 
 def _running_threads(stop, counts, processes):
-    """Running threads of the workers (threads of this process, or child processes), until told to stop."""
+    """Count the running threads of the workers (threads of this process, or child processes) until `stop` is set."""
     idle = {threading.get_native_id(), os.getpid()}  # the main thread only waits for its workers
     while not stop.is_set():
         running = 0
@@ -276,9 +276,9 @@ def test_a_search_runs_no_more_threads_than_jobs(backend, rng):
             stop.set()
             watcher.join()
     counts = np.array(counts)
-    # Helpers of joblib wake for moments: a few instants in a hundred may see one more.
+    # Helper threads of joblib wake for moments: a few of a hundred counts may be one higher.
     assert np.quantile(counts, 0.95) <= 2, np.bincount(counts)
-    assert (counts >= 2).mean() > 0.1, np.bincount(counts)  # the work was seen
+    assert (counts >= 2).mean() > 0.1, np.bincount(counts)  # the search was observed
     after = {i["filepath"]: i["num_threads"] for i in threadpool_info()}
     assert {k: after[k] for k in before[0]} == before[0]
     assert torch.get_num_threads() == before[1]
