@@ -17,7 +17,7 @@ def test_effective_sizes(n, s, d, size):
     assert besov.effective_size(n, s, d) == pytest.approx(size, rel=0.03)
 
 
-def test_rates_are_power_densities():
+def test_rates_are_powers_of_the_number_of_samples():
     n = 2.0 ** np.arange(9, 16)
     for s, slope in ((0.5, -0.25), (1.0, -1 / 3), (1.5, -0.375), (2.5, -5 / 12)):
         values = [besov.rate_tv(m, s, 1) for m in n]
@@ -37,8 +37,8 @@ def test_stopping_and_clipping():
         besov.rate_tv(100, 0, 1)
 
 
-def test_the_clipping_level_never_bites_on_true_scores(rng):
-    """The largest predicted noise of a uniform distribution over many draws stays below C = 2."""
+def test_no_true_score_reaches_the_clipping_level(rng):
+    """The noise predicted for a uniform distribution stays below the level of C = 2 in many draws."""
     n, x = 10_000, rng.uniform(-1, 1, 20_000)
     centers = np.linspace(-1, 1, 2001)
     for tau in (0.03, 0.15, 0.5, 2.0):
@@ -89,7 +89,7 @@ def test_relative_scores_of_mixtures(theta, rng):
     def gradient(samples):
         return gaussian.unit_mixture_relative_score(samples, 0.0, weights, means)
 
-    drawn = gaussian.relative_score(gradient, tilt, X[:5], theta, rng, 40_000)
+    drawn = gaussian.relative_score(gradient, tilt, X[:5], theta, rng.standard_normal((40_000, 2)))
     np.testing.assert_allclose(drawn, part[:5], atol=0.03)
 
 
