@@ -94,7 +94,9 @@ def test_imports_point_down_and_at_open_doors(path, source, target):
 
 
 def test_nothing_imports_the_theory():
-    assert {path for path, source, target in edges() if target.split(".")[1] == "theory" and source != "theory"} == set()
+    assert {
+        path for path, source, target in edges() if target.split(".")[1] == "theory" and source != "theory"
+    } == set()
 
 
 def test_functions_are_short():

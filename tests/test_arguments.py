@@ -53,7 +53,7 @@ def test_the_argument_is_named(name):
             call()
 
 
-def test_shapes_that_do_not_fit_are_told():
+def test_shapes_that_do_not_match_are_named():
     with pytest.raises(ValueError, match="covariances"):
         metrics.gaussian_wasserstein_2([0.0], np.ones((1, 2)), [0.0], ONE)
     with pytest.raises(ValueError, match="drawn from p"):
@@ -75,7 +75,7 @@ def test_shapes_that_do_not_fit_are_told():
 
 
 def test_the_error_of_a_density_of_zero_is_zero():
-    """Constant features far away: both step counts give minus infinity, not their difference."""
+    """Constant features far away: both numbers of steps give minus infinity, whose difference is not taken."""
     X = np.ones((12, 2))
     with pytest.warns(UserWarning, match="constant"):
         est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=1, max_iter=1, random_state=0).fit(X)
@@ -95,17 +95,19 @@ def test_codes_of_samples_beyond_the_arithmetic_are_refused():
     est, pure = (DiffusionDensityEstimator(**given, stacking=stacking).fit(X) for stacking in (True, False))
     far = np.array([[-1e68, 1e167]])
     even = copy.copy(est)
-    even.stacking_weights_ = dict.fromkeys(est.members_, 1 / len(est.members_))  # without weight no member is asked
+    even.stacking_weights_ = dict.fromkeys(
+        est.members_, 1 / len(est.members_)
+    )  # a component without weight is not evaluated
     for method in (est.to_latent, est.from_latent, even.score_function, pure.score_function):
         with pytest.raises(ValueError, match="so far"):
             method(far)
     assert np.isfinite(est.score_samples(far)).all()
 
 
-@pytest.mark.parametrize("members", [[5], [("a", 1, 2)], []])
-def test_members_of_a_stack_are_pairs(members):
+@pytest.mark.parametrize("estimators", [[5], [("a", 1, 2)], []])
+def test_estimators_of_a_stack_are_pairs(estimators):
     with pytest.raises(ValueError, match="'estimators'"):
-        StackedDensityEstimator(members).fit(np.ones((12, 2)))
+        StackedDensityEstimator(estimators).fit(np.ones((12, 2)))
 
 
 @pytest.mark.parametrize("cv", [[], 0])
