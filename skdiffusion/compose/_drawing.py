@@ -1,4 +1,4 @@
-"""Samples from any density estimator of the scikit-learn world, by one call and with a seed of our own."""
+"""Samples from any density estimator of the scikit-learn world, by one call and with a seed of its own."""
 
 import inspect
 import warnings

@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
-from skdiffusion._utils.validation import RandomState, check_weights, generator_seed
+from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
 from skdiffusion.compose._drawing import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._transformers import active_steps, not_invertible
@@ -146,11 +146,7 @@ class DensityPipeline(Pipeline):
         -------
         float
         """
-        log_density = self.score_samples(X)
-        if sample_weight is None:
-            return float(log_density.mean())
-        w = check_weights(sample_weight, log_density[:, None])
-        return float(np.average(log_density[w > 0], weights=w[w > 0]))
+        return weighted_mean(self.score_samples(X), sample_weight)
 
     @available_if(_final_can("sample"))
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> np.ndarray:

@@ -81,8 +81,8 @@ def subspace_error(n: float, n_features: int, noise: float, latent_variances: Ar
 def coarse_level(n: float, dimension: int, volume: float = 1.0) -> float:
     """Noise level of order (log n / n)**(1/k), at which a score determines a k-dimensional set.
 
-    It is the spacing of the samples up to a constant: at smaller noise the score of the samples points at the nearest
-    sample, no longer at the set.
+    It is the spacing of the samples up to a constant. At smaller noise the score of the samples points to the nearest
+    sample, no longer to the set.
 
     Parameters
     ----------
