@@ -2,7 +2,7 @@
 
     python -m benchmarks.manifolds --out benchmarks/results/manifolds.jsonl [--seeds 3] [--report]
 
-Every model sees the same 2000 samples. Distance to the set (median), novelty, memorised excess, and the
+Every model sees the same 2000 samples. Distance to the set (median), novelty, memorized excess, and the
 delta-coverage beside that of the training samples themselves.
 """
 
@@ -88,7 +88,7 @@ MODELS = {
 
 def run_cell(name, seed):
     """One record: every model on one distribution."""
-    from skdiffusion.metrics import delta_coverage, fidelity, memorised_excess, novelty
+    from skdiffusion.metrics import delta_coverage, fidelity, memorized_excess, novelty
 
     law = laws()[name]
     X, fresh, reference = (
@@ -105,7 +105,7 @@ def run_cell(name, seed):
         draws = draw(N_DRAWS)
         out[label] = {
             "distance": fidelity(draws, law.distance), "novelty": novelty(draws, X, fresh),
-            "memorised": memorised_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
+            "memorised": memorized_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
             "fit_s": seconds,
         }  # fmt: skip
         if label == "ours":
@@ -118,7 +118,7 @@ def report(path):
     table = defaultdict(list)
     for r in map(json.loads, Path(path).read_text().splitlines()):
         table[r["density"]].append(r)
-    print("Distance to the set (median; in brackets novelty, memorised excess), coverage beside that of the rows.\n")
+    print("Distance to the set (median; in brackets novelty, memorized excess), coverage beside that of the rows.\n")
     print("| law | k found | " + " | ".join(MODELS) + " | coverage: ours / rows | distance: best honest rival / ours |")
     print("|---" * (len(MODELS) + 4) + "|")
     for name, records in table.items():
