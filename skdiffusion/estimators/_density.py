@@ -179,8 +179,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     likelihood_curve_ : ndarray of shape (n_checks, 2)
         Step of the fine-tuning and mean log-density of the blend on held-out samples, in nats; empty without fine-tuning.
     stacking_weights_ : dict
-        Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with "mapped_"
-        behind the feature maps that suit these samples best, with "power_" behind power maps. Regressions and
+        Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with ``"mapped_"``
+        behind the feature maps that suit these samples best, with ``"power_"`` behind power maps. Regressions and
         a kernel are there only if they add to the others. A weight below 1e-4 is zero, and its member is not asked.
     members_ : dict
         Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the features.
