@@ -1,4 +1,4 @@
-"""The code of the README and of the first pages of the documentation runs; the README is short and true to the records."""
+"""The code of the README and of the documentation's first pages runs; the README is short and true to the records."""
 
 import re
 import textwrap
