@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import skdiffusion
 from benchmarks import compare
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,12 @@ def test_the_readme_is_short():
 
 def test_the_readme_names_no_commit():
     assert not re.findall(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,40}\b", README)
+
+
+def test_the_reference_lists_every_public_name():
+    listed = (ROOT / "docs" / "api.rst").read_text(encoding="utf8").split()
+    public = [name for name in skdiffusion.__all__ if name != "__version__"]
+    assert [name for name in public if f"skdiffusion.{name}" not in listed] == []
 
 
 def cells(line):
