@@ -137,8 +137,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
         units of the features.
     component_weights_ : dict
-        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; "mapped_" stands before
-        those behind the feature transforms that suit these samples best, "power_" before those behind power transforms.
+        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; ``mapped_`` stands before
+        those behind the feature transforms that suit these samples best, ``power_`` before those behind power transforms.
         A weight below 1e-4 is zero, and its component is never evaluated.
     preprocessor_ : Preprocessor
         The map from features to whitened samples.

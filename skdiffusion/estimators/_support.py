@@ -80,7 +80,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features, intrinsic_dimension_)
+        ndarray of shape (n_samples, n_features, intrinsic_dimension)
         """
         X = self._checked(X)
         if self.surface_ is None:
@@ -126,7 +126,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, intrinsic_dimension_)
+        ndarray of shape (n_samples, intrinsic_dimension)
         """
         return self._coordinates(self._checked(X))[0]
 
@@ -141,7 +141,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, intrinsic_dimension_)
+        ndarray of shape (n_samples, intrinsic_dimension)
         """
         return self.fit(X).transform(X)
 
@@ -151,7 +151,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Parameters
         ----------
-        codes : array-like of shape (n_samples, intrinsic_dimension_)
+        codes : array-like of shape (n_samples, intrinsic_dimension)
 
         Returns
         -------
