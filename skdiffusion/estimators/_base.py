@@ -1,6 +1,5 @@
 """What an estimator made of a blend of distributions can do once it is fitted: densities, gradients and samples."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from skdiffusion._utils.persistence import save
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import check_count, check_weights, generator_seed
+from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import blend_log_density
 from skdiffusion.exceptions import InconsistentVersionWarning
 
@@ -29,11 +29,10 @@ class SavableEstimator(BaseEstimator):
     def __setstate__(self, state):
         written = state.get("_skdiffusion_version")
         if written != skdiffusion.__version__:
-            warnings.warn(
+            warn_user(
                 f"This {type(self).__name__} was saved by skdiffusion {written} and is read by "
                 f"{skdiffusion.__version__}: fit it again if its results differ.",
                 InconsistentVersionWarning,
-                stacklevel=2,
             )
         super().__setstate__({k: v for k, v in state.items() if k != "_skdiffusion_version"})
 
