@@ -21,7 +21,10 @@ DATA_TYPES = [np.float64, np.float32]
 
 
 class SavableEstimator(BaseEstimator):
-    """Files, and the version with which an estimator was pickled."""
+    """Files, and the version with which an estimator was pickled.
+
+    A subclass lists in `_saved` the attributes that its `fit` sets, and has a line in `_utils.saved_classes`.
+    """
 
     def __getstate__(self):
         return {**super().__getstate__(), "_skdiffusion_version": skdiffusion.__version__}

@@ -209,6 +209,12 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     (5, 2)
     """
 
+    _saved = (
+        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "members_", "stacking_weights_",
+        "score_model_", "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
+        "likelihood_curve_", "_sample_seed", "_frame",
+    )  # fmt: skip
+
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],

@@ -64,6 +64,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     array([ 1, -1])
     """
 
+    _saved = ("n_features_in_", "feature_names_in_", "estimator_", "offset_")
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "score_samples"]), None],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],

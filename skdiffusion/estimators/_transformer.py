@@ -41,6 +41,8 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     True
     """
 
+    _saved = ("n_features_in_", "feature_names_in_", "estimator_")
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "to_latent", "from_latent"]), None],
         "random_state": ["random_state"],
