@@ -37,7 +37,7 @@ VARIANTS = {
         {"densities._components.MIN_BETTER": 0.0, "densities._components.MAX_STEP": np.inf},
     ),
     "kernel and regressions always": ({}, {}, {"densities._components.MIN_TOTAL_GAIN": 0.0}),
-    "no marginal map": ({"marginals": None}, {}, {}),
+    "no marginal map": ({"feature_transform": None}, {}, {}),
     "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
     "hardly any weight decay": ({"weight_decay": 1e-4}, {}, {}),
@@ -84,9 +84,9 @@ def run_cell(name, seed, variant, n, data):
     start = time.process_time()
     model = DiffusionDensityEstimator(random_state=seed, **given).fit(X)
     seconds = time.process_time() - start
-    diffusion = model.members_["diffusion"].log_prob(test[:2000])
+    diffusion = model.blend_.densities["diffusion"].log_prob(test[:2000])
     nats = float(np.maximum(model.score_samples(test[:2000]), -1e4).mean())
-    reference = model.score_model_.field.reference
+    reference = model.score_model().field.reference
     return {
         "dataset": name, "seed": seed, "variant": variant, "n": n, "nats": nats, "fit_s": seconds,
         "diffusion": float(np.maximum(diffusion, -1e4).mean()),

@@ -22,6 +22,7 @@ from skdiffusion import (
     DiffusionOutlierDetector,
     DiffusionTransformer,
     ManifoldDiffusionEstimator,
+    Options,
     StackedDensityEstimator,
     compose,
     datasets,
@@ -36,16 +37,22 @@ JUNK = [
     None, -1, 0, 1, 3, 2.5, 0.3, np.nan, np.inf, -np.inf, "auto", "bogus", "", (), (0,), (3, -1), (4, 4), [5], {},
     True, False, np.int64(2), np.float32(0.5), np.bool_(True), b"x", object, np.array([1.0, 2.0]), np.array(1.5), 1j,
 ]  # fmt: skip
+# Options, and values of theirs that are junk.
+OPTIONS = [
+    Options(), Options(activation="relu", n_nonzero_weights=40, weight_bound=2.0), Options(activation="bogus"),
+    Options(solver="heun"), Options(solver=3), Options(noise_intervals=3), Options(noise_intervals=(0.2, 0.5)),
+    Options(noise_intervals=(0.5, 0.2)), Options(score_clip="auto"), Options(score_clip=-1), Options(sigma_min=0.3),
+    Options(sigma_min=30.0), Options(sigma_max=np.nan), Options(n_folds=2), Options(learning_rate=0),
+]  # fmt: skip
 JUNK_VALUES = st.sampled_from(JUNK)
 # What each parameter takes, besides junk.
 VALID = {
-    "activation": ["relu", "tanh", "gelu", "silu"], "process": ["vp", "ve", "subvp", "flow"],
-    "marginals": ["auto", "yeo-johnson", "gaussianize", None], "stacking": [True, False, "auto", "mixture"],
+    "feature_transform": ["auto", "yeo-johnson", "gaussianize", None],
+    "components": [None, "auto", [], ["mixture"], ["student", "kernel"], ("regression",)],
     "bounds": [(0, 1), (-np.inf, 3.0), ([0, 0], [1, 1]), (2, 1), (np.nan, 1)],
-    "solver": ["euler", "heun", "ab2", "rk4"], "support": ["auto", "linear", "nonlinear"],
+    "options": OPTIONS, "support": ["auto", "linear", "nonlinear"],
     "contamination": [0.1, 0.5], "cv": [2, 5], "device": ["cpu", "cuda", "tpu"],
-    "n_intervals": [2, 3, (0.2, 0.5)], "score_clip": ["auto", 0.3, 2.0], "n_nonzero_weights": [1, 40],
-    "weight_bound": [0.1, 2.0], "n_steps": [2, 5, 12], "n_components": [1, 2], "verbose": [0],
+    "n_steps": [2, 5, 12], "n_components": [1, 2], "verbose": [0],
     "random_state": [0, np.random.RandomState(1)],
 }  # fmt: skip
 

@@ -110,12 +110,12 @@ def run_ours(X, scored, seed, out):
     start = clock()
     model.sample(10_000)
     out["sample_rows_s"] = 10_000 / (clock() - start)
-    diffusion = model.members_["diffusion"].log_prob(scored)
+    diffusion = model.blend_.densities["diffusion"].log_prob(scored)
     out["diffusion"] = float(np.maximum(diffusion, floor_nats(X.shape[1])).mean())
-    out["weights"] = {k: round(float(w), 4) for k, w in model.stacking_weights_.items()}
+    out["weights"] = {k: round(float(w), 4) for k, w in model.component_weights_.items()}
     out["map"] = str(model.preprocessor_.marginals)
     out["log_density_error"] = float(model.log_density_error(scored[:500]).mean())
-    student = model.members_["student"].log_prob(scored) + np.log(model.stacking_weights_["student"])
+    student = model.blend_.densities["student"].log_prob(scored) + np.log(model.component_weights_["student"])
     out["below_promise"] = float(np.max(student - density))
     return density, lambda m: model.sample(m, random_state=seed)
 

@@ -64,7 +64,7 @@ def main():
         print(f"{label:34}{np.mean(model.score_samples(test)):13.2f}{w1:17.3f}{seconds[label]:10.1f}")
     print(f"{'real samples against real samples':34}{'':13}{floor:17.3f}")
     est = models["DiffusionDensityEstimator"]
-    print("\nstacking weights: " + ", ".join(f"{k} {v:.3f}" for k, v in est.stacking_weights_.items()))
+    print("\nstacking weights: " + ", ".join(f"{k} {v:.3f}" for k, v in est.component_weights_.items()))
     picture(np.concatenate([X, test]), est.sample(len(X) + len(test)), PICTURE)
     print(f"picture: {PICTURE}")
 

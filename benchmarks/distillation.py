@@ -46,7 +46,7 @@ def run_cell(name, n, seed, data):
     out["rate"] = N_TIMED / (time.process_time() - start)
     out |= {"divergence": float(gap.mean()), "error": float(gap.std() / np.sqrt(len(gap)))}
     test = test[:2000]
-    out |= {"teacher_nats": teacher.score(test), "nats": student.score(test), "weights": student.stacking_weights_}
+    out |= {"teacher_nats": teacher.score(test), "nats": student.score(test), "weights": student.component_weights_}
     return out
 
 

@@ -30,7 +30,7 @@ def run_cell(name, n, seed, data):
 
     X, test, target = targets.load(name, n, seed, data)
     model = DiffusionDensityEstimator(random_state=seed).fit(X)
-    member = model.members_["diffusion"]
+    member = model.blend_.densities["diffusion"]
     scale, rng = X.std(0), np.random.default_rng([seed, 5])
     m = min(500, len(test))
     fresh = [target.sample(m, rng) if target else test[rng.permutation(len(test))[:m]] for _ in range(N_PAIRS)]

@@ -73,10 +73,11 @@ def beside_its_products(call, repeats):
 
 def training_seconds(X, repeats):
     """`summary` of a training step: the difference of fits of 60 and of 20 epochs."""
-    from skdiffusion import DiffusionDensityEstimator
+    from skdiffusion import DiffusionDensityEstimator, Options
 
     def fit(epochs):
-        given = {"stacking": False, "marginals": None, "n_steps": 4, "n_iter_no_change": 10_000, "random_state": 0}
+        given = {"components": None, "feature_transform": None, "n_steps": 4, "random_state": 0}
+        given["options"] = Options(patience=10_000)
         return DiffusionDensityEstimator(max_iter=epochs, **given).fit(X)
 
     counts, steps = {}, {}
@@ -111,7 +112,7 @@ def main():
         rng = np.random.default_rng(d)
         density = MixtureTarget(rng.normal(size=(3, d)), np.stack([np.eye(d) * s for s in (0.3, 0.5, 1.0)]))
         X, fresh = density.sample(2000, rng), density.sample(scored, rng)
-        est = DiffusionDensityEstimator(stacking=False, max_iter=20, random_state=0).fit(X)
+        est = DiffusionDensityEstimator(components=None, max_iter=20, random_state=0).fit(X)
         samples = {
             "training step": training_seconds(X[:500] if arguments.quick else X, arguments.repeats),
             f"score_samples, {scored} rows": beside_its_products(partial(est.score_samples, fresh), arguments.repeats),
@@ -120,7 +121,7 @@ def main():
         for name, (whole, floor, ratio, low, high) in samples.items():
             print(f"| {d} | {name} | {whole:.4f} | {floor:.4f} | {ratio:.2f} ({low:.2f}-{high:.2f}) |", flush=True)
         if d == 8:
-            one = DiffusionDensityEstimator((128, 128), n_estimators=1, stacking=False, random_state=0).fit(X)
+            one = DiffusionDensityEstimator((128, 128), n_estimators=1, components=None, random_state=0).fit(X)
             queries, times = density.sample(many, rng), []
             for _ in range(min(3, arguments.repeats)):
                 start = time.perf_counter()

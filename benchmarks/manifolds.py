@@ -41,7 +41,7 @@ def ours(X, seed):
 def plain(X, seed):
     from skdiffusion import DiffusionDensityEstimator
 
-    model = DiffusionDensityEstimator(stacking=False, random_state=seed).fit(X)
+    model = DiffusionDensityEstimator(components=None, random_state=seed).fit(X)
     return model, lambda n: model.sample(n, random_state=seed)
 
 

@@ -355,7 +355,8 @@ class NoisePrediction(FlowMatching):
 
 
 class TrainingRows(Peer):
-    """The training samples themselves: what a perfect copy of them gets, and a perfect distribution of so few samples hardly beats."""
+    """The training samples themselves: what a perfect copy of them gets, and a perfect distribution of so few samples
+    hardly beats."""
 
     packages, modules = ("numpy",), ("numpy",)
 

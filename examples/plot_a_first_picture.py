@@ -4,7 +4,8 @@ From noise to a galaxy
 
 Three thousand points of a two-armed spiral, and what a fit with the defaults makes of them: a density that can be
 evaluated anywhere, and a flow that carries standard normal noise to new points. Every thread on the right is the path
-of one sample of noise along the probability-flow equation; the same paths, walked backwards, give the exact log-density.
+of one sample of noise along the probability-flow equation; the same paths, walked backwards, give the exact
+log-density.
 """
 
 import matplotlib.pyplot as plt
@@ -27,7 +28,7 @@ def galaxy(n, rng):
 
 X, fresh = galaxy(3000, np.random.default_rng(0)), galaxy(3000, np.random.default_rng(1))
 est = DiffusionDensityEstimator(random_state=0).fit(X)
-one = est.members_["student"].log_prob(fresh).mean()
+one = est.blend_.densities["student"].log_prob(fresh).mean()
 print(f"held-out log-density: {est.score(fresh):.3f} nats; a single Student-t: {one:.3f}")
 
 # %%

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.datasets import Sphere
 from skdiffusion.manifold import LocalPolynomials, sample_spacing
 from skdiffusion.metrics import fidelity, memorised_excess, novelty
@@ -24,8 +24,9 @@ steps = np.array([30, 100, 300, 1000, 3000])
 curves = []
 for n in steps:
     est = DiffusionDensityEstimator(
-        (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
-        batch_size=64, max_iter=int(n * 64 / 16), learning_rate=3e-3, weight_decay=0.0, t_min=0.01, random_state=0,
+        (256, 256), components=None, feature_transform=None, early_stopping=False, n_estimators=1,
+        max_iter=int(n * 64 / 16), random_state=0,
+        options=Options(n_folds=14, batch_size=64, learning_rate=3e-3, weight_decay=0.0, sigma_min=0.0447),
     ).fit(X)  # fmt: skip
     draws = est.sample(2000, random_state=1)
     curves.append(

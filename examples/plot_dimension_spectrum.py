@@ -20,7 +20,7 @@ fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrain
 for ax, (name, density) in zip(axes, densities.items()):
     X = density.sample(2000, 0)
     est = ManifoldDiffusionEstimator(random_state=0).fit(X)
-    member = est.estimator_.members_["diffusion"]
+    member = est.estimator_.blend_.densities["diffusion"]
     z = member.preprocessor.transform((X[:200] - est.mean_) @ est.components_.T)[0]
     values = dimension_spectrum(member.density.field, z, np.random.default_rng(0), levels).mean(1)
     for j in range(values.shape[1]):

@@ -29,8 +29,8 @@ def rms(gap):
 
 
 X, fresh = draw(2000), draw(400)
-est = DiffusionDensityEstimator(stacking=False, random_state=0).fit(X)
-member = est.members_["diffusion"]
+est = DiffusionDensityEstimator(components=None, random_state=0).fit(X)
+member = est.blend_.densities["diffusion"]
 flow = replace(member.density, tolerance=0.0)
 z = member.preprocessor.transform(fresh)[0]
 noise = rng.standard_normal((2000, 2))
@@ -75,5 +75,5 @@ assert 0.5 < stated[2] / nats[2] < 2
 assert moved["ab2"][2] < moved["euler"][2]
 
 # %%
-# Where it fails: a narrow peak needs steps that see it. The fit of a distribution with a thin ring takes several times as many,
-# and scoring slows down by as much.
+# Where it fails: a narrow peak needs steps that see it. The fit of a distribution with a thin ring takes several times
+# as many, and scoring slows down by as much.

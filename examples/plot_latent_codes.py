@@ -2,9 +2,9 @@
 Codes that are standard normal
 ==============================
 
-`DiffusionTransformer` maps samples to independent standard normal codes. A quantile transformer does that to every feature
-alone and leaves the dependence; here the dependence goes too. The map is invertible: codes can be changed and mapped
-back, or given to a method that assumes Gaussian features.
+`DiffusionTransformer` maps samples to independent standard normal codes. A quantile transformer does that to every
+feature alone and leaves the dependence; here the dependence goes too. The map is invertible: codes can be changed and
+mapped back, or given to a method that assumes Gaussian features.
 """
 
 import matplotlib.pyplot as plt

@@ -17,7 +17,7 @@ from skdiffusion.metrics import fidelity, memorised_excess, novelty
 law = Torus(density="kinked")
 X, fresh = law.sample(2000, 0), law.sample(2000, 1)
 models = {
-    "plain diffusion": DiffusionDensityEstimator(stacking=False, random_state=0).fit(X),
+    "plain diffusion": DiffusionDensityEstimator(components=None, random_state=0).fit(X),
     "manifold estimator": ManifoldDiffusionEstimator(random_state=0).fit(X),
 }
 found = models["manifold estimator"]

@@ -3,8 +3,8 @@ Inside a pipeline, in the units of the data
 ===========================================
 
 A scaler in front of a density estimator changes its log-densities by the log of the scales, and scikit-learn's Pipeline
-does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original features, samples come back in
-them, and a search over the transformer itself becomes fair.
+does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original features, samples come back
+in them, and a search over the transformer itself becomes fair.
 """
 
 import matplotlib.pyplot as plt
@@ -36,7 +36,7 @@ print(f"the difference of the first two is the sum of the log scales: {scores[0]
 # log-normal; the estimator's own map of the features is switched off to show the effect.
 
 search = GridSearchCV(
-    make_density_pipeline(StandardScaler(), density.set_params(marginals=None, stacking=False)),
+    make_density_pipeline(StandardScaler(), density.set_params(feature_transform=None, components=None)),
     {"standardscaler": [StandardScaler(), PowerTransformer("box-cox")]},
     cv=KFold(3, shuffle=True, random_state=0),
 ).fit(train)

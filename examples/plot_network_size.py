@@ -18,12 +18,12 @@ from skdiffusion.metrics import make_sample_scorer, two_sample_floor, wasserstei
 X = make_moons(900, noise=0.08, random_state=0)[0]
 
 # %%
-# The pure diffusion (`stacking=False`) shows the effect of the network: the components of the default
+# The pure diffusion (`components=None`) shows the effect of the network: the components of the default
 # would make up for one that is too small.
 
 sizes = [2, 4, 8, 16, 32, 64, 128]
 search = GridSearchCV(
-    DiffusionDensityEstimator(stacking=False, marginals=None, n_estimators=1, random_state=0),
+    DiffusionDensityEstimator(components=None, feature_transform=None, n_estimators=1, random_state=0),
     {"hidden_layer_sizes": [(h, h) for h in sizes]},
     scoring=make_sample_scorer(["wasserstein_1", "mean_log_likelihood"], n_samples=300, reference=X),
     refit="mean_log_likelihood",

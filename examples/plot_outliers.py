@@ -2,8 +2,8 @@
 Outliers as samples of low density
 ===============================
 
-Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few samples of another class are
-slipped in. The detectors are fitted on the mixed samples without labels and judged by average precision.
+Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few samples of another class
+are slipped in. The detectors are fitted on the mixed samples without labels and judged by average precision.
 """
 
 import matplotlib.pyplot as plt
@@ -72,5 +72,5 @@ print("mean over the tables:", {label: round(float(v), 3) for label, v in means.
 assert means["skdiffusion"] > means["IsolationForest"]
 
 # %%
-# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a density, and their samples
-# are then not rare. A detector that never sees them in `fit` has no such trouble.
+# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a density, and their
+# samples are then not rare. A detector that never sees them in `fit` has no such trouble.

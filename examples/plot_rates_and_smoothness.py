@@ -43,7 +43,7 @@ for smoothness, color in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
     ours, kernel = [], []
     for n in sizes:
         X = law.sample(n, random_state=0)
-        est = DiffusionDensityEstimator(bounds=(-1, 1), stacking=False, random_state=0).fit(X)
+        est = DiffusionDensityEstimator(bounds=(-1, 1), components=None, random_state=0).fit(X)
         ours.append(distance(law, est.score_samples))
         kernel.append(oracle_kernel(law, X))
     axes[1].loglog(sizes, ours, "o-", color=color)

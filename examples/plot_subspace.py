@@ -40,7 +40,7 @@ for d in columns:
     print(f"D = {d:3d}: latent log-density {nats[-1]:.3f} nats, W1 {distance[-1]:.3f}")
     if d <= 64:
         # The plain estimator sees all features; its samples are brought to the plane to be compared.
-        rough = DiffusionDensityEstimator(stacking=False, marginals=None, max_iter=40, random_state=0).fit(X)
+        rough = DiffusionDensityEstimator(components=None, feature_transform=None, max_iter=40, random_state=0).fit(X)
         plain.append(mean_distance(density, rough.sample(8000, random_state=0)))
         print(f"         plain estimator: W1 {plain[-1]:.3f}")
 # %%

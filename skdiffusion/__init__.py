@@ -13,6 +13,7 @@ _PUBLIC = {
     "DiffusionTransformer": "skdiffusion.estimators",
     "DistilledDensityEstimator": "skdiffusion.estimators",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",
+    "Options": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
     "load": "skdiffusion._utils.persistence",
 }

@@ -22,6 +22,7 @@ import torch
 from skdiffusion import (
     DiffusionDensityEstimator,
     ManifoldDiffusionEstimator,
+    Options,
     StackedDensityEstimator,
 )
 from skdiffusion.datasets import Sphere
@@ -95,25 +96,23 @@ def partial_fit():
 
 def pure_diffusion():
     X = bent(200, 4)
-    return small(stacking=False).fit(X), X
+    return small(components=None).fit(X), X
 
 
 def fine_tuned():
     X = bent(150, 3)
-    return small(stacking=False, fine_tune=True, n_estimators=2).fit(X), X
+    return small(components=None, n_estimators=2, options=Options(fine_tune=True)).fit(X), X
 
 
 def noise_intervals():
     X = bent(150, 2)
-    sizes = [(16, 16), (8, 8)]
-    return small(stacking=False, n_intervals=2, hidden_layer_sizes=sizes, n_nonzero_weights=200, weight_bound=2.0).fit(
-        X
-    ), X
+    options = Options(noise_intervals=2, n_nonzero_weights=200, weight_bound=2.0)
+    return small(components=None, hidden_layer_sizes=[(16, 16), (8, 8)], options=options).fit(X), X
 
 
 def mapped_features():
     X = np.exp(bent(300, 2))
-    return small(marginals="gaussianize").fit(X), X
+    return small(feature_transform="gaussianize").fit(X), X
 
 
 def stacked():
@@ -123,7 +122,7 @@ def stacked():
 
 def distilled():
     X = bent(150, 2)
-    return small().fit(X).distill(n_draws=2000, max_iter=60), X
+    return small().fit(X).distill(n_draws=2000, n_training_steps=60), X
 
 
 def manifold_curved():

@@ -5,7 +5,7 @@
 
 Every sample is a claim, what is predicted, what was measured with its spread over seeds (standard errors in brackets),
 and pass or fail. Experiments in the file are skipped, and runs of an unfinished one are kept beside it. All fits are of
-the pure diffusion (``stacking=False``), without feature maps unless a sample says otherwise.
+the pure diffusion (``components=None``), without feature maps unless a sample says otherwise.
 """
 
 import argparse

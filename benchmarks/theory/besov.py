@@ -2,8 +2,8 @@
 
 All fits are of the pure diffusion on a known cube, with the sizes and the stopping level that
 `skdiffusion.theory.besov.design` gives for the known smoothness, and without feature maps. They minimize the loss over
-the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ in their
-loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
+the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ
+in their loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
 """
 
 from dataclasses import replace
@@ -35,17 +35,19 @@ def epochs(n):
     return max(PASSES, int(np.ceil(STEPS * 256 / n)))
 
 
-def fit(X, smoothness, seed, n_features=1, loss="tv", **given):
+def fit(X, smoothness, seed, n_features=1, loss="tv", given_options=None, **given):
     """The pure diffusion as the theory designs it."""
     from skdiffusion import DiffusionDensityEstimator
     from skdiffusion.theory.besov import design
 
     chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
-        "bounds": (-1, 1), "marginals": None, "n_estimators": 4, "weight_decay": 1e-4, "batch_size": 256,
-        "max_iter": epochs(len(X)), "early_stopping": False, "random_state": seed,
+        "bounds": (-1, 1), "feature_transform": None, "n_estimators": 4, "max_iter": epochs(len(X)),
+        "early_stopping": False, "random_state": seed,
     } | given  # fmt: skip
     rate = learning_rate(np.max(chosen["hidden_layer_sizes"]))
-    return DiffusionDensityEstimator(**chosen, learning_rate=rate).fit(X)
+    est = DiffusionDensityEstimator(**chosen)
+    est.options.set_params(weight_decay=1e-4, batch_size=256, learning_rate=rate)
+    return est.set_params(**{f"options__{name}": value for name, value in (given_options or {}).items()}).fit(X)
 
 
 def distances(law, density):
@@ -132,7 +134,7 @@ def clipping_cell(n, seed):
 
     law = line_density(1.0)
     est = fit(law.sample(n, random_state=seed), 1.0, seed)
-    member, out = est.members_["diffusion"], {}
+    member, out = est.blend_.densities["diffusion"], {}
     for constant in (0.5, 1.0, 2.0, 4.0, None):
         limit = None if constant is None else clipping_level(n, constant)
         flow = replace(member.density, field=NetworkField(member.density.field.network, limit))
@@ -168,12 +170,12 @@ def switching_cell(n, draws, seed):
     X, fresh = cube_density(n, seed), cube_density(draws, 1000 + seed)
     plan = design(n, 1.0, 3, loss="w1", switching=True)
     switched = fit(X, 1.0, seed, 3, "w1", **plan.parameters)
-    parts = switched.score_model_.field.network.parts
+    parts = switched.score_model().field.network.parts
     sizes = [int(part.n_parameters) for part in parts]
     # One network of as many parameters as all together: d h + h**2 + h d weights and 16 (4 h + d) of the noise level.
     width = int((-72 + np.sqrt(72**2 + 4 * (sum(sizes) - 48))) / 2)
     single = fit(X, 1.0, seed, 3, "w1", hidden_layer_sizes=(width, width))
-    out = {"sizes": sizes, "single_size": int(single.score_model_.field.network.n_parameters)}
+    out = {"sizes": sizes, "single_size": int(single.score_model().field.network.n_parameters)}
     for name, est in (("switched", switched), ("single", single), ("rows", None)):
         samples = est.sample(draws, random_state=seed) if est is not None else X[np.arange(draws) % n]
         out[name] = sliced_wasserstein_1(samples, fresh, random_state=0)
@@ -206,8 +208,8 @@ def stopping_cell(n, factors, seed):
     law = line_density(1.0)
     level = stopping_level(n, 1.0, 1)
     first = level * min(factors)
-    est = fit(law.sample(n, random_state=seed), 1.0, seed, t_min=first / (1 + first))
-    member, out = est.members_["diffusion"], []
+    est = fit(law.sample(n, random_state=seed), 1.0, seed, given_options={"sigma_min": first})
+    member, out = est.blend_.densities["diffusion"], []
     for factor in factors:
         flow = replace(member.density, theta_min=float(np.arctan(factor * level)))
         out.append(distances(law, np.exp(replace(member, density=flow).log_prob(MIDPOINTS)))[0])
@@ -229,14 +231,14 @@ def stopping(quick, kept):
 
 def hidden_line_cell(n_features, smoothness, n, seed):
     """TV along a line in R^D of the density on it, which the estimator does not know."""
-    from skdiffusion import ManifoldDiffusionEstimator
+    from skdiffusion import ManifoldDiffusionEstimator, Options
 
     law = line_density(smoothness)
     direction = np.linalg.qr(np.random.default_rng(1).standard_normal((n_features, 1)))[0]
     X = law.sample(n, random_state=seed) @ direction.T
     est = ManifoldDiffusionEstimator(
-        1, "linear", hidden_layer_sizes=(64, 64), n_estimators=4, learning_rate=learning_rate(64), batch_size=256,
-        max_iter=epochs(n), random_state=seed,
+        1, "linear", hidden_layer_sizes=(64, 64), n_estimators=4, max_iter=epochs(n), random_state=seed,
+        options=Options(learning_rate=learning_rate(64), batch_size=256),
     ).fit(X)  # fmt: skip
     return distances(law, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
 

@@ -158,7 +158,8 @@ LEVELS_C = (0.0, 0.1, 0.3, 1.0)
 
 
 def score_cell(target, sigma_c, seed):
-    """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth distribution or a circle."""
+    """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth distribution or a
+    circle."""
     from skdiffusion.densities import GaussianMixtureDensity
 
     if target == "smooth":

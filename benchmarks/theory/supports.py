@@ -82,7 +82,7 @@ def irregular_density(quick, kept):
 
 def memory_cell(n, seed):
     """Distance to the circle and memorised excess along one long training."""
-    from skdiffusion import DiffusionDensityEstimator
+    from skdiffusion import DiffusionDensityEstimator, Options
     from skdiffusion.datasets import Sphere
     from skdiffusion.metrics import fidelity, memorised_excess
 
@@ -90,9 +90,9 @@ def memory_cell(n, seed):
     X, fresh, out = circle.sample(n, seed), circle.sample(2000, 1000 + seed), []
     for steps in (30, 55, 100, 180, 300, 550, 1000, 1800, 3000, 5500, 10_000):
         est = DiffusionDensityEstimator(
-            (256, 256), stacking=False, marginals=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
-            batch_size=64, max_iter=int(np.ceil(steps * 64 / n)), learning_rate=3e-3, weight_decay=0.0, t_min=0.01,
-            n_steps=32, random_state=seed,
+            (256, 256), components=None, feature_transform=None, early_stopping=False, n_estimators=1, n_steps=32,
+            max_iter=int(np.ceil(steps * 64 / n)), random_state=seed,
+            options=Options(n_folds=14, batch_size=64, learning_rate=3e-3, weight_decay=0.0, sigma_min=0.0447),
         ).fit(X)  # fmt: skip
         draws = est.sample(2000, random_state=1)
         out.append((steps, fidelity(draws, circle.distance), memorised_excess(draws, X, fresh)))

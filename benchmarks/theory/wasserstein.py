@@ -78,9 +78,9 @@ def effectivity_of_the_sample_error(quick, kept):
         for seed in range(1 if quick else 3):
             X, _, _ = targets.load(name, 2000, seed)
             est = DiffusionDensityEstimator(
-                stacking=False, marginals=None, max_iter=60, n_estimators=1, random_state=seed
+                components=None, feature_transform=None, max_iter=60, n_estimators=1, random_state=seed
             ).fit(X)
-            flow = replace(est.members_["diffusion"].density, sample_stepper="euler", grid=angle_grid)
+            flow = replace(est.blend_.densities["diffusion"].density, sample_stepper="euler", grid=angle_grid)
             noise = np.random.default_rng(seed).standard_normal((1000, X.shape[1]))
             fine = replace(flow, sample_stepper="rk4").draw(noise, n_steps=512)
             for n in (16, 32, 64):
@@ -145,7 +145,8 @@ def default_solvers_on_mixtures(quick, kept):
 
 
 def start_at_the_horizon(quick, kept):
-    """Distance of the start to the noised distribution, in units of the data, by what of the distribution the start matches."""
+    """Distance of the start to the noised distribution, in units of the data, by what of the distribution the start
+    matches."""
     rng, ratios = np.random.default_rng(4), np.array([5.0, 10.0, 20.0, 40.0])
     from scipy.stats import norm
 

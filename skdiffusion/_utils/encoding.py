@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from skdiffusion._utils.saved_classes import (
     CLASSES,
-    ESTIMATORS,
     FUNCTIONS,
     difference,
     parameter_defaults,
@@ -97,7 +97,7 @@ class Encoder:
                 f"Cannot save an object of {cls.__module__}.{cls.__name__}: a file holds the classes of skdiffusion "
                 "only. Use joblib.dump, whose files run code when they are loaded."
             )
-        if cls.__name__ in ESTIMATORS:
+        if issubclass(cls, BaseEstimator):
             state = {name: v for name, v in vars(value).items() if name not in TRANSIENT}
         else:
             state = value.__getstate__() or {}
@@ -167,7 +167,7 @@ class Decoder:
             raise SchemaError(wrong)
         values = {key: self(code) for key, code in state.items()}
         made: Any = object.__new__(cls)
-        if name in ESTIMATORS:  # parameters that came after the file have their defaults
+        if issubclass(cls, BaseEstimator):  # parameters that came after the file have their defaults
             vars(made).update(parameter_defaults(cls) | values)
         elif hasattr(made, "__setstate__"):
             made.__setstate__(values)

@@ -70,3 +70,11 @@ def samples_times_matrix(samples, matrix):
     padded = np.zeros((n_blocks * BLOCK_SAMPLES, d))
     padded[:n] = samples
     return np.matmul(padded.reshape(n_blocks, BLOCK_SAMPLES, d), matrix).reshape(-1, matrix.shape[1])[:n]
+
+
+def floored(log_prob: np.ndarray, n_features: int) -> np.ndarray:
+    """Log-densities with a floor far below their median, so that a single far sample cannot decide between models.
+
+    In the blend a heavy-tailed component sees to that.
+    """
+    return np.maximum(log_prob, np.median(log_prob) - 20.0 - 2.0 * n_features)

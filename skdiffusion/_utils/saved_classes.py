@@ -1,7 +1,7 @@
 """The classes that a file may hold, and the schema of each.
 
-A class is added by one line in `CLASSES` or `ESTIMATORS`, and by its schema: a dataclass has its fields; another class
-lists in `_saved` the attributes of its state; an estimator has its parameters, and lists in `_saved` what `fit` sets.
+A class is added by one line in `CLASSES`, and by its schema: that of a dataclass are its fields; another class lists in
+`_saved` the attributes of its state. An estimator (or its options) has its parameters as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-# Names are those in the files: a class may move to another module, its line follows it.
+from sklearn.base import BaseEstimator
+
+# A file has the names only: where a class moves, its line follows it. These may be the whole of a file:
 ESTIMATORS = {
     "DiffusionDensityEstimator": "skdiffusion.estimators._density",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
@@ -20,8 +22,10 @@ ESTIMATORS = {
     "DiffusionTransformer": "skdiffusion.estimators._transformer",
     "DistilledDensityEstimator": "skdiffusion.estimators._distilled",
 }
+# These may be parts of it:
 CLASSES = {
     **ESTIMATORS,
+    "Options": "skdiffusion.estimators._options",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
     "ComposedMap": "skdiffusion.preprocessing._maps",
     "AffineMap": "skdiffusion.preprocessing._maps",
@@ -30,7 +34,6 @@ CLASSES = {
     "YeoJohnsonMap": "skdiffusion.preprocessing._maps",
     "GaussianizeMap": "skdiffusion.preprocessing._maps",
     "Whitening": "skdiffusion.preprocessing._whitening",
-    "ScoreModel": "skdiffusion.diffusion.score_model",
     "NetworkField": "skdiffusion.diffusion.networks._field",
     "GaussianReference": "skdiffusion.diffusion.networks._reference",
     "FilmEnsemble": "skdiffusion.diffusion.networks._film",
@@ -38,10 +41,7 @@ CLASSES = {
     "MaskedNetwork": "skdiffusion.diffusion.networks._masked",
     "AutoregressiveDensity": "skdiffusion.diffusion.autoregressive",
     "ProbabilityFlow": "skdiffusion.diffusion.flow",
-    "VP": "skdiffusion.diffusion.schedules",
-    "VE": "skdiffusion.diffusion.schedules",
-    "SubVP": "skdiffusion.diffusion.schedules",
-    "FlowPath": "skdiffusion.diffusion.schedules",
+    "Blend": "skdiffusion.densities._blend",
     "TransformedDensity": "skdiffusion.densities._transformed",
     "GaussianMixtureDensity": "skdiffusion.densities._mixture",
     "RegressionDensity": "skdiffusion.densities._regression",
@@ -91,7 +91,7 @@ def schema(cls: type) -> tuple[set[str], set[str]]:
     if dataclasses.is_dataclass(cls):
         return {field.name for field in dataclasses.fields(cls)}, set()
     saved = set(cls._saved)  # type: ignore[attr-defined]
-    if cls.__name__ not in ESTIMATORS:
+    if not issubclass(cls, BaseEstimator):
         return saved, set()
     # An estimator within another may not be fitted, and a parameter may have come after the file.
     defaults = parameter_defaults(cls)

@@ -1,5 +1,6 @@
 """The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
 
+from collections.abc import Collection
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -20,6 +21,7 @@ __all__ = [
     "at_least",
     "check_bounds",
     "check_count",
+    "check_key",
     "check_magnitude",
     "check_mixture",
     "check_weights",
@@ -55,6 +57,12 @@ def at_least(low, kind=Real):
 def validated(**constraints):
     """Decorator: arguments that meet scikit-learn's constraints, or its error that names the argument."""
     return validate_params(constraints, prefer_skip_nested_validation=True)
+
+
+def check_key(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise ValueError unless a value is one of the choices, as they are now: users may have added some."""
+    if value not in choices:
+        raise ValueError(f"The {name!r} option must be one of {sorted(choices)}. Got {value!r} instead.")
 
 
 @contextmanager

@@ -2,13 +2,18 @@ r"""The blend: :math:`p(x) = \sum_k w_k p_k(x)` of the densities of several comp
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
+from skdiffusion.densities._component import Component
+from skdiffusion.densities._components import blend_weights
 from skdiffusion.densities._stacking import blend_log_density
+
+BLOCK_SAMPLES = 8192  # whose densities and numbers are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,19 @@ class Blend(Density):
 
     densities: dict[str, Density]
     weights: dict[str, float]
+
+    @classmethod
+    def of(cls, components: Sequence[Component], sample_weight: np.ndarray) -> Blend:
+        """The blend of components, by the weights that are best for their out-of-fold log-densities.
+
+        Parameters
+        ----------
+        components : sequence of Component
+        sample_weight : array of shape (n_validated,)
+            Of the samples of the validation folds.
+        """
+        weights = blend_weights(components, sample_weight)
+        return cls({c.name: c.density for c in components}, {c.name: float(w) for c, w in zip(components, weights)})
 
     @property
     def _weights(self) -> np.ndarray:
@@ -45,7 +63,11 @@ class Blend(Density):
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X, in nats, shape (n_samples,)."""
-        return blend_log_density(self.component_log_prob(X), self._weights)
+        return self.combined(self.component_log_prob(X))
+
+    def combined(self, component_log_prob: np.ndarray) -> np.ndarray:
+        """Log-density of the blend, shape (n_samples,), from those of its components."""
+        return blend_log_density(component_log_prob, self._weights)
 
     def score(self, X: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
@@ -73,3 +95,30 @@ class Blend(Density):
     def replaced(self, name: str, density: Density) -> Blend:
         """The same blend with another density in the place of a component."""
         return Blend({**self.densities, name: density}, self.weights)
+
+    def draw(self, n_samples: int, n_features: int, seed: int | None) -> np.ndarray:
+        """Samples from a seed; fewer of them are a prefix of more."""
+        stream, out = NoiseStream(seed, n_features, self.degrees), np.empty((n_samples, n_features))
+        for block in slices(n_samples, BLOCK_SAMPLES):
+            out[block] = self.sample(stream.take(block.stop - block.start))
+        return out
+
+
+def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+    """Values, one for each sample, of a function of samples, with the temporaries of one block in memory."""
+    out = np.empty(len(X))
+    for block in slices(len(X), BLOCK_SAMPLES):
+        out[block] = function(X[block])
+    return out
+
+
+def validation_score(components: Sequence[Component], sample_weight: np.ndarray) -> float:
+    """Mean log-density of the blend of components at samples that they have not seen, in nats.
+
+    Parameters
+    ----------
+    components : sequence of Component
+    sample_weight : array of shape (n_validated,)
+    """
+    table = np.stack([c.held_out_log_prob for c in components], axis=1)
+    return float(np.average(blend_log_density(table, blend_weights(components, sample_weight)), weights=sample_weight))

@@ -1,8 +1,6 @@
 """The closed-form components of a fit: each a distribution of all samples, and its log-densities of samples held out."""
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import factorial
 
@@ -10,6 +8,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._utils.numerics import best_blend
+from skdiffusion.densities._component import Component
 from skdiffusion.densities._em import fit_mixture, select_mixture
 from skdiffusion.densities._kernel import BandwidthSearch, Spacing, kernel_density, leave_one_out
 from skdiffusion.densities._mixture import GaussianMixtureDensity
@@ -19,6 +18,7 @@ from skdiffusion.densities._student import fit_student_t
 from skdiffusion.densities._transformed import TransformedDensity
 from skdiffusion.preprocessing import Preprocessor
 
+COMPONENTS = ("mixture", "student", "regression", "kernel")
 STUDENT_MIN_WEIGHT = 0.002
 MAX_ENDS = 3  # of EM from other starts, whose mean scores held-out samples
 MAX_STEP = 2.5e8  # multiplications of a step of EM, beyond which more ends take longer than the networks
@@ -33,24 +33,6 @@ MAX_REGRESSION_SAMPLES = 20_000  # more say nothing about a few coefficients, an
 N_ORDERS = 4  # of the features in a regression component of weight: one that tells much, the others random
 TRIAL_SAMPLES = 200  # held-out samples at least, at which a regression must be worth something
 MIN_TOTAL_GAIN = 2.0  # nats in all that a regression or a kernel must add to the blend: chance alone seldom gives more
-
-
-@dataclass
-class Member:
-    """A member of the stack: its name, its distribution on all samples, its held-out log-densities.
-
-    `better` makes it again with more work, which pays only for members of some weight.
-    """
-
-    name: str
-    density: object
-    held_out: np.ndarray
-    better: Callable | None = None
-
-    @property
-    def kind(self):
-        """What the member is wherever it stands: "mapped_mixture" and "mixture" are mixtures."""
-        return self.name.rpartition("_")[2]
 
 
 class _Mixtures:
@@ -87,7 +69,7 @@ class _Mixtures:
         starts = starts[len(starts) // 2 :] if n_ends > 1 else starts[-1:]
         density = GaussianMixtureDensity.mean([self.fit(self.z, self.w, start=start) for start in starts])
         more = partial(self.member, name, self.max_ends) if n_ends < self.max_ends else None
-        return Member(name, TransformedDensity(self.space, density), np.concatenate(scores), more)
+        return Component(name, TransformedDensity(self.space, density), np.concatenate(scores), "mixture", improve=more)
 
 
 def _student(X, w, space, scored):
@@ -98,7 +80,9 @@ def _student(X, w, space, scored):
     for fold in scored:
         seen = np.setdiff1d(np.arange(len(z)), fold)
         scores.append(fit_student_t(z[seen], w[seen]).log_prob(unseen[fold]) + log_det[fold])
-    return Member("student", TransformedDensity(space, fit_student_t(z, w)), np.concatenate(scores))
+    return Component(
+        "student", TransformedDensity(space, fit_student_t(z, w)), np.concatenate(scores), "student", STUDENT_MIN_WEIGHT
+    )
 
 
 class _Regressions:
@@ -152,7 +136,13 @@ class _Regressions:
         shares = shares[kept] / shares[kept].sum() if len(kept) > 1 else np.ones(1)
         density = RegressionDensity([self._of_all_samples(k) for k in kept], shares)
         more = partial(self.member, name, others, self.max_orders) if n_orders < self.max_orders else None
-        return Member(name, TransformedDensity(self.space, density), blend_log_density(table[:, kept], shares), more)
+        return Component(
+            name,
+            TransformedDensity(self.space, density),
+            blend_log_density(table[:, kept], shares),
+            "regression",
+            improve=more,
+        )
 
 
 def _worthwhile(first, others, shares):
@@ -205,7 +195,7 @@ def fit_components(X, w, raw, mapped, bounds, folds, n_scored, rng, with_kernel,
     held = np.concatenate(scored)
 
     def blend():
-        return blend_log_density(np.stack([m.held_out for m in members], 1), blend_weights(members, w[held]))
+        return blend_log_density(np.stack([m.held_out_log_prob for m in members], 1), blend_weights(members, w[held]))
 
     work = min(len(X), MAX_REGRESSION_SAMPLES) * X.shape[1] ** 3
     if X.shape[1] > 1 and len(X) >= MIN_REGRESSION_SAMPLES and work < MAX_WORK:
@@ -247,7 +237,7 @@ class _Kernels:
     def member(self, held):
         scores = leave_one_out(self.z, self.w, [self.search.bandwidth], held, *self.context)[0]
         density = kernel_density(self.z, self.search.bandwidth, self.w, self.spacing)
-        return Member("kernel", TransformedDensity(self.space, density), scores + self.log_det[held])
+        return Component("kernel", TransformedDensity(self.space, density), scores + self.log_det[held], "kernel")
 
 
 def _fit_kernel(X, w, spaces, held, others, rng):
@@ -270,21 +260,10 @@ def _fit_kernel(X, w, spaces, held, others, rng):
     return [max(finalists, key=_Kernels.score).member(held)]
 
 
-def narrowest_scale(members):
-    """Smallest standard deviation, in whitened units, of a mixture component that carries data."""
-    scale = 1.0
-    for member in members:
-        density = member.density.density
-        if hasattr(density, "covariances"):
-            used = density.weights > 1e-3
-            scale = min(scale, float(np.sqrt(np.linalg.eigvalsh(density.covariances[used]).min())))
-    return scale
-
-
 def blend_weights(members, w_held):
     """Stacking weights of the members, the Student-t kept at its least weight; negligible ones are zero."""
-    least = [STUDENT_MIN_WEIGHT if m.name == "student" else 0.0 for m in members]
-    weights = stacking_weights(np.stack([m.held_out for m in members], 1), w_held, np.array(least))
+    least = [m.min_weight for m in members]
+    weights = stacking_weights(np.stack([m.held_out_log_prob for m in members], 1), w_held, np.array(least))
     weights[weights < NEGLIGIBLE] = 0.0
     return weights / weights.sum()
 
@@ -294,4 +273,4 @@ def improved(members, w_held):
     share = defaultdict(float)
     for m, p in zip(members, blend_weights(members, w_held)):
         share[m.kind] += p
-    return [m.better() if m.better and share[m.kind] > MIN_BETTER else m for m in members]
+    return [m.improve() if m.improve and share[m.kind] > MIN_BETTER else m for m in members]

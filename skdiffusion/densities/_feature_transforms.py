@@ -3,9 +3,10 @@
 import numpy as np
 
 from skdiffusion.densities._em import fit_mixture
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 FEATURE_TRANSFORMS = (None, "yeo-johnson", 1.0, 0.3, 0.1)
+CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 MAX_SELECTION_SAMPLES = 2000
 JUDGES = (1, 6)  # components of the mixtures that judge a map
 
@@ -71,3 +72,23 @@ def _judge(X, weights, splits, rng, bounds, candidates):
         columns.append(w @ np.maximum(single, np.median(single, axis=0) - 20.0))
         total += w.sum()
     return float(by_judge.max() / total), np.stack(columns)
+
+
+def feature_transform_candidates(data: TrainingData, asked: str | None) -> list:
+    """Feature transforms worth a network: the one asked for, or the best of the candidates by closed forms.
+
+    No transform at all is a second candidate where it is not far behind: a transform that helps a mixture can bend what
+    a network would have learned easily.
+    """
+    if asked not in ("auto", "gaussianize"):
+        return [asked]
+    candidates = FEATURE_TRANSFORMS
+    if asked == "gaussianize":
+        candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
+    if data.n_samples < 8:
+        return [candidates[0]]
+    folds = data.folds[: 2 if data.n_samples > 600 else 4]
+    scores = select_feature_transforms(data.X, data.sample_weight, folds, data.rng, data.bounds, candidates)
+    best, plain = max(scores, key=scores.get), candidates[0]
+    clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features
+    return [best] if best == plain or clear else [best, plain]

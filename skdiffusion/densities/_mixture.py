@@ -34,6 +34,12 @@ class GaussianMixtureDensity(DiffusedDensity):
         eigenvalues, self._axes = np.linalg.eigh(self.covariances)
         self._variances = np.maximum(eigenvalues, 0.0)
 
+    @property
+    def narrowest(self) -> float:
+        """Smallest standard deviation of a component that carries data."""
+        used = self.covariances[self.weights > 1e-3]
+        return float(np.sqrt(np.linalg.eigvalsh(used).min()))
+
     @classmethod
     def mean(cls, mixtures):
         """The distribution whose density is the mean of those of other mixtures."""

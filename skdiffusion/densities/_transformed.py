@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion._utils.protocols import Density, LatentDensity, SampleNoise
 from skdiffusion.preprocessing import Preprocessor
 
 
 @dataclass(frozen=True)
-class TransformedDensity(Density):
+class TransformedDensity(LatentDensity):
     """A density of whitened samples behind a preprocessor.
 
     Parameters
@@ -27,6 +27,11 @@ class TransformedDensity(Density):
         """Degrees of freedom of the chi-square numbers that samples take."""
         return self.density.degrees
 
+    @property
+    def narrowest(self) -> float:  # type: ignore[override]
+        """Smallest standard deviation of a part that carries data, in whitened units."""
+        return self.density.narrowest
+
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X within the bounds, in nats, shape (n_samples,)."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -43,3 +48,11 @@ class TransformedDensity(Density):
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, shape (n_samples, n_features)."""
         return self.preprocessor.inverse_transform(self.density.sample(noise))
+
+    def to_latent(self, X: np.ndarray) -> np.ndarray:
+        """Codes of samples, where the density has a latent map."""
+        return self.density.to_latent(self.preprocessor.transform(X)[0])
+
+    def from_latent(self, codes: np.ndarray) -> np.ndarray:
+        """Samples of codes, the inverse of `to_latent`."""
+        return self.preprocessor.inverse_transform(self.density.from_latent(codes))

@@ -1,198 +1,299 @@
-"""The stages of a fit, as functions of arrays: folds, map, training, steps, warnings."""
+"""The fit of the diffusion model in its stages: coordinates, training, fine-tuning, steps of the solver."""
 
-import warnings
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from skdiffusion.densities import (
-    FEATURE_TRANSFORMS,
-    Member,
-    averaging_gain,
-    blend_log_density,
-    blend_weights,
-    select_feature_transforms,
-)
+from skdiffusion._utils.numerics import floored
+from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.flow import MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
-from skdiffusion.diffusion.training import fine_tune, train_intervals
-from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
-from skdiffusion.manifold import PLATEAU, TANGENT, dimension_spectrum
-from skdiffusion.preprocessing import (
-    bounds_with_margins,
-    dequantize,
-    feature_resolution,
-)
+from skdiffusion.diffusion.ode import STEPPERS
+from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
+from skdiffusion.diffusion.training import TrainingPlan, TrainingResult, fine_tune, train_intervals
+from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData, Whitening
 
-MAX_VALIDATION = (
-    2500  # samples of a fold: more decide nothing that these do not, and each costs every candidate its density
-)
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 12  # where the search for a number of steps starts
-VALIDATION_SAMPLES = 400  # held-out samples of a member that judge its fine-tuning
-VALIDATION_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
-RIVAL_GAP = 0.2  # nats a feature by which closed forms must prefer a map to settle the matter
+FINE_TUNING_SAMPLES = 400  # validation samples of a member that judge its fine-tuning
+FINE_TUNING_SOLVER_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
+STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
+SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
+PILOT = TrainingPlan(n_steps=250, batch_size=256, learning_rate=5e-3, weight_decay=0.0)  # too short to overfit
 
 
-def make_folds(w, n_folds, rng):
-    """Disjoint random folds of samples of these weights, by sample and never by copy; of many samples some are in none."""
-    n = len(w)
-    most = round(MAX_VALIDATION * n * (w @ w) / w.sum() ** 2)  # uneven weights take more samples to be worth as much
-    return [np.sort(f[:most]) for f in np.array_split(rng.permutation(n), min(n_folds, n))]
+@dataclass(frozen=True)
+class Coordinates:
+    """Where the noise is isotropic.
 
-
-def feature_transform_candidates(X, w, folds, rng, bounds, marginals):
-    """Marginal maps worth a network: the one asked for, or the best of the candidates by closed forms.
-
-    No map at all is a second candidate where it is not far behind: a map that helps a mixture can bend
-    what a network would have learnt easily.
-    """
-    if marginals not in ("auto", "gaussianize"):
-        return [marginals]
-    candidates = FEATURE_TRANSFORMS
-    if marginals == "gaussianize":
-        candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
-    if len(X) < 8:
-        return [candidates[0]]
-    scores = select_feature_transforms(X, w, folds[: 2 if len(X) > 600 else 4], rng, bounds, candidates)
-    best = max(scores, key=scores.get)
-    rival = candidates[0]
-    return [best] if best == rival or scores[best] - scores[rival] > RIVAL_GAP * X.shape[1] else [best, rival]
-
-
-def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, device, rng):
-    """The preprocessor, and the distribution of the samples before noise, with which short training runs reach most.
-
-    Noise may be isotropic in whitened coordinates, which serves structure in directions of little variance, or in
-    features of unit variance, which lets these drown first; there networks may learn all of the velocity or its
-    departure from the Gaussian's.
-
-    Returns
-    -------
+    Parameters
+    ----------
     preprocessor : Preprocessor
+        From the features to whitened samples.
     reference : GaussianReference or None
-        None for noise that is isotropic in whitened coordinates.
+        Distribution of the samples before noise in features of unit variance; None for noise that is isotropic in
+        whitened coordinates.
     """
-    # The average of a few members on samples that none of them has seen, as in the whole fit.
-    seen, held = (folds[2:], folds[:2]) if len(folds) > 2 else (folds[1:], folds[:1])
-    members = min(settings.n_members, 4 if len(X) < 1000 else 2)
-    settings = replace(settings, n_members=members)
-    # Too short to learn samples by heart: no weight decay.
-    short = {"n_steps": settings.n_pilot_steps, "batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
-    plan = replace(plan, **short, n_references=0, monitor=None)
-    seen, held, known = np.concatenate(seen), np.concatenate(held), {}
-    theta = [float(np.arctan(sigma)) for sigma in plan.sigma_range]
 
-    def score(option):
-        preprocessor, reference = option
-        if option not in known:
-            z, _ = preprocessor.transform(X)
-            unseen, log_det = preprocessor.transform_left_out(X, w)
-            network = new_network(X.shape[1], settings, activation, device, rng)
-            result = _train(z, w, network, [seen] * members, [held] * members, plan, reference, rng)
-            if result.interrupted:
-                raise KeyboardInterrupt  # nothing worth keeping yet
-            flow = ProbabilityFlow(NetworkField(result.network, None, reference), *theta)
-            density = flow.log_prob(unseen[held]) + log_det[held]
-            # As in the blend, a single far sample must not decide.
-            floor = np.median(density) - 20.0 - 2.0 * X.shape[1]
-            known[option] = np.average(np.maximum(density, floor), weights=w[held])
-        return known[option]
+    preprocessor: Preprocessor
+    reference: GaussianReference | None = None
 
-    def best(options):
-        return options[0] if len(options) == 1 else max(options, key=score)
-
-    preprocessor, _ = best([(p, None) for p in preprocessors])
-    return best([(preprocessor, reference) for reference in [None, *references(preprocessor.whitening)]])
+    @property
+    def narrowest(self) -> float:
+        """Smallest standard deviation of the samples, in the units of the noise."""
+        return 1.0 if self.reference is None else self.reference.narrowest
 
 
-def references(whitening):
+@dataclass(frozen=True)
+class DiffusionFit:
+    """A fitted diffusion model, and how its training went."""
+
+    flow: ProbabilityFlow
+    coordinates: Coordinates
+    training: TrainingResult
+    fine_tuning: TrainingResult | None
+
+
+class Progress(Protocol):
+    """What is told of the progress of a fit, and may stop it."""
+
+    stopped: bool
+
+    def __call__(self, step: int, n_steps: int, loss: float, held_out: float | None) -> bool: ...
+
+    def fine_tuning(self, done: int) -> None: ...
+
+
+def fit_diffusion(
+    data: TrainingData,
+    coordinates: Coordinates,
+    options: DiffusionOptions,
+    blend_score: Callable[[np.ndarray, np.ndarray], float],
+    progress: Progress,
+) -> DiffusionFit:
+    """Train the networks, fine-tune them where that is asked for, and choose the steps of the solver.
+
+    Parameters
+    ----------
+    data : TrainingData
+    coordinates : Coordinates
+    options : DiffusionOptions
+    blend_score : callable
+        See `fine_tune_network`.
+    progress : Progress
+    """
+    mapped = data.mapped(coordinates.preprocessor)
+    options = replace(options, training=replace(options.training, monitor=progress))
+    training = train_network(data, coordinates, options)
+    field = NetworkField(training.network, options.noise_limit, coordinates.reference)
+    flow, tuning = make_flow(field, options.solver), None
+    if options.fine_tuning is not None and not (training.interrupted or progress.stopped):
+        progress.fine_tuning(training.n_steps)
+        plan = replace(options.fine_tuning, monitor=progress)
+        tuning = fine_tune_network(flow, data, mapped, blend_score, plan)
+        flow = replace(flow, field=field.with_network(tuning.network))
+    if options.solver.n_steps is None:
+        flow = with_chosen_steps(flow, data, mapped)
+    return DiffusionFit(flow, coordinates, training, tuning)
+
+
+def references(whitening: Whitening, min_gain: float) -> list[GaussianReference]:
     """The distributions before noise in features of unit variance; none where these are hardly correlated."""
-    if not whitening.correlated:
+    if not whitening.correlation_gain > min_gain:
         return []
     return [GaussianReference(whitening.correlation, relative) for relative in (False, True)]
 
 
-def new_network(d, settings, activation, device, rng):
+class _Pilots:
+    """Short training runs that compare coordinates by the log-densities of samples that no member has seen."""
+
+    def __init__(self, data: TrainingData, options: DiffusionOptions):
+        folds = data.folds
+        n_left_out = 2 if len(folds) > 2 else 1
+        self.data = data
+        # The average of a few members on samples that none of them has seen, as in the whole fit.
+        self.training = np.concatenate(folds[n_left_out:])
+        self.validation = np.concatenate(folds[:n_left_out])
+        self.n_members = min(options.network.n_members, 4 if data.n_samples < 1000 else 2)
+        self.network = replace(options.network, n_members=self.n_members, edges=())
+        short = {name: getattr(PILOT, name) for name in ("batch_size", "learning_rate", "weight_decay")}
+        self.plan = replace(options.training, **short, n_steps=options.n_pilot_steps, n_references=0)
+        self.known: dict[Coordinates, float] = {}
+
+    def score(self, coordinates: Coordinates) -> float:
+        """Mean log-density of the validation samples after a short run, in nats."""
+        if coordinates not in self.known:
+            mapped = self.data.mapped(coordinates.preprocessor)
+            network = new_network(self.data.n_features, self.network, self.data.rng)
+            sets = [self.training] * self.n_members, [self.validation] * self.n_members
+            result = _train(network, mapped.z, self.data, sets, self.plan, coordinates.reference)
+            if result.interrupted:
+                raise KeyboardInterrupt  # nothing worth keeping yet
+            theta = [float(np.arctan(sigma)) for sigma in self.plan.sigma_range]
+            flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), *theta)
+            log_prob = flow.log_prob(mapped.z_left_out[self.validation]) + mapped.log_det_left_out[self.validation]
+            weights = self.data.sample_weight[self.validation]
+            self.known[coordinates] = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
+        return self.known[coordinates]
+
+    def best(self, candidates: list[Coordinates]) -> Coordinates:
+        """The coordinates of greatest log-density; a single candidate needs no run."""
+        return candidates[0] if len(candidates) == 1 else max(candidates, key=self.score)
+
+
+def choose_coordinates(
+    data: TrainingData, preprocessors: Sequence[Preprocessor], options: DiffusionOptions
+) -> Coordinates:
+    """The preprocessor, and the distribution of the samples before noise, with which short training runs reach most.
+
+    Noise may be isotropic in whitened coordinates, which serves structure in directions of little variance, or in
+    features of unit variance, where these vanish under the noise first; there networks may learn all of the velocity
+    or its departure from the Gaussian's.
+    """
+    pilots = _Pilots(data, options)
+    preprocessor = pilots.best([Coordinates(p) for p in preprocessors]).preprocessor
+    noise = [None, *references(preprocessor.whitening, options.min_correlation_gain)]
+    return pilots.best([Coordinates(preprocessor, reference) for reference in noise])
+
+
+def new_network(d: int, options: NetworkOptions, rng: np.random.Generator) -> Network:
     """Untrained members, one ensemble for each interval of noise levels."""
-    sizes = settings.hidden_layer_sizes
-    sizes = sizes if isinstance(sizes, list) else [sizes] * (len(settings.edges) + 1)
     parts = []
-    for widths in sizes[: len(settings.edges) + 1]:
-        part = FilmEnsemble(d, widths, activation, settings.n_members, torch.float32, device)
-        part.initialize(rng, settings.input_gain, settings.hidden_gain)
+    for sizes in options.sizes_by_interval:
+        part = FilmEnsemble(d, sizes, options.activation, options.n_members, torch.float32, options.device)
+        part.initialize(rng, options.input_gain, options.hidden_gain)
         parts.append(part)
-    return SwitchedNetworks(parts, settings.edges) if settings.edges else parts[0]
+    return SwitchedNetworks(parts, options.edges) if options.edges else parts[0]
 
 
-def _train(z, w, network, training, held_out, plan, reference, rng):
+def _train(network, z, data, sets, plan, reference) -> TrainingResult:
     """`train_intervals` on whitened samples z, in the coordinates of the reference if there is one."""
     if reference is not None:
         z, plan = z @ reference.root, replace(plan, reference=reference if reference.relative else None)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train_intervals(network, samples, w, training, held_out, plan, rng)
+    return train_intervals(network, samples, data.sample_weight, *sets, plan, data.rng)
 
 
-def train_network(z, w, folds, settings, plan, activation, device, rng, reference, initial=None):
-    """Train one member per scored fold on the samples outside it."""
-    if initial is None:
-        network = new_network(z.shape[1], settings, activation, device, rng)
+def train_network(data: TrainingData, coordinates: Coordinates, options: DiffusionOptions) -> TrainingResult:
+    """Train one member for each validation fold, on the samples outside it; from an earlier network if there is one."""
+    if options.network.initial is None:
+        network = new_network(data.n_features, options.network, data.rng)
     else:
-        network = initial.copy(torch.float32, device)
-    held_out = [folds[m % len(folds)] for m in range(settings.n_members)]
-    training = [np.setdiff1d(np.arange(len(z)), h) for h in held_out]
-    return _train(z, w, network, training, held_out, plan, reference, rng)
+        network = options.network.initial.copy(torch.float32, options.network.device)
+    validation = [data.folds[m % len(data.folds)] for m in range(options.network.n_members)]
+    sets = [data.without(fold) for fold in validation], validation
+    return _train(network, data.mapped(coordinates.preprocessor).z, data, sets, options.training, coordinates.reference)
 
 
-def train_more(z, w, field, plan, rng):
-    """Continue all members of a field's network on new samples, without held-out ones."""
+def train_further(
+    field: NetworkField, z: np.ndarray, data: TrainingData, options: DiffusionOptions, progress: Progress
+) -> TrainingResult:
+    """Continue all members of a field's network on new whitened samples z, without validation."""
     everything = [np.arange(len(z))] * field.network.n_members
     network = field.network.copy(torch.float32, field.network.device)
-    return _train(z, w, network, everything, [], plan, field.reference, rng)
+    plan = replace(options.training, monitor=progress)
+    return _train(network, z, data, (everything, []), plan, field.reference)
 
 
-def fine_tune_network(flow, z, unseen, log_det, w, folds, components, plan, rng):
-    """Raise the exact likelihood of the members of a flow as long as the blend gains on held-out samples.
+def make_flow(field: NetworkField, options: SolverOptions) -> ProbabilityFlow:
+    """The flow of a field, with what is given of its solver."""
+    given: dict = {}
+    if options.stepper is not None:
+        given["stepper"] = given["sample_stepper"] = options.stepper
+        if not STEPPERS[options.stepper].estimates_error:
+            given["tolerance"] = 0.0
+    if options.n_steps is not None:
+        n_steps = int(options.n_steps)
+        given |= {"density_steps": n_steps, "sample_steps": n_steps, "tolerance": 0.0}
+    return ProbabilityFlow(field, options.theta_min, options.theta_max, **given)
+
+
+def fine_tune_network(
+    flow: ProbabilityFlow,
+    data: TrainingData,
+    mapped: MappedData,
+    blend_score: Callable[[np.ndarray, np.ndarray], float],
+    plan: TrainingPlan,
+) -> TrainingResult:
+    """Raise the exact likelihood of the members of a flow as long as the blend gains on validation samples.
 
     Parameters
     ----------
     flow : ProbabilityFlow
-    z, unseen : arrays of shape (n, d)
-        Whitened samples, and the same by maps that have not seen them, with `log_det` of shape (n,).
-    w : array of shape (n,)
-        Sample weights.
-    folds, components, plan, rng : as elsewhere in the fit
+    data, mapped : TrainingData and MappedData
+    blend_score : callable
+        ``blend_score(log_prob, places)``: mean log-density of the blend of the flow, of these out-of-fold log-densities,
+        with the other components, at these places among the validation samples.
+    plan : TrainingPlan
 
     Returns
     -------
     TrainingResult
     """
-    scored = folds[: flow.field.network.n_members]
-    training = [np.setdiff1d(np.arange(len(z)), fold) for fold in scored]
+    training = [data.without(fold) for fold in data.validation_folds]
     judged, places, start = [], [], 0
-    for fold in scored:
-        local = np.sort(rng.permutation(len(fold))[:VALIDATION_SAMPLES])
+    for fold in data.validation_folds:
+        local = np.sort(data.rng.permutation(len(fold))[:FINE_TUNING_SAMPLES])
         judged.append(fold[local])
         places.append(start + local)
         start += len(fold)
-    samples, places = np.concatenate(judged), np.concatenate(places)
-    rivals = [replace(member, held_out=member.held_out[places]) for member in components]
-    judge_flow = replace(flow, stepper="ab4", density_steps=VALIDATION_STEPS, grid=None)
+    all_places = np.concatenate(places)
+    fine_flow = replace(flow, stepper="ab4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
-    def judge(network):
-        tuned = replace(judge_flow, field=flow.field.with_network(network))
-        density = held_out_flow(unseen, log_det, tuned, judged)
-        # A single far sample must not decide: the blend's heavy tail sees to that, or a floor where there is none.
-        floor = np.median(density) - 20.0 - 2.0 * z.shape[1]
-        stack = [Member("diffusion", None, density if rivals else np.maximum(density, floor)), *rivals]
-        table = np.stack([m.held_out for m in stack], 1)
-        return float(np.average(blend_log_density(table, blend_weights(stack, w[samples])), weights=w[samples]))
+    def score(network: Network) -> float:
+        tuned = replace(fine_flow, field=flow.field.with_network(network))
+        return blend_score(out_of_fold_log_prob(tuned, mapped, judged), all_places)
 
-    return fine_tune(flow, z, w, training, judge, plan, rng)
+    return fine_tune(flow, mapped.z, data.sample_weight, training, score, plan, data.rng)
 
 
-def choose_sample_steps(flow, noise, error_limit=0.02):
+def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Out-of-fold log-densities of the averaged network, from those of its members.
+
+    The value of a sample comes from the member that has not seen it; `averaging_gain` adds what the average of all
+    members is expected to win.
+
+    Parameters
+    ----------
+    flow : ProbabilityFlow
+    mapped : MappedData
+    folds : sequence of int arrays
+        The samples that each member has not seen.
+
+    Returns
+    -------
+    ndarray of shape (n_validated,)
+    """
+    network, z = flow.field.network, mapped.z_left_out
+    folds = folds[: network.n_members]
+    samples = np.concatenate(folds)
+    singles = [
+        replace(flow, field=flow.field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
+    ]
+    log_det = mapped.log_det_left_out[samples]
+    if network.n_members < 3:
+        return np.concatenate([single.log_prob(z[fold]) for single, fold in zip(singles, folds)]) + log_det
+    table = np.stack([single.log_prob(z[samples]) for single in singles], axis=1)
+    places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
+    result = table[places, own]
+    table[places, own] = np.nan
+    return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det
+
+
+def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedData) -> ProbabilityFlow:
+    """The flow with steps, for log-densities and for samples, that more steps would not change."""
+    d, rng = data.n_features, data.rng
+    wide = wide_samples(d, rng, 400 if d <= 2 else 150)
+    flow = choose_steps(flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide)
+    return choose_sample_steps(flow, rng.standard_normal((SAMPLE_STEP_SAMPLES, d)))
+
+
+def choose_sample_steps(flow: ProbabilityFlow, noise: np.ndarray, error_limit: float = 0.02) -> ProbabilityFlow:
     """Double the sampling steps until samples move by less than `error_limit` standard deviations (RMS)."""
     flow = replace(flow, sample_steps=FIRST_SAMPLE_STEPS)
     current = flow.draw(noise)
@@ -205,117 +306,47 @@ def choose_sample_steps(flow, noise, error_limit=0.02):
     return flow
 
 
-def choose_steps(flow, z, wide, mass_limit=5e-4, error_limit=0.01):
-    """The density steps that are cheapest on held-out samples, of those that leave them and the total mass stable.
+def choose_steps(
+    flow: ProbabilityFlow,
+    z: np.ndarray,
+    wide: tuple[np.ndarray, np.ndarray],
+    mass_limit: float = 5e-4,
+    error_limit: float = 0.01,
+) -> ProbabilityFlow:
+    """The density steps that are cheapest on validation samples, of those that leave them and the total mass stable.
 
     Parameters
     ----------
     flow : ProbabilityFlow
     z : array of shape (n, d)
-        Held-out samples.
-    wide : (samples, log_density) of a distribution about twice as wide as the data
-        Few steps put mass where no data sample lies; these samples see it.
+        Validation samples.
+    wide : (samples, log_prob) of a density about twice as wide as the data
+        Few steps put mass where no sample lies; these samples see it.
+    mass_limit, error_limit : float
+        Changes of the total mass, and of log-densities in nats, that count as stable.
     """
     samples, log_wide = wide
     both = np.concatenate([z, samples])
 
-    def solve(steps):
+    def solve(steps: int) -> tuple[np.ndarray, float]:
         log_p, taken = replace(flow, density_steps=steps).refined_log_density(both)
         return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined sample has paid for every doubling
 
-    steps, chosen, least = FIRST_DENSITY_STEPS, MAX_STEPS, np.inf
+    steps, chosen, cheapest = FIRST_DENSITY_STEPS, MAX_STEPS, np.inf
     current, cost = solve(steps)
-    while steps < min(MAX_STEPS, least):
+    while steps < min(MAX_STEPS, cheapest):
         finer, finer_cost = solve(3 * steps // 2)
         error = np.abs(finer - current)[: len(z)].mean()
         now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
         moved = now - then
         noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
-        if error < error_limit and abs(moved.mean()) < mass_limit + noise and cost < least:
-            chosen, least = steps, cost
+        if error < error_limit and abs(moved.mean()) < mass_limit + noise and cost < cheapest:
+            chosen, cheapest = steps, cost
         steps, current, cost = 3 * steps // 2, finer, finer_cost
     return replace(flow, density_steps=chosen)
 
 
-def held_out_flow(z, log_det, flow, folds):
-    """Held-out log-densities of the averaged network, from those of its members.
-
-    A sample's held-out value comes from the member that has not seen it; `averaging_gain` adds what the
-    average of all members is expected to win. z and `log_det` are those of `transform_left_out`.
-    """
-    network = flow.field.network
-    scored = folds[: network.n_members]
-    held = np.concatenate(scored)
-    singles = [
-        replace(flow, field=flow.field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
-    ]
-    if network.n_members < 3:
-        return np.concatenate([s.log_prob(z[fold]) for s, fold in zip(singles, scored)]) + log_det[held]
-    table = np.stack([single.log_prob(z[held]) for single in singles], axis=1)
-    samples, own = np.arange(len(held)), np.repeat(np.arange(len(scored)), [len(f) for f in scored])
-    result = table[samples, own]
-    table[samples, own] = np.nan
-    return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det[held]
-
-
-def wide_samples(d, rng, n_samples):
+def wide_samples(d: int, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples of N(0, 4 I) and their log-densities."""
     samples = 2.0 * rng.standard_normal((n_samples, d))
     return samples, -0.5 * (samples**2).sum(1) / 4 - d * np.log(2 * np.sqrt(2 * np.pi))
-
-
-def resolved(X, rng, bounds):
-    """Samples with ties spread at the features' own resolution, and the bounds with their margins.
-
-    Warns of constant features.
-    """
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-    if len(constant):
-        warnings.warn(
-            f"Features {constant.tolist()} are constant and have no density: they are given a nominal "
-            "resolution. Drop them to compare log-densities.",
-            DegenerateDataWarning,
-            stacklevel=5,
-        )
-    resolution = feature_resolution(X, bounds)
-    margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
-    return dequantize(X, resolution, rng, bounds), margins
-
-
-def warn_if_interrupted(result, settings, tuning=None):
-    """Say how far a fit got before Ctrl-C."""
-    if tuning is not None and tuning.interrupted:
-        warnings.warn(
-            f"The fit was interrupted after {tuning.n_steps} of {settings.n_tuning_steps} steps of its fine-tuning: "
-            "the best weights so far are kept.",
-            InterruptedFitWarning,
-            stacklevel=5,
-        )
-    if result.interrupted:
-        warnings.warn(
-            f"The fit was interrupted after {result.n_steps} of {settings.n_steps} steps: the best weights so "
-            "far are kept. Fit again, or with warm_start=True to continue.",
-            InterruptedFitWarning,
-            stacklevel=5,
-        )
-
-
-def warn_if_singular(X, field, z, rng):
-    """Warn of samples on a set of lower dimension: collinear features, or a curved set as the network sees it."""
-    n, d = X.shape
-    if d == 1 or n <= 2 * d:
-        return
-    standard = (X - X.mean(0)) / np.maximum(X.std(0), 1e-300)
-    k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
-    if k == d and n >= 500:
-        # At the finest levels that a network resolves, samples that fill the space have d tangent directions.
-        z = field.place(z[:100])
-        counts = np.median((dimension_spectrum(field, z, rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
-        k = int(counts.max())
-    if 0 < k < d:
-        warnings.warn(
-            f"The samples of X lie on or very near a set of dimension {k} of {d}: a density with respect to the "
-            "volume of all features is then arbitrarily large. ManifoldDiffusionEstimator models such samples.",
-            DegenerateDataWarning,
-            stacklevel=5,
-        )

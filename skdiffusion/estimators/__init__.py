@@ -3,6 +3,7 @@
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
+from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._outliers import DiffusionOutlierDetector
 from skdiffusion.estimators._stacked import StackedDensityEstimator
 from skdiffusion.estimators._transformer import DiffusionTransformer
@@ -13,5 +14,6 @@ __all__ = [
     "DiffusionTransformer",
     "DistilledDensityEstimator",
     "ManifoldDiffusionEstimator",
+    "Options",
     "StackedDensityEstimator",
 ]

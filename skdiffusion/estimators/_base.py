@@ -1,22 +1,28 @@
-"""What an estimator made of a blend of distributions can do once it is fitted: densities, gradients and samples."""
+"""What an estimator made of a blend of densities can do once it is fitted: densities, gradients and samples."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
+from os import PathLike
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import skdiffusion
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
-from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import check_count, check_weights, generator_seed
 from skdiffusion._utils.warnings import warn_user
-from skdiffusion.densities import blend_log_density
+from skdiffusion.densities import Blend, TransformedDensity
+from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
 
-CHUNK_SAMPLES = 8192
+BLOCK_SAMPLES = 8192  # whose densities are in memory at a time
 DATA_TYPES = [np.float64, np.float32]
 
 
@@ -26,10 +32,10 @@ class SavableEstimator(BaseEstimator):
     A subclass lists in `_saved` the attributes that its `fit` sets, and has a line in `_utils.saved_classes`.
     """
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_skdiffusion_version": skdiffusion.__version__}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         written = state.get("_skdiffusion_version")
         if written != skdiffusion.__version__:
             warn_user(
@@ -39,7 +45,7 @@ class SavableEstimator(BaseEstimator):
             )
         super().__setstate__({k: v for k, v in state.items() if k != "_skdiffusion_version"})
 
-    def save(self, path):
+    def save(self, path: str | PathLike) -> None:
         """Write the fitted estimator to a file that `skdiffusion.load` reads without running code.
 
         Parameters
@@ -57,7 +63,7 @@ class SavableEstimator(BaseEstimator):
 class MeanLogDensity(DensityMixin, SavableEstimator):
     """`score` of every density estimator here: the mean of `score_samples`."""
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log-density of the samples, in nats.
 
         Parameters
@@ -78,47 +84,46 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
 
 
 class BlendedDensityEstimator(MeanLogDensity):
-    """Base of the density estimators that blend distributions, of which the first has a latent map.
+    """Base of the density estimators that blend densities, of which one has a latent map.
 
-    A subclass sets in `fit`: `members_` (name -> placed distribution), `stacking_weights_` (name -> weight), `preprocessor_`
-    and `_sample_seed`, and has the parameter `random_state`.
+    A subclass sets in `fit`: `blend_`, `component_weights_`, `preprocessor_` and `_sample_seed`; it has the parameter
+    `random_state`, and `_latent_component`, the name of the component with the latent map.
     """
 
-    @property
-    def _first_member(self):
-        return next(iter(self.members_.values()))
+    _latent_component: str
+    blend_: Blend
 
-    def _by_chunk(self, function, X, columns=()):
-        """Apply `function` to chunks of samples within the bounds; -inf for scalars elsewhere."""
+    @property
+    def _latent(self) -> TransformedDensity:
+        """The component with a map to standard normal codes."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
-        out = np.full((len(X), *columns), np.nan if columns else -np.inf)
+        return self.blend_.densities[self._latent_component]
+
+    def _checked(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=DATA_TYPES, reset=False)
+
+    def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write the values of a function of the samples within the bounds to their places in `out`, block by block."""
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(X), CHUNK_SAMPLES):
-                block = X[start : start + CHUNK_SAMPLES].astype(np.float64)
+            for part in slices(len(X), BLOCK_SAMPLES):
+                block = X[part].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
                 if inside.any():
-                    out[start : start + CHUNK_SAMPLES][inside] = self._finite(function(block[inside]), "X")
+                    out[part][inside] = self._finite(function(block[inside]), "X")
         return out
 
     @staticmethod
-    def _finite(values, name):
+    def _finite(values: np.ndarray, name: str) -> np.ndarray:
         """The values; ValueError if the arithmetic overflowed."""
         if np.isnan(values).any():
             raise ValueError(
-                f"Samples of {name} lie so far from the training samples that the arithmetic overflows: drop or clip them."
+                f"Samples of {name} lie so far from the training samples that the arithmetic overflows: drop or clip "
+                "them."
             )
         return values
 
-    def _member_log_densities(self, X):
-        """Shape (n, members), -inf for those without weight, which are not asked."""
-        out = np.full((len(X), len(self.members_)), -np.inf)
-        for i, (name, member) in enumerate(self.members_.items()):
-            if self.stacking_weights_[name] > 0:
-                out[:, i] = member.log_prob(X)
-        return out
-
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of every sample, in nats, in the units of the features.
 
         Parameters
@@ -128,13 +133,12 @@ class BlendedDensityEstimator(MeanLogDensity):
         Returns
         -------
         ndarray of shape (n_samples,)
-            -inf for samples outside `bounds`. A sample's value does not depend on the other samples.
+            -inf for samples outside `bounds`. The value of a sample does not depend on the other samples.
         """
-        check_is_fitted(self)
-        weights = np.array(list(self.stacking_weights_.values()))
-        return self._by_chunk(lambda block: blend_log_density(self._member_log_densities(block), weights), X)
+        X = self._checked(X)
+        return self._evaluate(self.blend_.log_prob, X, np.full(len(X), -np.inf))
 
-    def score_function(self, X):
+    def score_function(self, X: Any) -> np.ndarray:
         """Gradient of the log-density that `score_samples` reports.
 
         Parameters
@@ -146,19 +150,11 @@ class BlendedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        weights = np.array(list(self.stacking_weights_.values()))
+        X = self._checked(X)
+        return self._evaluate(self.blend_.score, X, np.full(X.shape, np.nan))
 
-        def gradient(block):
-            L = self._member_log_densities(block)
-            share = weights * np.exp(L - blend_log_density(L, weights)[:, None])
-            members = enumerate(self.members_.values())
-            return sum(share[:, [i]] * m.score(block) for i, m in members if weights[i] > 0)
-
-        return self._by_chunk(gradient, X, (self.n_features_in_,))
-
-    def to_latent(self, X):
-        """Codes of samples under the first of `members_`: standard normal if the model is right.
+    def to_latent(self, X: Any) -> np.ndarray:
+        """Codes of samples under the component with a latent map: standard normal if the model is right.
 
         Parameters
         ----------
@@ -169,15 +165,10 @@ class BlendedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        member = self._first_member
+        X = self._checked(X)
+        return self._evaluate(self._latent.to_latent, X, np.full(X.shape, np.nan))
 
-        def encode(block):
-            return member.density.to_latent(member.preprocessor.transform(block)[0])
-
-        return self._by_chunk(encode, X, (self.n_features_in_,))
-
-    def from_latent(self, codes):
+    def from_latent(self, codes: Any) -> np.ndarray:
         """Samples of codes: the inverse of `to_latent`, up to the solver's error.
 
         Parameters
@@ -188,14 +179,12 @@ class BlendedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        codes = validate_data(self, codes, dtype=DATA_TYPES, reset=False)
-        member = self._first_member
+        codes = self._checked(codes)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            samples = member.preprocessor.inverse_transform(member.density.from_latent(codes.astype(np.float64)))
+            samples = self._latent.from_latent(codes.astype(np.float64))
         return self._finite(samples, "'codes'")
 
-    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
         """Draw samples from the fitted density.
 
         Parameters
@@ -217,34 +206,24 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_count(n_samples)
         if random_state is not None:
             seed = generator_seed(random_state)
-        elif self.random_state is not None:
-            seed = self._sample_seed
         else:
-            seed = None
-        streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
-        weights = np.array(list(self.stacking_weights_.values()))
-        degrees = next((m.degrees for m in self.members_.values() if m.degrees is not None), None)
-        out = np.empty((n_samples, self.n_features_in_))
+            seed = self._sample_seed if self.random_state is not None else None
         with one_thread():
-            for start in range(0, n_samples, CHUNK_SAMPLES):
-                samples = min(CHUNK_SAMPLES, n_samples - start)
-                noise = streams[0].standard_normal((samples, self.n_features_in_))
-                choice = np.searchsorted(np.cumsum(weights), streams[1].random(samples), side="right")
-                uniforms = streams[2].random(samples)
-                chi2 = None if degrees is None else streams[3].chisquare(degrees, samples)
-                numbers = SampleNoise(noise, uniforms, chi2)
-                block = out[start : start + samples]
-                for i, member in enumerate(self.members_.values()):
-                    mine = np.minimum(choice, len(weights) - 1) == i
-                    if mine.any():
-                        block[mine] = member.sample(numbers.take(mine))
+            out = self.blend_.draw(n_samples, self.n_features_in_, seed)
         return to_frame(out, self) if wanted else out
 
 
 class FlowDensityEstimator(BlendedDensityEstimator):
-    """Base of the estimators whose first member is solved numerically, with errors that can be told."""
+    """Base of the estimators whose latent map is a flow, solved numerically, with errors that can be estimated."""
 
-    def log_density_error(self, X):
+    _latent_component = "diffusion"
+
+    @property
+    def _flow(self) -> ProbabilityFlow:
+        """The probability flow, on whitened samples."""
+        return self._latent.density
+
+    def log_density_error(self, X: Any) -> np.ndarray:
         """Estimated numerical error of `score_samples` per sample, in nats, by doubling the solver's steps.
 
         Parameters
@@ -256,29 +235,27 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         ndarray of shape (n_samples,)
             Non-negative; 0 for samples outside `bounds`, whose density is known to be zero.
         """
-        check_is_fitted(self)
-        member = self.members_["diffusion"]
-        weights = np.array(list(self.stacking_weights_.values()))
+        X = self._checked(X)
+        out = np.zeros(len(X))
+        if self.component_weights_["diffusion"] == 0:
+            return out
+        flow = replace(self._flow, density_steps=2 * self._flow.density_steps)
+        finer, place = replace(self._latent, density=flow), list(self.component_weights_).index("diffusion")
 
-        def error(block):
-            if weights[0] == 0:
-                return np.zeros(len(block))
-            L = self._member_log_densities(block)
-            flow = replace(member.density, density_steps=2 * member.density.density_steps)
-            finer = L.copy()
-            finer[:, 0] = replace(member, density=flow).log_prob(block)
-            coarse, fine = blend_log_density(L, weights), blend_log_density(finer, weights)
-            with np.errstate(invalid="ignore"):
-                return np.where(coarse == fine, 0.0, np.abs(coarse - fine))  # both may be minus infinity
+        def error(block: np.ndarray) -> np.ndarray:
+            coarse = self.blend_.component_log_prob(block)
+            fine = coarse.copy()
+            fine[:, place] = finer.log_prob(block)
+            both = self.blend_.combined(coarse), self.blend_.combined(fine)
+            return np.where(both[0] == both[1], 0.0, np.abs(both[0] - both[1]))  # both may be minus infinity
 
-        out = self._by_chunk(error, X)
-        return np.where(np.isneginf(out), 0.0, out)
+        return self._evaluate(error, X, out)
 
-    def sample_error(self, n_samples=500, random_state=None):
+    def sample_error(self, n_samples: int = 500, random_state: Any = None) -> float:
         """Estimated numerical error of `sample` in the Wasserstein-2 distance: that of the solver, not of the fit.
 
-        The distance between the distribution that the solver draws and that of the exact flow of the same networks, each
-        feature in its training standard deviations; the components of the blend draw without error.
+        The distance between the distribution that the solver draws and that of the exact flow of the same networks,
+        each feature in its training standard deviations; the other components of the blend draw without error.
 
         Parameters
         ----------
@@ -295,7 +272,7 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         check_is_fitted(self)
         check_count(n_samples, least=1)
         noise = np.random.default_rng(generator_seed(random_state)).standard_normal((n_samples, self.n_features_in_))
-        member, scale = self.members_["diffusion"], np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
+        preprocessor, scale = self._latent.preprocessor, np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
         with one_thread():
-            error = member.density.sample_error(noise, lambda z: member.preprocessor.inverse_transform(z) / scale)
-        return float(np.sqrt(self.stacking_weights_["diffusion"]) * error)
+            error = self._flow.sample_error(noise, lambda z: preprocessor.inverse_transform(z) / scale)
+        return float(np.sqrt(self.component_weights_["diffusion"]) * error)

@@ -1,14 +1,19 @@
 """DiffusionDensityEstimator: diffusion models as a scikit-learn density estimator."""
 
+from __future__ import annotations
+
 import time
+import warnings
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from skdiffusion._utils.frames import note_frame
+from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.progress import (
     DENOISING_SHARE,
     SEARCH_SHARE,
@@ -18,6 +23,7 @@ from skdiffusion._utils.progress import (
     training_deadline,
     with_callbacks,
 )
+from skdiffusion._utils.protocols import Density
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     Interval,
@@ -30,125 +36,84 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion.densities import Member, TransformedDensity, blend_weights, fit_components, improved, narrowest_scale
-from skdiffusion.diffusion import fitting as stages
-from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import ACTIVATIONS, NetworkField
-from skdiffusion.diffusion.ode import STEPPERS
-from skdiffusion.diffusion.schedules import PROCESSES, Process, resolve_process
-from skdiffusion.diffusion.score_model import ScoreModel
-from skdiffusion.diffusion.settings import (
-    SIGMA_MAX,
-    SIGMA_MIN,
-    check_intervals,
-    fine_tuning_plan,
-    interval_edges,
-    layer_sizes,
-    noise_limit,
-    resolve_settings,
-    training_plan,
+from skdiffusion.densities import (
+    COMPONENTS,
+    Blend,
+    Component,
+    TransformedDensity,
+    feature_transform_candidates,
+    fit_components,
+    improved,
+    validation_score,
 )
-from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, max_checks
+from skdiffusion.diffusion.fitting import (
+    Coordinates,
+    DiffusionFit,
+    choose_coordinates,
+    fit_diffusion,
+    out_of_fold_log_prob,
+    train_further,
+)
+from skdiffusion.diffusion.networks import NetworkField
+from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.schedules import Process, resolve_process
+from skdiffusion.diffusion.score_model import ScoreModel
+from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.preprocessing import Preprocessor, dequantize, feature_resolution
+from skdiffusion.estimators._options import Options, check_noise_intervals, layer_sizes, resolve_options
+from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
+from skdiffusion.manifold import support_dimension
+from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
-    r"""Density estimation by a diffusion model, stacked with closed-form components.
+    r"""Density estimation by a diffusion model, blended with densities in closed form.
 
-    Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised
-    samples, and the probability-flow equation turns it into a density and a sampler. The result is blended
-    with Gaussian mixtures, regressions, a kernel density and a Student-t by weights learnt on held-out samples:
+    Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised samples, and
+    the probability-flow equation turns it into a density and a sampler. The result is blended with Gaussian mixtures,
+    autoregressive regressions, a kernel density and a Student-t, by weights that are learned on samples left out:
 
     .. math::
         p = w_1 p_{\rm diffusion} + w_2 p_{\rm mixture} + w_3 p_{\rm student} + w_4 p_{\rm regression}
         + w_5 p_{\rm kernel}.
 
-    The kernel density is the empirical distribution under variance-preserving noise, which leaves whitened samples their
-    covariance; its kernels are as wide as samples lie apart, where samples left out gain by it. Components are chosen by
-    what they add to the blend: a kernel may serve near copies of samples alone, a mixture leave far samples to the others;
-    kernel and regressions are left out where they add nothing. Mixtures have up to 256 components, and where they have
-    weight, and its steps are cheap, are the mean of many ends of expectation maximization. Regressions take the features
-    one after another, in several orders, mean and log-variance by hinges and products of those before, which score
-    tests choose, noise normal or a mixture: a feature that follows from others, or whose spread does, is told by a
-    formula where a network needs many samples.
-
-    Log-densities are in nats, in the units of the features: every internal map's Jacobian is included. A
-    scaler placed before the estimator in a Pipeline shifts them by the sum of its log scales.
+    Components are chosen by what they add to the blend, so that a kernel density may serve near copies of samples
+    alone, and a mixture leave far samples to the others. Log-densities are in nats, in the units of the features: the
+    Jacobian of every internal map is included. A scaler placed before the estimator in a Pipeline shifts them by the sum
+    of its log scales (`skdiffusion.compose.DensityPipeline` does not).
 
     Parameters
     ----------
     hidden_layer_sizes : "auto", tuple of int or list of tuples, default="auto"
         Widths of the hidden layers. The divergence of two layers costs about one more hidden product whatever the
-        number of features, that of three `2 * n_features`, that of other depths as many passes as there are features.
-        With `n_intervals` it may be a list of widths, one tuple for each interval.
-    activation : {"silu", "gelu", "tanh", "relu"}, default="silu"
-        Activation of the hidden layers.
-    process : {"vp", "ve", "subvp", "flow"} or Process, default="vp"
-        Noising process: the meaning of `t_min` and of the times of `score_model_`, and the horizon.
-    marginals : {"auto", "yeo-johnson", "gaussianize"} or None, default="auto"
-        Map of every feature before whitening. "auto" chooses on held-out samples.
-    bounds : pair (low, high) or None, default=None
-        Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The
-        density is zero outside, and reaches the bounds without leaking over them; a sample on a bound has the
-        density of its nearest neighbors.
-    stacking : "auto", bool or "mixture", default="auto"
-        Whether to blend with the components. False is the pure diffusion. The kernel component keeps the
-        training samples in the fitted object ("auto" leaves it out beyond 20000 samples); "mixture" never has it.
+        number of features, that of three ``2 * n_features``, that of other depths as many passes as there are features.
+        With several noise intervals (see `Options`) it may be a list of widths, one tuple for each.
     n_estimators : "auto" or int, default="auto"
-        Members of the ensemble, whose velocities are averaged. Each holds out a different fold.
-    n_intervals : int or array-like of float, default=1
-        Intervals of noise levels, each with networks of its own: a number of them, which share the log noise
-        level equally, or the times between them. Smaller networks at larger noise are what the minimax rate in
-        W1 takes (Oko, Akiyama and Suzuki, 2023); `skdiffusion.theory.besov.design` proposes both.
-    score_clip : "auto", float or None, default=None
-        Bound C of the score: predicted noise beyond C sqrt(log n_samples) is set to it. "auto" is C = 2, which
-        true scores do not reach.
-    t_min : "auto" or float, default="auto"
-        Time in (0, 1) at which the flow stops before the data: the density is smoothed at that noise level.
-    learning_rate : "auto" or float, default="auto"
-        Peak learning rate of AdamW. "auto" falls as one over the root of the steps where `max_iter` asks for more than
-        the default makes.
-    weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay. "auto" is n_features (200 / n_samples)^2, at most 0.3, for more than two features, 1e-4
-        for one or two; later calls of `partial_fit` then have none.
-    n_nonzero_weights : int or None, default=None
-        Parameters of a network that may differ from zero: the others are pruned during training.
-    weight_bound : float or None, default=None
-        Largest absolute value of a parameter. With ``activation="relu"`` both give the sparse networks of
-        bounded weights of the minimax theory.
-    batch_size : "auto" or int, default="auto"
-        Samples a step and member.
+        Networks of the ensemble, whose velocities are averaged. Each leaves out a different fold.
     max_iter : "auto" or int, default="auto"
         Passes over the samples (epochs).
     early_stopping : bool, default=True
-        Keep the weights of lowest loss on the held-out samples, and stop when it no longer falls.
-    fine_tune : "auto" or bool, default="auto"
-        Whether to raise the exact likelihood of the trained networks, by gradients through the flow, as long as
-        held-out samples gain. "auto" does from 5000 samples of three features on, unless `max_iter` is given or
-        `early_stopping` is off. It takes two or three hidden layers, and no intervals, clipping or constraints: "auto"
-        leaves it out with these, True is then an error.
-    validation_fraction : float, default=0.125
-        Share of the samples that each member holds out, for early stopping and for the stacking weights: 2500 samples at
-        most, or as many as are worth that where `sample_weight` is uneven.
-    n_iter_no_change : "auto" or int, default="auto"
-        Optimizer steps without improvement of at least `tol` after which training stops.
-    tol : float, default=0.0
-        Fall of the validation loss that counts as an improvement.
-    solver : "auto" or str, default="auto"
-        Stepper of the flow, a key of `skdiffusion.diffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with one
-        evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and for
-        samples of 24 steps or more; for those of fewer steps "ab2".
+        Keep the weights of lowest loss on the samples left out, and stop when it no longer falls.
+    feature_transform : "auto", "yeo-johnson", "gaussianize" or None, default="auto"
+        Map of every feature before whitening. "auto" chooses on samples left out.
+    bounds : pair (low, high) or None, default=None
+        Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The density is zero
+        outside, and reaches the bounds without leaking over them; a sample on a bound has the density of its nearest
+        neighbors.
+    components : "auto", list of str or None, default="auto"
+        Densities in closed form to blend the diffusion with, among "mixture", "student", "regression" and "kernel".
+        "auto" is all of them, as far as they add to the blend. None is the pure diffusion. A kernel density keeps the
+        training samples in the fitted object, and is left out beyond 20000 of them.
     n_steps : "auto" or int, default="auto"
-        Steps of the flow. "auto" takes the number that is cheapest on held-out samples, of those that leave their
+        Steps of the flow. "auto" takes the number that is cheapest on samples left out, of those that leave their
         log-densities and the total mass stable.
-    warm_start : bool, default=False
-        Continue from the networks of the previous `fit`, keeping its feature maps.
     max_fit_seconds : float or None, default=None
         Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time, and
-        mixtures have fewer components. Maps, short runs and the other components are not cut, so that the least time
-        depends on the samples.
+        mixtures have fewer components. Transforms, short runs and the other components are not cut, so that the least
+        time depends on the samples.
+    warm_start : bool, default=False
+        Continue from the networks of the previous `fit`, keeping its feature transforms.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -156,6 +121,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     verbose : int, default=0
         If positive, show a progress bar with the losses and the time left. From scikit-learn 1.9 on the estimator
         also takes callbacks (`set_callbacks`), for instance `sklearn.callback.ProgressBar`.
+    options : Options or None, default=None
+        Everything else: learning rate, noise levels, solver, fine-tuning, limits of the components. None takes the
+        defaults.
 
     Attributes
     ----------
@@ -165,37 +133,35 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         Names of the features, where `X` had them.
     feature_scale_ : ndarray of shape (n_features,)
         Standard deviations of the training features.
+    blend_ : Blend
+        The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
+        units of the features.
+    component_weights_ : dict
+        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; "mapped_" stands before
+        those behind the feature transforms that suit these samples best, "power_" before those behind power transforms.
+        A weight below 1e-4 is zero, and its component is never evaluated.
+    preprocessor_ : Preprocessor
+        The map from features to whitened samples.
     n_iter_ : int
         Epochs run.
     loss_curve_ : ndarray of shape (n_checks, 2)
         Optimizer step and training loss; 1 is the loss of the standard normal distribution.
     validation_scores_ : ndarray of shape (n_checks, 2)
-        Optimizer step and 1 - loss on held-out samples: the explained part.
+        Optimizer step and 1 - loss on the samples left out: the explained part.
     best_validation_score_ : float
         Largest of `validation_scores_`.
     loss_by_noise_ : ndarray of shape (n_levels, 2)
-        Noise level, in standard deviations of whitened samples or of features, and held-out loss there at the best check,
-        before any fine-tuning.
+        Noise level, in standard deviations of whitened samples or of features, and validation loss there at the best
+        check, before any fine-tuning.
     likelihood_curve_ : ndarray of shape (n_checks, 2)
-        Step of the fine-tuning and mean log-density of the blend on held-out samples, in nats; empty without fine-tuning.
-    stacking_weights_ : dict
-        Weight of every member of the blend: "diffusion", "mixture", "student", "regression", "kernel", with "mapped_"
-        behind the feature maps that suit these samples best, with "power_" behind power maps. Regressions and
-        a kernel are there only if they add to the others. A weight below 1e-4 is zero, and its member is not asked.
-    members_ : dict
-        Every member's density, with ``log_density(X)`` and ``score(X)`` in the units of the features.
-    preprocessor_ : Preprocessor
-        The map from features to whitened samples.
-    score_model_ : ScoreModel
-        Score, noise, denoised and velocity predictions, where the noise is isotropic: in whitened coordinates, or in
-        features of unit variance; ``score_model_.field.place`` takes whitened samples there.
+        Step of the fine-tuning and mean log-density of the blend on samples left out, in nats; empty without
+        fine-tuning.
 
     References
     ----------
     Song et al. (2021), Score-based generative modeling through stochastic differential equations.
-    Cole and Lu (2024), Score-based generative models break the curse of dimensionality in learning a
-    family of sub-Gaussian distributions. Smyth and Wolpert (1999), Linearly combining density
-    estimators via stacking.
+    Cole and Lu (2024), Score-based generative models break the curse of dimensionality in learning a family of
+    sub-Gaussian distributions. Smyth and Wolpert (1999), Linearly combining density estimators via stacking.
 
     Examples
     --------
@@ -210,108 +176,66 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     """
 
     _saved = (
-        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "members_", "stacking_weights_",
-        "score_model_", "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
+        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
+        "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
         "likelihood_curve_", "_sample_seed", "_frame",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "process": [StrOptions(set(PROCESSES)), Process],
-        "marginals": [StrOptions({"auto", "yeo-johnson", "gaussianize"}), None],
-        "bounds": ["array-like", None],
-        "stacking": [StrOptions({"auto", "mixture"}), "boolean"],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "n_intervals": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "score_clip": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
-        "t_min": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "n_nonzero_weights": [Interval(Integral, 1, None, closed="left"), None],
-        "weight_bound": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "fine_tune": [StrOptions({"auto"}), "boolean"],
-        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
-        "n_iter_no_change": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"auto", *STEPPERS})],
+        "feature_transform": [StrOptions({"auto", "yeo-johnson", "gaussianize"}), None],
+        "bounds": ["array-like", None],
+        "components": [StrOptions({"auto"}), list, tuple, None],
         "n_steps": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "warm_start": ["boolean"],
         "max_fit_seconds": [Interval(Real, 0, None, closed="neither"), None],
+        "warm_start": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "options": [Options, None],
     }
 
     def __init__(
         self,
-        hidden_layer_sizes="auto",
-        activation="silu",
+        hidden_layer_sizes: Any = "auto",
         *,
-        process="vp",
-        marginals="auto",
-        bounds=None,
-        stacking="auto",
-        n_estimators="auto",
-        n_intervals=1,
-        score_clip=None,
-        t_min="auto",
-        learning_rate="auto",
-        weight_decay="auto",
-        n_nonzero_weights=None,
-        weight_bound=None,
-        batch_size="auto",
-        max_iter="auto",
-        early_stopping=True,
-        fine_tune="auto",
-        validation_fraction=0.125,
-        n_iter_no_change="auto",
-        tol=0.0,
-        solver="auto",
-        n_steps="auto",
-        warm_start=False,
-        max_fit_seconds=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
+        n_estimators: Any = "auto",
+        max_iter: Any = "auto",
+        early_stopping: bool = True,
+        feature_transform: Any = "auto",
+        bounds: Any = None,
+        components: Any = "auto",
+        n_steps: Any = "auto",
+        max_fit_seconds: float | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        options: Options | None = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.process = process
-        self.marginals = marginals
-        self.bounds = bounds
-        self.stacking = stacking
         self.n_estimators = n_estimators
-        self.n_intervals = n_intervals
-        self.score_clip = score_clip
-        self.t_min = t_min
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.n_nonzero_weights = n_nonzero_weights
-        self.weight_bound = weight_bound
-        self.batch_size = batch_size
         self.max_iter = max_iter
         self.early_stopping = early_stopping
-        self.fine_tune = fine_tune
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.solver = solver
+        self.feature_transform = feature_transform
+        self.bounds = bounds
+        self.components = components
         self.n_steps = n_steps
-        self.warm_start = warm_start
         self.max_fit_seconds = max_fit_seconds
+        self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.options = options
 
     # -- fitting ---------------------------------------------------------------------------------
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DiffusionDensityEstimator:
         """Fit the density to the samples of X.
 
         Parameters
@@ -347,10 +271,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DiffusionDensityEstimator:
         """Continue training on new samples; the first call is a `fit`.
 
-        The feature maps, the components and the stacking weights are those of the first call.
+        The feature transforms, the other components and the weights of the blend are those of the first call.
 
         Parameters
         ----------
@@ -363,19 +287,21 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         self
         """
         with restored_on_failure(self), one_thread():
-            if hasattr(self, "score_model_"):
+            if hasattr(self, "blend_"):
                 self._continue(X, sample_weight)
             else:
                 self._fit(X, sample_weight)
         return self
 
-    def distill(self, *, n_draws=131_072, max_iter=2000, random_state=None):
+    def distill(
+        self, *, n_draws: int = 131_072, n_training_steps: int = 2000, random_state: Any = None
+    ) -> DistilledDensityEstimator:
         """A density of one evaluation a sample that has learnt this one: ten times as fast to score, or more.
 
         Parameters
         ----------
-        n_draws, max_iter : int
-            Samples drawn for its training, and steps of it: see `DistilledDensityEstimator`.
+        n_draws, n_training_steps : int
+            Samples drawn for its training, and optimizer steps of it: see `DistilledDensityEstimator`.
         random_state : int, RandomState or None, default=None
             None takes the estimator's own.
 
@@ -385,10 +311,34 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
         """
         seed = self.random_state if random_state is None else random_state
-        given = {"n_draws": n_draws, "max_iter": max_iter, "random_state": seed, "verbose": self.verbose}
+        given = {
+            "n_draws": n_draws,
+            "n_training_steps": n_training_steps,
+            "random_state": seed,
+            "verbose": self.verbose,
+        }
         return DistilledDensityEstimator(clone(self), **given)._fit_to(self)
 
-    def _check_samples(self, X, sample_weight, reset):
+    def score_model(self, process: str | Process = "vp") -> ScoreModel:
+        """The score, noise, denoised and velocity predictions of the networks, where the noise is isotropic.
+
+        Parameters
+        ----------
+        process : {"vp", "ve", "subvp", "flow"} or Process, default="vp"
+            Noising process, which gives times their meaning. All processes are the same flow in the angle
+            arctan(sigma / alpha), so that it changes no fit.
+
+        Returns
+        -------
+        ScoreModel
+            In whitened coordinates, or in features of unit variance; ``score_model().field.place`` takes whitened
+            samples there.
+        """
+        return ScoreModel(self._flow.field, resolve_process(process))
+
+    def _check_samples(
+        self, X: Any, sample_weight: Any, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
         """Samples of positive weight in float64, their weights, and the bounds of the features."""
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
@@ -408,116 +358,133 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
                 )
         return X, w, bounds
 
-    def _fit(self, X, sample_weight):
-        started = time.perf_counter()
-        device = resolve_device(self.device)
-        process = resolve_process(self.process)
-        layer_sizes(self.hidden_layer_sizes, check_intervals(self.n_intervals)[0])
+    def _component_names(self) -> list[str]:
+        """The components in closed form that are asked for.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        if self.components is None:
+            return []
+        names = list(COMPONENTS) if isinstance(self.components, str) else list(self.components)
+        if unknown := [name for name in names if name not in COMPONENTS]:
+            raise ValueError(
+                f"The 'components' parameter must be 'auto', None or a list of names among {list(COMPONENTS)}. "
+                f"Got {unknown[0]!r} in {self.components!r}."
+            )
+        return names
+
+    def _fit(self, X: Any, sample_weight: Any) -> None:
+        started, names, device = time.perf_counter(), self._component_names(), resolve_device(self.device)
         note_frame(self, X)
         X, w, bounds = self._check_samples(X, sample_weight, reset=True)
-        n, d = X.shape
+        _warn_of_constant_features(X)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
-        initial = self._initial_network(d) if self.warm_start else None
-        settings = resolve_settings(self, n, d, initial)
-        theta_min = float(np.arctan(SIGMA_MIN) if self.t_min == "auto" else process.angle(self.t_min))
-        theta_max = float(np.arctan(min(process.ratio(1.0), SIGMA_MAX)))
-        if theta_min >= theta_max:
-            raise ValueError(
-                f"The 't_min' parameter must lie below the horizon, where noise is {SIGMA_MAX:g} times the signal or "
-                f"t = 1. Got {self.t_min!r}."
-            )
-        plan = training_plan(self, settings, theta_min)
-        interval_edges(self.n_intervals, theta_min, theta_max, process)
+        previous = self._previous(X.shape[1]) if self.warm_start else None
+        options = resolve_options(self, X.shape, device, None if previous is None else previous.network)
 
-        X, bounds = stages.resolved(X, rng, bounds)
-        folds = stages.make_folds(w, settings.n_folds, rng)
-        training = (folds, settings, plan, self.activation, device, rng)
-        if initial is None:
-            candidates = stages.feature_transform_candidates(X, w, folds, rng, bounds, self.marginals)
-            preprocessors = [Preprocessor(X, w, c, bounds) for c in candidates]
-            preprocessor, reference = stages.choose_coordinates(X, w, preprocessors, *training)
-        else:
-            preprocessors = [self.preprocessor_]
-            preprocessor, reference = self.preprocessor_, self.score_model_.field.reference
+        data = TrainingData.of(X, w, bounds, rng).split(options.n_folds, options.network.n_members)
+        preprocessors, coordinates = self._choose_coordinates(data, options, previous)
+        components = self._fit_components(data, preprocessors, names)
+        options = options.adapted_to(min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest)
+        diffusion = self._fit_diffusion(data, coordinates, options, components, started)
+        self.blend_ = self._stack(data, diffusion, components, started)
 
-        components = []
-        if self.stacking is not False:
-            raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
-            mapped = next((p for p in preprocessors if p.marginals is not None), None)
-            # A stream of their own: the networks are the same whatever the components draw.
-            own_rng = rng.spawn(1)[0]
-            with_kernel = self.stacking != "mixture"
-            allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
-            components = fit_components(
-                X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel, allowed
-            )
-        if self.t_min == "auto":
-            scale = narrowest_scale(components) * (1.0 if reference is None else reference.narrowest)
-            theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
-            plan = training_plan(self, settings, theta_min)
-
-        if initial is None:
-            settings = replace(settings, edges=interval_edges(self.n_intervals, theta_min, theta_max, process))
-        z, _ = preprocessor.transform(X)
-        n_checks = max_checks(plan, settings.edges if initial is None else initial.edges)
-        progress = FitProgress(self, n_checks + -(-settings.n_tuning_steps // FINE_TUNING_CHECK_EVERY))
-        share = DENOISING_SHARE if settings.n_tuning_steps else TRAINING_SHARE
-        plan = replace(plan, monitor=progress, deadline=training_deadline(started, self.max_fit_seconds, share))
-        result = stages.train_network(z, w, folds, settings, plan, self.activation, device, rng, reference, initial)
-        field = NetworkField(result.network, noise_limit(self, n), reference)
-        flow = self._make_flow(field, theta_min, theta_max)
-        unseen = preprocessor.transform_left_out(X, w)
-        tuning = None
-        if settings.n_tuning_steps and not (result.interrupted or progress.stopped):
-            progress.fine_tuning(result.n_steps)
-            deadline = training_deadline(started, self.max_fit_seconds)
-            plan = replace(fine_tuning_plan(self, settings), monitor=progress, deadline=deadline)
-            tuning = stages.fine_tune_network(flow, z, *unseen, w, folds, components, plan, rng)
-            flow = replace(flow, field=field.with_network(tuning.network))
-        if self.n_steps == "auto":
-            flow = stages.choose_steps(flow, z[folds[0][:100]], stages.wide_samples(d, rng, 400 if d <= 2 else 150))
-            flow = stages.choose_sample_steps(flow, rng.standard_normal((256, d)))
-        members, weights = [("diffusion", TransformedDensity(preprocessor, flow))], [1.0]
-        if components:
-            held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack, w_held = [Member(*members[0], held_out), *components], w[np.concatenate(folds[: settings.n_members])]
-            if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
-                stack = improved(stack, w_held)
-            weights = blend_weights(stack, w_held)
-            members = [(m.name, m.density) for m in stack]
-
-        stages.warn_if_interrupted(result, settings, tuning)
-        stages.warn_if_singular(X, flow.field, z[folds[0]], rng)
-        self.preprocessor_ = preprocessor
-        self.score_model_ = ScoreModel(flow.field, process)
-        self.members_ = dict(members)
-        self.stacking_weights_ = {name: float(p) for (name, _), p in zip(members, weights)}
+        self._warn(data, diffusion, options)
+        self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed
-        self._record(result, tuning, settings, n)
-        progress.close()
+        self._record(diffusion, options, len(X))
 
-    def _initial_network(self, d):
-        """The networks to continue from, if there are any; they must fit the parameters and the samples."""
-        if not hasattr(self, "score_model_"):
+    def _previous(self, d: int) -> NetworkField | None:
+        """The field to continue from, if there is one; its networks must fit the parameters and the samples."""
+        if not hasattr(self, "blend_"):
             return None
-        network, (n_intervals, _) = self.score_model_.field.network, check_intervals(self.n_intervals)
+        field, given = self._flow.field, Options() if self.options is None else self.options
+        network, (n_intervals, _) = field.network, check_noise_intervals(given.noise_intervals)
         sizes, of_network = layer_sizes(self.hidden_layer_sizes, n_intervals), network.hidden_layer_sizes
         if isinstance(sizes, tuple) and n_intervals > 1:
             sizes = [sizes] * n_intervals
         asked = network.n_members if self.n_estimators == "auto" else self.n_estimators
-        same = (d, sizes or of_network, self.activation, asked, n_intervals)
+        same = (d, sizes or of_network, given.activation, asked, n_intervals)
         intervals = len(network.edges) + 1
         if same != (network.n_features, of_network, network.activation, network.n_members, intervals):
             raise ValueError(
-                "With 'warm_start' the number of features, 'hidden_layer_sizes', 'activation', 'n_estimators' and "
-                "'n_intervals' must be those of the previous fit: set warm_start=False to start anew."
+                "With 'warm_start' the number of features, 'hidden_layer_sizes', 'n_estimators' and the options "
+                "'activation' and 'noise_intervals' must be those of the previous fit: set warm_start=False to start "
+                "anew."
             )
-        return network
+        return field
 
-    def _record(self, result, tuning, settings, n):
-        self.n_iter_ = max(1, int(np.ceil(result.n_steps * settings.batch_size / n)))
+    def _choose_coordinates(
+        self, data: TrainingData, options: DiffusionOptions, previous: NetworkField | None
+    ) -> tuple[list[Preprocessor], Coordinates]:
+        """The preprocessors worth a network, and the one that it gets."""
+        if previous is not None:
+            return [self.preprocessor_], Coordinates(self.preprocessor_, previous.reference)
+        candidates = feature_transform_candidates(data, self.feature_transform)
+        preprocessors = [Preprocessor(data.X, data.sample_weight, c, data.bounds) for c in candidates]
+        return preprocessors, choose_coordinates(data, preprocessors, options)
+
+    def _fit_components(
+        self, data: TrainingData, preprocessors: list[Preprocessor], names: list[str]
+    ) -> list[Component]:
+        """The components in closed form."""
+        if not names:
+            return []
+        # A stream of their own: the networks are the same whatever the components draw.
+        rng = data.rng.spawn(1)[0]
+        allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
+        raw = next((p for p in preprocessors if p.marginals is None), None)
+        raw = raw or Preprocessor(data.X, data.sample_weight, None, data.bounds)
+        mapped = next((p for p in preprocessors if p.marginals is not None), None)
+        return fit_components(
+            data.X, data.sample_weight, raw, mapped, data.bounds, list(data.folds), data.n_validated, rng,
+            "kernel" in names, allowed,
+        )  # fmt: skip
+
+    def _fit_diffusion(
+        self,
+        data: TrainingData,
+        coordinates: Coordinates,
+        options: DiffusionOptions,
+        components: list[Component],
+        started: float,
+    ) -> DiffusionFit:
+        """The diffusion model, within its share of the time."""
+
+        def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
+            alone = log_prob if components else floored(log_prob, data.n_features)
+            others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
+            own = Component("diffusion", Density(), alone, "diffusion")
+            return validation_score([own, *others], data.validation_weight[places])
+
+        share = TRAINING_SHARE if options.fine_tuning is None else DENOISING_SHARE
+        deadlines = [training_deadline(started, self.max_fit_seconds, s) for s in (share, TRAINING_SHARE)]
+        progress = FitProgress(self, options.n_checks)
+        diffusion = fit_diffusion(data, coordinates, options.ending_at(*deadlines), blend_score, progress)
+        progress.close()
+        return diffusion
+
+    def _stack(self, data: TrainingData, diffusion: DiffusionFit, components: list[Component], started: float) -> Blend:
+        """The blend of the diffusion with the other components."""
+        density = TransformedDensity(diffusion.coordinates.preprocessor, diffusion.flow)
+        if not components:
+            return Blend({"diffusion": density}, {"diffusion": 1.0})
+        mapped = data.mapped(diffusion.coordinates.preprocessor)
+        log_prob = out_of_fold_log_prob(diffusion.flow, mapped, data.validation_folds)
+        stack = [Component("diffusion", density, log_prob, "diffusion"), *components]
+        if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
+            stack = improved(stack, data.validation_weight)
+        return Blend.of(stack, data.validation_weight)
+
+    def _record(self, diffusion: DiffusionFit, options: DiffusionOptions, n: int) -> None:
+        """Set the attributes that tell how training went."""
+        result, tuning = diffusion.training, diffusion.fine_tuning
+        self.n_iter_ = max(1, int(np.ceil(result.n_steps * options.training.batch_size / n)))
         self.likelihood_curve_ = np.array([] if tuning is None else tuning.validation_curve).reshape(-1, 2)
         self.loss_curve_ = np.array(result.loss_curve).reshape(-1, 2)
         scores = np.array(result.validation_curve).reshape(-1, 2)
@@ -525,36 +492,65 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
-    def _make_flow(self, field, theta_min, theta_max):
-        given = {}
-        if self.solver != "auto":
-            given["stepper"] = given["sample_stepper"] = self.solver
-            if not STEPPERS[self.solver].estimates_error:
-                given["tolerance"] = 0.0
-        if self.n_steps != "auto":
-            given |= {"density_steps": int(self.n_steps), "sample_steps": int(self.n_steps), "tolerance": 0.0}
-        return ProbabilityFlow(field, float(theta_min), theta_max, **given)
-
-    def _continue(self, X, sample_weight):
+    def _continue(self, X: Any, sample_weight: Any) -> None:
+        """Train the networks further on new samples."""
         X, w, bounds = self._check_samples(X, sample_weight, reset=False)
         if not len(X):
             return
-        rng = np.random.default_rng([self._sample_seed, self.n_iter_])
-        z, _ = self.preprocessor_.transform(dequantize(X, feature_resolution(X, bounds), rng, bounds))
-        member, network = self.members_["diffusion"], self.score_model_.field.network
-        settings = resolve_settings(self, len(X), X.shape[1], network)
-        # New samples should move the networks, not erase them.
-        weight_decay = 0.0 if self.weight_decay == "auto" else settings.weight_decay
-        settings = replace(settings, learning_rate=settings.learning_rate / 4, weight_decay=weight_decay)
-        plan = training_plan(self, settings, member.density.theta_min)
-        progress = FitProgress(self, max_checks(plan, network.edges))
-        deadline = training_deadline(time.perf_counter(), self.max_fit_seconds)
-        plan = replace(plan, monitor=progress, deadline=deadline)
-        result = stages.train_more(z, w, member.density.field, plan, rng)
-        stages.warn_if_interrupted(result, settings)
-        flow = replace(member.density, field=member.density.field.with_network(result.network))
-        self.members_ = {**self.members_, "diffusion": replace(member, density=flow)}
-        self.score_model_ = replace(self.score_model_, field=flow.field)
-        self.n_iter_ += max(1, int(np.ceil(result.n_steps * settings.batch_size / len(X))))
+        started, flow = time.perf_counter(), self._flow
+        data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
+        options = resolve_options(self, X.shape, flow.field.network.device, flow.field.network)
+        options = options.continued(flow.theta_min, self.options is None or self.options.weight_decay == "auto")
+        options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
+        progress = FitProgress(self, options.n_checks)
+        result = train_further(flow.field, self.preprocessor_.transform(data.X)[0], data, options, progress)
+        _warn_if_interrupted(result, options.training.n_steps)
+        flow = replace(flow, field=flow.field.with_network(result.network))
+        self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
+        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
         progress.close()
+
+    def _warn(self, data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
+        """Warn of an interrupted fit, and of samples on a set of lower dimension."""
+        if diffusion.fine_tuning is not None and diffusion.fine_tuning.interrupted:
+            warnings.warn(
+                f"The fit was interrupted after {diffusion.fine_tuning.n_steps} of {options.fine_tuning.n_steps} steps "
+                "of its fine-tuning: the best weights so far are kept.",
+                InterruptedFitWarning,
+                stacklevel=5,
+            )
+        _warn_if_interrupted(diffusion.training, options.training.n_steps)
+        z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
+        k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
+        if k is not None:
+            warnings.warn(
+                f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with "
+                "respect to the volume of all features is then arbitrarily large. ManifoldDiffusionEstimator models "
+                "such samples.",
+                DegenerateDataWarning,
+                stacklevel=5,
+            )
+
+
+def _warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
+    """Warn of a fit that Ctrl-C ended, and say how far it got."""
+    if result.interrupted:
+        warnings.warn(
+            f"The fit was interrupted after {result.n_steps} of {n_steps} steps: the best weights so far are kept. Fit "
+            "again, or with warm_start=True to continue.",
+            InterruptedFitWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_constant_features(X: np.ndarray) -> None:
+    """Warn of features that have no density."""
+    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+    if len(constant):
+        warnings.warn(
+            f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "
+            "them to compare log-densities.",
+            DegenerateDataWarning,
+            stacklevel=5,
+        )

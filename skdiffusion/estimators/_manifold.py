@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -31,6 +32,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._support import (
     SupportedDensityEstimator,
     diffusion_of,
@@ -55,11 +57,8 @@ MIN_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear s
 DETECTION_SAMPLES, DETECTION_LEVEL = 200, 0.1  # samples that look for the dimension; noise level of its second estimate
 # Parameters of the diffusion models within, and their constraints.
 SHARED = (
-    "hidden_layer_sizes", "n_estimators", "learning_rate", "batch_size", "max_iter", "max_fit_seconds", "device",
-    "random_state", "verbose",
+    "hidden_layer_sizes", "n_estimators", "max_iter", "max_fit_seconds", "device", "random_state", "verbose", "options",
 )  # fmt: skip
-# Near a set there is no density whose likelihood could be raised or blended, and a map of the features would bend it.
-DENOISER = {"stacking": False, "marginals": None, "fine_tune": False}
 
 
 class _InnerFits:
@@ -69,10 +68,20 @@ class _InnerFits:
         parameters = estimator.get_params(deep=False)
         self.parameters = {name: parameters[name] for name in SHARED} | {"random_state": seed}
         self.started, self.max_fit_seconds = started, estimator.max_fit_seconds
+        self.options = Options() if estimator.options is None else clone(estimator.options)
         self.parts = FitParts(estimator, 2)
 
-    def fit(self, name: str, U: np.ndarray, share: float = 1.0, **given: Any) -> DiffusionDensityEstimator:
-        """Fit a model to samples U within a share of the time that is left."""
+    def denoiser(self, U: np.ndarray) -> DiffusionDensityEstimator:
+        """The flow alone, in half of the time that is left: a model of the density may follow."""
+        # Near a set there is no density whose likelihood could be raised or blended, and a map would bend the set.
+        options = self.options.set_params(fine_tune=False)
+        return self._fit("look at the support", U, 0.5, components=None, feature_transform=None, options=options)
+
+    def density(self, U: np.ndarray) -> DiffusionDensityEstimator:
+        """The whole model, of samples that fill their space."""
+        return self._fit("density on the support", U, 1.0)
+
+    def _fit(self, name: str, U: np.ndarray, share: float, **given: Any) -> DiffusionDensityEstimator:
         if self.max_fit_seconds is not None:
             left = self.max_fit_seconds - (time.perf_counter() - self.started)
             given["max_fit_seconds"] = max(share * left, 1e-3)
@@ -136,10 +145,6 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         As for `DiffusionDensityEstimator`.
     n_estimators : "auto" or int, default="auto"
         Networks whose velocities are averaged.
-    learning_rate : "auto" or float, default="auto"
-        As for `DiffusionDensityEstimator`.
-    batch_size : "auto" or int, default="auto"
-        Samples of an optimizer step, for each network.
     max_iter : "auto" or int, default="auto"
         Passes over the samples.
     max_fit_seconds : float or None, default=None
@@ -150,6 +155,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
         Show a progress bar for every network if positive.
+    options : Options or None, default=None
+        Everything else, as for `DiffusionDensityEstimator`.
 
     Attributes
     ----------
@@ -230,26 +237,24 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         noise_floor: str | float = "auto",
         hidden_layer_sizes: str | tuple[int, ...] = "auto",
         n_estimators: str | int = "auto",
-        learning_rate: str | float = "auto",
-        batch_size: str | int = "auto",
         max_iter: str | int = "auto",
         max_fit_seconds: float | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
+        options: Options | None = None,
     ) -> None:
         self.n_components = n_components
         self.support = support
         self.noise_floor = noise_floor
         self.hidden_layer_sizes = hidden_layer_sizes
         self.n_estimators = n_estimators
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.max_iter = max_iter
         self.max_fit_seconds = max_fit_seconds
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.options = options
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -300,7 +305,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             self._fit_surface(U, rng)
         else:
             self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
-            self.estimator_ = inner.fit("density on the support", U)
+            self.estimator_ = inner.density(U)
             self.noise_floor_ = self._linear_noise_floor(U)
             self._warn_if_full()
         self.n_iter_ = self.estimator_.n_iter_
@@ -347,8 +352,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         unknown = self.support != "linear" and r > 1 and self.n_components == "auto"
         if not unknown and self.intrinsic_dimension_ == r:
             return None
-        # A second model may follow, of the density.
-        denoiser = inner.fit("look at the support", U, share=0.5, **DENOISER)
+        denoiser = inner.denoiser(U)
         if unknown:
             flow, preprocessor = diffusion_of(denoiser)
             probes = U[rng.permutation(len(U))[:DETECTION_SAMPLES]]

@@ -25,6 +25,7 @@ from skdiffusion.preprocessing import Preprocessor
 MIN_TRIMMED, MIN_SAMPLES = 0.1, 20
 AUTO_SHARE = 0.01  # of the fitted distribution's own draws that "auto" calls outliers
 AUTO_DRAWS = 5000
+NO_KERNEL = ["mixture", "student", "regression"]  # a kernel would see an outlier of the training samples as likely
 
 
 class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstimator):
@@ -96,7 +97,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
             check_magnitude(X=samples)
             seed = None if self.random_state is None else generator_seed(self.random_state)
             if self.estimator is None:
-                self.estimator_ = DiffusionDensityEstimator(stacking="mixture", random_state=seed)
+                self.estimator_ = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
             parts = FitParts(self, 1)

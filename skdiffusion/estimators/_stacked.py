@@ -1,6 +1,10 @@
 """StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn import config_context
@@ -11,13 +15,14 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.protocols import Density
 from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
-from skdiffusion.densities import blend_log_density, stacking_weights
+from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 
 
-def _is_split(split, n):
+def _is_split(split: Any, n: int) -> bool:
     """Whether a split is a pair of arrays of sample numbers (or masks) of n samples."""
     if not isinstance(split, (tuple, list)) or len(split) != 2:
         return False
@@ -28,11 +33,28 @@ def _is_split(split, n):
     )
 
 
+@dataclass(frozen=True)
+class EstimatorDensity(Density):
+    """A fitted density estimator as a component of a blend.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with `score_samples`.
+    """
+
+    estimator: Any
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of samples X, in nats, shape (n_samples,)."""
+        return self.estimator.score_samples(X)
+
+
 class StackedDensityEstimator(MeanLogDensity):
     r"""Mixture of density estimators, weighted by cross-validated likelihood.
 
-    Each member is fitted on folds of the samples and scored on the rest; the weights maximize the mean of
-    :math:`\log\sum_m w_m p_m(x)` over these held-out samples, and the members are refitted on all samples.
+    Each component is fitted without one fold of the samples at a time and scored on it; the weights maximize the mean of
+    :math:`\log\sum_m w_m p_m(x)` over these out-of-fold log-densities, and the components are fitted again to all samples.
 
     Parameters
     ----------
@@ -47,8 +69,11 @@ class StackedDensityEstimator(MeanLogDensity):
     Attributes
     ----------
     estimators_ : list of estimators
-        Members fitted on all samples.
-    stacking_weights_ : ndarray of shape (n_estimators,)
+        Components, fitted to all samples.
+    blend_ : Blend
+        The fitted density.
+    component_weights_ : dict
+        Weight of every component, by name.
     feature_scale_ : ndarray of shape (n_features,)
         Standard deviations of the training features.
     n_features_in_ : int
@@ -63,8 +88,8 @@ class StackedDensityEstimator(MeanLogDensity):
     >>> from skdiffusion import StackedDensityEstimator
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> blend = StackedDensityEstimator(random_state=0).fit(X)
-    >>> blend.stacking_weights_.shape
-    (2,)
+    >>> sorted(blend.component_weights_)
+    ['kernel', 'mixture']
     """
 
     _parameter_constraints: dict = {
@@ -73,12 +98,13 @@ class StackedDensityEstimator(MeanLogDensity):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimators=None, cv=5, random_state=None):
+    def __init__(self, estimators: Any = None, cv: Any = 5, random_state: Any = None):
         self.estimators = estimators
         self.cv = cv
         self.random_state = random_state
 
-    def _members(self, n_train):
+    def _components(self, n_train: int) -> list:
+        """Names and estimators of the components, for the fewest samples that one of them is fitted to."""
         if self.estimators is None:
             mixture = GaussianMixture(min(3, n_train), random_state=0)
             # In one leaf the kernel's sum is exact; over a tree it is off by nats from about 16 features.
@@ -95,8 +121,8 @@ class StackedDensityEstimator(MeanLogDensity):
         return self.estimators
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Fit the members and their weights.
+    def fit(self, X: Any, y: Any = None) -> StackedDensityEstimator:
+        """Fit the components and their weights.
 
         Parameters
         ----------
@@ -107,15 +133,20 @@ class StackedDensityEstimator(MeanLogDensity):
         -------
         self
         """
-        # The members see numpy arrays: not all of them know other namespaces.
+        # The components see numpy arrays: not all of them know other namespaces.
         with restored_on_failure(self), config_context(array_api_dispatch=False):
             note_frame(self, X)
             self._fit(X)
         return self
 
-    def _fit(self, X):
-        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
-        seed = generator_seed(self.random_state)
+    def _splits(self, X: np.ndarray, seed: int) -> list:
+        """Pairs of training and validation samples.
+
+        Raises
+        ------
+        ValueError
+            If `cv` gives anything else.
+        """
         cv = self.cv
         if isinstance(cv, (int, np.integer)):
             n_folds = min(int(cv), len(X))
@@ -130,19 +161,27 @@ class StackedDensityEstimator(MeanLogDensity):
                 "The 'cv' parameter must give pairs (train, test) of sample numbers: pass a number of folds or a "
                 f"splitter. Got {self.cv!r}."
             )
-        members = self._members(min(len(train) for train, _ in splits))
-        tables = []
-        for train, held in splits:
-            columns = []
-            for _, estimator in members:
-                columns.append(clone(estimator).fit(X[train]).score_samples(X[held]))
-            tables.append(np.column_stack(columns))
-        self.stacking_weights_ = stacking_weights(np.concatenate(tables))
-        self.estimators_ = [clone(estimator).fit(X) for _, estimator in members]
+        return splits
+
+    def _fit(self, X: Any) -> None:
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+        seed = generator_seed(self.random_state)
+        splits = self._splits(X, seed)
+        components = self._components(min(len(train) for train, _ in splits))
+        tables = [
+            np.column_stack([clone(e).fit(X[train]).score_samples(X[validation]) for _, e in components])
+            for train, validation in splits
+        ]
+        weights = stacking_weights(np.concatenate(tables))
+        self.estimators_ = [clone(estimator).fit(X) for _, estimator in components]
+        names = [name for name, _ in components]
+        densities: dict[str, Density] = {n: EstimatorDensity(e) for n, e in zip(names, self.estimators_)}
+        self.blend_ = Blend(densities, {name: float(weight) for name, weight in zip(names, weights)})
+        self.component_weights_ = self.blend_.weights
         self.feature_scale_ = X.std(0, dtype=np.float64)
         self._sample_seed = seed
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of every sample, nats, shape (n_samples,).
 
         Parameters
@@ -155,12 +194,10 @@ class StackedDensityEstimator(MeanLogDensity):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
-        return blend_log_density(
-            np.column_stack([e.score_samples(X) for e in self.estimators_]), self.stacking_weights_
-        )
+        return self.blend_.log_prob(X)
 
-    def sample(self, n_samples=1, random_state=None, *, as_frame="auto"):
-        """Draw samples: each from a member chosen by its weight.
+    def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
+        """Draw samples: each from a component chosen by its weight.
 
         Parameters
         ----------
@@ -182,7 +219,9 @@ class StackedDensityEstimator(MeanLogDensity):
             seed = generator_seed(random_state)
         else:
             seed = self._sample_seed if self.random_state is not None else generator_seed(None)
-        choice = np.random.default_rng(seed).choice(len(self.estimators_), n_samples, p=self.stacking_weights_)
+        choice = np.random.default_rng(seed).choice(
+            len(self.estimators_), n_samples, p=list(self.component_weights_.values())
+        )
         out = np.empty((n_samples, self.n_features_in_))
         for i, estimator in enumerate(self.estimators_):
             mine = choice == i

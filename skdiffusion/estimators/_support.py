@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def diffusion_of(estimator: Any) -> tuple[ProbabilityFlow, Preprocessor]:
     """The flow of a fitted DiffusionDensityEstimator, and the map from its features to whitened samples."""
-    diffusion = estimator.members_["diffusion"]
+    diffusion = estimator.blend_.densities["diffusion"]
     return diffusion.density, diffusion.preprocessor
 
 

@@ -70,7 +70,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             if self.estimator is None:
                 seed = None if self.random_state is None else generator_seed(self.random_state)
-                self.estimator_ = DiffusionDensityEstimator(stacking=False, random_state=seed)
+                self.estimator_ = DiffusionDensityEstimator(components=None, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
             parts = FitParts(self, 1)

@@ -236,7 +236,7 @@ class TrajectoryDisplay:
         TrajectoryDisplay
         """
         check_is_fitted(estimator)
-        member = estimator.members_["diffusion"]
+        member = estimator.blend_.densities["diffusion"]
         names = feature_names(estimator)
         a, b = check_features(features, names, 2)
         noise = np.random.default_rng(random_state).standard_normal((n_samples, estimator.n_features_in_))

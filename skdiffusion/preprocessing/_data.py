@@ -7,8 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from skdiffusion.preprocessing._dequantization import Bounds
+from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
 from skdiffusion.preprocessing._preprocessor import Preprocessor
+
+MAX_VALIDATION = 2500  # samples of a fold, of equal weight
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,30 @@ class TrainingData:
     bounds: Bounds | None
     rng: np.random.Generator
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        X: np.ndarray,
+        sample_weight: np.ndarray,
+        bounds: tuple[np.ndarray, np.ndarray] | None,
+        rng: np.random.Generator,
+    ) -> TrainingData:
+        """Validated samples, their ties dequantized, without folds."""
+        resolution = feature_resolution(X, bounds)
+        margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
+        return cls(dequantize(X, resolution, rng, bounds), sample_weight, (), 0, margins, rng)
+
+    def split(self, n_folds: int, n_validated: int) -> TrainingData:
+        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities.
+
+        A fold of many samples is cut: more than `MAX_VALIDATION` of equal weight decide nothing that these do not, and
+        each costs every candidate its density.
+        """
+        n, w = self.n_samples, self.sample_weight
+        size = round(MAX_VALIDATION * n * (w @ w) / w.sum() ** 2)  # uneven weights take more samples to tell as much
+        parts = np.array_split(self.rng.permutation(n), min(n_folds, n))
+        return replace(self, folds=tuple(np.sort(part[:size]) for part in parts), n_validated=n_validated)
 
     @property
     def n_samples(self) -> int:
@@ -69,10 +95,6 @@ class TrainingData:
     def without(self, fold: np.ndarray) -> np.ndarray:
         """All samples outside a fold."""
         return np.setdiff1d(np.arange(self.n_samples), fold)
-
-    def with_folds(self, folds: list[np.ndarray], n_validated: int) -> TrainingData:
-        """The same samples, split otherwise."""
-        return replace(self, folds=tuple(folds), n_validated=n_validated)
 
     def mapped(self, preprocessor: Preprocessor) -> MappedData:
         """The samples behind a preprocessor, mapped once."""

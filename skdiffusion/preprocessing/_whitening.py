@@ -65,9 +65,14 @@ class Whitening:
         self.shrinkage = rho
 
     @property
-    def correlated(self):
+    def correlation_gain(self) -> float:
+        """Nats a feature that a Gaussian gains by the correlations."""
+        return float(-0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation))
+
+    @property
+    def correlated(self) -> bool:
         """Whether the features are, by what a Gaussian gains from it."""
-        return -0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation) > CORRELATED
+        return self.correlation_gain > CORRELATED
 
     def of_features(self):
         """The map to unit variance that leaves the correlations."""

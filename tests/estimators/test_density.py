@@ -16,10 +16,10 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
-from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.densities import _components as _components
-from skdiffusion.densities import blend_log_density
-from skdiffusion.diffusion.schedules import VE
+from skdiffusion import DiffusionDensityEstimator, Options
+from skdiffusion.densities import Blend, TransformedDensity
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.estimators._base import BLOCK_SAMPLES
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
 
@@ -45,7 +45,7 @@ def fitted(X):
 
 @pytest.fixture(scope="module")
 def pure(X):
-    return DiffusionDensityEstimator(**TINY, stacking=False).fit(X)
+    return DiffusionDensityEstimator(**TINY, components=None).fit(X)
 
 
 def test_the_fit_is_near_the_truth(fitted):
@@ -64,63 +64,55 @@ def test_score_is_the_mean_and_takes_weights(fitted, X):
     assert fitted.score(X, sample_weight=weights) == pytest.approx(np.average(log_density, weights=weights))
 
 
-def test_stacking_weights_are_a_distribution_with_a_defensive_share(fitted):
-    weights = fitted.stacking_weights_
+def test_weights_are_a_distribution_with_a_defensive_share(fitted):
+    weights = fitted.component_weights_
     assert sum(weights.values()) == pytest.approx(1.0)
     assert weights["student"] >= 0.002 - 1e-12
-    assert set(weights) == set(fitted.members_)
+    assert set(weights) == set(fitted.blend_.densities)
 
 
 def test_components_draw_no_random_numbers_of_the_networks(X):
-    given = {"marginals": None, "t_min": 0.02, "max_iter": 5, "n_estimators": 2, "n_steps": 8, "random_state": 0}
+    given = {"feature_transform": None, "max_iter": 5, "n_estimators": 2, "n_steps": 8, "random_state": 0}
+    given["options"] = Options(sigma_min=0.02)
     found = [
-        DiffusionDensityEstimator(stacking=stacking, **given).fit(X).members_["diffusion"].log_prob(X)
-        for stacking in (True, "mixture", False)
+        DiffusionDensityEstimator(components=components, **given).fit(X).blend_.densities["diffusion"].log_prob(X)
+        for components in ("auto", ["mixture", "student"], None)
     ]
     assert_array_equal(found[0], found[1])
     assert_array_equal(found[0], found[2])
 
 
-def test_the_blend_is_the_weighted_sum_of_its_members(fitted, X):
-    parts = [w * np.exp(m.log_prob(X)) for w, m in zip(fitted.stacking_weights_.values(), fitted.members_.values())]
+def test_only_the_components_that_are_asked_for_are_in_the_blend(X):
+    est = DiffusionDensityEstimator(**TINY | {"max_iter": 2}, components=["student"]).fit(X)
+    assert set(est.component_weights_) == {"diffusion", "student"}
+
+
+def test_the_blend_is_the_weighted_sum_of_its_components(fitted, X):
+    densities, weights = fitted.blend_.densities, fitted.component_weights_
+    parts = [weights[name] * np.exp(density.log_prob(X)) for name, density in densities.items()]
     assert_allclose(fitted.score_samples(X), np.log(sum(parts)), rtol=1e-10)
 
 
-def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
-    est, weights = copy.copy(fitted), fitted.stacking_weights_
-    rest = sum(w for name, w in weights.items() if name != "diffusion")
-    est.stacking_weights_ = {name: 0.0 if name == "diffusion" else w / rest for name, w in weights.items()}
-    expected = blend_log_density(
-        np.stack([est.members_[name].log_prob(X) for name in weights if name != "diffusion"], 1),
-        np.array([est.stacking_weights_[name] for name in weights if name != "diffusion"]),
-    )
-    monkeypatch.setattr(type(fitted.members_["diffusion"].density), "log_prob", None)
-    assert_allclose(est.score_samples(X), expected, rtol=1e-12)
+def test_components_without_weight_are_not_evaluated(fitted, X):
+    rest = [name for name in fitted.component_weights_ if name != "diffusion"]
+    others, _ = fitted.blend_.restricted(rest)
+    est = copy.copy(fitted)
+    unasked = TransformedDensity(fitted.preprocessor_, ProbabilityFlow(None, 0.01, 1.5))
+    est.blend_ = Blend({"diffusion": unasked, **others.densities}, {"diffusion": 0.0, **others.weights})
+    est.component_weights_ = est.blend_.weights
+    assert_allclose(est.score_samples(X), others.log_prob(X), rtol=1e-12)
     assert np.isfinite(est.score_function(X)).all()
     assert (est.log_density_error(X) == 0).all()
 
 
-def test_negligible_weights_are_zero(rng):
-    held = rng.standard_normal(500)
-    stack = [
-        _components.Member("good", None, held),
-        _components.Member("bad", None, held - 20),
-        _components.Member("student", None, held - 5),
-    ]
-    weights = _components.blend_weights(stack, np.ones(500))
-    assert weights[1] == 0
-    assert weights[2] == pytest.approx(_components.STUDENT_MIN_WEIGHT, rel=1e-3)
-    assert weights.sum() == pytest.approx(1, abs=1e-15)
-
-
-def test_no_sample_costs_more_than_the_defensive_member_promises(fitted):
+def test_no_sample_costs_more_than_the_defensive_component_promises(fitted):
     far = np.random.default_rng(0).standard_normal((200, 2)) * 1000
-    floor = fitted.members_["student"].log_prob(far) + np.log(fitted.stacking_weights_["student"])
+    floor = fitted.blend_.densities["student"].log_prob(far) + np.log(fitted.component_weights_["student"])
     assert (fitted.score_samples(far) >= floor - 1e-9).all()
 
 
-def test_pure_diffusion_has_one_member(pure):
-    assert pure.stacking_weights_ == {"diffusion": 1.0}
+def test_pure_diffusion_has_one_component(pure):
+    assert pure.component_weights_ == {"diffusion": 1.0}
 
 
 def test_the_density_integrates_to_one(fitted):
@@ -134,10 +126,9 @@ def test_an_untrained_network_is_the_fitted_gaussian(X):
     est = DiffusionDensityEstimator(
         hidden_layer_sizes=(8, 8),
         max_iter=1,
-        learning_rate=1e-12,
-        weight_decay=0.0,
-        stacking=False,
-        marginals=None,
+        components=None,
+        feature_transform=None,
+        options=Options(learning_rate=1e-12, weight_decay=0.0),
         n_estimators=1,
         random_state=0,
     ).fit(X)
@@ -162,7 +153,7 @@ def test_score_function_is_the_gradient_of_the_log_density(member, X, request):
 def test_log_density_error_is_within_a_factor_two_in_the_mean(pure, X):
     coarse = clone(pure).set_params(n_steps=16).fit(X)
     estimate = coarse.log_density_error(X).mean()
-    flow = coarse.members_["diffusion"].density
+    flow = coarse.blend_.densities["diffusion"].density
     z, log_det = coarse.preprocessor_.transform(X)
     fine, _ = flow._plain_log_density(z, 512)
     truth = np.abs(coarse.score_samples(X) - fine - log_det).mean()
@@ -192,14 +183,12 @@ def test_sampling_seeds(fitted, X):
     assert fitted.sample(0).shape == (0, 2)
 
 
-def test_samples_do_not_depend_on_the_chunks(fitted, monkeypatch):
-    whole = fitted.sample(700, random_state=0)
-    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_SAMPLES", 97)
-    assert_array_equal(fitted.sample(700, random_state=0), whole)
-    monkeypatch.undo()
-    inside = fitted.score_samples(whole)
-    monkeypatch.setattr("skdiffusion.estimators._base.CHUNK_SAMPLES", 97)
-    assert_allclose(fitted.score_samples(whole), inside, rtol=0, atol=1e-9)
+def test_samples_do_not_depend_on_the_blocks(fitted):
+    """A whole block more changes nothing."""
+    whole = fitted.sample(BLOCK_SAMPLES + 700, random_state=0)
+    assert_array_equal(fitted.sample(BLOCK_SAMPLES + 3, random_state=0), whole[: BLOCK_SAMPLES + 3])
+    last = whole[BLOCK_SAMPLES - 5 :][:50]
+    assert_allclose(fitted.score_samples(whole)[BLOCK_SAMPLES - 5 :][:50], fitted.score_samples(last), rtol=0, atol=1e-9)
 
 
 def test_a_fit_is_repeatable_and_touches_nothing_global(X, fitted):
@@ -256,48 +245,75 @@ def test_fits_in_parallel_are_those_in_turn(backend, X):
 
 CHANGES = {
     "hidden_layer_sizes": (8, 8),
-    "activation": "tanh",
-    "process": VE(sigma_max=3.0),
-    "marginals": "gaussianize",
+    "feature_transform": "gaussianize",
     "bounds": (-50.0, 50.0),
-    "stacking": False,
+    "components": None,
     "n_estimators": 3,
-    "n_intervals": 2,
-    "score_clip": 0.1,
-    "t_min": 0.2,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.5,
-    "n_nonzero_weights": 100,
-    "weight_bound": 0.5,
-    "batch_size": 32,
     "max_iter": 4,
     "early_stopping": False,
-    "fine_tune": True,
-    "validation_fraction": 0.4,
-    "n_iter_no_change": 1,
-    "tol": 10.0,
-    "solver": "heun",
     "n_steps": 7,
     "random_state": 5,
+    "options": Options(learning_rate=1e-3),
 }
 NO_EFFECT = {"verbose", "device", "warm_start", "max_fit_seconds"}  # the last is tested with progress
 
 
+def test_there_are_fourteen_parameters():
+    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 14
+
+
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))
 def test_every_parameter_changes_the_density(name, X):
-    # The pure diffusion, since a stack may give the network next to no weight on such samples.
-    base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, stacking=name == "stacking")
-    if name in ("early_stopping", "n_iter_no_change"):
-        # These act where training could go on past its best.
-        base.set_params(max_iter=200, learning_rate=0.05, n_iter_no_change=1000)
-    if name == "n_iter_no_change":
-        base.set_params(tol=10.0)
-    if name == "fine_tune":
-        base.set_params(max_iter=4)  # something is left to gain
-    if name == "tol":
-        base.set_params(max_iter=100, n_iter_no_change=50)
+    # The pure diffusion, since a blend may give the network next to no weight on such samples.
+    base = DiffusionDensityEstimator(
+        **TINY | {"max_iter": 60, "n_steps": "auto"}, components="auto" if name == "components" else None
+    )
+    if name == "early_stopping":
+        # It acts where training could go on past its best.
+        base.set_params(max_iter=200, options=Options(learning_rate=0.05))
     before = base.fit(X).score_samples(X)
     after = clone(base).set_params(**{name: CHANGES[name]}).fit(X).score_samples(X)
+    assert np.abs(before - after).max() > 1e-9
+
+
+OPTION_CHANGES = {
+    "activation": "tanh",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.5,
+    "batch_size": 32,
+    "n_training_steps": 20,
+    "patience": 1,
+    "decay_fraction": 1.0,
+    "n_references": 0,
+    "n_pilot_steps": 3,
+    "min_correlation_gain": np.inf,
+    "n_folds": 2,
+    "fine_tune": True,
+    "sigma_min": 0.2,
+    "sigma_max": 3.0,
+    "noise_intervals": 2,
+    "score_clip": 0.1,
+    "n_nonzero_weights": 100,
+    "weight_bound": 0.5,
+    "solver": "heun",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(Options().get_params())))
+def test_every_option_changes_the_density(name, X):
+    base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, components=None, options=Options())
+    if name in ("n_pilot_steps", "min_correlation_gain"):
+        X = X + X[:, :1] * [0.0, 2.0]  # correlated features: there are coordinates to choose from
+        base.set_params(max_iter="auto", options__n_training_steps=60)
+    if name == "n_training_steps":
+        base.set_params(max_iter="auto")
+    if name == "patience":
+        # It acts where training could go on past its best.
+        base.set_params(max_iter=200, options__learning_rate=0.05)
+    if name == "fine_tune":
+        base.set_params(max_iter=4)  # something is left to gain
+    before = base.fit(X).score_samples(X)
+    after = clone(base).set_params(**{f"options__{name}": OPTION_CHANGES[name]}).fit(X).score_samples(X)
     assert np.abs(before - after).max() > 1e-9
 
 
@@ -367,16 +383,16 @@ def test_partial_fit_continues_with_frozen_maps(X):
 
 def test_warm_start_continues_from_the_last_networks(X):
     """With a vanishing learning rate the second fit is the first one; a cold start is the Gaussian."""
-    est = DiffusionDensityEstimator(**TINY, stacking=False, n_steps=8).fit(X)
+    est = DiffusionDensityEstimator(**TINY | {"n_steps": 8}, components=None).fit(X)
     first = est.score_samples(X)
-    est.set_params(learning_rate=1e-12, weight_decay=0.0, warm_start=True).fit(X)
+    est.set_params(options=Options(learning_rate=1e-12, weight_decay=0.0), warm_start=True).fit(X)
     assert_allclose(est.score_samples(X), first, atol=1e-4)
     est.set_params(warm_start=False).fit(X)
     assert np.abs(est.score_samples(X) - first).mean() > 0.05
 
 
 @pytest.mark.parametrize(
-    "change", [{"hidden_layer_sizes": (8,)}, {"activation": "tanh"}, {"n_estimators": 3}], ids=lambda c: next(iter(c))
+    "change", [{"hidden_layer_sizes": (8,)}, {"options": Options(activation="tanh")}, {"n_estimators": 3}], ids=lambda c: next(iter(c))
 )
 def test_warm_start_refuses_another_architecture(change, X, fitted):
     est = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True, **change)
@@ -393,7 +409,7 @@ def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
 
     monkeypatch.setattr(_loop, "_learning_rate", interrupt)
     monkeypatch.setattr(
-        "skdiffusion.diffusion.fitting.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
+        "skdiffusion.estimators._density.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
     )
     with pytest.raises(KeyboardInterrupt):
         DiffusionDensityEstimator(**TINY).fit(X)
@@ -407,7 +423,7 @@ def test_curves_are_recorded(fitted):
 
 
 def test_verbose_prints_progress(X, capsys):
-    DiffusionDensityEstimator(**TINY | {"max_iter": 2, "verbose": 1}, marginals=None).fit(X)
+    DiffusionDensityEstimator(**TINY | {"max_iter": 2, "verbose": 1}, feature_transform=None).fit(X)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "held out" in shown.err
@@ -465,7 +481,7 @@ def test_an_interrupted_fit_keeps_the_best_weights(X, monkeypatch):
 
     monkeypatch.setattr(_loop, "_learning_rate", interrupt)
     with pytest.warns(InterruptedFitWarning, match="interrupted after 120 of"):
-        est = DiffusionDensityEstimator(**TINY | {"max_iter": 200}, marginals=None).fit(X)
+        est = DiffusionDensityEstimator(**TINY | {"max_iter": 200}, feature_transform=None).fit(X)
     assert np.isfinite(est.score(X))
 
 

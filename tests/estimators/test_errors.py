@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options, StackedDensityEstimator
 
 TINY = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 2, "n_steps": 4, "random_state": 0}
 X = np.random.default_rng(0).standard_normal((40, 2))
@@ -38,33 +38,40 @@ def test_bad_samples_in_fit(data, message):
 
 BAD_PARAMETERS = {
     "hidden_layer_sizes": [(0, 4), (), (2.5,), "wide", [(4, 4), (4, 4)], [(4,), 3], 4.5],
-    "activation": ["swish", None],
-    "process": ["ddpm", 3],
-    "marginals": ["rank", 0.3],
+    "feature_transform": ["rank", 0.3],
     "bounds": [(0.0,), (1.0, 0.0), ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])],
-    "stacking": ["all", 2],
+    "components": ["all", 2, np.False_, ["mixture", "copula"]],
     "n_estimators": [0, 1.5],
-    "n_intervals": [0, 1.5, [0.5, 0.2], [0.0, 0.5], [0.5, 1.0], [0.999], [1e-6], [[0.5]], "dyadic"],
-    "score_clip": [0.0, -1.0, "two"],
-    "t_min": [0.0, 1.0, -1],
-    "learning_rate": [0.0, -1.0],
-    "weight_decay": [-1e-3],
-    "n_nonzero_weights": [0, 0.5],
-    "weight_bound": [0.0, -1.0],
-    "batch_size": [0, 2.5],
     "max_iter": [0, "many"],
     "early_stopping": ["yes"],
-    "fine_tune": ["yes", 2, None],
-    "validation_fraction": [0.0, 0.9],
-    "n_iter_no_change": [0],
-    "tol": [-1.0],
-    "solver": ["dopri5"],
     "n_steps": [1, "few"],
     "warm_start": [3],
     "device": ["tpu9", 4],
     "random_state": ["seed"],
     "verbose": [-1],
     "max_fit_seconds": [0, -1.0, "soon"],
+    "options": [{"learning_rate": 0.1}, "fast"],
+}
+BAD_OPTIONS = {
+    "activation": ["swish", None],
+    "learning_rate": [0.0, -1.0],
+    "weight_decay": [-1e-3],
+    "batch_size": [0, 2.5],
+    "n_training_steps": [0, "many"],
+    "patience": [0],
+    "decay_fraction": [0.0, 1.5],
+    "n_references": [-1, "few"],
+    "n_pilot_steps": [0],
+    "min_correlation_gain": [-1.0],
+    "n_folds": [1, 2.5],
+    "fine_tune": ["yes", 2, None],
+    "sigma_min": [0.0, -1, 30.0],
+    "sigma_max": [0.0, "auto"],
+    "noise_intervals": [0, 1.5, [0.5, 0.2], [0.0, 0.5], [30.0], [1e-6], [[0.5]], "dyadic"],
+    "score_clip": [0.0, -1.0, "two"],
+    "n_nonzero_weights": [0, 0.5],
+    "weight_bound": [0.0, -1.0],
+    "solver": ["dopri5"],
 }
 
 
@@ -73,12 +80,21 @@ def test_bad_parameters_are_named(name, value):
     est = DiffusionDensityEstimator(**TINY | {name: value})
     with pytest.raises((ValueError, InvalidParameterError), match=f"'{name}'"):
         est.fit(X)
-    assert not hasattr(est, "score_model_")
+    assert not hasattr(est, "blend_")
     assert not hasattr(est, "n_features_in_")
 
 
-def test_every_parameter_has_a_bad_value_here():
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in BAD_OPTIONS.items() for v in values])
+def test_bad_options_are_named(name, value):
+    est = DiffusionDensityEstimator(**TINY, options=Options(**{name: value}))
+    with pytest.raises((ValueError, InvalidParameterError), match=f"'{name}'"):
+        est.fit(X)
+    assert not hasattr(est, "blend_")
+
+
+def test_every_parameter_and_option_has_a_bad_value_here():
     assert set(BAD_PARAMETERS) == set(DiffusionDensityEstimator().get_params())
+    assert set(BAD_OPTIONS) == set(Options().get_params())
 
 
 def test_samples_out_of_bounds_are_counted():
@@ -151,9 +167,9 @@ def test_a_failed_stack_keeps_the_earlier_fit():
     np.testing.assert_array_equal(est.score_samples(X), before)
 
 
-@pytest.mark.parametrize("marginals", [None, "yeo-johnson", "gaussianize"])
+@pytest.mark.parametrize("feature_transform", [None, "yeo-johnson", "gaussianize"])
 @pytest.mark.parametrize("distance", [1e5, 1e100, 1e300, -1e300])
-def test_no_sample_is_too_far(marginals, distance):
+def test_no_sample_is_too_far(feature_transform, distance):
     """The Student-t member gives every finite sample a finite density, without warnings."""
-    est = DiffusionDensityEstimator(**TINY, marginals=marginals).fit(X)
+    est = DiffusionDensityEstimator(**TINY, feature_transform=feature_transform).fit(X)
     assert np.isfinite(est.score_samples([[distance, 0.0], [0.0, distance]])).all()

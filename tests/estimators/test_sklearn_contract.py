@@ -25,7 +25,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         DiffusionDensityEstimator(**SMALL, random_state=0),
         StackedDensityEstimator(random_state=0),
         DistilledDensityEstimator(
-            DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False),
+            DiffusionDensityEstimator(**SMALL, random_state=0, components=None),
             hidden_layer_sizes=(8, 8),
             n_draws=200,
             max_iter=2,
@@ -33,7 +33,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         ),
         ManifoldDiffusionEstimator(**MANIFOLD),
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
-        DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, stacking=False), random_state=0),
+        DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, components=None), random_state=0),
         DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
     ]
 )

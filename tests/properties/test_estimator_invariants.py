@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest, multivariate_t
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.exceptions import DegenerateDataWarning
 from tests.strategies import tables
 
@@ -51,12 +51,12 @@ def test_a_shift_moves_nothing_but_the_samples(seed, shift):
     assert_allclose(fit(X + shift).score_samples(X + shift), fit(X).score_samples(X), atol=1e-3)
 
 
-NETWORKS = [{}, {"n_intervals": 3}, {"score_clip": 0.3}, {"activation": "relu", "n_nonzero_weights": 40}]
+NETWORKS = [{}, {"noise_intervals": 3}, {"score_clip": 0.3}, {"activation": "relu", "n_nonzero_weights": 40}]
 
 
 @given(tables(min_samples=5), st.integers(0, 2**32 - 1), st.sampled_from(NETWORKS))
 def test_samples_are_scored_alone(X, seed, given):
-    est = fit(X, **given)
+    est = fit(X, options=Options(**given))
     whole = est.score_samples(X)
     order = np.random.default_rng(seed).permutation(len(X))
     assert_allclose(est.score_samples(X[order]), whole[order], rtol=1e-9, atol=1e-9)
@@ -69,16 +69,16 @@ def test_fewer_samples_are_a_prefix(X, k, seed):
     assert_array_equal(est.sample(50, random_state=seed)[:k], est.sample(k, random_state=seed))
 
 
-@pytest.mark.parametrize("stacking", ["auto", False])
+@pytest.mark.parametrize("components", ["auto", None])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_samples_agree_with_the_density_in_one_dimension(stacking, seed):
+def test_samples_agree_with_the_density_in_one_dimension(components, seed):
     """The distribution function from `score_samples`, at samples from `sample`, is uniform.
 
     False-alarm rate 1e-4 a case (Kolmogorov-Smirnov); the quadrature error is far below its resolution.
     """
     rng = np.random.default_rng(seed)
     X = np.concatenate([rng.normal(-2, 0.5, 150), rng.gamma(2.0, 1.0, 150)])[:, None]
-    est = fit(X, max_iter=60, n_steps="auto", stacking=stacking)
+    est = fit(X, max_iter=60, n_steps="auto", components=components)
     grid = np.linspace(-60, 70, 60_001)
     density = np.exp(est.score_samples(grid[:, None]))
     cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * (grid[1] - grid[0]))])
@@ -91,7 +91,7 @@ def test_separated_narrow_peaks_are_normalized_after_training():
     """Eight peaks 5 % of the feature wide: the fitted density integrates to 1 within 2e-3."""
     rng = np.random.default_rng(0)
     X = (rng.integers(0, 8, 600) + 0.12 * rng.standard_normal(600))[:, None]
-    est = fit(X, hidden_layer_sizes=(32, 32), max_iter=150, n_steps="auto", stacking=False, marginals=None)
+    est = fit(X, hidden_layer_sizes=(32, 32), max_iter=150, n_steps="auto", components=None, feature_transform=None)
     grid = np.linspace(-6, 13, 12_001)
     mass = np.exp(est.score_samples(grid[:, None])).sum() * (grid[1] - grid[0])
     assert mass == pytest.approx(1.0, abs=2e-3)
@@ -103,8 +103,8 @@ def test_rotations_change_the_density_only_statistically():
     test = rng.standard_normal((500, 2)) * [2.0, 0.5]
     a = np.pi / 5
     rotation = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    straight = fit(X, max_iter=20, marginals=None).score(test)
-    turned = fit(X @ rotation, max_iter=20, marginals=None).score(test @ rotation)
+    straight = fit(X, max_iter=20, feature_transform=None).score(test)
+    turned = fit(X @ rotation, max_iter=20, feature_transform=None).score(test @ rotation)
     assert straight == pytest.approx(turned, abs=0.05)
 
 
@@ -113,7 +113,7 @@ def test_mass_by_importance_sampling_in_four_dimensions():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 4))
     X[:, 0] += 2 * np.sign(X[:, 1])
-    est = fit(X, hidden_layer_sizes=(16, 16), max_iter=60, n_steps="auto", stacking=False)
+    est = fit(X, hidden_layer_sizes=(16, 16), max_iter=60, n_steps="auto", components=None)
     location, spread = X.mean(0), 1.4 * X.std(0)
     q = multivariate_t(location, np.diag(spread**2), df=6)
     proposals = q.rvs(4000, random_state=1)
@@ -130,7 +130,7 @@ def test_grids_of_narrow_peaks_are_normalized_after_training(side, narrow):
     centers = rng.integers(0, side, (2000, 2)).astype(float)
     scale = centers.std()
     X = centers + narrow * scale * rng.standard_normal((2000, 2))
-    est = DiffusionDensityEstimator(stacking=False, marginals=None, n_estimators=1, max_iter=150, random_state=0).fit(X)
+    est = DiffusionDensityEstimator(components=None, feature_transform=None, n_estimators=1, max_iter=150, random_state=0).fit(X)
     axis = np.linspace(-1.0, side, 300 if narrow > 0.02 else 500)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     mass = np.exp(est.score_samples(grid)).sum() * (axis[1] - axis[0]) ** 2
