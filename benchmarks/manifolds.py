@@ -60,7 +60,7 @@ def empirical(X, seed):
     from skdiffusion.densities import GaussianKernelDensity
     from skdiffusion.manifold import sample_spacing
 
-    scale = sample_spacing(X, 1)
+    scale = sample_spacing(X)
     density, rng = GaussianKernelDensity(X, 0.0), np.random.default_rng(seed)
 
     def draw(n):

@@ -45,7 +45,7 @@ for density in ("uniform", "kinked"):
     spacing, errors = [], []
     for n in (250, 500, 1000, 2000, 4000):
         repeats = [(law.sample(n, seed), law.sample(500, 100 + seed)) for seed in range(5)]
-        spacing.append(np.mean([sample_spacing(samples, 1) for samples, _ in repeats]))
+        spacing.append(np.mean([sample_spacing(samples) for samples, _ in repeats]))
         errors.append(
             np.median([fidelity(LocalPolynomials(r, 1, s, 2, 12.0).project(y), law.distance) for (r, y), s in
                        zip(repeats, [spacing[-1]] * 5)])

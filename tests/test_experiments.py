@@ -38,7 +38,7 @@ def test_an_irregular_density_does_not_change_the_rate_of_the_support():
         target, spacing, errors = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
             X = [target.sample(n, seed) for seed in range(4)]
-            spacing.append(np.mean([sample_spacing(samples, 1) for samples in X]))
+            spacing.append(np.mean([sample_spacing(samples) for samples in X]))
             fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
             errors.append(np.median([fidelity(f.project(target.sample(300, 50)), target.distance) for f in fits]))
         slopes.append(np.polyfit(np.log(spacing), np.log(errors), 1)[0])

@@ -69,7 +69,7 @@ def irregular_density(quick, kept):
         law, spacing, errors = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
             X = [law.sample(n, seed) for seed in range(4 if quick else 12)]
-            spacing.append(np.mean([sample_spacing(samples, 1) for samples in X]))
+            spacing.append(np.mean([sample_spacing(samples) for samples in X]))
             fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
             errors.append(np.median([fidelity(f.project(law.sample(300, 50)), law.distance) for f in fits]))
         slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]

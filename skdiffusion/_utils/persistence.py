@@ -1,210 +1,37 @@
 """Files of fitted estimators that hold numbers only: safetensors with a JSON description, and no code.
 
-A file is one safetensors container. Its metadata describe the estimator: every object by the name of its class,
-which must be one of `CLASSES`, and its attributes; arrays are tensors of the container. Loading makes these
-objects and sets their attributes, and runs nothing else. A digest over all of it tells a damaged file.
+A file is one safetensors container. Its metadata describe the estimator: every object by the name of its class and
+the attributes that the class states (see `saved_classes`); arrays are tensors of the container. Loading makes these
+objects, sets these attributes and runs nothing else. A digest of the whole tells a damaged file.
+
+skops.io (0.16) is not used, because it cannot write torch tensors, and because it sets whatever attributes a file names
+on every class that the reader has declared as trusted: for a default fit more than a dozen private classes. Here every
+class states what a file holds of it and anything else is refused, so that a reader has nothing to review.
 """
 
+from __future__ import annotations
+
 import hashlib
-import inspect
 import json
 import os
 import tempfile
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+import skdiffusion
+from skdiffusion._utils.encoding import Decoder, Encoder, SchemaError
+from skdiffusion._utils.saved_classes import ESTIMATORS
+
+FORMAT = 2
 KEY = "skdiffusion"
-ESTIMATORS = (
-    "DiffusionDensityEstimator", "ManifoldDiffusionEstimator", "DiffusionOutlierDetector", "DiffusionTransformer",
-    "DistilledDensityEstimator",
-)  # fmt: skip
-CLASSES = {
-    "DiffusionDensityEstimator": "skdiffusion.estimators._density",
-    "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
-    "DiffusionOutlierDetector": "skdiffusion.estimators._outliers",
-    "DiffusionTransformer": "skdiffusion.estimators._transformer",
-    "DistilledDensityEstimator": "skdiffusion.estimators._distilled",
-    "Preprocessor": "skdiffusion.preprocessing._preprocessor",
-    "ComposedMap": "skdiffusion.preprocessing._maps",
-    "AffineMap": "skdiffusion.preprocessing._maps",
-    "BoxMap": "skdiffusion.preprocessing._maps",
-    "HalfLineMap": "skdiffusion.preprocessing._maps",
-    "YeoJohnsonMap": "skdiffusion.preprocessing._maps",
-    "GaussianizeMap": "skdiffusion.preprocessing._maps",
-    "Whitening": "skdiffusion.preprocessing._whitening",
-    "ScoreModel": "skdiffusion.diffusion.score_model",
-    "NetworkField": "skdiffusion.diffusion.networks._field",
-    "GaussianReference": "skdiffusion.diffusion.networks._reference",
-    "FilmEnsemble": "skdiffusion.diffusion.networks._film",
-    "SwitchedNetworks": "skdiffusion.diffusion.networks._switched",
-    "MaskedNetwork": "skdiffusion.diffusion.networks._masked",
-    "AutoregressiveDensity": "skdiffusion.diffusion.autoregressive",
-    "VP": "skdiffusion.diffusion.schedules",
-    "VE": "skdiffusion.diffusion.schedules",
-    "SubVP": "skdiffusion.diffusion.schedules",
-    "FlowPath": "skdiffusion.diffusion.schedules",
-    "TransformedDensity": "skdiffusion.densities._transformed",
-    "ProbabilityFlow": "skdiffusion.diffusion.flow",
-    "GaussianMixtureDensity": "skdiffusion.densities._mixture",
-    "RegressionDensity": "skdiffusion.densities._regression",
-    "AutoregressiveRegression": "skdiffusion.densities._regression",
-    "Noise": "skdiffusion.densities._noise",
-    "StudentTDensity": "skdiffusion.densities._student",
-    "GaussianKernelDensity": "skdiffusion.densities._kernel",
-    "LocalPolynomials": "skdiffusion.manifold._local_polynomials",
-    "IntrinsicDensity": "skdiffusion.manifold._intrinsic_density",
-}
-FUNCTIONS = {name: "skdiffusion.diffusion.ode._grids" for name in ("power_grid", "angle_grid", "log_snr_grid")}
-TRANSIENT = ("_skl_callbacks", "_parent_callback_ctx")
+# What the decoder raises for a description that no encoder has written.
+BAD_DESCRIPTION = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
-class _Encoder:
-    """Values to JSON; arrays and objects go to tables, each once."""
-
-    def __init__(self):
-        self.objects, self.tensors, self._seen = [], {}, {}
-
-    def _tensor(self, array):
-        name = f"t{len(self.tensors)}"
-        # The order in memory is kept: products of matrices round by it.
-        fortran = array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous
-        self.tensors[name] = np.array(array.T if fortran else array, order="C")
-        return {"array": name, "transposed": True} if fortran else {"array": name}
-
-    def _array(self, array):
-        if array.dtype == object or array.dtype.kind in "US":
-            values = array.ravel().tolist()
-            if not all(isinstance(v, str) for v in values):
-                raise TypeError("Cannot save an array of Python objects other than strings.")
-            return {"strings": values, "shape": list(array.shape), "object": array.dtype == object}
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"Cannot save an array of dtype {array.dtype}.")
-        return self._tensor(array)
-
-    def _shared(self, value, encode):
-        if id(value) not in self._seen:
-            # The value is kept beside its code, so that its id is not given to another.
-            self._seen[id(value)] = (encode(), value)
-        return self._seen[id(value)][0]
-
-    def _object(self, value):
-        name = type(value).__name__
-        if CLASSES.get(name) != type(value).__module__:
-            raise TypeError(
-                f"Cannot save an object of {type(value).__module__}.{name}: a file holds the classes of skdiffusion "
-                "only. Use joblib.dump, whose files run code when they are loaded."
-            )
-        state = value.__getstate__() or {}
-        items = {k: self(v) for k, v in state.items() if k not in TRANSIENT}
-        self.objects.append({"class": name, "state": items})
-        return {"ref": len(self.objects) - 1}
-
-    def __call__(self, value):
-        if value is None or isinstance(value, (bool, int, str)):
-            return value
-        if isinstance(value, np.generic):
-            return {"scalar": self._array(np.asarray(value))}
-        if isinstance(value, float):
-            return {"float": value.hex()}
-        if isinstance(value, np.ndarray):
-            return self._shared(value, lambda: self._array(value))
-        if isinstance(value, (list, tuple)):
-            return {type(value).__name__: [self(v) for v in value]}
-        if isinstance(value, dict):
-            return {"dict": [[self(k), self(v)] for k, v in value.items()]}
-        if isinstance(value, np.random.RandomState):
-            return {"RandomState": self(value.get_state(legacy=True))}
-        if type(value).__module__.startswith("torch"):
-            return {"tensor": self._shared(value, lambda: self._tensor(value.detach().cpu().numpy()))}
-        if callable(value) and FUNCTIONS.get(getattr(value, "__name__", None)) == getattr(value, "__module__", 0):
-            return {"function": value.__name__}
-        return self._shared(value, lambda: self._object(value))
-
-
-class _Decoder:
-    """The inverse; raises ValueError for anything that `_Encoder` does not write."""
-
-    def __init__(self, objects, tensors):
-        self.tensors, self.built, self._arrays = tensors, [], {}
-        for entry in objects:
-            self.built.append(self._object(entry["class"], entry["state"]))
-
-    def _object(self, name, state):
-        if name not in CLASSES:
-            raise ValueError(f"it names a class that is not skdiffusion's: {name!r}")
-        cls = getattr(import_module(CLASSES[name]), name)
-        fields = getattr(cls, "__dataclass_fields__", {})
-        values = {}
-        for key, code in state.items():
-            of_class = getattr(cls, key, None)
-            hides = key not in fields and (callable(of_class) or isinstance(of_class, property))
-            if not key.isidentifier() or key.startswith("__") or hides:
-                raise ValueError(f"it sets an attribute that {name} does not have: {key!r}")
-            values[key] = self(code)
-        if name in ESTIMATORS:  # parameters that came after the file have their defaults
-            parameters = inspect.signature(cls).parameters.values()
-            values = {p.name: p.default for p in parameters if p.default is not p.empty} | values
-        made = cls.__new__(cls)
-        if hasattr(made, "__setstate__"):
-            made.__setstate__(values)
-        else:
-            made.__dict__.update(values)
-        return made
-
-    def _array(self, code):
-        if "strings" in code:
-            values = np.array(code["strings"], dtype=object if code["object"] else str)
-            return values.reshape(code["shape"])
-        name = code["array"]
-        if name not in self._arrays:
-            array = self.tensors[name]
-            self._arrays[name] = array.T if code.get("transposed") else array
-        return self._arrays[name]
-
-    def __call__(self, code):
-        if code is None or isinstance(code, (bool, int, str)):
-            return code
-        if not isinstance(code, dict) or not code:
-            raise ValueError(f"unknown value {code!r}")
-        kind, value = next(iter(code.items()))
-        if kind in ("array", "strings"):
-            return self._array(code)
-        if kind == "ref":
-            return self.built[value] if 0 <= value else self.built[len(self.built)]
-        if kind == "float":
-            return float.fromhex(value)
-        if kind == "scalar":
-            return self._array(value)[()]
-        if kind in ("list", "tuple"):
-            return {"list": list, "tuple": tuple}[kind](self(v) for v in value)
-        if kind == "dict":
-            return {self(k): self(v) for k, v in value}
-        if kind == "tensor":
-            import torch
-
-            return torch.from_numpy(np.array(self._array(value)))
-        if kind == "function" and value in FUNCTIONS:
-            return getattr(import_module(FUNCTIONS[value]), value)
-        if kind == "RandomState":
-            state = np.random.RandomState()
-            state.set_state(self(value))
-            return state
-        raise ValueError(f"unknown value {code!r}")
-
-
-def _digest(document, tensors):
-    h = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    for name in sorted(tensors):
-        h.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        h.update(tensors[name].tobytes())
-    return h.hexdigest()
-
-
-def save(estimator, path):
+def save(estimator: Any, path: str | os.PathLike) -> None:
     """Write a fitted estimator to a file that runs no code when it is loaded.
 
     The file appears under its name only when it is complete: an interrupted save leaves an earlier file as it was.
@@ -217,43 +44,22 @@ def save(estimator, path):
     Raises
     ------
     TypeError
-        If a part of the estimator is not skdiffusion's, as a `process` of your own: use joblib.
+        If a part of the estimator is not skdiffusion's, as an estimator of another library: use joblib.
     NotFittedError
         If the estimator is not fitted.
     """
     from safetensors.numpy import save as to_bytes
     from sklearn.utils.validation import check_is_fitted
 
-    import skdiffusion
-
     check_is_fitted(estimator)
-    encoder = _Encoder()
+    encoder = Encoder()
     document = {"format": FORMAT, "version": skdiffusion.__version__, "root": encoder(estimator)}
     document["objects"] = encoder.objects
-    document["digest"] = _digest(document, encoder.tensors)
-    data = to_bytes(encoder.tensors, metadata={KEY: json.dumps(document)})
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    document["digest"] = digest(document, encoder.tensors)
+    _write_whole(Path(path), to_bytes(encoder.tensors, metadata={KEY: json.dumps(document)}))
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def load(path):
+def load(path: str | os.PathLike) -> Any:
     """Read an estimator that `save` wrote. Runs no code of the file.
 
     Parameters
@@ -268,35 +74,93 @@ def load(path):
     Raises
     ------
     ValueError
-        If the file is truncated, damaged, not one of skdiffusion's, or written by a newer version.
+        If the file is truncated, damaged, not one of skdiffusion's, or written by a version with other formats or
+        classes.
     FileNotFoundError
-    """
-    from safetensors import SafetensorError, safe_open
 
+    Warns
+    -----
+    InconsistentVersionWarning
+        If another version of skdiffusion has written the file.
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"The 'path' must be a string or a path. Got {path!r} instead.")
-    with open(path, "rb"):  # a missing file, a folder or a lack of rights is told as Python tells it
+    document, tensors = _read(path)
+    _check(path, document, tensors)
+    try:
+        estimator = Decoder(document["objects"], tensors)(document["root"])
+    except SchemaError as error:
+        raise ValueError(
+            f"{path} was written by skdiffusion {document['version']} and does not match the classes of this "
+            f"version, {skdiffusion.__version__}: {error}. Fit the estimator again, or load the file with the version "
+            "that wrote it."
+        ) from error
+    except BAD_DESCRIPTION as error:
+        raise ValueError(f"{path} does not describe an estimator of skdiffusion: {error}.") from error
+    if type(estimator).__name__ not in ESTIMATORS:
+        raise ValueError(f"{path} does not hold an estimator of skdiffusion.")
+    # As unpickling does: it warns of another version.
+    estimator.__setstate__({**vars(estimator), "_skdiffusion_version": document["version"]})
+    return estimator
+
+
+def digest(document: dict, tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 of a description and its tensors."""
+    h = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name in sorted(tensors):
+        h.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        h.update(tensors[name].tobytes())
+    return h.hexdigest()
+
+
+def _read(path: str | os.PathLike) -> tuple[Any, dict[str, np.ndarray]]:
+    """Description and tensors of a container."""
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):  # Python's own errors for a missing file, a folder or a lack of rights
         pass
     try:
         with safe_open(str(path), framework="numpy") as file:
             document = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return document, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} is not a whole file of skdiffusion: truncated, damaged, or another kind.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+
+
+def _check(path: str | os.PathLike, document: Any, tensors: dict[str, np.ndarray]) -> None:
+    """Raise ValueError for a description of another format, or one that does not have its digest."""
+    known = {"format": int, "version": str}
+    if not isinstance(document, dict) or not all(isinstance(document.get(k), kind) for k, kind in known.items()):
         raise ValueError(f"{path} is not a file of skdiffusion.")
+    written = f"{path} was written by skdiffusion {document['version']}, in format {document['format']}"
     if document["format"] > FORMAT:
+        raise ValueError(f"{written}, which is newer than this version reads: upgrade skdiffusion to load it.")
+    if document["format"] < FORMAT:
         raise ValueError(
-            f"{path} was written by skdiffusion {document.get('version')}, in a format newer than this version reads: "
-            "upgrade skdiffusion to load it."
+            f"{written}, which this version no longer reads: fit the estimator again, or load the file with the "
+            "version that wrote it."
         )
-    digest = document.pop("digest", None)
-    if digest != _digest(document, tensors):
+    if document.pop("digest", None) != digest(document, tensors):
         raise ValueError(f"{path} is damaged: its contents do not match their digest.")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file under its name only when it is complete."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        estimator = _Decoder(document["objects"], tensors)(document["root"])
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path} does not describe an estimator of skdiffusion: {error}.") from error
-    if type(estimator).__name__ not in ESTIMATORS:
-        raise ValueError(f"{path} does not hold an estimator of skdiffusion.")
-    return estimator
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -28,6 +28,8 @@ class GaussianKernelDensity(DiffusedDensity):
         Non-negative; samples of weight zero are dropped.
     """
 
+    _saved = ("n_features", "samples", "bandwidth", "weights", "_center", "_centered", "_half_norms", "_log_weights")
+
     def __init__(self, samples, bandwidth, weights=None):
         samples = np.asarray(samples, dtype=float)
         weights = np.ones(len(samples)) if weights is None else np.asarray(weights, dtype=float)

@@ -21,6 +21,8 @@ class GaussianMixtureDensity(DiffusedDensity):
         Symmetric positive semi-definite. Singular ones are allowed when sigma > 0.
     """
 
+    _saved = ("n_features", "weights", "means", "covariances", "_variances", "_axes")
+
     def __init__(self, weights, means, covariances):
         self.means = np.atleast_2d(np.asarray(means, dtype=float))
         self.covariances = np.asarray(covariances, dtype=float).reshape(

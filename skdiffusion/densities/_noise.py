@@ -16,6 +16,8 @@ MIN_DENSITY = 1e-290  # below which sums of exponentials lose digits
 class Noise:
     """Distributions of standardized residuals, one a feature: mixtures of Gaussians, arrays of shape (d, k) of their parts."""
 
+    _saved = ("weights", "means", "scales")
+
     def __init__(self, weights, means, scales):
         self.weights, self.means, self.scales = weights, means, scales
 

@@ -56,6 +56,8 @@ class AutoregressiveRegression(Density):
         Distributions of the residuals over their standard deviations.
     """
 
+    _saved = ("order", "bounds", "hinges", "products", "mean", "log_variance", "noise", "reach")
+
     def __init__(self, order, reach, hinges, products, mean, log_variance, bounds, noise):
         self.order, self.reach, self.hinges, self.products = order, reach, hinges, products
         self.mean, self.log_variance, self.bounds, self.noise = mean, log_variance, bounds, noise
@@ -124,6 +126,8 @@ class AutoregressiveRegression(Density):
 
 class RegressionDensity(Density):
     """A mixture of `AutoregressiveRegression` objects, of different orders of the features."""
+
+    _saved = ("chains", "weights")
 
     def __init__(self, chains, weights):
         self.chains, self.weights = list(chains), np.asarray(weights, dtype=float)

@@ -16,6 +16,8 @@ DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 class StudentTDensity(Density):
     """Multivariate t with location (d,), scale matrix (d, d) and degrees of freedom."""
 
+    _saved = ("n_features", "location", "scale", "degrees", "_factor", "_inverse")
+
     def __init__(self, location, scale, degrees):
         self.location, self.scale, self.degrees = location, scale, float(degrees)
         self.n_features = len(location)

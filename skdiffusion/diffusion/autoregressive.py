@@ -19,6 +19,8 @@ class AutoregressiveDensity(LatentDensity):
     network : MaskedNetwork
     """
 
+    _saved = ("network",)
+
     def __init__(self, network):
         self.network = network
         self._layers = network.layers(network.masks())

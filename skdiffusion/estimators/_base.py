@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -18,6 +17,7 @@ from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import check_count, check_weights, generator_seed
+from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
@@ -27,7 +27,10 @@ DATA_TYPES = [np.float64, np.float32]
 
 
 class SavableEstimator(BaseEstimator):
-    """Files, and the version with which an estimator was pickled."""
+    """Files, and the version with which an estimator was pickled.
+
+    A subclass lists in `_saved` the attributes that its `fit` sets, and has a line in `_utils.saved_classes`.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_skdiffusion_version": skdiffusion.__version__}
@@ -35,11 +38,10 @@ class SavableEstimator(BaseEstimator):
     def __setstate__(self, state: dict[str, Any]) -> None:
         written = state.get("_skdiffusion_version")
         if written != skdiffusion.__version__:
-            warnings.warn(
+            warn_user(
                 f"This {type(self).__name__} was saved by skdiffusion {written} and is read by "
                 f"{skdiffusion.__version__}: fit it again if its results differ.",
                 InconsistentVersionWarning,
-                stacklevel=2,
             )
         super().__setstate__({k: v for k, v in state.items() if k != "_skdiffusion_version"})
 

@@ -85,6 +85,11 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     (200,)
     """
 
+    _saved = (
+        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_",
+        "component_weights_", "divergence_", "divergence_error_", "loss_curve_", "_sample_seed", "_frame",
+    )  # fmt: skip
+
     _latent_component = "autoregressive"
     _parameter_constraints: dict = {
         "estimator": [object],

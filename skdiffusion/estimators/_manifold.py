@@ -1,17 +1,23 @@
 """ManifoldDiffusionEstimator: densities and samples on an unknown low-dimensional support."""
 
+from __future__ import annotations
+
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.utils import TransformerTags
+from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
+from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     Interval,
@@ -22,10 +28,16 @@ from skdiffusion._utils.validation import (
     generator_seed,
     restored_on_failure,
 )
+from skdiffusion._utils.warnings import warn_user
+from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._options import Options
-from skdiffusion.estimators._support import SupportedDensityEstimator
+from skdiffusion.estimators._support import (
+    SupportedDensityEstimator,
+    diffusion_of,
+    has_linear_support,
+)
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.manifold import (
     IntrinsicDensity,
@@ -34,11 +46,74 @@ from skdiffusion.manifold import (
     flipd,
     linear_dimension,
     plateau_dimension,
+    principal_directions,
 )
 
-CHUNK_SAMPLES = 8192
+if TYPE_CHECKING:
+    from skdiffusion.diffusion.flow import ProbabilityFlow
+
+BLOCK_SAMPLES = 8192
 MIN_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear support stops
-DETECTION_SAMPLES = 200
+DETECTION_SAMPLES, DETECTION_LEVEL = 200, 0.1  # samples that look for the dimension; noise level of its second estimate
+# Parameters of the diffusion models within, and their constraints.
+SHARED = (
+    "hidden_layer_sizes", "n_estimators", "max_iter", "max_fit_seconds", "device", "random_state", "verbose", "options",
+)  # fmt: skip
+
+
+class _InnerFits:
+    """The diffusion models of a fit, which share its parameters, its callbacks and its time."""
+
+    def __init__(self, estimator: ManifoldDiffusionEstimator, parts: FitParts, seed: int, started: float) -> None:
+        parameters = estimator.get_params(deep=False)
+        self.parameters = {name: parameters[name] for name in SHARED} | {"random_state": seed}
+        self.started, self.max_fit_seconds = started, estimator.max_fit_seconds
+        self.options = Options() if estimator.options is None else clone(estimator.options)
+        self.parts = parts
+
+    def denoiser(self, U: np.ndarray) -> DiffusionDensityEstimator:
+        """The flow alone, in half of the time that is left: a model of the density may follow."""
+        # Near a set there is no density whose likelihood could be raised or blended, and a map would bend the set.
+        options = self.options.set_params(fine_tune=False)
+        return self._fit("look at the support", U, 0.5, components=None, feature_transform=None, options=options)
+
+    def density(self, U: np.ndarray) -> DiffusionDensityEstimator:
+        """The whole model, of samples that fill their space."""
+        return self._fit("density on the support", U, 1.0)
+
+    def _fit(self, name: str, U: np.ndarray, share: float, **given: Any) -> DiffusionDensityEstimator:
+        if self.max_fit_seconds is not None:
+            left = self.max_fit_seconds - (time.perf_counter() - self.started)
+            given["max_fit_seconds"] = max(share * left, 1e-3)
+        return self.parts.fit(name, DiffusionDensityEstimator(**{**self.parameters, **given}), U)
+
+
+@dataclass(frozen=True)
+class _StoppedFlow(Density):
+    """A flow that stops at a noise level: the density of whitened samples with that much noise.
+
+    Parameters
+    ----------
+    flow : ProbabilityFlow
+    level : float
+        Noise-to-signal ratio at which the flow stops.
+    """
+
+    flow: ProbabilityFlow
+    level: float
+
+    @property
+    def _cos(self) -> float:
+        # The flow ends at the distribution of samples plus noise, times the cosine of its angle.
+        return np.cos(np.arctan(self.level))
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of samples X, in nats, shape (n_samples,)."""
+        return self.flow.log_prob(self._cos * X) + X.shape[1] * np.log(self._cos)
+
+    def sample(self, noise: SampleNoise) -> np.ndarray:
+        """Samples from random numbers, shape (n_samples, n_features)."""
+        return self.flow.sample(noise) / self._cos
 
 
 class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator):
@@ -46,7 +121,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
 
     Principal directions that carry nothing but isotropic noise are split off, and modeled exactly by a
     Gaussian (Chen, Huang, Zhao and Wang, 2023). A diffusion model is trained on the rest. If the Jacobian
-    of its score says that the samples fill these directions, the support is linear. If not, the flow stops
+    of its score shows that the samples fill these directions, the support is linear. If not, the flow stops
     at a coarse noise level, and its samples are projected onto the set by local polynomials: the score knows the
     set before the density on it, and the smoothness of the set, not of the density, decides how close
     samples come (Shen, Hsieh and He, 2026).
@@ -61,7 +136,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     noise_floor : "auto" or float, default="auto"
         Standard deviation of the noise at which the flow stops, in the units of the features. "auto" takes
         the standard deviation of the noise across a linear support (at least 1 % of the spread), and for a
-        nonlinear one 0.4 to 1 times the spacing of the samples, by the residual of held-out samples.
+        nonlinear one 0.4 to 1 times the spacing of the samples, by the residual of samples left out.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         As for `DiffusionDensityEstimator`.
     n_estimators : "auto" or int, default="auto"
@@ -69,11 +144,11 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     max_iter : "auto" or int, default="auto"
         Passes over the samples.
     max_fit_seconds : float or None, default=None
-        Wall-clock time that the training of the networks should end within.
+        Wall-clock time within which the training of the networks should end.
     device : str, default="auto"
         Torch device.
     random_state : int, RandomState instance or None, default=None
-        Seed of everything random.
+        Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
         Show a progress bar for every network if positive.
     options : Options or None, default=None
@@ -84,17 +159,18 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     intrinsic_dimension_ : int
         k, given or found.
     support_ : {"linear", "nonlinear", "full"}
-        "full" if the samples fill the space: the estimator then is the plain one.
+        "full" if the samples fill the space: the fit is then that of `DiffusionDensityEstimator`.
     components_ : ndarray of shape (n_directions, n_features)
-        Orthonormal samples spanning the linear support, or the smallest subspace that holds a nonlinear one.
+        Orthonormal directions that span the linear support, or the smallest subspace that holds a nonlinear one.
     mean_ : ndarray of shape (n_features,)
     noise_variance_ : float
         Variance of the isotropic noise across `components_`; 0 if there is none.
     noise_floor_ : float
-        Noise at which the flow stops, in the units of the features.
+        Standard deviation of the noise at which the flow stops, in the units of the features; 0 if `support_` is
+        "full".
     dimension_spectrum_ : ndarray of shape (n_levels, n_directions) or None
         Mean eigenvalues of the denoiser's Jacobian at the noise levels of `skdiffusion.manifold.PLATEAU`:
-        about 1 along the support, 0 across. None if nothing had to be found.
+        about 1 along the support, 0 across. None if the dimension did not have to be found.
     flipd_dimension_ : float or None
         Median of a second, independent estimate of the dimension (FLIPD).
     estimator_ : DiffusionDensityEstimator
@@ -104,12 +180,16 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     feature_scale_ : ndarray of shape (n_features,)
         Standard deviations of the training features.
     n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of str
+        Names of the features, where `X` had them.
     n_iter_ : int
+        Epochs run by the networks of `estimator_`.
 
     Warns
     -----
     FullDimensionWarning
-        If no direction can be left out.
+        If the samples fill all features.
 
     References
     ----------
@@ -134,36 +214,32 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         "n_components": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "support": [StrOptions({"auto", "linear", "nonlinear"})],
         "noise_floor": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        **{
-            name: DiffusionDensityEstimator._parameter_constraints[name]
-            for name in (
-                "hidden_layer_sizes",
-                "n_estimators",
-                "max_iter",
-                "max_fit_seconds",
-                "device",
-                "random_state",
-                "verbose",
-                "options",
-            )
-        },
+        **{name: DiffusionDensityEstimator._parameter_constraints[name] for name in SHARED},
     }
+
+    _density: IntrinsicDensity | None
+
+    _saved = (
+        "n_features_in_", "feature_names_in_", "feature_scale_", "mean_", "components_", "noise_variance_",
+        "noise_floor_", "support_", "intrinsic_dimension_", "dimension_spectrum_", "flipd_dimension_", "estimator_",
+        "surface_", "n_iter_", "_density", "_sample_seed", "_frame",
+    )  # fmt: skip
 
     def __init__(
         self,
-        n_components="auto",
-        support="auto",
+        n_components: str | int = "auto",
+        support: str = "auto",
         *,
-        noise_floor="auto",
-        hidden_layer_sizes="auto",
-        n_estimators="auto",
-        max_iter="auto",
-        max_fit_seconds=None,
-        device="auto",
-        random_state=None,
-        verbose=0,
-        options=None,
-    ):
+        noise_floor: str | float = "auto",
+        hidden_layer_sizes: str | tuple[int, ...] = "auto",
+        n_estimators: str | int = "auto",
+        max_iter: str | int = "auto",
+        max_fit_seconds: float | None = None,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+        options: Options | None = None,
+    ) -> None:
         self.n_components = n_components
         self.support = support
         self.noise_floor = noise_floor
@@ -176,9 +252,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         self.verbose = verbose
         self.options = options
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        if hasattr(self, "transform"):
+        if has_linear_support(self):
             tags.transformer_tags = TransformerTags(preserves_dtype=[])
         return tags
 
@@ -186,7 +262,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> ManifoldDiffusionEstimator:
         """Find the support of the samples of X and the density on it.
 
         Parameters
@@ -203,134 +279,129 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         ------
         ValueError
             For samples that are not finite or too few, bad parameter values, or more components than the
-            samples span.
+            samples span. An earlier fit is then left as it was.
         """
         with restored_on_failure(self), one_thread(), warnings.catch_warnings():
-            # The plain estimator would point here.
+            # DiffusionDensityEstimator warns of samples on a set of lower dimension: here they are expected.
             warnings.filterwarnings("ignore", message="The samples of X lie on", category=DegenerateDataWarning)
             self._fit(X)
         return self
 
-    def _options(self, **given):
-        options = Options() if self.options is None else clone(self.options)
-        return options.set_params(**given)
-
-    def _inner(self, seed, started, **given):
-        shared = ("hidden_layer_sizes", "n_estimators", "max_iter", "device", "verbose", "options")
-        given = {name: getattr(self, name) for name in shared} | given
-        if self.max_fit_seconds is not None:
-            # A second network may follow the one that looks at the support.
-            left = self.max_fit_seconds - (time.perf_counter() - started)
-            given["max_fit_seconds"] = max(left / 2 if given.get("components", "") is None else left, 1e-3)
-        return DiffusionDensityEstimator(**given, random_state=seed)
-
-    def _fit(self, X):
+    def _fit(self, X: ArrayLike) -> None:
         started = time.perf_counter()
-        note_frame(self, X)
-        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
-        check_magnitude(X=X)
-        n, d = X.shape
+        samples = self._training_samples(X)
         rng = np.random.default_rng(generator_seed(self.random_state))
-        seed = int(rng.integers(2**31 - 1))
-        self._sample_seed = int(rng.integers(2**62))
-        self.feature_scale_ = X.std(0)
-        # The mean of equal values may be a rounding away from them.
-        self.mean_ = np.where(np.ptp(X, axis=0) > 0, X.mean(0), X[0])
-        directions, noise_variance = self._principal_directions(X - self.mean_)
-        r = len(directions)
-        self.components_, self.noise_variance_ = directions, noise_variance
-        U = (X - self.mean_) @ directions.T
-
-        self.dimension_spectrum_ = self.flipd_dimension_ = self.surface_ = self._density = None
-        k = r if self.n_components == "auto" else int(self.n_components)
-        look = self.support != "linear" and r > 1 and self.n_components == "auto"
-        curved = None
+        seed, self._sample_seed = int(rng.integers(2**31 - 1)), int(rng.integers(2**62))
+        U = self._fit_principal_directions(samples)
         with FitParts(self, 2) as parts:
-            if look or k < r:
-                # Near a set there is no density whose likelihood could be raised.
-                inner = self._inner(
-                    seed, started, components=None, feature_transform=None, options=self._options(fine_tune=False)
-                )
-                curved = parts.fit("look at the support", inner, U)
-            if look:
-                k = self._find_dimension(curved, U, rng)
-            self.intrinsic_dimension_ = k
-            if k < r:
-                self.support_, self.estimator_ = "nonlinear", curved
+            inner = _InnerFits(self, parts, seed, started)
+            denoiser = self._find_dimension(inner, U, rng)
+            self.surface_, self._density = None, None
+            if denoiser is not None and self.intrinsic_dimension_ < U.shape[1]:
+                self.support_, self.estimator_ = "nonlinear", denoiser
                 self._fit_surface(U, rng)
             else:
-                self.support_ = "linear" if r < d else "full"
-                self.estimator_ = parts.fit("density on the support", self._inner(seed, started), U)
-                spread = np.sqrt(U.var(0).mean())
-                automatic = max(np.sqrt(noise_variance), MIN_FLOOR * spread)
-                self.noise_floor_ = float(automatic if self.noise_floor == "auto" else self.noise_floor)
-            if self.support_ == "full":
-                self.noise_floor_ = 0.0
-                warnings.warn(
-                    f"The samples fill all {d} features: no lower dimension was found, and the fit is that of "
-                    "DiffusionDensityEstimator.",
-                    FullDimensionWarning,
-                    stacklevel=4,
-                )
+                self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
+                self.estimator_ = inner.density(U)
+                self.noise_floor_ = self._linear_noise_floor(U)
+                self._warn_if_full()
             self.n_iter_ = self.estimator_.n_iter_
 
-    def _principal_directions(self, centered):
-        n, d = centered.shape
-        _, values, axes = np.linalg.svd(centered, full_matrices=False)
-        variances = values**2 / n
+    def _training_samples(self, X: ArrayLike) -> np.ndarray:
+        """Validated samples in float64; sets their mean and scale."""
+        note_frame(self, X)
+        samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
+        check_magnitude(X=samples)
+        self.feature_scale_ = samples.std(0)
+        # The mean of equal values may be a rounding away from them.
+        self.mean_ = np.where(np.ptp(samples, axis=0) > 0, samples.mean(0), samples[0])
+        return samples
+
+    def _fit_principal_directions(self, X: np.ndarray) -> np.ndarray:
+        """Coordinates of the samples along the principal directions, and the noise across these."""
+        n, d = X.shape
+        centered = X - self.mean_
+        directions, variances = principal_directions(centered)
         if variances[0] == 0:
             raise ValueError("All samples of X are the same: they have no support to be found.")
         spanned = int((variances > 1e-20 * variances[0]).sum())
-        if self.n_components != "auto" and self.n_components > spanned:
-            raise ValueError(
-                f"The 'n_components' parameter is {self.n_components}, but the samples of X span {spanned} dimensions."
-            )
-        if self.support == "linear" and self.n_components != "auto":
-            r = int(self.n_components)
-            noise = float(variances[r:].sum() / (d - r)) if r < d else 0.0
+        k = None if self.n_components == "auto" else int(self.n_components)
+        if k is not None and k > spanned:
+            raise ValueError(f"The 'n_components' parameter is {k}, but the samples of X span {spanned} dimensions.")
+        if k is not None and self.support == "linear":
+            r, noise_variance = k, float(variances[k:].sum() / (d - k)) if k < d else 0.0
         else:
-            r, noise = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
-            if self.n_components != "auto" and r < self.n_components + (self.support == "nonlinear"):
-                r, noise = spanned, 0.0
-        axes = axes[:r]
-        # A sign that does not depend on the routine: the largest entry is positive.
-        largest = axes[np.arange(r), np.abs(axes).argmax(1)]
-        return axes * np.sign(largest)[:, None], noise
+            r, noise_variance = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
+            # A nonlinear support of k dimensions bends into one direction more at least.
+            if k is not None and r < k + (self.support == "nonlinear"):
+                r, noise_variance = spanned, 0.0
+        self.components_, self.noise_variance_ = directions[:r], noise_variance
+        return centered @ self.components_.T
 
-    def _find_dimension(self, estimator, U, rng):
-        member = estimator.blend_.densities["diffusion"]
-        z = member.preprocessor.transform(U[rng.permutation(len(U))[:DETECTION_SAMPLES]])[0]
-        z = member.density.field.place(z)
-        spectrum = dimension_spectrum(member.density.field, z, rng)
-        self.dimension_spectrum_ = spectrum.mean(1)
-        self.flipd_dimension_ = float(np.median(flipd(member.density.field, z, 0.1)))
-        return plateau_dimension(spectrum)
+    def _find_dimension(
+        self, inner: _InnerFits, U: np.ndarray, rng: np.random.Generator
+    ) -> DiffusionDensityEstimator | None:
+        """Set the intrinsic dimension; return the model that saw it or that a nonlinear support needs, if any."""
+        r = U.shape[1]
+        self.dimension_spectrum_ = self.flipd_dimension_ = None
+        self.intrinsic_dimension_ = r if self.n_components == "auto" else int(self.n_components)
+        unknown = self.support != "linear" and r > 1 and self.n_components == "auto"
+        if not unknown and self.intrinsic_dimension_ == r:
+            return None
+        denoiser = inner.denoiser(U)
+        if unknown:
+            flow, preprocessor = diffusion_of(denoiser)
+            probes = U[rng.permutation(len(U))[:DETECTION_SAMPLES]]
+            z = flow.field.place(preprocessor.transform(probes)[0])
+            spectrum = dimension_spectrum(flow.field, z, rng)
+            self.dimension_spectrum_ = spectrum.mean(1)
+            self.flipd_dimension_ = float(np.median(flipd(flow.field, z, DETECTION_LEVEL)))
+            self.intrinsic_dimension_ = plateau_dimension(spectrum)
+        return denoiser
 
-    def _fit_surface(self, U, rng):
+    def _fit_surface(self, U: np.ndarray, rng: np.random.Generator) -> None:
+        """The nonlinear support, the noise floor that suits it, and the density on it."""
         # Copies of a sample say nothing about the set.
         samples = np.unique(U, axis=0)
-        least = 2 * (self.intrinsic_dimension_ + 1)
-        if len(samples) < least:
+        min_samples = 2 * (self.intrinsic_dimension_ + 1)
+        if len(samples) < min_samples:
             raise ValueError(
-                f"Found {len(samples)} distinct samples, while at least {least} are needed for a nonlinear support of "
-                f"dimension {self.intrinsic_dimension_}: set support='linear' or a smaller 'n_components'."
+                f"Found {len(samples)} distinct samples, while at least {min_samples} are needed for a nonlinear "
+                f"support of dimension {self.intrinsic_dimension_}: set support='linear' or a smaller 'n_components'."
             )
         scale = None if self.noise_floor == "auto" else float(self.noise_floor)
         self.surface_ = fit_local_polynomials(samples, self.intrinsic_dimension_, rng, scale)
         self.noise_floor_ = float(self.surface_.scale)
         self._density = IntrinsicDensity(self.surface_, rng)
 
+    def _linear_noise_floor(self, U: np.ndarray) -> float:
+        """Noise at which the flow on a linear support stops; 0 if the samples fill the space."""
+        if self.support_ == "full":
+            return 0.0
+        if self.noise_floor != "auto":
+            return float(self.noise_floor)
+        return float(max(np.sqrt(self.noise_variance_), MIN_FLOOR * np.sqrt(U.var(0).mean())))
+
+    def _warn_if_full(self) -> None:
+        if self.support_ == "full":
+            warn_user(
+                f"The samples fill all {self.n_features_in_} features: no lower dimension was found, and the fit is "
+                "that of DiffusionDensityEstimator.",
+                FullDimensionWarning,
+            )
+
     # -- the density -------------------------------------------------------------------------------
 
-    def _flow(self):
-        """The diffusion member, its flow stopped at the noise floor; and that level in whitened units."""
-        member = self.estimator_.blend_.densities["diffusion"]
-        spread = np.exp(np.log(self.estimator_.feature_scale_).mean())
-        level = max(self.noise_floor_ / spread, np.tan(member.density.theta_min))
-        return replace(member.density, theta_min=float(np.arctan(level))), member.preprocessor, level
+    def _stopped_diffusion(self) -> TransformedDensity:
+        """The diffusion along the components of a nonlinear support, its flow stopped at the noise floor."""
+        flow, preprocessor = diffusion_of(self.estimator_)
+        scale = np.exp(np.log(self.estimator_.feature_scale_).mean())
+        level = max(self.noise_floor_ / scale, np.tan(flow.theta_min))
+        stopped = replace(flow, theta_min=float(np.arctan(level)))
+        return TransformedDensity(preprocessor, _StoppedFlow(stopped, level))
 
-    def _across(self, residual):
-        """Log-density of the part across the components: Gaussian, exactly."""
+    def _log_density_across(self, residual: np.ndarray) -> np.ndarray | float:
+        """Log-density of the part of samples across the components: that of a Gaussian."""
         d = self.n_features_in_ - len(self.components_)
         variance = self.noise_variance_ + self.noise_floor_**2
         if d == 0:
@@ -338,11 +409,11 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         with np.errstate(over="ignore"):
             return -0.5 * (residual**2).sum(1) / variance - 0.5 * d * np.log(2 * np.pi * variance)
 
-    def score_samples(self, X):
-        """Log-density of samples under the distribution smoothed at the noise floor, in nats: a proper density on R^D.
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Log-density of samples under the distribution smoothed at the noise floor, in nats.
 
-        Its value grows without bound as the floor falls, by the number of directions across the support:
-        compare it between fits with the same floor only, and see `intrinsic_log_density`.
+        It is a proper density on all features. It grows without bound as the floor falls, by the number of directions
+        across the support: compare it between fits with the same floor only, and see `intrinsic_log_density`.
 
         Parameters
         ----------
@@ -352,24 +423,18 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         -------
         ndarray of shape (n_samples,)
         """
-        X = self._checked(X)
+        X = self._validated(X)
         U, residual = self._coordinates(X)
         if self.surface_ is None:
             along = self.estimator_.score_samples(X if self.support_ == "full" else U)
         else:
-            flow, preprocessor, level = self._flow()
-            z, log_det = preprocessor.transform(U)
-            cos = np.cos(np.arctan(level))
-            with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-                # The flow's distribution is that of samples plus noise, times the cosine.
-                along = np.concatenate(
-                    [flow.log_prob(cos * z[i : i + CHUNK_SAMPLES]) for i in range(0, len(z), CHUNK_SAMPLES)]
-                )
-            along = along + z.shape[1] * np.log(cos) + log_det
-            along = np.where(np.isnan(along), -np.inf, along)
-        return along + self._across(residual)
+            density, along = self._stopped_diffusion(), np.empty(len(U))
+            with one_thread():
+                for part in slices(len(U), BLOCK_SAMPLES):
+                    along[part] = density.log_prob(U[part])
+        return along + self._log_density_across(residual)
 
-    def intrinsic_log_density(self, X):
+    def intrinsic_log_density(self, X: ArrayLike) -> np.ndarray:
         """Log-density with respect to the k-dimensional volume of the support, at the projections of samples.
 
         Parameters
@@ -380,22 +445,30 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         -------
         ndarray of shape (n_samples,)
             In nats. On a nonlinear support it is a local-likelihood estimate on the samples themselves; it holds
-            where the support bends little within its bandwidth (see `IntrinsicDensity`).
+            where the support bends little within its bandwidth (see `skdiffusion.manifold.IntrinsicDensity`).
         """
-        X = self._checked(X)
+        X = self._validated(X)
         U, _ = self._coordinates(X)
-        if self.surface_ is None:
+        if self._density is None:
             return self.estimator_.score_samples(X if self.support_ == "full" else U)
-        return self._density.log_prob(self._on_support(U))
+        return self._density.log_prob(self._onto_support(U))
 
-    def sample(self, n_samples=1, random_state=None, *, denoise=True, as_frame="auto"):
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+        *,
+        denoise: bool = True,
+        as_frame: str | bool = "auto",
+    ) -> Any:
         """Draw samples on the support.
 
         Parameters
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
+            entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
         denoise : bool, default=True
             Take the last step onto the support. False leaves the noise of the floor on the samples: they then have
             the density of `score_samples`.
@@ -415,22 +488,22 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         else:
             seed = self._sample_seed if self.random_state is not None else None
         along, across = np.random.SeedSequence(seed).spawn(2)
-        if self.surface_ is None:
-            U = self.estimator_.sample(n_samples, random_state=int(along.generate_state(1)[0] // 2))
-        else:
-            flow, preprocessor, level = self._flow()
-            rng = np.random.default_rng(along)
-            U = np.empty((n_samples, len(self.components_)))
-            with one_thread():
-                for start in range(0, n_samples, CHUNK_SAMPLES):
-                    part = U[start : start + CHUNK_SAMPLES]
-                    z = flow.draw(rng.standard_normal(part.shape)) / np.cos(np.arctan(level))
-                    part[:] = preprocessor.inverse_transform(z)
-                    if denoise:
-                        part[:] = self._on_support(part)
-        samples = self._samples(U)
+        samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:
             noise = np.random.default_rng(across).standard_normal(samples.shape)
             noise -= (noise @ self.components_.T) @ self.components_
             samples += np.sqrt(self.noise_variance_ + self.noise_floor_**2) * noise
         return to_frame(samples, self) if wanted else samples
+
+    def _sample_along(self, n_samples: int, seed: np.random.SeedSequence, denoise: bool) -> np.ndarray:
+        """Coordinates of samples along the components."""
+        if self.surface_ is None:
+            return self.estimator_.sample(n_samples, random_state=int(seed.generate_state(1)[0] // 2))
+        density, rng = self._stopped_diffusion(), np.random.default_rng(seed)
+        U = np.empty((n_samples, len(self.components_)))
+        with one_thread():
+            for part in slices(n_samples, BLOCK_SAMPLES):
+                U[part] = density.sample(SampleNoise(rng.standard_normal(U[part].shape)))
+                if denoise:
+                    U[part] = self._onto_support(U[part])
+        return U

@@ -99,6 +99,8 @@ class Options(BaseEstimator):
     128
     """
 
+    _saved = ()  # parameters only
+
     _parameter_constraints: dict = {
         "activation": [str],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],

@@ -1,8 +1,12 @@
 """DiffusionOutlierDetector: samples of low density as outliers, by scikit-learn's conventions."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -22,26 +26,28 @@ from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.preprocessing import Preprocessor
 
-MIN_TRIMMED, MIN_SAMPLES = 0.1, 20
-AUTO_SHARE = 0.01  # of the fitted distribution's own draws that "auto" calls outliers
-AUTO_DRAWS = 5000
-NO_KERNEL = ["mixture", "student", "regression"]  # a kernel would see an outlier of the training samples as likely
+MIN_TRIMMED = 0.1  # least share of the samples that is left out of the fit
+MIN_SAMPLES = 20  # fewer are all kept
+AUTO_SHARE, AUTO_SAMPLES = 0.01, 5000  # share of so many samples of the fitted density that "auto" calls outliers
+NO_KERNEL = ["mixture", "student", "regression"]  # under a kernel density every training sample is likely
 
 
 class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstimator):
-    """Outliers as the samples of lowest density under a diffusion model of the others.
+    """Detect outliers as the samples of lowest density under a diffusion model of the others.
 
-    A flexible density fitted to outliers finds them likely. So the samples furthest out under a robust distribution, a multivariate
-    Student-t, are left out of the fit: a tenth of them, or the share `contamination` where that is more.
+    A flexible density that is fitted to outliers finds them likely. The samples of lowest density under a robust
+    distribution, a multivariate Student-t, are therefore left out of the fit: a tenth of them, or the share
+    `contamination` where that is more.
 
     Parameters
     ----------
     estimator : density estimator or None, default=None
-        The model to fit, with `score_samples`; None stands for a DiffusionDensityEstimator without the kernel
-        component, which would see an outlier of the training samples as a likely place.
+        The model to fit, with `score_samples`, and with `sample` if `contamination` is "auto". None stands for a
+        DiffusionDensityEstimator without the kernel component, under which an outlier among the training samples is
+        likely.
     contamination : "auto" or float, default="auto"
-        Share of outliers among the training samples, in (0, 0.5]. "auto" draws the line where 1 % of the model's own
-        samples fall below it.
+        Share of outliers among the training samples, in (0, 0.5]. "auto" sets the threshold below which 1 % of the
+        samples of the fitted density fall.
     random_state : int, RandomState instance or None, default=None
         Seed of the default model and of its samples.
 
@@ -50,9 +56,11 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     estimator_ : estimator
         The fitted density.
     offset_ : float
-        Log-density, in nats, below which a sample is an outlier.
+        Threshold: log-density, in nats, below which a sample is an outlier.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of str
+        Names of the features, where `X` had them.
 
     Examples
     --------
@@ -65,21 +73,29 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     array([ 1, -1])
     """
 
+    _saved = ("n_features_in_", "feature_names_in_", "estimator_", "offset_")
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "score_samples"]), None],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator=None, *, contamination="auto", random_state=None):
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        contamination: str | float = "auto",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.estimator = estimator
         self.contamination = contamination
         self.random_state = random_state
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Fit the density, and draw the line.
+    def fit(self, X: ArrayLike, y: object = None) -> DiffusionOutlierDetector:
+        """Fit the density to the samples that are no outliers, and set the threshold.
 
         Parameters
         ----------
@@ -89,6 +105,11 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For samples that are not finite or too few, and bad parameter values. An earlier fit is then left as it was.
         """
         with restored_on_failure(self):
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
@@ -99,18 +120,20 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
             else:
                 self.estimator_ = clone(self.estimator)
             with FitParts(self, 1) as parts:
-                parts.fit("density", self.estimator_, samples[self._inner(samples)])
-                if self.contamination == "auto":
-                    draws = draw_samples(self.estimator_, AUTO_DRAWS, seed)
-                    self.offset_ = float(np.quantile(self.estimator_.score_samples(draws), AUTO_SHARE))
-                else:
-                    scores = self.estimator_.score_samples(samples)
-                    self.offset_ = float(np.percentile(scores, 100.0 * self.contamination))
+                parts.fit("density", self.estimator_, samples[self._inliers(samples)])
+                self.offset_ = self._threshold(samples, seed)
         return self
 
-    def _inner(self, X):
-        """Which samples the density is fitted to: those nearest under a Student-t."""
-        share = max(MIN_TRIMMED, 0.0 if self.contamination == "auto" else self.contamination)
+    def _threshold(self, X: np.ndarray, seed: int | None) -> float:
+        """Log-density below which samples are outliers."""
+        if self.contamination == "auto":
+            generated = draw_samples(self.estimator_, AUTO_SAMPLES, seed)
+            return float(np.quantile(self.estimator_.score_samples(generated), AUTO_SHARE))
+        return float(np.percentile(self.estimator_.score_samples(X), 100.0 * float(self.contamination)))
+
+    def _inliers(self, X: np.ndarray) -> np.ndarray:
+        """Indices of the samples to which the density is fitted: those of highest density under a Student-t."""
+        share = max(MIN_TRIMMED, 0.0 if self.contamination == "auto" else float(self.contamination))
         n_kept = len(X) - int(share * len(X))
         if n_kept < MIN_SAMPLES:
             return np.arange(len(X))
@@ -120,8 +143,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         log_density = fit_student_t(z, weights).log_prob(z) + log_det
         return np.sort(np.argsort(-log_density, kind="stable")[:n_kept])
 
-    def score_samples(self, X):
-        """Log-density of samples in nats; the lower, the more abnormal.
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Log-density of samples, in nats: the lower, the more abnormal.
 
         Parameters
         ----------
@@ -134,8 +157,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         check_is_fitted(self)
         return self.estimator_.score_samples(validate_data(self, X, dtype=DATA_TYPES, reset=False))
 
-    def decision_function(self, X):
-        """Log-density above the line: negative for outliers.
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Log-density minus the threshold `offset_`: negative for outliers.
 
         Parameters
         ----------
@@ -147,8 +170,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         """
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
-        """-1 for outliers, 1 for inliers.
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Label samples: -1 for outliers, 1 for inliers.
 
         Parameters
         ----------

@@ -1,15 +1,34 @@
 """What an estimator can say of the support it has found: projections, distances, tangents, coordinates."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
-from skdiffusion.manifold import denoiser_jacobian
+from skdiffusion.manifold import LocalPolynomials, local_dimension
+
+if TYPE_CHECKING:
+    from skdiffusion.diffusion.flow import ProbabilityFlow
+    from skdiffusion.preprocessing import Preprocessor
 
 
-def _is_linear(estimator):
-    if getattr(estimator, "support_", estimator.support) != "linear":
+def diffusion_of(estimator: Any) -> tuple[ProbabilityFlow, Preprocessor]:
+    """The flow of a fitted DiffusionDensityEstimator, and the map from its features to whitened samples."""
+    diffusion = estimator.blend_.densities["diffusion"]
+    return diffusion.density, diffusion.preprocessor
+
+
+def has_linear_support(estimator: SupportedDensityEstimator) -> bool:
+    return vars(estimator).get("support_", estimator.support) == "linear"
+
+
+def _check_linear_support(estimator: SupportedDensityEstimator) -> bool:
+    if not has_linear_support(estimator):
         raise AttributeError(
             "transform and inverse_transform exist for a linear support only: a curved set has no k coordinates. "
             "Use `project`, or set support='linear'."
@@ -18,29 +37,34 @@ def _is_linear(estimator):
 
 
 class SupportedDensityEstimator(MeanLogDensity):
-    """Base of `ManifoldDiffusionEstimator`.
+    """Base of `ManifoldDiffusionEstimator`: the geometry of the support.
 
     A subclass sets in `fit`: `mean_`, `components_`, `support_`, `intrinsic_dimension_`, `surface_` (None for a
     linear support), `estimator_` and `_sample_seed`, and has the parameter `support`.
     """
 
-    def _checked(self, X):
+    support: str
+    mean_: np.ndarray
+    components_: np.ndarray
+    surface_: LocalPolynomials | None
+
+    def _validated(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
         return validate_data(self, X, dtype=DATA_TYPES, reset=False).astype(np.float64)
 
-    def _coordinates(self, X):
+    def _coordinates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates along the components, and the part of the samples across them."""
         centered = X - self.mean_
         U = centered @ self.components_.T
         return U, centered - U @ self.components_
 
-    def _samples(self, U):
+    def _from_coordinates(self, U: np.ndarray) -> np.ndarray:
         return self.mean_ + U @ self.components_
 
-    def _on_support(self, U):
+    def _onto_support(self, U: np.ndarray) -> np.ndarray:
         return U if self.surface_ is None else self.surface_.project(U)
 
-    def project(self, X):
+    def project(self, X: ArrayLike) -> np.ndarray:
         """Nearest points of the learned support.
 
         Parameters
@@ -51,10 +75,10 @@ class SupportedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        X = self._checked(X)
-        return X if self.support_ == "full" else self._samples(self._on_support(self._coordinates(X)[0]))
+        X = self._validated(X)
+        return X if self.support_ == "full" else self._from_coordinates(self._onto_support(self._coordinates(X)[0]))
 
-    def distance(self, X):
+    def distance(self, X: ArrayLike) -> np.ndarray:
         """Distance of samples to the learned support, in the units of the features.
 
         Parameters
@@ -65,13 +89,13 @@ class SupportedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples,)
         """
-        X = self._checked(X)
+        X = self._validated(X)
         away = X - self.project(X)
         # Scaled first: a square may overflow where the distance does not.
         size = np.maximum(np.abs(away).max(1, keepdims=True), 1e-300)
         return size[:, 0] * np.linalg.norm(away / size, axis=1)
 
-    def tangent_space(self, X):
+    def tangent_space(self, X: ArrayLike) -> np.ndarray:
         """Orthonormal basis of the tangent space of the support at the projection of every sample.
 
         Parameters
@@ -82,13 +106,13 @@ class SupportedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features, intrinsic_dimension)
         """
-        X = self._checked(X)
+        X = self._validated(X)
         if self.surface_ is None:
             return np.tile(self.components_.T, (len(X), 1, 1))
-        basis = self.surface_.tangent(self._on_support(self._coordinates(X)[0]))
+        basis = self.surface_.tangent(self._onto_support(self._coordinates(X)[0]))
         return np.einsum("nrk,rd->ndk", basis, self.components_)
 
-    def local_dimension(self, X):
+    def local_dimension(self, X: ArrayLike) -> np.ndarray:
         """Dimension of the support around every sample, for sets that are a curve here and a surface there.
 
         Parameters
@@ -98,26 +122,15 @@ class SupportedDensityEstimator(MeanLogDensity):
         Returns
         -------
         ndarray of int, shape (n_samples,)
-            Eigenvalues of the denoiser's Jacobian above one half, by the vote of the noise levels.
+            Eigenvalues of the denoiser's Jacobian above one half, by the median of three noise levels.
         """
-        X = self._checked(X)
-        member = self.estimator_.blend_.densities["diffusion"]
-        z = member.density.field.place(member.preprocessor.transform(self._coordinates(X)[0])[0])
-        rng = np.random.default_rng(self._sample_seed)
-        noise = rng.standard_normal((8, z.shape[1]))
-        counts = []
-        for level in (0.2, 0.14, 0.1):
-            theta = float(np.arctan(level))
-            # The same few directions of noise around every sample: no sample depends on another.
-            jacobian = np.mean(
-                [denoiser_jacobian(member.density.field, np.cos(theta) * z + np.sin(theta) * e, theta) for e in noise],
-                0,
-            )
-            counts.append((np.linalg.eigvalsh(jacobian) > 0.5).sum(1))
-        return np.maximum(1, np.median(counts, axis=0).astype(int))
+        U, _ = self._coordinates(self._validated(X))
+        flow, preprocessor = diffusion_of(self.estimator_)
+        z = flow.field.place(preprocessor.transform(U)[0])
+        return local_dimension(flow.field, z, np.random.default_rng(self._sample_seed))
 
-    @available_if(_is_linear)
-    def transform(self, X):
+    @available_if(_check_linear_support)
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Coordinates of samples along `components_` (linear support only).
 
         Parameters
@@ -128,10 +141,10 @@ class SupportedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, intrinsic_dimension)
         """
-        return self._coordinates(self._checked(X))[0]
+        return self._coordinates(self._validated(X))[0]
 
-    @available_if(_is_linear)
-    def fit_transform(self, X, y=None):
+    @available_if(_check_linear_support)
+    def fit_transform(self, X: ArrayLike, y: object = None) -> np.ndarray:
         """`fit`, then `transform` of the same samples (linear support only).
 
         Parameters
@@ -145,8 +158,8 @@ class SupportedDensityEstimator(MeanLogDensity):
         """
         return self.fit(X).transform(X)
 
-    @available_if(_is_linear)
-    def inverse_transform(self, codes):
+    @available_if(_check_linear_support)
+    def inverse_transform(self, codes: ArrayLike) -> np.ndarray:
         """Points of the support with given coordinates (linear support only).
 
         Parameters
@@ -163,4 +176,4 @@ class SupportedDensityEstimator(MeanLogDensity):
             raise ValueError(
                 f"'codes' must have shape (n_samples, {len(self.components_)}). Got {codes.shape} instead."
             )
-        return self._samples(codes)
+        return self._from_coordinates(codes)

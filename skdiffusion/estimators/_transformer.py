@@ -1,6 +1,11 @@
 """DiffusionTransformer: the map to Gaussian codes as a scikit-learn transformer."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -13,13 +18,13 @@ from skdiffusion.estimators._density import DiffusionDensityEstimator
 class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
     """Map samples to independent standard normal codes by the flow of a diffusion model, and back.
 
-    The map is smooth and invertible: what a quantile transformer does to every feature alone is done to all features
-    together, dependence included.
+    The map is smooth and invertible. It does to all features together, dependence included, what a quantile transformer
+    does to every feature alone.
 
     Parameters
     ----------
     estimator : DiffusionDensityEstimator or None, default=None
-        The model to fit; None stands for one without components, which have no part in the map.
+        The model to fit. None stands for one without further components, which have no part in the map.
     random_state : int, RandomState instance or None, default=None
         Seed of the default model.
 
@@ -28,7 +33,9 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     estimator_ : DiffusionDensityEstimator
         The fitted model.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of str
+        Names of the features, where `X` had them.
 
     Examples
     --------
@@ -41,18 +48,20 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
     True
     """
 
+    _saved = ("n_features_in_", "feature_names_in_", "estimator_")
+
     _parameter_constraints: dict = {
         "estimator": [HasMethods(["fit", "to_latent", "from_latent"]), None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator=None, *, random_state=None):
+    def __init__(self, estimator: Any = None, *, random_state: int | np.random.RandomState | None = None) -> None:
         self.estimator = estimator
         self.random_state = random_state
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> DiffusionTransformer:
         """Fit the model to the samples of X.
 
         Parameters
@@ -76,11 +85,11 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         return self
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.n_features_in_
 
-    def transform(self, X):
-        """Codes of samples.
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """Map samples to their codes.
 
         Parameters
         ----------
@@ -93,8 +102,8 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         check_is_fitted(self)
         return self.estimator_.to_latent(validate_data(self, X, dtype=DATA_TYPES, reset=False))
 
-    def inverse_transform(self, X):
-        """Samples of codes.
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Map codes to samples.
 
         Parameters
         ----------
@@ -106,5 +115,5 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        # Codes in a frame bear the names of `get_feature_names_out`.
+        # Codes in a frame have the names of `get_feature_names_out`, which `from_latent` does not know.
         return self.estimator_.from_latent(np.asarray(X))

@@ -6,7 +6,7 @@ from skdiffusion.manifold._dimension import (
     denoiser_jacobian,
     dimension_spectrum,
     flipd,
-    linear_dimension,
+    local_dimension,
     plateau_dimension,
     support_dimension,
 )
@@ -17,6 +17,7 @@ from skdiffusion.manifold._local_polynomials import (
     fit_local_polynomials,
     sample_spacing,
 )
+from skdiffusion.manifold._principal_directions import linear_dimension, principal_directions
 
 __all__ = [
     "PLATEAU",
@@ -29,7 +30,9 @@ __all__ = [
     "fit_local_polynomials",
     "flipd",
     "linear_dimension",
+    "local_dimension",
     "plateau_dimension",
+    "principal_directions",
     "sample_spacing",
     "support_dimension",
 ]

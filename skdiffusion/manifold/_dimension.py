@@ -2,47 +2,74 @@ r"""Dimension of a support from a denoiser's Jacobian.
 
 Near a smooth set the Jacobian of the denoiser, :math:`\alpha\,\partial D/\partial x = \alpha^2\sigma^{-2}
 \mathrm{Cov}(x_0\mid x)`, is close to the projection onto the tangent space: eigenvalues near 1 along it and
-near 0 across. The score alone knows the set long before it knows the density on it (Shen, Hsieh and He,
-2026).
+near 0 across. The score alone knows the set long before it knows the density on it (Shen, Hsieh and He, 2026).
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from skdiffusion._utils.protocols import VelocityField
+
 PLATEAU = np.geomspace(0.3, 0.05, 7)  # noise levels, in whitened standard deviations
-TANGENT = 0.5  # eigenvalue that tells tangent from normal
+TANGENT = 0.5  # eigenvalues above it count as tangent directions
+LOCAL_LEVELS, N_LOCAL_NOISES = (0.2, 0.14, 0.1), 8
+MIN_SAMPLES, N_PROBES = (
+    500,
+    100,
+)  # a network resolves a curved set from so many samples on; samples at which it is asked
 
 
-def denoiser_jacobian(field, z, theta):
-    """Symmetric part of cos(theta) dD/dz at samples z: (n, d, d), eigenvalues near 1 tangent, near 0 normal.
+def denoiser_jacobian(field: VelocityField, z: np.ndarray, theta: float) -> np.ndarray:
+    """Symmetric part of the Jacobian of the denoiser, times the cosine of the angle.
 
-    Where the field has a reference, relative to the Jacobian of that Gaussian: features that are merely correlated
-    are no curved set.
+    Parameters
+    ----------
+    field : VelocityField
+        With `jacobian`. Where it has a Gaussian reference, the result is relative to the Jacobian of that Gaussian:
+        features that are merely correlated are no curved set.
+    z : array of shape (n_samples, n_features)
+        Noised samples, in the coordinates of the field.
+    theta : float
+        Angle of the noise level.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features, n_features)
+        With eigenvalues near 1 along the support and near 0 across.
     """
     cos, sin = np.cos(theta), np.sin(theta)
     jacobian = cos * (cos * np.eye(z.shape[1]) + sin * field.jacobian(z, theta))
-    reference = getattr(field, "reference", None)
+    reference = field.reference
     if reference is not None:
         scale = reference.function(np.sqrt((reference.values * cos**2 + sin**2) / (reference.values * cos**2)))
         jacobian = scale @ jacobian @ scale
     return (jacobian + jacobian.transpose(0, 2, 1)) / 2
 
 
-def dimension_spectrum(field, z, rng, levels=PLATEAU):
+def dimension_spectrum(
+    field: VelocityField, z: np.ndarray, rng: np.random.Generator, levels: np.ndarray = PLATEAU
+) -> np.ndarray:
     """Eigenvalues of the denoiser's Jacobian around samples of the data.
 
     Parameters
     ----------
-    field : velocity field with `jacobian`
-    z : array of shape (n, d)
+    field : VelocityField
+        With `jacobian`.
+    z : array of shape (n_samples, n_features)
         Samples in the coordinates of the field.
     rng : numpy Generator
-        Of the noise added to them.
+        Draws the noise that is added to them.
     levels : array of shape (n_levels,)
         Noise-to-signal ratios.
 
     Returns
     -------
-    ndarray of shape (n_levels, n, d)
+    ndarray of shape (n_levels, n_samples, n_features)
         In descending order.
     """
     out = []
@@ -53,21 +80,86 @@ def dimension_spectrum(field, z, rng, levels=PLATEAU):
     return np.array(out)
 
 
-def plateau_dimension(spectrum):
-    """The number of tangent directions on which most noise levels agree; the finer ones in a tie.
+def _tangent_directions(spectrum: np.ndarray) -> np.ndarray:
+    """Median number of tangent directions at every noise level, shape (n_levels,)."""
+    return np.median((spectrum > TANGENT).sum(2), axis=1)
+
+
+def plateau_dimension(spectrum: np.ndarray) -> int:
+    """The number of tangent directions on which most noise levels agree; that of the finer levels in a tie.
 
     Levels at which separated clusters look like points (no tangent direction) have no vote.
+
+    Parameters
+    ----------
+    spectrum : array of shape (n_levels, n_samples, n_features)
+        Of `dimension_spectrum`, from coarse levels to fine ones.
+
+    Returns
+    -------
+    int
+        At least 1.
     """
-    counts = np.median((spectrum > TANGENT).sum(2), axis=1).astype(int)
+    counts = _tangent_directions(spectrum).astype(int)
     votes = np.bincount(counts)
     votes[0] = 0
     return int(next((c for c in counts[::-1] if votes[c] and votes[c] == votes.max()), 1))
 
 
-def flipd(field, z, level):
-    r"""Dimension at samples of the data from the score alone: :math:`d + \sigma^2(\nabla\cdot S + |S|^2)`, shape (n,).
+def local_dimension(
+    field: VelocityField, z: np.ndarray, rng: np.random.Generator, levels: Sequence[float] = LOCAL_LEVELS
+) -> np.ndarray:
+    """Dimension of the support around every sample, by the median of the noise levels.
 
-    Kamkari et al. (2024), A geometric view of data complexity: the rate at which log-density falls with noise.
+    The Jacobian is averaged over a few directions of noise, the same around every sample: no sample depends on another.
+
+    Parameters
+    ----------
+    field : VelocityField
+        With `jacobian`.
+    z : array of shape (n_samples, n_features)
+        Samples in the coordinates of the field.
+    rng : numpy Generator
+        Draws the directions of noise.
+    levels : sequence of float
+        Noise-to-signal ratios.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+        At least 1.
+    """
+    noise = rng.standard_normal((N_LOCAL_NOISES, z.shape[1]))
+    counts = []
+    for level in levels:
+        theta = float(np.arctan(level))
+        noised = [np.cos(theta) * z + np.sin(theta) * e for e in noise]
+        jacobian = np.mean([denoiser_jacobian(field, x, theta) for x in noised], axis=0)
+        counts.append((np.linalg.eigvalsh(jacobian) > TANGENT).sum(1))
+    return np.maximum(1, np.median(counts, axis=0).astype(int))
+
+
+def flipd(field: VelocityField, z: np.ndarray, level: float) -> np.ndarray:
+    r"""Dimension at samples of the data from the score alone: :math:`d + \sigma^2(\nabla\cdot S + |S|^2)`.
+
+    It is the rate at which the log-density falls with the noise level.
+
+    Parameters
+    ----------
+    field : VelocityField
+    z : array of shape (n_samples, n_features)
+        Samples in the coordinates of the field.
+    level : float
+        Noise-to-signal ratio.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+
+    References
+    ----------
+    Kamkari et al. (2024), A geometric view of data complexity: efficient local intrinsic dimension estimation with
+    diffusion models.
     """
     theta = float(np.arctan(level))
     cos, sin = np.cos(theta), np.sin(theta)
@@ -76,50 +168,34 @@ def flipd(field, z, level):
     return z.shape[1] - level * cos * (sin * z.shape[1] - cos * trace) + (noise**2).sum(1)
 
 
-def linear_dimension(variances, n_samples):
-    """Number of principal directions above an isotropic floor, and the variance of the floor.
+def support_dimension(X: np.ndarray, field: VelocityField, z: np.ndarray, rng: np.random.Generator) -> int | None:
+    """Dimension of the set on or near which the samples lie, if it is lower than the number of features.
 
-    Directions are dropped if their variances are zero to round-off, or equal to one another as far as n
-    samples can tell (the bulk of Marchenko and Pastur) and at least 4 times (25 times if it is a single one)
-    below the rest.
+    Collinear features show in the singular values of the samples, a curved set in the tangent directions that a trained
+    network sees at the finest noise levels it resolves: samples that fill the space have as many as features.
 
     Parameters
     ----------
-    variances : array of shape (d,)
-        Eigenvalues of the covariance, descending.
-    n_samples : int
+    X : array of shape (n_samples, n_features)
+        Training samples.
+    field : VelocityField
+        Trained on them, with `jacobian` and `place`.
+    z : array of shape (n_probes, n_features)
+        Whitened samples, of which the first 100 are looked at.
+    rng : numpy Generator
+        Draws the noise that is added to them.
 
     Returns
     -------
-    n_directions : int
-    noise_variance : float
-    """
-    d = len(variances)
-    rank = max(1, int((variances > 1e-12 * variances[0]).sum()))
-    if rank < d:
-        return rank, 0.0
-    for k in range(1, d):
-        rest = variances[k:]
-        ratio = min(np.sqrt((d - k) / n_samples), 0.9)
-        bulk = 1.2 * ((1 + ratio) / (1 - ratio)) ** 2
-        if rest[0] / rest[-1] < bulk and variances[k - 1] > (25 if d - k == 1 else 4) * rest[0]:
-            return k, float(rest.mean())
-    return d, 0.0
-
-
-def support_dimension(X, field, z, rng):
-    """Dimension of the set that samples lie on, or None if they fill the space or are too few to tell.
-
-    Collinear features are found by their singular values, a curved set as the network sees it.
+    int or None
+        None where the samples fill the space, or are too few to tell.
     """
     n, d = X.shape
     if d == 1 or n <= 2 * d:
         return None
     standard = (X - X.mean(0)) / np.maximum(X.std(0), 1e-300)
     k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
-    if k == d and n >= 500:
-        # At the finest levels that a network resolves, samples that fill the space have d tangent directions.
-        z = field.place(z[:100])
-        counts = np.median((dimension_spectrum(field, z, rng, PLATEAU[-2:]) > TANGENT).sum(2), axis=1)
-        k = int(counts.max())
+    if k == d and n >= MIN_SAMPLES:
+        spectrum = dimension_spectrum(field, field.place(z[:N_PROBES]), rng, PLATEAU[-2:])
+        k = int(_tangent_directions(spectrum).max())
     return k if 0 < k < d else None

@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from skdiffusion.manifold._local_polynomials import CHUNK_FLOATS, sample_spacing
+from skdiffusion._utils.blocks import slices
+from skdiffusion.manifold._local_polynomials import BLOCK_FLOATS, LocalPolynomials, sample_spacing
+
+BANDWIDTHS = 2.0 ** (0.5 * np.arange(0, 10))  # candidates, in units of the spacing of the samples
+NOISE_FACTOR = 1.2  # two bandwidths contradict each other if they differ by more than this times the noise of one
 
 
 class IntrinsicDensity:
-    r"""Log-density with respect to the k-volume of the set, at points of the set.
+    r"""Log-density with respect to the k-volume of a set, at points of the set.
 
     Samples are seen in tangent coordinates u around a point; with weights :math:`w_i = N(u_i; 0, h^2 I)`, mean
     mass m, mean :math:`\mu` and covariance S of the weighted samples, the local log-quadratic density is
@@ -20,34 +24,42 @@ class IntrinsicDensity:
     ----------
     surface : LocalPolynomials
     rng : numpy Generator
-        Of the samples on which the bandwidth is chosen.
+        Draws the samples at which bandwidths are compared.
+    n_compared : int, default=300
+        Number of these samples.
     """
 
-    def __init__(self, surface, rng, n_judges=300):
-        self.surface = surface
-        samples = surface.samples
-        spacing = sample_spacing(samples, surface.dimension)
-        judges = samples[rng.permutation(len(samples))[: min(n_judges, len(samples))]]
-        halves = np.array_split(rng.permutation(len(samples)), 2)
-        kept, estimates, noises = None, [], []
-        # Lepski: the widest bandwidth that contradicts no narrower one beyond that one's noise.
-        for h in spacing * 2.0 ** (0.5 * np.arange(0, 10)):
-            estimate = self._log_density(samples, judges, h)
-            one, two = (self._log_density(samples[half], judges, h) for half in halves)
-            if any(np.median(np.abs(estimate - e)) > 1.2 * noise for e, noise in zip(estimates, noises)):
-                break
-            kept = h
-            estimates.append(estimate)
-            noises.append(np.median(np.abs(one - two)) / 2)
-        self.bandwidth = float(kept)
+    _saved = ("surface", "bandwidth")
 
-    def _log_density(self, samples, x, h):
+    def __init__(self, surface: LocalPolynomials, rng: np.random.Generator, n_compared: int = 300):
+        self.surface = surface
+        self.bandwidth = self._choose_bandwidth(rng, n_compared)
+
+    def _choose_bandwidth(self, rng: np.random.Generator, n_compared: int) -> float:
+        """The widest bandwidth that contradicts no narrower one beyond the noise of that one (Lepski).
+
+        The noise is told by the estimates from the two halves of the samples.
+        """
+        samples = self.surface.samples
+        compared = samples[rng.permutation(len(samples))[: min(n_compared, len(samples))]]
+        halves = np.array_split(rng.permutation(len(samples)), 2)
+        chosen = 0.0
+        narrower: list[tuple[np.ndarray, float]] = []
+        for h in sample_spacing(samples) * BANDWIDTHS:
+            estimate = self._log_density(samples, compared, h)
+            one, two = (self._log_density(samples[half], compared, h) for half in halves)
+            if any(np.median(np.abs(estimate - e)) > NOISE_FACTOR * noise for e, noise in narrower):
+                break
+            chosen = float(h)
+            narrower.append((estimate, float(np.median(np.abs(one - two)) / 2)))
+        return chosen
+
+    def _log_density(self, samples: np.ndarray, x: np.ndarray, h: float) -> np.ndarray:
         k = self.surface.dimension
         tangent = self.surface.tangent(x)
-        step = max(1, CHUNK_FLOATS // len(samples))
         out = np.empty(len(x))
-        for start in range(0, len(x), step):
-            block, basis = x[start : start + step], tangent[start : start + step]
+        for part in slices(len(x), BLOCK_FLOATS // len(samples)):
+            block, basis = x[part], tangent[part]
             u = np.einsum("nd,bdk->bnk", samples, basis) - np.einsum("bd,bdk->bk", block, basis)[:, None]
             along = (u**2).sum(2)
             whole = (samples**2).sum(1) - 2 * block @ samples.T + (block**2).sum(1)[:, None]
@@ -59,9 +71,9 @@ class IntrinsicDensity:
             spread = second - mean[:, :, None] * mean[:, None] + 1e-3 * h**2 * np.eye(k)
             shift = (mean * np.linalg.solve(spread, mean[:, :, None])[:, :, 0]).sum(1)
             mass = np.log(total / len(samples)) - 0.5 * k * np.log(2 * np.pi)
-            out[start : start + step] = mass - 0.5 * (np.linalg.slogdet(spread)[1] + shift)
+            out[part] = mass - 0.5 * (np.linalg.slogdet(spread)[1] + shift)
         return out
 
-    def log_prob(self, x):
-        """Log-density at points x of the set, in nats, shape (n,)."""
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """Log-density in nats, shape (n_points,), at points x of the set (n_points, n_features)."""
         return self._log_density(self.surface.samples, np.asarray(x, dtype=float), self.bandwidth)

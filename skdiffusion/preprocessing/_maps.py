@@ -21,6 +21,8 @@ KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass
 class AffineMap:
     """z = (x - shift) / scale."""
 
+    _saved = ("shift", "scale")
+
     def __init__(self, shift, scale):
         self.shift, self.scale = float(shift), float(scale)
 
@@ -46,6 +48,8 @@ class AffineMap:
 
 class BoxMap:
     """z = Phi^-1((x - low) / (high - low)): a uniform distribution on the box becomes a standard normal one."""
+
+    _saved = ("low", "high")
 
     def __init__(self, low, high):
         self.low, self.high = float(low), float(high)
@@ -79,6 +83,8 @@ class HalfLineMap:
     `sign` is +1 for [end, inf) and -1 for (-inf, end].
     """
 
+    _saved = ("end", "sign", "scale")
+
     def __init__(self, end, sign, scale):
         self.end, self.sign, self.scale = float(end), float(sign), float(scale)
 
@@ -110,6 +116,8 @@ class HalfLineMap:
 
 class YeoJohnsonMap:
     """The power map of Yeo and Johnson (2000) with exponent in [0, 2], where it is onto the real line."""
+
+    _saved = ("exponent",)
 
     def __init__(self, exponent):
         self.exponent = float(exponent)
@@ -159,6 +167,8 @@ class GaussianizeMap:
     inverse; beyond the data the map is linear with a slope capped at `TAIL_SLOPE`, since a steep tail
     makes one far sample cost hundreds of nats.
     """
+
+    _saved = ("knots", "values", "slopes", "_kernel", "_bandwidth")
 
     def __init__(self, knots, values, slopes):
         self.knots, self.values, self.slopes = knots, values, slopes
@@ -306,6 +316,8 @@ class GaussianizeMap:
 
 class ComposedMap:
     """Maps applied one after the other."""
+
+    _saved = ("maps",)
 
     def __init__(self, *maps):
         self.maps = maps

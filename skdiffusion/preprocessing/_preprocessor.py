@@ -42,6 +42,8 @@ class Preprocessor:
         read at the end of the margin.
     """
 
+    _saved = ("n_features", "marginals", "low", "high", "margins", "half_step", "maps", "whitening")
+
     def __init__(self, X, weights, marginals=None, bounds=None):
         n_features = X.shape[1]
         bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds

@@ -45,6 +45,8 @@ class Whitening:
         Share of the identity in it.
     """
 
+    _saved = ("shift", "scale", "correlation", "matrix", "inverse", "log_det", "shrinkage")
+
     def __init__(self, U, w):
         w = w / w.sum()
         self.shift = w @ U

@@ -176,14 +176,14 @@ def test_samples_that_fill_the_space_behave_as_the_plain_estimator(rng):
 def test_the_plain_estimator_points_here(density):
     X = density.sample(1000, 0)
     with pytest.warns(DegenerateDataWarning, match=f"dimension 2 of {density.n_features}.*ManifoldDiffusionEstimator"):
-        DiffusionDensityEstimator(stacking=False, n_estimators=1, random_state=0).fit(X)
+        DiffusionDensityEstimator(components=None, n_estimators=1, random_state=0).fit(X)
 
 
 def test_the_plain_estimator_is_silent_on_samples_that_fill_the_space(rng):
     X = np.concatenate([rng.normal(size=(500, 3)) * 0.2, rng.normal(size=(500, 3)) * 0.2 + 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        est = DiffusionDensityEstimator(stacking=False, n_estimators=1, random_state=0).fit(X)
+        est = DiffusionDensityEstimator(components=None, n_estimators=1, random_state=0).fit(X)
     assert np.isfinite(est.score(X))
 
 

@@ -1,4 +1,4 @@
-"""The outlier detector: signs, the share of outliers, and samples that must not be learnt."""
+"""The outlier detector: signs, the share of outliers, and samples that must not be learned."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,11 @@ from skdiffusion import DiffusionDensityEstimator, DiffusionOutlierDetector
 SMALL = DiffusionDensityEstimator((8, 8), max_iter=5, n_estimators=2, random_state=0)
 
 
-def contaminated(n_odd=15):
+def contaminated(n_outliers=15):
+    """Standard normal samples, a tight cluster of outliers after them, and which ones these are."""
     rng = np.random.default_rng(0)
-    odd = rng.normal(size=(n_odd, 3)) * 0.2 + [4.0, -4.0, 4.0]
-    return np.concatenate([rng.normal(size=(200, 3)), odd]), np.arange(200 + n_odd) >= 200
+    outliers = rng.normal(size=(n_outliers, 3)) * 0.2 + [4.0, -4.0, 4.0]
+    return np.concatenate([rng.normal(size=(200, 3)), outliers]), np.arange(200 + n_outliers) >= 200
 
 
 def test_signs_and_share():
@@ -32,13 +33,13 @@ def test_auto_leaves_a_hundredth_of_its_own_density_outside():
     assert np.mean(est.predict(est.estimator_.sample(4000, random_state=7)) == -1) == pytest.approx(0.01, abs=0.006)
 
 
-def test_a_cluster_of_outliers_is_not_learnt():
-    """A mixture gives the cluster a component of its own; the detector is not to."""
-    X, odd = contaminated()
-    learnt = GaussianMixture(3, random_state=0).fit(X).score_samples(X)
-    assert average_precision_score(odd, -learnt) < 0.5
+def test_a_cluster_of_outliers_is_not_learned():
+    """A mixture gives the cluster a component of its own; the detector must not."""
+    X, is_outlier = contaminated()
+    log_density = GaussianMixture(3, random_state=0).fit(X).score_samples(X)
+    assert average_precision_score(is_outlier, -log_density) < 0.5
     est = DiffusionOutlierDetector(GaussianMixture(3, random_state=0), random_state=0).fit(X)
-    assert average_precision_score(odd, -est.score_samples(X)) > 0.95
+    assert average_precision_score(is_outlier, -est.score_samples(X)) > 0.95
 
 
 def test_few_samples_are_all_used():

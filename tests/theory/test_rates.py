@@ -100,7 +100,7 @@ def test_subspace_rates():
     assert subspace.subspace_error(1000, 12, 0.2, [1.0]) == pytest.approx(2 * 11 / 1000 * (0.04 + 0.0016))
     assert subspace.coarse_level(1000, 2) > subspace.coarse_level(4000, 2)
     # The coarse level of a uniform circle holds the coarse samples, up to a constant that n does not change.
-    spacing = [sample_spacing(Sphere(1).sample(n, 0), 1) for n in (500, 8000)]
+    spacing = [sample_spacing(Sphere(1).sample(n, 0)) for n in (500, 8000)]
     level = [subspace.coarse_level(n, 1, 2 * np.pi) for n in (500, 8000)]
     assert spacing[0] / level[0] == pytest.approx(spacing[1] / level[1], rel=0.1)
     assert subspace.coarse_samples(500) == 15

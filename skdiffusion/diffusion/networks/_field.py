@@ -58,6 +58,8 @@ class NetworkField:
         Distribution of the samples before noise; None is the standard normal distribution, that of whitened samples.
     """
 
+    _saved = ("network", "noise_limit", "reference")
+
     def __init__(self, network, noise_limit=None, reference=None):
         self.noise_limit, self.reference = noise_limit, reference
         with torch.no_grad():

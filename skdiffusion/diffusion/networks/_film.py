@@ -63,6 +63,8 @@ class FilmEnsemble:
         Where the parameters live.
     """
 
+    _saved = ("n_features", "hidden_layer_sizes", "activation", "n_members", "n_parameters", "flat", "_shapes")
+
     def __init__(self, n_features, hidden_layer_sizes, activation, n_members, dtype, device):
         self.n_features = n_features
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)

@@ -36,6 +36,8 @@ class MaskedNetwork:
     device : torch device
     """
 
+    _saved = ("n_features", "n_components", "hidden_layer_sizes", "order", "flat")
+
     def __init__(self, n_features, hidden_layer_sizes, n_components, rng, device="cpu"):
         self.n_features, self.n_components = n_features, n_components
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)

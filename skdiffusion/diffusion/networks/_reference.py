@@ -42,6 +42,8 @@ class GaussianReference:
         Whether networks learn the departure from its velocity, or all of the velocity.
     """
 
+    _saved = ("values", "axes", "relative")
+
     def __init__(self, covariance, relative):
         self.values, self.axes = np.linalg.eigh(covariance)
         self.relative = relative

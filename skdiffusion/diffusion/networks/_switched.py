@@ -19,6 +19,8 @@ class SwitchedNetworks:
         Rising angles between them, one fewer than `parts`.
     """
 
+    _saved = ("parts", "edges")
+
     def __init__(self, parts, edges):
         self.parts, self.edges = list(parts), tuple(float(e) for e in edges)
 

@@ -1,0 +1,106 @@
+"""The classes that a file may hold, and the schema of each.
+
+A class is added by one line in `CLASSES`, and by its schema: that of a dataclass are its fields; another class lists in
+`_saved` the attributes of its state. An estimator (or its options) has its parameters as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+# A file has the names only: where a class moves, its line follows it. These may be the whole of a file:
+ESTIMATORS = {
+    "DiffusionDensityEstimator": "skdiffusion.estimators._density",
+    "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
+    "DiffusionOutlierDetector": "skdiffusion.estimators._outliers",
+    "DiffusionTransformer": "skdiffusion.estimators._transformer",
+    "DistilledDensityEstimator": "skdiffusion.estimators._distilled",
+}
+# These may be parts of it:
+CLASSES = {
+    **ESTIMATORS,
+    "Options": "skdiffusion.estimators._options",
+    "Preprocessor": "skdiffusion.preprocessing._preprocessor",
+    "ComposedMap": "skdiffusion.preprocessing._maps",
+    "AffineMap": "skdiffusion.preprocessing._maps",
+    "BoxMap": "skdiffusion.preprocessing._maps",
+    "HalfLineMap": "skdiffusion.preprocessing._maps",
+    "YeoJohnsonMap": "skdiffusion.preprocessing._maps",
+    "GaussianizeMap": "skdiffusion.preprocessing._maps",
+    "Whitening": "skdiffusion.preprocessing._whitening",
+    "NetworkField": "skdiffusion.diffusion.networks._field",
+    "GaussianReference": "skdiffusion.diffusion.networks._reference",
+    "FilmEnsemble": "skdiffusion.diffusion.networks._film",
+    "SwitchedNetworks": "skdiffusion.diffusion.networks._switched",
+    "MaskedNetwork": "skdiffusion.diffusion.networks._masked",
+    "AutoregressiveDensity": "skdiffusion.diffusion.autoregressive",
+    "ProbabilityFlow": "skdiffusion.diffusion.flow",
+    "Blend": "skdiffusion.densities._blend",
+    "TransformedDensity": "skdiffusion.densities._transformed",
+    "GaussianMixtureDensity": "skdiffusion.densities._mixture",
+    "RegressionDensity": "skdiffusion.densities._regression",
+    "AutoregressiveRegression": "skdiffusion.densities._regression",
+    "Noise": "skdiffusion.densities._noise",
+    "StudentTDensity": "skdiffusion.densities._student",
+    "GaussianKernelDensity": "skdiffusion.densities._kernel",
+    "LocalPolynomials": "skdiffusion.manifold._local_polynomials",
+    "IntrinsicDensity": "skdiffusion.manifold._intrinsic_density",
+}
+FUNCTIONS = {name: "skdiffusion.diffusion.ode._grids" for name in ("power_grid", "angle_grid", "log_snr_grid")}
+
+
+def saved_class(name: str) -> type:
+    """The class of a name in a file.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of `CLASSES`.
+    """
+    if name not in CLASSES:
+        raise ValueError(f"it names a class that is not skdiffusion's: {name!r}")
+    return getattr(import_module(CLASSES[name]), name)
+
+
+def saved_function(name: str) -> Callable[..., Any]:
+    """The function of a name in a file.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of `FUNCTIONS`.
+    """
+    if name not in FUNCTIONS:
+        raise ValueError(f"it names a function that is not skdiffusion's: {name!r}")
+    return getattr(import_module(FUNCTIONS[name]), name)
+
+
+def parameter_defaults(cls: type) -> dict[str, Any]:
+    """Parameters of an estimator by name, with their defaults; `inspect.Parameter.empty` where there is none."""
+    return {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+
+
+def schema(cls: type) -> tuple[set[str], set[str]]:
+    """Attributes that a file must hold of an object of a class, and those that it may hold."""
+    if dataclasses.is_dataclass(cls):
+        return {field.name for field in dataclasses.fields(cls)}, set()
+    saved = set(cls._saved)  # type: ignore[attr-defined]
+    if not issubclass(cls, BaseEstimator):
+        return saved, set()
+    # An estimator within another may not be fitted, and a parameter may have come after the file.
+    defaults = parameter_defaults(cls)
+    return {name for name, default in defaults.items() if default is inspect.Parameter.empty}, saved | set(defaults)
+
+
+def difference(cls: type, names: Iterable[str]) -> str | None:
+    """How these attributes differ from the schema of a class, in words; None if they do not."""
+    must, may = schema(cls)
+    missing, unknown = sorted(must - set(names)), sorted(set(names) - must - may)
+    parts = [f"lacks {missing}"] * bool(missing) + [f"has {unknown}, which it should not have,"] * bool(unknown)
+    return f"{cls.__name__} {' and '.join(parts).rstrip(',')}" if parts else None

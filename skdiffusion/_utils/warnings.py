@@ -1,0 +1,28 @@
+"""Warnings that point to the line of the user, however many wrappers of other libraries lie between."""
+
+import sys
+import warnings
+from types import FrameType
+
+# Packages whose frames are passed over: ours, and those that call or wrap our methods.
+PASSED_OVER = {"skdiffusion", "sklearn", "torch", "joblib", "pickle"}
+
+
+def _is_passed_over(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn at the first frame outside skdiffusion and the libraries that call it.
+
+    A fixed `stacklevel` is wrong as soon as scikit-learn wraps a method once more, as its callbacks do.
+
+    Parameters
+    ----------
+    message : str
+    category : type of warning
+    """
+    frame, level = sys._getframe(1), 2
+    while _is_passed_over(frame) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
