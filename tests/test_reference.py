@@ -10,13 +10,13 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.densities import BandwidthSearch, GaussianMixtureDensity
 from skdiffusion.densities import _components as _components
 from skdiffusion.densities._kernel import leave_one_out
 from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
-from skdiffusion.diffusion.networks._reference import WhitenedField
 from skdiffusion.diffusion.training._loop import TrainingPlan, _validation_set
 from skdiffusion.manifold import denoiser_jacobian
 from skdiffusion.preprocessing import Preprocessor
@@ -25,16 +25,14 @@ C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
 both = pytest.mark.parametrize("relative", [False, True], ids=["whole", "departure"])
 
 
-class ExactField:
-    """A distribution's velocity in the place of a network's."""
-
-    edges = ()
+class ExactField(VelocityField):
+    """The velocity of a closed-form density in the place of a network's."""
 
     def __init__(self, density, reference):
         self.density, self.reference = density, reference
 
-    def run_blocks(self, function, samples):
-        return tuple(o.numpy() for o in function(torch.as_tensor(samples)))
+    def blocks(self, samples):
+        yield slice(0, len(samples)), torch.as_tensor(samples)
 
     def __call__(self, z, theta, divergence=False):
         velocity, trace = self.density(z.numpy(), theta, divergence)
@@ -42,13 +40,13 @@ class ExactField:
 
     @property
     def flow_field(self):
-        return WhitenedField(self)
+        return self.reference.whitened(self)
 
 
-def network_field(rng, reference, spread=0.2, limit=None):
-    network = FilmEnsemble(3, (8, 8), "silu", 2, torch.float64, "cpu")
+def network_field(rng, reference, spread=0.2, limit=None, precision="auto"):
+    network = FilmEnsemble(3, (8, 8), "silu", 2).to(torch.float64)
     network.flat.copy_(torch.as_tensor(spread * rng.standard_normal(tuple(network.flat.shape))))
-    return NetworkField(network, limit, reference)
+    return NetworkField(network, limit, reference, precision)
 
 
 def correlated_samples(rng, n=1200, d=6, noise=0.05):
@@ -99,19 +97,16 @@ def test_the_velocity_of_the_reference_is_that_of_its_density(rng):
 
 @both
 @pytest.mark.parametrize("limit", [None, 0.7])
-def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
-    monkeypatch.setattr(
-        "skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ()
-    )  # stay in float64
-    field = network_field(rng, GaussianReference(C, relative), limit=limit)
+def test_divergence_and_jacobian_are_those_of_finite_differences(rng, relative, limit):
+    field = network_field(rng, GaussianReference(C, relative), limit=limit, precision="double")
     for f in (field, field.flow_field):
         z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5
         steps = h * torch.eye(3, dtype=torch.float64)
         slopes = [(f(z + s, theta)[0] - f(z - s, theta)[0]) / (2 * h) for s in steps]
         assert_allclose(f(z, theta, True)[1], sum(s[:, j] for j, s in enumerate(slopes)), atol=1e-6)
     z = rng.standard_normal((9, 3))
-    for row, jacobian in zip(z, field.jacobian(z, 0.8)):
-        shifted = np.array([field(np.stack([row + s, row - s]), 0.8)[0] for s in steps.numpy()])
+    for sample, jacobian in zip(z, field.jacobian(z, 0.8)):
+        shifted = np.array([field(np.stack([sample + s, sample - s]), 0.8)[0] for s in steps.numpy()])
         assert_allclose(jacobian, ((shifted[:, 0] - shifted[:, 1]) / (2 * h)).T, atol=1e-6)
 
 

@@ -13,11 +13,9 @@ LIMIT = 0.8
 
 @pytest.fixture
 def fields(rng):
-    network = FilmEnsemble(3, (8, 6), "tanh", 2, torch.float32, "cpu")
+    network = FilmEnsemble(3, (8, 6), "tanh", 2)
     network.flat += 0.4 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
-    free = NetworkField(network)
-    free._use(free.network.to(dtype=torch.float64))
-    return free, NetworkField(network, LIMIT)
+    return NetworkField(network, precision="double"), NetworkField(network, LIMIT)
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.7, 1.4])

@@ -120,9 +120,9 @@ def new_network(d, settings, activation, device, rng):
     sizes = sizes if isinstance(sizes, list) else [sizes] * (len(settings.edges) + 1)
     parts = []
     for widths in sizes[: len(settings.edges) + 1]:
-        part = FilmEnsemble(d, widths, activation, settings.n_members, torch.float32, device)
+        part = FilmEnsemble(d, widths, activation, settings.n_members)
         part.initialize(rng, settings.input_gain, settings.hidden_gain)
-        parts.append(part)
+        parts.append(part.to(device=device))
     return SwitchedNetworks(parts, settings.edges) if settings.edges else parts[0]
 
 

@@ -211,7 +211,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
-        "activation": [StrOptions(set(ACTIVATIONS))],
+        "activation": [StrOptions(ACTIVATIONS.keys())],
         "process": [StrOptions(set(PROCESSES)), Process],
         "marginals": [StrOptions({"auto", "yeo-johnson", "gaussianize"}), None],
         "bounds": ["array-like", None],
@@ -231,7 +231,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
         "n_iter_no_change": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "solver": [StrOptions({"auto", *STEPPERS})],
+        "solver": [StrOptions({"auto"}), StrOptions(STEPPERS.keys())],
         "n_steps": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "warm_start": ["boolean"],
         "max_fit_seconds": [Interval(Real, 0, None, closed="neither"), None],

@@ -20,7 +20,7 @@ def denoiser_jacobian(field, z, theta):
     """
     cos, sin = np.cos(theta), np.sin(theta)
     jacobian = cos * (cos * np.eye(z.shape[1]) + sin * field.jacobian(z, theta))
-    reference = getattr(field, "reference", None)
+    reference = field.reference
     if reference is not None:
         scale = reference.function(np.sqrt((reference.values * cos**2 + sin**2) / (reference.values * cos**2)))
         jacobian = scale @ jacobian @ scale
