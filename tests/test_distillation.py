@@ -1,4 +1,4 @@
-"""A density of one evaluation: the masked network, its distribution, its training and the estimator."""
+"""A density of one evaluation per sample: the masked network, its density, its training and the estimator."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ SHORT = {"n_draws": 3000, "max_iter": 60}
 
 
 def network(d, seed=0, sizes=(24, 24), n_components=5, noise=0.3):
-    """One with parameters of some size."""
+    """A masked network whose parameters are not small."""
     net = MaskedNetwork(d, sizes, n_components, np.random.default_rng(seed))
     net.flat += noise * torch.randn(net.flat.shape, generator=torch.Generator().manual_seed(seed))
     return net

@@ -89,7 +89,7 @@ def test_a_fresh_network_is_zero():
     assert not divergence.any()
 
 
-def test_float32_samples_do_not_depend_on_their_company(rng):
+def test_float32_samples_do_not_depend_on_the_other_samples(rng):
     field = NetworkField(make((32, 32), d=5, dtype=torch.float32))
     z = rng.standard_normal((700, 5))
     velocity, divergence = field(z, 0.4, divergence=True)
@@ -210,7 +210,7 @@ def test_bits_are_proved_once_for_an_architecture(monkeypatch):
     assert tried(make((8, 9), "noted", members=3, dtype=torch.float32))
 
 
-def test_in_double_precision_samples_do_not_depend_on_their_company(rng):
+def test_in_double_precision_samples_do_not_depend_on_the_other_samples(rng):
     field = NetworkField(make((8, 8), dtype=torch.float32), precision="double")
     assert field.network.dtype == torch.float64
     z = rng.standard_normal((20, 3))

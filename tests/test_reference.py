@@ -1,4 +1,4 @@
-"""Noise on correlated features beside a Gaussian of their covariance: against closed forms, and in the estimator."""
+"""Isotropic noise on correlated features, beside a Gaussian of their covariance: closed forms, and the estimator."""
 
 import io
 
@@ -50,14 +50,14 @@ def network_field(rng, reference, spread=0.2, limit=None, precision="auto"):
 
 
 def correlated_samples(rng, n=1200, d=6, noise=0.05):
-    """A bent curve in the first features, and features that repeat it but for noise of no structure."""
+    """A bent curve in the first two features, and further features that repeat them with independent noise."""
     u = rng.standard_normal(n)
     first = np.column_stack([u, u**2 - 1 + 0.3 * rng.standard_normal(n)])
     return np.column_stack([first, *(first[:, j % 2] + noise * rng.standard_normal(n) for j in range(d - 2))])
 
 
 @pytest.mark.parametrize("horizon", [1.2, 1.52])
-def test_the_flow_of_an_exact_field_has_the_density_of_its_density(rng, horizon):
+def test_the_flow_of_an_exact_field_has_the_exact_density(rng, horizon):
     # A mixture of covariance C: the standard normal end is matched in two moments at any horizon.
     spread = 0.4 * C
     arm = np.linalg.cholesky(0.6 * C)
@@ -135,11 +135,11 @@ def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
 def test_unwhitened_features_keep_their_correlations(rng):
     X = correlated_samples(rng) * np.array([3.0, 1, 1, 5, 1, 1])
     space = Preprocessor(X, np.ones(len(X)), 1.0)
-    columns = space.unwhitened()
-    z, log_det = columns.transform(X)
+    unwhitened = space.unwhitened()
+    z, log_det = unwhitened.transform(X)
     assert_allclose(z.std(0), 1.0, rtol=1e-6)
     assert np.abs(np.corrcoef(z.T) - np.eye(6)).max() > 0.9
-    assert_allclose(columns.inverse_transform(z), X, atol=1e-6)
+    assert_allclose(unwhitened.inverse_transform(z), X, atol=1e-6)
     w, whitened_log_det = space.transform(X)
     assert_allclose(z, w @ np.linalg.inv(space.whitening.matrix) / space.whitening.scale, atol=1e-6)
     assert_allclose(whitened_log_det - log_det, -0.5 * np.linalg.slogdet(space.whitening.correlation)[1], rtol=1e-9)
@@ -224,7 +224,7 @@ def test_the_estimator_is_consistent_in_those_coordinates(fitted):
     assert_allclose(np.corrcoef(sample.T), np.corrcoef(X.T), atol=0.1)
 
 
-def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
+def test_files_copies_and_more_training_keep_the_reference(fitted, tmp_path):
     est, X = fitted
     expected = est.score_samples(X[:20])
     est.save(tmp_path / "model.skd")
@@ -242,7 +242,7 @@ def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
     assert warm.score_model_.field.reference is more.score_model_.field.reference
 
 
-def test_noisy_features_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
+def test_noisy_features_of_few_factors_choose_a_reference_and_gain_by_it(monkeypatch):
     loadings = np.random.default_rng(7).standard_normal((2, 16))
 
     def samples(n, seed):

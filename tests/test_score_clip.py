@@ -1,4 +1,4 @@
-"""Clipped scores: bounded noise, exact divergence and Jacobian."""
+"""Clipped scores: bounded noise, with the divergence and the Jacobian of the clipped field."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def fields(rng):
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.7, 1.4])
-def test_noise_is_clipped_and_the_rest_is_left(theta, fields, rng):
+def test_only_noise_beyond_the_limit_is_changed(theta, fields, rng):
     z = 2 * rng.standard_normal((60, 3))
     free, clipped = (z * np.sin(theta) - f(z, theta)[0] * np.cos(theta) for f in fields)
     assert (np.abs(free) > LIMIT).any()
@@ -59,11 +59,11 @@ def test_the_estimator_knows_the_number_of_samples(rng):
     "given", [{"score_clip": 0.6}, {"n_intervals": 3}, {"n_intervals": 2, "score_clip": 0.6}], ids=str
 )
 def test_the_density_still_integrates_to_one(given, rng):
-    """Whatever bends the field, the divergence is that of the field that is followed."""
+    """The divergence is that of the field that is followed, clipped and switched."""
     X = 0.4 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
     est = DiffusionDensityEstimator(
         (16, 16), n_estimators=1, max_iter=60, stacking=False, n_steps=160, random_state=0, **given
     ).fit(X)
-    u = np.linspace(-14, 14, 8001)  # to half a million: the tails of a clipped flow behind a map are long
+    u = np.linspace(-14, 14, 8001)  # to half a million: a clipped flow behind a feature transform has long tails
     density = np.exp(est.score_samples(np.sinh(u)[:, None]))
     assert np.trapezoid(density * np.cosh(u), u) == pytest.approx(1.0, abs=3e-3)

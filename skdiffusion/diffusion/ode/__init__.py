@@ -1,6 +1,6 @@
 """The probability-flow equation: grids, steppers and one driver.
 
-It follows a :class:`~skdiffusion._utils.protocols.VelocityField` on samples in normalized coordinates
+It follows a ``VelocityField`` on samples in normalized coordinates
 :math:`z = x_0\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a closed-form density. Nothing here knows
 of noise schedules or estimators. Numpy arrays and torch tensors both work.
 """
