@@ -11,34 +11,38 @@ import importlib
 import time
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from benchmarks import cells, targets
+from skdiffusion.densities import ComponentOptions
+
+
+def components(**options):
+    """The attribute to replace for other options of the components."""
+    return {"estimators._density.ComponentOptions": partial(ComponentOptions, **options)}
+
 
 # Variant -> (constructor parameters, fields of Settings as functions of the default's, attributes of modules).
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
-    "kernels of one width": ({}, {}, {"densities._components.spacing_of": lambda samples, weights: None}),
-    "companions judged alone": (
-        {},
-        {},
-        {f"densities.{module}.best_blend": lambda density, others, weights: density for module in ("_em", "_kernel")},
-    ),
-    "no weak priors of mixtures": ({}, {}, {"densities._em.WEAK": 0.5, "densities._em.WEAKEST": 0.5}),
-    "at most 64 components": ({}, {}, {"densities._em.STEP_COST": 0.0}),
-    "no regression companion": ({}, {}, {"densities._components._fit_regressions": lambda *args: []}),
-    "one order of the regressions": ({}, {}, {"densities._components.N_ORDERS": 1}),
-    "one end of EM": ({}, {}, {"densities._components.MAX_ENDS": 1}),
-    "more ends and orders always": (
-        {},
-        {},
-        {"densities._components.MIN_BETTER": 0.0, "densities._components.MAX_STEP": np.inf},
-    ),
-    "kernel and regressions always": ({}, {}, {"densities._components.MIN_TOTAL_GAIN": 0.0}),
+    "kernels of one width": ({}, {}, components(adaptive_kernels=False)),
+    "companions judged alone": ({}, {}, components(score_beside_others=False)),
+    "no weak priors of mixtures": ({}, {}, components(weak_prior=0.5, weakest_prior=0.5)),
+    "at most 64 components": ({}, {}, components(max_search_cost=0.0)),
+    "no regression companion": ({}, {}, components(max_regression_cost=0.0)),
+    "one order of the regressions": ({}, {}, components(max_regression_orders=1)),
+    "one end of EM": ({}, {}, components(em_restarts=1)),
+    "more ends and orders always": ({}, {}, components(min_improved_weight=0.0, max_restart_cost=np.inf)),
+    "kernel and regressions always": ({}, {}, components(min_total_gain=0.0)),
     "no marginal map": ({"marginals": None}, {}, {}),
-    "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
+    "noise in whitened rows": (
+        {},
+        {},
+        components(min_correlation_gain=np.inf) | {"diffusion.fitting.references": lambda whitening: []},
+    ),
     "one member": ({"n_estimators": 1}, {}, {}),
     "hardly any weight decay": ({"weight_decay": 1e-4}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),

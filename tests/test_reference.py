@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
-from skdiffusion.densities import BandwidthSearch, GaussianMixtureDensity
-from skdiffusion.densities import _components as _components
-from skdiffusion.densities._kernel import leave_one_out
+from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
@@ -157,48 +154,6 @@ def test_noise_follows_features_only_where_they_are_correlated(rng):
     whole, departure = stages.references(whitening)
     assert [whole.relative, departure.relative] == [False, True]
     assert_allclose(departure.function(departure.values), whitening.correlation, atol=1e-10)
-
-
-@pytest.mark.parametrize("unwhitened", [True, False])
-def test_the_kernel_stands_where_samples_left_out_are_likeliest(rng, unwhitened):
-    if unwhitened:
-        # Tight clusters along a line: whitened, their widths would differ from one direction to another.
-        X = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
-    else:
-        X = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
-    held, raw, w = np.arange(300), Preprocessor(X, np.ones(600)), np.ones(600)
-    nothing_else = np.full(300, -200.0)
-
-    def mean_density(space, spaced):
-        z, log_det = space.transform(X)
-        context = None, 1 - space.whitening.shrinkage, _components.spacing_of(z, w) if spaced else None
-        search = BandwidthSearch(z, w, held, nothing_else, *context)
-        search.refine()
-        return (leave_one_out(z, w, [search.bandwidth], held, *context)[0] + log_det[held]).mean()
-
-    spaces = raw, raw.unwhitened()
-    scores = [mean_density(space, False) for space in spaces]
-    assert (np.argmax(scores) == 1) == unwhitened
-    expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    (member,) = _components._fit_kernel(X, w, [raw], held, nothing_else, rng)
-    assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
-    assert np.array_equal(member.density.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
-
-
-def test_a_kernel_must_be_worth_more_than_chance_gives(rng):
-    X, held = rng.standard_normal((600, 3)), np.arange(300)
-    raw, truth = Preprocessor(X, np.ones(600)), multivariate_normal(np.zeros(3)).logpdf(X[:300])
-    assert _components._fit_kernel(X, np.ones(600), [raw], held, truth, rng) == []
-    assert len(_components._fit_kernel(X, np.ones(600), [raw], held, truth - 0.5, rng)) == 1
-
-
-def test_kernels_follow_the_density_but_at_sharp_edges(rng):
-    w, held = np.ones(600), np.arange(300)
-    long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
-    for X, widths in ((long_tailed, 600), (square, 1)):
-        (member,) = _components._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
-        assert len(np.unique(member.density.density.bandwidth)) >= 0.9 * widths
-        assert (len(np.unique(member.density.density.bandwidth)) == 1) == (widths == 1)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "departure"])

@@ -30,10 +30,10 @@ def log_sum_exp(a, axis):
 
 
 def best_blend(log_density, others, weights):
-    """Log-density of the best blend of a distribution with others, shape (n,), from both log-densities at held-out samples.
+    """Log-density of the best blend of a density with others, shape (n,), from both out-of-fold log-densities.
 
-    A member of a blend need not cover every sample. Judged alone, a few far samples would decide, and ask for a distribution that is
-    too wide everywhere else; judged by what it adds, it may leave to the others what they do better.
+    A component of a blend need not cover every sample. Scored alone, a few far samples would decide, and ask for a
+    density that is too wide everywhere else; scored by what it adds, it may leave to the others what they do better.
     """
     gain = np.exp(np.clip(log_density - others, -700.0, 700.0))
     # The derivative by the share falls as the share grows.
@@ -44,6 +44,15 @@ def best_blend(log_density, others, weights):
         low, high = (share, high) if rises else (low, share)
     with np.errstate(divide="ignore"):
         return np.logaddexp(np.log(low) + log_density, np.log1p(-low) + others)
+
+
+def floored(log_prob, n_features):
+    """Log-densities of samples (n_samples,), none of which is far below their median: one far sample must not decide.
+
+    The floor is 20 + 2 n_features nats below the median. In a blend the Student-t bounds what a sample can cost in much
+    the same way.
+    """
+    return np.maximum(log_prob, np.median(log_prob, axis=0) - 20.0 - 2.0 * n_features)
 
 
 TIE = 1e-6  # nats; distributions that add nothing to a blend differ by round-off, which must not choose

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion.densities._stacking import blend_log_density
+from skdiffusion.densities._stacking import blend_log_density, choose_component
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Blend(Density):
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, of which `choice` chooses the component."""
-        choice = np.searchsorted(np.cumsum(self._weights), noise.choice, side="right")
+        choice = choose_component(self._weights, noise.choice)
         out = np.empty_like(noise.normal)
         for k, density in enumerate(self.densities.values()):
-            mine = np.minimum(choice, len(self.densities) - 1) == k
+            mine = choice == k
             if mine.any():
                 out[mine] = density.sample(noise.take(mine))
         return out

@@ -27,6 +27,11 @@ class TransformedDensity(Density):
         """Degrees of freedom of the chi-square numbers that samples take."""
         return self.density.degrees
 
+    @property
+    def narrowest(self) -> float:  # type: ignore[override]
+        """Smallest standard deviation of a part that carries data, in whitened units."""
+        return self.density.narrowest
+
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X within the bounds, in nats, shape (n_samples,)."""
         with np.errstate(over="ignore", invalid="ignore"):

@@ -8,7 +8,7 @@ import torch
 
 from skdiffusion.densities import (
     FEATURE_TRANSFORMS,
-    Member,
+    Component,
     averaging_gain,
     blend_log_density,
     blend_weights,
@@ -20,6 +20,7 @@ from skdiffusion.diffusion.training import fine_tune, train_intervals
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.manifold import PLATEAU, TANGENT, dimension_spectrum
 from skdiffusion.preprocessing import (
+    TrainingData,
     bounds_with_margins,
     dequantize,
     feature_resolution,
@@ -55,7 +56,8 @@ def feature_transform_candidates(X, w, folds, rng, bounds, marginals):
         candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
     if len(X) < 8:
         return [candidates[0]]
-    scores = select_feature_transforms(X, w, folds[: 2 if len(X) > 600 else 4], rng, bounds, candidates)
+    data = TrainingData(X, w, tuple(folds[: 2 if len(X) > 600 else 4]), 0, bounds, rng)
+    scores = select_feature_transforms(data, candidates)
     best = max(scores, key=scores.get)
     rival = candidates[0]
     return [best] if best == rival or scores[best] - scores[rival] > RIVAL_GAP * X.shape[1] else [best, rival]
@@ -109,7 +111,7 @@ def choose_coordinates(X, w, preprocessors, folds, settings, plan, activation, d
 
 def references(whitening):
     """The distributions before noise in features of unit variance; none where these are hardly correlated."""
-    if not whitening.correlated:
+    if not whitening.is_correlated():
         return []
     return [GaussianReference(whitening.correlation, relative) for relative in (False, True)]
 
@@ -177,7 +179,7 @@ def fine_tune_network(flow, z, unseen, log_det, w, folds, components, plan, rng)
         places.append(start + local)
         start += len(fold)
     samples, places = np.concatenate(judged), np.concatenate(places)
-    rivals = [replace(member, held_out=member.held_out[places]) for member in components]
+    rivals = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
     judge_flow = replace(flow, stepper="ab4", density_steps=VALIDATION_STEPS, grid=None)
 
     def judge(network):
@@ -185,8 +187,9 @@ def fine_tune_network(flow, z, unseen, log_det, w, folds, components, plan, rng)
         density = held_out_flow(unseen, log_det, tuned, judged)
         # A single far sample must not decide: the blend's heavy tail sees to that, or a floor where there is none.
         floor = np.median(density) - 20.0 - 2.0 * z.shape[1]
-        stack = [Member("diffusion", None, density if rivals else np.maximum(density, floor)), *rivals]
-        table = np.stack([m.held_out for m in stack], 1)
+        ours = density if rivals else np.maximum(density, floor)
+        stack = [Component("diffusion", flow, ours, "diffusion"), *rivals]
+        table = np.stack([c.held_out_log_prob for c in stack], 1)
         return float(np.average(blend_log_density(table, blend_weights(stack, w[samples])), weights=w[samples]))
 
     return fine_tune(flow, z, w, training, judge, plan, rng)

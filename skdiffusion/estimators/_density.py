@@ -30,7 +30,8 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion.densities import Member, TransformedDensity, blend_weights, fit_components, improved, narrowest_scale
+from skdiffusion.densities import Component, ComponentOptions, TransformedDensity, blend_weights, improved
+from skdiffusion.densities.components import COMPONENTS, Spaces, fit_components
 from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import ACTIVATIONS, NetworkField
@@ -51,7 +52,7 @@ from skdiffusion.diffusion.settings import (
 from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, max_checks
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.preprocessing import Preprocessor, dequantize, feature_resolution
+from skdiffusion.preprocessing import Preprocessor, TrainingData, dequantize, feature_resolution
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
@@ -435,19 +436,19 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             preprocessors = [self.preprocessor_]
             preprocessor, reference = self.preprocessor_, self.score_model_.field.reference
 
-        components = []
+        components, options = [], ComponentOptions()
         if self.stacking is not False:
-            raw = next((p for p in preprocessors if p.marginals is None), None) or Preprocessor(X, w, None, bounds)
-            mapped = next((p for p in preprocessors if p.marginals is not None), None)
+            raw = next((p for p in preprocessors if p.feature_transform is None), None) or Preprocessor(X, w, None, bounds)
+            mapped = next((p for p in preprocessors if p.feature_transform is not None), None)
             # A stream of their own: the networks are the same whatever the components draw.
             own_rng = rng.spawn(1)[0]
-            with_kernel = self.stacking != "mixture"
+            names = [name for name in COMPONENTS if name != "kernel" or self.stacking != "mixture"]
+            data = TrainingData(X, w, tuple(folds), settings.n_members, bounds, rng)
             allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
-            components = fit_components(
-                X, w, raw, mapped, bounds, folds, settings.n_members, own_rng, with_kernel, allowed
-            )
+            components = fit_components(data, Spaces(raw, mapped), names, options, own_rng, allowed)
         if self.t_min == "auto":
-            scale = narrowest_scale(components) * (1.0 if reference is None else reference.narrowest)
+            scale = min((c.density.narrowest for c in components), default=1.0)
+            scale *= 1.0 if reference is None else reference.narrowest
             theta_min = float(np.arctan(np.clip(0.2 * scale, 1e-3, SIGMA_MIN)))
             plan = training_plan(self, settings, theta_min)
 
@@ -475,10 +476,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         members, weights = [("diffusion", TransformedDensity(preprocessor, flow))], [1.0]
         if components:
             held_out = stages.held_out_flow(*unseen, flow, folds)
-            stack, w_held = [Member(*members[0], held_out), *components], w[np.concatenate(folds[: settings.n_members])]
+            diffusion = Component(*members[0], held_out, "diffusion")
+            stack, w_held = [diffusion, *components], w[np.concatenate(folds[: settings.n_members])]
             if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
-                stack = improved(stack, w_held)
-            weights = blend_weights(stack, w_held)
+                stack = improved(stack, w_held, options)
+            weights = blend_weights(stack, w_held, options)
             members = [(m.name, m.density) for m in stack]
 
         stages.warn_if_interrupted(result, settings, tuning)

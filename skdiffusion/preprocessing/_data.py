@@ -21,7 +21,7 @@ class TrainingData:
     sample_weight : array of shape (n_samples,)
         Positive.
     folds : tuple of int arrays
-        Disjoint sets of samples, each left out in turn; of many samples some are in none.
+        Disjoint sets of samples, each left out in turn; some of many samples are in none.
     n_validated : int
         How many of the folds have out-of-fold log-densities: one for each network of the ensemble.
     bounds : Bounds or None
@@ -47,7 +47,7 @@ class TrainingData:
 
     @property
     def n_effective(self) -> float:
-        """Samples of equal weight that would tell as much."""
+        """Number of samples of equal weight that would be as informative."""
         w = self.sample_weight
         return float(w.sum() ** 2 / (w @ w))
 

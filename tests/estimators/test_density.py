@@ -17,8 +17,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator
-from skdiffusion.densities import _components as _components
-from skdiffusion.densities import blend_log_density
+from skdiffusion.densities import Component, ComponentOptions, blend_log_density, blend_weights
 from skdiffusion.diffusion.schedules import VE
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
@@ -101,15 +100,15 @@ def test_members_without_weight_are_not_asked(fitted, X, monkeypatch):
 
 
 def test_negligible_weights_are_zero(rng):
-    held = rng.standard_normal(500)
-    stack = [
-        _components.Member("good", None, held),
-        _components.Member("bad", None, held - 20),
-        _components.Member("student", None, held - 5),
+    held_out, min_weight = rng.standard_normal(500), ComponentOptions().min_student_weight
+    components = [
+        Component("good", None, held_out, "good"),
+        Component("bad", None, held_out - 20, "bad"),
+        Component("student", None, held_out - 5, "student", min_weight=min_weight),
     ]
-    weights = _components.blend_weights(stack, np.ones(500))
+    weights = blend_weights(components, np.ones(500))
     assert weights[1] == 0
-    assert weights[2] == pytest.approx(_components.STUDENT_MIN_WEIGHT, rel=1e-3)
+    assert weights[2] == pytest.approx(min_weight, rel=1e-3)
     assert weights.sum() == pytest.approx(1, abs=1e-15)
 
 
