@@ -29,7 +29,7 @@ from skdiffusion.densities.components._kernel import fit_kernel
 from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture
 from skdiffusion.densities.components._regression import RegressionOrders, fit_regressions
 from skdiffusion.diffusion import fitting as _fitting
-from skdiffusion.preprocessing import Preprocessor, TrainingData
+from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData
 from tests.conftest import gradient_of
 
 OPTIONS = ComponentOptions()
@@ -52,7 +52,7 @@ def circle(rng):
 
 def mixture_runs(fit, choice=None):
     """Mixtures without a feature transform, of a given choice or of the one that the fit makes."""
-    mapped = fit.mapped(fit.spaces.plain)
+    mapped = fit.data.mapped(fit.spaces.plain)
     return MixtureRuns(fit, mapped, choose_mixture(fit, mapped) if choice is None else choice)
 
 
@@ -345,6 +345,18 @@ def test_cut_folds_give_much_the_same_blend(rng):
     assert scores[1] == pytest.approx(scores[0], abs=0.05)
 
 
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_a_family_may_be_alone(name, rng):
+    X = parabola(rng, 200, 3)
+    fit = component_fit(X, np.array_split(rng.permutation(200), 4))
+    components = fit_components(fit.data, fit.spaces, [name], OPTIONS, rng)
+    assert {c.kind for c in components} == {name}
+    for component in components:
+        assert np.isfinite(component.density.log_prob(X)).all()
+        assert np.isfinite(component.held_out_log_prob).all()
+    assert blend_weights(components, np.ones(200)).sum() == pytest.approx(1)
+
+
 # -- a family of its own -------------------------------------------------------------------------
 
 
@@ -373,7 +385,7 @@ class LaplaceFamily(ComponentFamily):
     """One product of Laplace distributions of the features of unit variance."""
 
     def fit(self, fit):
-        mapped = fit.mapped(fit.spaces.plain.unwhitened())
+        mapped = MappedData.of(fit.data, fit.spaces.plain.unwhitened())
         held_out = [
             LaplaceDensity.fit(mapped.z[fit.data.without(fold)]).log_prob(mapped.z_left_out[fold])
             + mapped.log_det_left_out[fold]

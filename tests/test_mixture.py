@@ -133,7 +133,7 @@ def test_samples_in_many_groups_get_many_components(rng):
     few = EM.fit(x, np.ones(1500), (64, setting.strength), np.random.default_rng(0))
     behind, few_behind = ((truth.log_prob(fresh) - fit.log_prob(fresh)).mean() for fit in (density, few))
     assert behind < 1 < 2 < few_behind
-    # Where a step of EM is costly, 64 are the most.
+    # Where a step of EM is costly, there are at most 64.
     assert choose(options=ComponentOptions(max_search_cost=1.0)).setting.n_components <= 64
     # Without time to search it is a single Gaussian, scored and fitted as any other.
     (one, _), score, densities = choose(max_seconds=0.0)

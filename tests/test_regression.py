@@ -91,9 +91,9 @@ def test_means_and_spreads_of_far_samples_are_those_of_samples_of_the_fit():
     regression = fit_regression(Z, np.ones(1000), np.arange(4))
     mean, log_variance, *_ = regression.predict(Z)
     far_mean, far_log_variance, *moves = regression.predict(rng.uniform(-30, 30, (1000, 4)))
-    for seen, far in ((mean, far_mean), (log_variance, far_log_variance)):
-        assert (far >= seen.min(0) - 1e-9).all()
-        assert (far <= seen.max(0) + 1e-9).all()
+    for near, far in ((mean, far_mean), (log_variance, far_log_variance)):
+        assert (far >= near.min(0) - 1e-9).all()
+        assert (far <= near.max(0) + 1e-9).all()
     assert not np.all(moves)
 
 
@@ -156,11 +156,11 @@ def test_funnel_is_found_whatever_the_order_of_its_features(seed):
     rng = np.random.default_rng(seed)
     X, _ = funnel(2000, rng)
     fresh, log_p = funnel(4000, rng)
-    columns = rng.permutation(4)
-    scale, shift = X.std(0)[columns], X.mean(0)[columns]
-    Z, Z_fresh = (X[:, columns] - shift) / scale, (fresh[:, columns] - shift) / scale
+    features = rng.permutation(4)
+    scale, shift = X.std(0)[features], X.mean(0)[features]
+    Z, Z_fresh = (X[:, features] - shift) / scale, (fresh[:, features] - shift) / scale
     order = informative_order(Z, np.ones(2000))
-    assert columns[order[0]] == 0
+    assert features[order[0]] == 0
     log_q = fit_regression(Z, np.ones(2000), order).log_prob(Z_fresh) - np.log(scale).sum()
     assert np.mean(log_p - log_q) < 0.06
 

@@ -24,10 +24,10 @@ def test_weights_maximize_the_out_of_fold_log_density(rng):
 def test_a_min_weight_is_kept_and_the_rest_stays_optimal(rng):
     L = np.column_stack([np.zeros(100), np.full(100, -50.0), -1 + rng.standard_normal(100)])
     free = stacking_weights(L)
-    held = stacking_weights(L, min_weights=np.array([0.0, 0.01, 0.0]))
+    bound = stacking_weights(L, min_weights=np.array([0.0, 0.01, 0.0]))
     assert free[1] < 1e-6
-    assert held[1] == pytest.approx(0.01)
-    assert_allclose(held[[0, 2]] / held[[0, 2]].sum(), free[[0, 2]] / free[[0, 2]].sum(), atol=1e-4)
+    assert bound[1] == pytest.approx(0.01)
+    assert_allclose(bound[[0, 2]] / bound[[0, 2]].sum(), free[[0, 2]] / free[[0, 2]].sum(), atol=1e-4)
 
 
 def test_the_min_weight_bounds_the_cost_of_any_sample(rng):

@@ -113,15 +113,15 @@ class ExpectationMaximization:
         if k == 1:
             return np.zeros(len(X), dtype=int)
         assert rng is not None, "k-means takes random numbers."
-        seen = np.flatnonzero(weights > 0)
-        if len(seen) > self.max_k_means_samples:
-            seen = np.sort(rng.choice(seen, self.max_k_means_samples, replace=False))
+        some = np.flatnonzero(weights > 0)
+        if len(some) > self.max_k_means_samples:
+            some = np.sort(rng.choice(some, self.max_k_means_samples, replace=False))
         # Runs from other seeds differ the less the more clusters there are.
         n_init = min(10, max(1, 40 // k))
         means = KMeans(k, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
-            return means.fit(X[seen], sample_weight=weights[seen]).predict(X)
+            return means.fit(X[some], sample_weight=weights[some]).predict(X)
 
 
 class _Steps:

@@ -89,7 +89,7 @@ class KernelSamples:
 
 
 class _LeftOut:
-    """A block of samples, each seen by the kernels of all others."""
+    """A block of samples, each under the kernels of all others."""
 
     def __init__(self, kernels: KernelSamples, block: np.ndarray):
         samples, d = kernels.centered, kernels.samples.shape[1]
@@ -101,8 +101,8 @@ class _LeftOut:
         self.log_weights = np.where(same, -np.inf, np.log(kernels.shares / (1 - missing)))
         self.half_precisions: float | np.ndarray = 0.5
         if kernels.spacing is not None:
-            seen = apart <= np.square(kernels.spacing.reach) * (1 + 1e-9)
-            log_scale = np.log(kernels.spacing.scale) + np.where(seen, np.log(kernels.spacing.without), 0.0)
+            near = apart <= np.square(kernels.spacing.reach) * (1 + 1e-9)
+            log_scale = np.log(kernels.spacing.scale) + np.where(near, np.log(kernels.spacing.without), 0.0)
             self.log_weights -= d * log_scale
             self.half_precisions = 0.5 * np.exp(-2 * log_scale)
         # The others have the mean -odds sample, and about it the covariance (I - odds sample sample^T) / (1 - missing).

@@ -25,7 +25,7 @@ class ComponentOptions:
     min_improved_weight : float
         Weight of all mixtures, or of all regressions, in the blend from which more work on them pays.
     score_beside_others : bool
-        Whether candidates are scored by what they add to the blend of the others, or else by their own log-density.
+        Whether mixtures and bandwidths are chosen by what they add to others, or else by their own log-density.
     min_correlation_gain : float
         Nats a feature that a Gaussian gains by correlations, from which the kernel is also tried in features that are
         not whitened.
@@ -53,7 +53,7 @@ class ComponentOptions:
         Standard errors by which the bandwidth that adds most to the others must be better than the one that is best
         alone: it is the best of many.
     min_regression_samples : int
-        Number of samples below which no feature can be told from chance.
+        Number of samples below which structure cannot be told from chance.
     max_regression_cost : float
         Largest cost of a regression of all features.
     max_regression_samples : int

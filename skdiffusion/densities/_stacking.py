@@ -114,12 +114,12 @@ def averaging_gain(log_densities: np.ndarray) -> np.ndarray:
     n, m = L.shape
     if m < 3:
         return np.zeros(n)
-    seen = np.isfinite(L)
-    level = np.nanmedian(np.where(seen, L, np.nan), axis=0)
-    centered = np.where(seen, L - level, np.nan)
+    known = np.isfinite(L)
+    level = np.nanmedian(np.where(known, L, np.nan), axis=0)
+    centered = np.where(known, L - level, np.nan)
     sample_mean = np.nanmean(centered, axis=1)
-    count = seen.sum(1)
-    mixed = log_sum_exp(np.where(seen, centered, -np.inf), axis=1) - np.log(count)
-    # m values lose a 1/m part of the variance to their mean; count of them were seen.
+    count = known.sum(1)
+    mixed = log_sum_exp(np.where(known, centered, -np.inf), axis=1) - np.log(count)
+    # m values lose a 1/m part of the variance to their mean; `count` of them are known.
     factor = (1 - 1 / m) / np.maximum(1 - 1 / count, 0.5)
     return np.maximum(factor * (mixed - sample_mean), 0.0)

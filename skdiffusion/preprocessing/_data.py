@@ -92,7 +92,7 @@ class MappedData:
     z : array of shape (n_samples, n_features)
         Whitened samples.
     z_left_out, log_det_left_out : arrays of shape (n_samples, n_features) and (n_samples,)
-        Whitened samples and log-Jacobians by maps that have not seen the sample: what out-of-fold log-densities take.
+        Whitened samples and log-Jacobians by maps that were fitted without the sample, for out-of-fold log-densities.
     """
 
     preprocessor: Preprocessor

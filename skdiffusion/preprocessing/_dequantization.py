@@ -16,14 +16,14 @@ SPIKE_RESOLUTION = 0.05  # least resolution of a feature with spikes, in standar
 MAX_COPIES = 10  # of one sample that resampling or integer weights make
 REGULAR_GAPS = 0.1  # smallest gap between values on a grid, in median gaps; other values have far smaller ones
 CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
-NEAR_QUANTILE = 0.01  # of the distances to a bound: the length that tells how near to it the samples reach
+NEAR_QUANTILE = 0.01  # of the distances to a bound: how near to it the samples come
 
 
 class Bounds(NamedTuple):
     """Bounds of the features, arrays of shape (n_features,), infinite where open.
 
     `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
-    values are not told apart: the maps of bounded features are singular on the bound itself. A value on the
+    values are not distinguished: the maps of bounded features are singular on the bound itself. A value on the
     bound of a tied feature stands for half a step of its `resolution`.
     """
 

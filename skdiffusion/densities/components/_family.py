@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from skdiffusion.densities import Component, ComponentOptions, blend_log_density, blend_weights
-from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData
+from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class ComponentFit:
     components: list[Component] = field(default_factory=list)
 
     def others(self) -> np.ndarray:
-        """Out-of-fold log-densities of the blend of the components so far, shape (n_validated,)."""
+        """Out-of-fold log-densities of the blend of the components so far, shape (n_validated,); -inf without any."""
+        if not self.components:
+            return np.full(len(self.data.validated), -np.inf)
         weights = blend_weights(self.components, self.data.validation_weight, self.options)
         return blend_log_density(np.stack([c.held_out_log_prob for c in self.components], 1), weights)
 
@@ -67,10 +69,6 @@ class ComponentFit:
         Folds of many samples are cut, and each part costs a density that is fitted without it.
         """
         return join_folds(self.data.validation_folds, self.data.n_samples // len(self.data.folds))
-
-    def mapped(self, preprocessor: Preprocessor) -> MappedData:
-        """The samples behind a preprocessor."""
-        return self.data.mapped(preprocessor)
 
 
 class ComponentFamily:

@@ -9,7 +9,7 @@ import numpy as np
 
 from skdiffusion.densities import BandwidthSearch, Component, KernelSamples, Spacing, TransformedDensity
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import MappedData, Preprocessor
 
 
 class KernelFamily(ComponentFamily):
@@ -45,12 +45,14 @@ def fit_kernel(fit: ComponentFit, spaces: Sequence[Preprocessor], others: np.nda
         chosen = np.sort(fit.rng.choice(len(held_out), n_queries, replace=False))
         queries = _Queries(held_out[chosen], others[chosen])
     correlated = [space for space in spaces if space.whitening.is_correlated(fit.options.min_correlation_gain)]
-    tried = [KernelCandidate(fit, s, queries) for s in (*spaces, *(s.unwhitened() for s in correlated))]
+    mapped = [fit.data.mapped(space) for space in spaces]
+    mapped += [MappedData.of(fit.data, space.unwhitened()) for space in correlated]
+    tried = [KernelCandidate(fit, m, queries) for m in mapped]
     if max(candidate.search.max_gain for candidate in tried) < fit.options.min_total_gain:
         return []
     finalists = [max(tried, key=KernelCandidate.score)]
     if fit.options.adaptive_kernels:
-        finalists.append(KernelCandidate(fit, finalists[0].mapped.preprocessor, queries, adaptive=True))
+        finalists.append(KernelCandidate(fit, finalists[0].mapped, queries, adaptive=True))
     for candidate in finalists:
         candidate.search.refine()
     return [max(finalists, key=KernelCandidate.score).component()]
@@ -62,17 +64,17 @@ class KernelCandidate:
     Parameters
     ----------
     fit : ComponentFit
-    preprocessor : Preprocessor
+    mapped : MappedData
     queries : _Queries
     adaptive : bool
         Whether kernels are as wide as samples lie apart.
     """
 
-    def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, queries: _Queries, adaptive: bool = False):
-        self.data, self.queries, self.mapped = fit.data, queries.samples, fit.mapped(preprocessor)
+    def __init__(self, fit: ComponentFit, mapped: MappedData, queries: _Queries, adaptive: bool = False):
+        self.data, self.queries, self.mapped = fit.data, queries.samples, mapped
         z, w = self.mapped.z, self.data.sample_weight
         spacing = Spacing.of_samples(z, w) if adaptive else None
-        whitened = 1 - preprocessor.whitening.shrinkage
+        whitened = 1 - mapped.preprocessor.whitening.shrinkage
         self.kernels = KernelSamples(z, w, self.mapped.z_left_out, whitened, spacing)
         others = queries.others - self.mapped.log_det_left_out[self.queries]
         self.search = BandwidthSearch(self.kernels, self.queries, others, fit.options)

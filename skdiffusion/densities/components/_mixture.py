@@ -26,9 +26,10 @@ class MixtureFamily(ComponentFamily):
     """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose."""
 
     def fit(self, fit: ComponentFit) -> list[Component]:
+        spaces = {prefix: fit.data.mapped(preprocessor) for prefix, preprocessor in fit.spaces.by_prefix().items()}
         return [
             MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture")
-            for prefix, mapped in ((prefix, fit.mapped(p)) for prefix, p in fit.spaces.by_prefix().items())
+            for prefix, mapped in spaces.items()
         ]
 
 
@@ -58,7 +59,7 @@ class MixtureRuns:
 
     def __init__(self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice):
         self.mapped, self.setting, self.rng = mapped, choice.setting, fit.rng
-        self.w, self.folds, self.training = fit.data.sample_weight, fit.left_out_together, []
+        self.w, self.folds = fit.data.sample_weight, fit.left_out_together
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
         self.max_runs = 1 if k == 1 or costly else fit.options.em_restarts

@@ -20,7 +20,7 @@ from skdiffusion.densities import (
     stacking_weights,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import MappedData, Preprocessor
 
 TRIAL_SAMPLES = 200  # out-of-fold samples at least, at which a regression must gain
 FOLDS_TOGETHER = 2  # that are left out at a time: a regression needs few samples
@@ -111,11 +111,11 @@ class RegressionOrders:
 
     def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, rng: np.random.Generator):
         self.data, self.options, self.rng = fit.data, fit.options, rng
-        self.mapped, folds = fit.mapped(preprocessor.unwhitened()), fit.data.validation_folds
+        self.mapped, folds = MappedData.of(fit.data, preprocessor.unwhitened()), fit.data.validation_folds
         self.parts = [np.concatenate(folds[i : i + FOLDS_TOGETHER]) for i in range(0, len(folds), FOLDS_TOGETHER)]
         self.orders = [informative_order(self.mapped.z, self.data.sample_weight)]
-        most = self.options.max_regression_orders
-        self.max_orders = min(most, factorial(min(self.data.n_features, most)))
+        n_orders = self.options.max_regression_orders
+        self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
         self._held_out: list[list[np.ndarray]] = [[]]
         self._of_all: dict[int, AutoregressiveRegression] = {}
 

@@ -12,7 +12,7 @@ class StudentTFamily(ComponentFamily):
     """One Student-t, without a feature transform; it always keeps some weight."""
 
     def fit(self, fit: ComponentFit) -> list[Component]:
-        mapped, w = fit.mapped(fit.spaces.plain), fit.data.sample_weight
+        mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
         held_out = []
         for fold in fit.left_out_together:
             train = fit.data.without(fold)
