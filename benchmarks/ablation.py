@@ -11,42 +11,38 @@ import importlib
 import time
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from benchmarks import cells, targets
+from skdiffusion.densities import ComponentOptions
 
 
-def _falling_from_the_start(**fields):
-    """A training plan whose learning rate falls from the start."""
-    from skdiffusion.diffusion.training import TrainingPlan
-
-    return TrainingPlan(**fields, decay_fraction=1.0)
+def components(**options):
+    """The attribute to replace for other options of the components."""
+    return {"estimators._density.ComponentOptions": partial(ComponentOptions, **options)}
 
 
 # Variant -> (constructor parameters, fields of Settings as functions of the default's, attributes of modules).
 VARIANTS = {
     "default": ({}, {}, {}),
     "no kernel companion": ({"stacking": "mixture"}, {}, {}),
-    "kernels of one width": ({}, {}, {"densities._components.spacing_of": lambda samples, weights: None}),
-    "companions judged alone": (
+    "kernels of one width": ({}, {}, components(adaptive_kernels=False)),
+    "companions judged alone": ({}, {}, components(score_beside_others=False)),
+    "no weak priors of mixtures": ({}, {}, components(weak_prior=0.5, weakest_prior=0.5)),
+    "at most 64 components": ({}, {}, components(max_search_cost=0.0)),
+    "no regression companion": ({}, {}, components(max_regression_cost=0.0)),
+    "one order of the regressions": ({}, {}, components(max_regression_orders=1)),
+    "one end of EM": ({}, {}, components(em_restarts=1)),
+    "more ends and orders always": ({}, {}, components(min_improved_weight=0.0, max_restart_cost=np.inf)),
+    "kernel and regressions always": ({}, {}, components(min_total_gain=0.0)),
+    "no marginal map": ({"marginals": None}, {}, {}),
+    "noise in whitened rows": (
         {},
         {},
-        {f"densities.{module}.best_blend": lambda density, others, weights: density for module in ("_em", "_kernel")},
+        components(min_correlation_gain=np.inf) | {"diffusion.fitting.references": lambda whitening: []},
     ),
-    "no weak priors of mixtures": ({}, {}, {"densities._em.WEAK": 0.5, "densities._em.WEAKEST": 0.5}),
-    "at most 64 components": ({}, {}, {"densities._em.STEP_COST": 0.0}),
-    "no regression companion": ({}, {}, {"densities._components._fit_regressions": lambda *args: []}),
-    "one order of the regressions": ({}, {}, {"densities._components.N_ORDERS": 1}),
-    "one end of EM": ({}, {}, {"densities._components.MAX_ENDS": 1}),
-    "more ends and orders always": (
-        {},
-        {},
-        {"densities._components.MIN_BETTER": 0.0, "densities._components.MAX_STEP": np.inf},
-    ),
-    "kernel and regressions always": ({}, {}, {"densities._components.MIN_TOTAL_GAIN": 0.0}),
-    "no marginal map": ({"feature_transform": None}, {}, {}),
-    "noise in whitened rows": ({}, {}, {"preprocessing._whitening.CORRELATED": np.inf}),
     "one member": ({"n_estimators": 1}, {}, {}),
     "hardly any weight decay": ({"weight_decay": 1e-4}, {}, {}),
     "half the width": ({}, {"hidden_layer_sizes": lambda s: tuple(w // 2 for w in s.hidden_layer_sizes)}, {}),
@@ -56,7 +52,7 @@ VARIANTS = {
     "two hidden layers": ({}, {"hidden_layer_sizes": lambda s: (96, 96)}, {}),
     "two members": ({}, {"n_members": lambda s: 2}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
-    "rate falls from the start": ({}, {}, {"diffusion.settings.TrainingPlan": _falling_from_the_start}),
+    "rate falls from the start": ({}, {}, {"diffusion.training._loop.DECAY_FRACTION": 1.0}),
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
 # Fine-tuning starts at 5000 samples of three features.
@@ -92,9 +88,9 @@ def run_cell(name, seed, variant, n, data):
     start = time.process_time()
     model = DiffusionDensityEstimator(random_state=seed, **given).fit(X)
     seconds = time.process_time() - start
-    diffusion = model.blend_.densities["diffusion"].log_prob(test[:2000])
+    diffusion = model.members_["diffusion"].log_prob(test[:2000])
     nats = float(np.maximum(model.score_samples(test[:2000]), -1e4).mean())
-    reference = model.score_model().field.reference
+    reference = model.score_model_.field.reference
     return {
         "dataset": name, "seed": seed, "variant": variant, "n": n, "nats": nats, "fit_s": seconds,
         "diffusion": float(np.maximum(diffusion, -1e4).mean()),

@@ -1,4 +1,4 @@
-"""hypothesis strategies: small tables of every shape and scale, and random closed-form distributions."""
+"""Hypothesis strategies: small tables of every shape and scale, and random Gaussian mixtures."""
 
 import numpy as np
 from hypothesis import strategies as st

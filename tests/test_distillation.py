@@ -1,5 +1,7 @@
 """A density of one evaluation per sample: the masked network, its density, its training and the estimator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import DistillationPlan, distill
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 5, "n_estimators": 2, "random_state": 0}
-SHORT = {"n_draws": 3000, "max_iter": 60}
+SHORT = {"n_draws": 3000, "n_training_steps": 60}
 
 
 def network(d, seed=0, sizes=(24, 24), n_components=5, noise=0.3):
@@ -146,7 +148,7 @@ def test_a_far_sample_costs_no_more_than_the_heavy_tail(pair):
 def test_a_teacher_without_weight_on_its_flow_is_distilled(pair):
     X, teacher, _ = pair
     teacher = clone(teacher).fit(X)
-    teacher.component_weights_ = {k: float(k == "student") for k in teacher.component_weights_}
+    teacher.blend_ = replace(teacher.blend_, weights={k: float(k == "student") for k in teacher.component_weights_})
     student = teacher.distill(**SHORT)
     np.testing.assert_allclose(student.score_samples(X), teacher.score_samples(X))
     assert student.divergence_ == pytest.approx(0.0, abs=1e-12)
@@ -161,7 +163,7 @@ def test_fit_is_the_teachers_fit_and_distil(pair):
         whole.score_samples(X), clone(teacher).fit(X).distill(**SHORT, random_state=0).score_samples(X)
     )
     assert list(whole.component_weights_) == ["autoregressive"]
-    assert len(whole.loss_curve_) == SHORT["max_iter"]
+    assert len(whole.loss_curve_) == SHORT["n_training_steps"]
 
 
 def test_files_frames_and_clones(pair, tmp_path):
@@ -185,7 +187,7 @@ def test_bad_input_is_named(pair):
         DistilledDensityEstimator(GaussianMixture()).fit(X)
     with pytest.raises(ValueError, match="'n_draws'"):
         teacher.distill(n_draws=1)
-    with pytest.raises(ValueError, match="'max_iter'"):
-        teacher.distill(max_iter=0)
+    with pytest.raises(ValueError, match="'n_training_steps'"):
+        teacher.distill(n_training_steps=0)
     with pytest.raises(ValueError, match="'hidden_layer_sizes'"):
         DistilledDensityEstimator(teacher, hidden_layer_sizes=(8, 0)).fit(X)

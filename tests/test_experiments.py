@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, Options
 from skdiffusion.datasets import Sphere, Subspace
 from skdiffusion.manifold import LocalPolynomials, sample_spacing
 from skdiffusion.metrics import fidelity, memorized_excess, novelty
@@ -16,9 +16,9 @@ def test_fidelity_comes_before_memorization():
     distance, new, memory, loss = [], [], [], []
     for steps in (30, 300, 2000):
         est = DiffusionDensityEstimator(
-            (256, 256), components=None, feature_transform=None, early_stopping=False, validation_fraction=0.07, n_estimators=1,
-            batch_size=64, max_iter=int(steps * 64 / 16), learning_rate=3e-3, weight_decay=0.0, t_min=0.01,
-            n_steps=24, random_state=0,
+            (256, 256), components=None, feature_transform=None, early_stopping=False, n_estimators=1, n_steps=24,
+            max_iter=int(steps * 64 / 16), random_state=0,
+            options=Options(n_folds=14, batch_size=64, learning_rate=3e-3, weight_decay=0.0, sigma_min=0.0447),
         ).fit(X)  # fmt: skip
         draws = est.sample(1000, random_state=1)
         distance.append(fidelity(draws, circle.distance))

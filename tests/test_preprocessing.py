@@ -7,16 +7,20 @@ from scipy.stats import norm
 from skdiffusion.densities import FEATURE_TRANSFORMS, select_feature_transforms
 from skdiffusion.preprocessing import (
     Preprocessor,
+    TrainingData,
     Whitening,
     bounds_with_margins,
     dequantize,
     feature_resolution,
 )
-from skdiffusion.preprocessing._maps import BoxMap, GaussianizeMap, HalfLineMap, YeoJohnsonMap
+from skdiffusion.preprocessing._bound_maps import BoxMap, HalfLineMap
+from skdiffusion.preprocessing._feature_map import AffineMap, ComposedMap
+from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap, kernel_masses
+from skdiffusion.preprocessing._power_map import YeoJohnsonMap
 from tests.conftest import gradient_of
 
 BOUNDS = (np.array([-np.inf, -np.inf, 0.0, 0.0]), np.array([np.inf, 30.0, 1.0, np.inf]))
-candidates = pytest.mark.parametrize("marginals", FEATURE_TRANSFORMS, ids=str)
+candidates = pytest.mark.parametrize("transform", FEATURE_TRANSFORMS, ids=str)
 bounds_cases = pytest.mark.parametrize("bounds", [None, BOUNDS], ids=["open", "bounded"])
 
 
@@ -28,15 +32,15 @@ def table(rng):
 
 @candidates
 @bounds_cases
-def test_the_inverse_returns_the_samples(table, marginals, bounds):
-    p = Preprocessor(table, np.ones(600), marginals, bounds)
+def test_the_inverse_returns_the_samples(table, transform, bounds):
+    p = Preprocessor(table, np.ones(600), transform, bounds)
     z, _ = p.transform(table)
     assert_allclose(p.inverse_transform(z), table, rtol=1e-9, atol=1e-10)
 
 
 @candidates
-def test_samples_beyond_the_data_come_back_too(table, marginals, rng):
-    p = Preprocessor(table, np.ones(600), marginals)
+def test_samples_beyond_the_data_come_back_too(table, transform, rng):
+    p = Preprocessor(table, np.ones(600), transform)
     far = table.mean(0) + 20 * table.std(0) * rng.standard_normal((50, 4))
     z, log_det = p.transform(far)
     assert np.isfinite(log_det).all()
@@ -45,9 +49,9 @@ def test_samples_beyond_the_data_come_back_too(table, marginals, rng):
 
 @candidates
 @bounds_cases
-def test_log_determinant_is_that_of_the_jacobian(table, marginals, bounds, rng):
+def test_log_determinant_is_that_of_the_jacobian(table, transform, bounds, rng):
     # Midpoints between samples, so that no difference straddles a knot of a spline.
-    p = Preprocessor(table, np.ones(600), marginals, bounds)
+    p = Preprocessor(table, np.ones(600), transform, bounds)
     x = (table[:300] + 1e-3 * rng.random((300, 4))).clip(*(BOUNDS if bounds else (-np.inf, np.inf)))
     _, log_det = p.transform(x)
     jacobian = gradient_of(lambda v: p.transform(v)[0], x, 1e-7)
@@ -57,8 +61,8 @@ def test_log_determinant_is_that_of_the_jacobian(table, marginals, bounds, rng):
 
 @candidates
 @bounds_cases
-def test_pull_back_is_the_gradient_in_the_features(table, marginals, bounds, rng):
-    p = Preprocessor(table, np.ones(600), marginals, bounds)
+def test_pull_back_is_the_gradient_in_the_features(table, transform, bounds, rng):
+    p = Preprocessor(table, np.ones(600), transform, bounds)
     direction = rng.standard_normal(4)
     x = table[:200]
 
@@ -101,6 +105,12 @@ def test_an_exponential_half_line_becomes_normal(rng):
     assert abs(z.std() - 1) < 0.03
 
 
+def test_maps_that_do_not_overfit_map_a_sample_left_out_as_any_other(rng):
+    x, share = rng.exponential(size=50), np.full(50, 0.02)
+    composed = ComposedMap(HalfLineMap(0.0, 1.0, 1.0), AffineMap(0.3, 2.0), YeoJohnsonMap(0.4))
+    assert_array_equal(composed.left_out(x, share), (composed.forward(x), composed.log_slope(x)))
+
+
 @pytest.mark.parametrize(
     ("map_", "edge"),
     [(BoxMap(0.0, 1.0), [0.0, 1.0, 1e-300, 1 - 1e-16]), (HalfLineMap(0.0, 1.0, 1.0), [0.0, 1e-300, 700.0])],
@@ -120,7 +130,7 @@ def test_yeo_johnson_finds_the_exponent_of_a_log_normal(rng):
     assert_allclose(twin.forward(np.array([3.0])), np.log(4.0))
 
 
-def test_gaussianising_map_follows_the_distribution_function(rng):
+def test_gaussianizing_map_follows_the_distribution_function(rng):
     x = rng.standard_normal(4000) ** 3
     m = GaussianizeMap.fit(x / x.std(), np.ones(4000), 0.3)
     z = m.forward(np.sort(x / x.std()))
@@ -138,8 +148,8 @@ def test_a_sample_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
     slope_refit = np.array([m.log_slope(x[[i]])[0] for i, m in enumerate(refits)])
     assert np.median(np.abs(z - z_refit)) < 0.03
     assert np.abs((log_slope - slope_refit).mean()) < 0.15, (log_slope - slope_refit).mean()
-    seen = GaussianizeMap.fit(x, np.ones(150), factor)
-    flattery = (seen.log_slope(x) - slope_refit).mean()
+    whole = GaussianizeMap.fit(x, np.ones(150), factor)
+    flattery = (whole.log_slope(x) - slope_refit).mean()
     assert np.abs((log_slope - slope_refit).mean()) < 0.5 * flattery or flattery < 0.05
 
 
@@ -162,16 +172,16 @@ def test_copies_of_samples_are_not_ties(rng):
     assert not feature_resolution(X).any()
 
 
-@pytest.mark.parametrize("law", ["counts", "half as many zeros"])
-def test_a_single_feature_has_ties_too(rng, law):
-    x = rng.poisson(2.0, 500).astype(float) if law == "counts" else np.maximum(rng.standard_normal(500), 0)
+@pytest.mark.parametrize("distribution", ["counts", "half as many zeros"])
+def test_a_single_feature_has_ties_too(rng, distribution):
+    x = rng.poisson(2.0, 500).astype(float) if distribution == "counts" else np.maximum(rng.standard_normal(500), 0)
     resolution = feature_resolution(x[:, None])[0]
-    assert resolution == (1.0 if law == "counts" else pytest.approx(0.05 * x.std()))
+    assert resolution == (1.0 if distribution == "counts" else pytest.approx(0.05 * x.std()))
     resampled = rng.choice(rng.standard_normal(500), (500, 1))
     assert not feature_resolution(resampled).any()
 
 
-def test_spread_ties_stay_within_bounds(rng):
+def test_dequantized_ties_stay_within_bounds(rng):
     X = rng.integers(0, 3, (300, 1)).astype(float)
     bounds = (np.array([0.0]), np.array([2.0]))
     spread = dequantize(X, feature_resolution(X, bounds), rng, bounds)
@@ -203,25 +213,30 @@ def test_the_margin_of_a_tied_feature_is_a_thousandth_of_its_step(rng):
     assert_array_equal(bounds.margins, [[0.001], [0.0]])
 
 
+def transform_scores(X, folds, rng):
+    """Scores of the feature transforms of samples of equal weight."""
+    return select_feature_transforms(TrainingData(X, np.ones(len(X)), tuple(folds), 0, None, rng))
+
+
 def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):
     folds = np.array_split(rng.permutation(800), 4)
     skewed = np.exp(rng.standard_normal((800, 3)))
-    scores = select_feature_transforms(skewed, np.ones(800), folds, rng)
+    scores = transform_scores(skewed, folds, rng)
     assert max(scores, key=scores.get) is not None
-    plain = select_feature_transforms(rng.standard_normal((800, 3)), np.ones(800), folds, rng)
+    plain = transform_scores(rng.standard_normal((800, 3)), folds, rng)
     assert plain[None] > max(plain.values()) - 0.03
 
 
 def test_maps_by_feature_must_be_better_on_samples_that_did_not_choose_them():
-    """Of 24 Gaussian features held-out samples favor a map in about ten, by chance."""
+    """Of 24 Gaussian features out-of-fold samples favor a map in about ten, by chance."""
     kept = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
         X, folds = rng.standard_normal((800, 24)), np.array_split(rng.permutation(800), 4)[:2]
-        kept.append(max(scores := select_feature_transforms(X, np.ones(800), folds, rng), key=scores.get))
+        kept.append(max(scores := transform_scores(X, folds, rng), key=scores.get))
     assert kept == [None] * 4
     X[:, :12] = np.exp(X[:, :12])
-    scores = select_feature_transforms(X, np.ones(800), folds, rng)
+    scores = transform_scores(X, folds, rng)
     best = max(scores, key=scores.get)
     assert isinstance(best, tuple)
     assert None not in best[:12]
@@ -229,13 +244,13 @@ def test_maps_by_feature_must_be_better_on_samples_that_did_not_choose_them():
 
 @pytest.mark.parametrize("n", [300, 6000])
 @pytest.mark.parametrize("factor", [1.0, 0.1])
-def test_the_gaussianising_map_is_that_of_its_kernel_density(n, factor):
-    """Sums within reach are the sums over all samples, also where a heavy tail leaves the outermost samples alone."""
+def test_the_gaussianizing_map_is_that_of_its_kernel_density(n, factor):
+    """Sums within reach are the sums over all samples, even where a heavy tail isolates the outermost samples."""
     x = np.sort(np.random.default_rng(0).standard_t(1.5, n))
     x /= x.std()
     w = np.full(n, 1 / n)
     knots, bandwidth = np.concatenate([x[:: n // 50], [x[-1], x[-1] + 3]]), 0.05 * factor
-    below, above, density = GaussianizeMap._kernel_density(knots, x, w, bandwidth)
+    below, above, density = kernel_masses(knots, x, w, bandwidth)
     u = (knots[:, None] - x) / bandwidth
     assert below == pytest.approx(ndtr(u) @ w, rel=1e-12, abs=1e-17)
     assert above == pytest.approx(ndtr(-u) @ w, rel=1e-12, abs=1e-17)
@@ -243,7 +258,7 @@ def test_the_gaussianising_map_is_that_of_its_kernel_density(n, factor):
 
 
 @pytest.mark.parametrize("n", [300, 6000, 20_000])
-def test_the_gaussianising_map_is_finite_however_far_the_samples(n):
+def test_the_gaussianizing_map_is_finite_however_far_the_samples(n):
     for seed in range(3):
         x = np.sort(np.random.default_rng(seed).standard_t(0.7, n))
         x = (x - x.mean()) / x.std()

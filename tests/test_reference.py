@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from scipy.stats import multivariate_normal
 
-from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion import DiffusionDensityEstimator, Options, load
 from skdiffusion._utils.protocols import VelocityField
-from skdiffusion.densities import BandwidthSearch, GaussianMixtureDensity
-from skdiffusion.densities import _components as _components
-from skdiffusion.densities._kernel import leave_one_out
-from skdiffusion.diffusion import fitting as stages
+from skdiffusion.densities import GaussianMixtureDensity
+from skdiffusion.diffusion.fitting import Coordinates, references
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
 from skdiffusion.diffusion.training import TrainingPlan, TrainingSets
@@ -147,53 +144,11 @@ def test_unwhitened_features_keep_their_correlations(rng):
 
 def test_noise_follows_features_only_where_they_are_correlated(rng):
     whitening = Preprocessor(rng.standard_normal((500, 4)), np.ones(500)).whitening
-    assert stages.references(whitening) == []
+    assert references(whitening, 0.05) == []
     whitening = Preprocessor(correlated_samples(rng), np.ones(1200)).whitening
-    whole, departure = stages.references(whitening)
+    whole, departure = references(whitening, 0.05)
     assert [whole.relative, departure.relative] == [False, True]
     assert_allclose(departure.function(departure.values), whitening.correlation, atol=1e-10)
-
-
-@pytest.mark.parametrize("unwhitened", [True, False])
-def test_the_kernel_stands_where_samples_left_out_are_likeliest(rng, unwhitened):
-    if unwhitened:
-        # Tight clusters along a line: whitened, their widths would differ from one direction to another.
-        X = np.arange(8)[rng.integers(8, size=(600, 1))] + 0.05 * rng.standard_normal((600, 6))
-    else:
-        X = rng.standard_normal((600, 6)) @ np.linalg.cholesky(0.95 * np.ones((6, 6)) + 0.05 * np.eye(6)).T
-    held, raw, w = np.arange(300), Preprocessor(X, np.ones(600)), np.ones(600)
-    nothing_else = np.full(300, -200.0)
-
-    def mean_density(space, spaced):
-        z, log_det = space.transform(X)
-        context = None, 1 - space.whitening.shrinkage, _components.spacing_of(z, w) if spaced else None
-        search = BandwidthSearch(z, w, held, nothing_else, *context)
-        search.refine()
-        return (leave_one_out(z, w, [search.bandwidth], held, *context)[0] + log_det[held]).mean()
-
-    spaces = raw, raw.unwhitened()
-    scores = [mean_density(space, False) for space in spaces]
-    assert (np.argmax(scores) == 1) == unwhitened
-    expected = max(*scores, mean_density(spaces[np.argmax(scores)], True))
-    (member,) = _components._fit_kernel(X, w, [raw], held, nothing_else, rng)
-    assert_allclose(member.held_out.mean(), expected, rtol=1e-9)
-    assert np.array_equal(member.density.preprocessor.whitening.correlation, np.eye(6)) == unwhitened
-
-
-def test_a_kernel_must_be_worth_more_than_chance_gives(rng):
-    X, held = rng.standard_normal((600, 3)), np.arange(300)
-    raw, truth = Preprocessor(X, np.ones(600)), multivariate_normal(np.zeros(3)).logpdf(X[:300])
-    assert _components._fit_kernel(X, np.ones(600), [raw], held, truth, rng) == []
-    assert len(_components._fit_kernel(X, np.ones(600), [raw], held, truth - 0.5, rng)) == 1
-
-
-def test_kernels_follow_the_density_but_at_sharp_edges(rng):
-    w, held = np.ones(600), np.arange(300)
-    long_tailed, square = rng.standard_t(2, (600, 3)), rng.random((600, 2))
-    for X, widths in ((long_tailed, 600), (square, 1)):
-        (member,) = _components._fit_kernel(X, w, [Preprocessor(X, w)], held, np.full(300, -200.0), rng)
-        assert len(np.unique(member.density.density.bandwidth)) >= 0.9 * widths
-        assert (len(np.unique(member.density.density.bandwidth)) == 1) == (widths == 1)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["whole", "departure"])
@@ -202,9 +157,9 @@ def fitted(request):
     X = correlated_samples(np.random.default_rng(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            stages, "choose_coordinates",
-            lambda X, w, p, *_: (p[0], GaussianReference(p[0].whitening.correlation, request.param)),
-        )  # fmt: skip
+            "skdiffusion.estimators._density.choose_coordinates",
+            lambda data, p, _: Coordinates(p[0], GaussianReference(p[0].whitening.correlation, request.param)),
+        )
         est = DiffusionDensityEstimator(max_iter=30, components=None, random_state=0).fit(X)
     assert est.score_model().field.reference.relative == request.param
     return est, X
@@ -242,7 +197,7 @@ def test_files_copies_and_more_training_keep_the_reference(fitted, tmp_path):
     assert warm.score_model().field.reference is more.score_model().field.reference
 
 
-def test_noisy_features_of_few_factors_choose_a_reference_and_gain_by_it(monkeypatch):
+def test_noisy_features_of_few_factors_choose_a_reference_and_gain_by_it():
     loadings = np.random.default_rng(7).standard_normal((2, 16))
 
     def samples(n, seed):
@@ -254,7 +209,7 @@ def test_noisy_features_of_few_factors_choose_a_reference_and_gain_by_it(monkeyp
     train, test = samples(400, 0), samples(1000, 100)
     chosen = DiffusionDensityEstimator(components=None, random_state=0).fit(train)
     assert chosen.score_model().field.reference is not None
-    monkeypatch.setattr(stages, "references", lambda whitening: [])
-    whitened = DiffusionDensityEstimator(components=None, random_state=0).fit(train)
+    never = Options(min_correlation_gain=np.inf)
+    whitened = DiffusionDensityEstimator(components=None, random_state=0, options=never).fit(train)
     assert whitened.score_model().field.reference is None
     assert chosen.score(test) > whitened.score(test) + 0.1

@@ -1,4 +1,4 @@
-"""Chains of regressions: oracles in closed form, densities that integrate to one, features that are found."""
+"""Autoregressive regressions: oracles in closed form, densities that integrate to one, structure that is found."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,9 @@ from scipy import stats
 
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion._utils.protocols import SampleNoise
-from skdiffusion.densities import RegressionDensity, fit_regression, informative_order
-from skdiffusion.densities import _components as _components
-from skdiffusion.densities._noise import Noise, fit_noise
-from skdiffusion.densities._regression import AutoregressiveRegression
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.densities import AutoregressiveRegression, RegressionDensity, fit_regression, informative_order
+from skdiffusion.densities._regression import RegressionBasis
+from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 
 
 def funnel(n, rng, d=4):
@@ -24,16 +22,17 @@ def funnel(n, rng, d=4):
 
 @pytest.fixture
 def by_hand():
-    """x_1 ~ N(0, 1), x_0 = m(x_1) + e^{(x_1 - 1)/2} noise of two parts, in this order."""
+    """x_1 ~ N(0, 1), x_0 = m(x_1) + e^{(x_1 - 1)/2} e with e of two parts, in this order."""
     mean, log_variance = np.zeros((2, 5, 2))
     mean[[4, 3], 0] = 0.5, 1.0
     log_variance[[0, 2], 0] = -1.0, 1.0
     reach, bounds = np.array([[-3.0, -3.0], [3.0, 3.0]]), np.array([[-9.0] * 4, [4.0, 9.0, 9.0, 9.0]])
     hinges, products = (np.array([1]), np.array([1.0])), np.array([[1, 1]])
-    noise = Noise(
+    residuals = ResidualDistribution(
         np.array([[0.3, 0.7], [1.0, 0.0]]), np.array([[-1.0, 0.5], [0.0, 0.0]]), np.array([[0.4, 2.0], [1, 1]])
     )
-    return AutoregressiveRegression(np.array([1, 0]), reach, hinges, products, mean, log_variance, bounds, noise)
+    basis = RegressionBasis(reach, hinges, products)
+    return AutoregressiveRegression(np.array([1, 0]), basis, mean, log_variance, bounds, residuals)
 
 
 def bent(at):
@@ -42,7 +41,7 @@ def bent(at):
 
 
 def two_parts(e, function):
-    """The noise of the first feature: its density or distribution function."""
+    """The residuals of the first feature: their density or distribution function."""
     return 0.3 * function(e, -1.0, 0.4) + 0.7 * function(e, 0.5, 2.0)
 
 
@@ -56,7 +55,7 @@ def test_density_is_that_of_its_conditionals(by_hand):
     np.testing.assert_allclose(by_hand.log_prob(x), expected, rtol=1e-12)
 
 
-def test_noise_becomes_samples_of_that_density(by_hand):
+def test_random_numbers_become_samples_of_that_density(by_hand):
     noise = np.random.default_rng(0).standard_normal((4000, 2))
     x = by_hand.sample(SampleNoise(noise))
     np.testing.assert_allclose(x[:, 1], noise[:, 1])
@@ -66,9 +65,9 @@ def test_noise_becomes_samples_of_that_density(by_hand):
     assert abs(stats.spearmanr(standard, at).statistic) < 0.04
 
 
-def test_far_noise_becomes_far_samples():
-    noise = Noise(np.array([[0.5, 0.5, 0.0]]), np.array([[-2.0, 2.0, 0.0]]), np.array([[0.5, 1.0, 1.0]]))
-    ends = noise.from_normal(np.array([-30.0, 30.0]), 0)
+def test_far_random_numbers_become_far_residuals():
+    parts = np.array([[0.5, 0.5, 0.0]]), np.array([[-2.0, 2.0, 0.0]]), np.array([[0.5, 1.0, 1.0]])
+    ends = ResidualDistribution(*parts).from_normal(np.array([-30.0, 30.0]), 0)
     # P(e < x) = Phi(-30) where only the first part lies, and P(e > x) where only the second does.
     expected = [-2.0 + 0.5 * stats.norm.ppf(2 * stats.norm.cdf(-30)), 2.0 - stats.norm.ppf(2 * stats.norm.cdf(-30))]
     np.testing.assert_allclose(ends, expected, rtol=1e-9)
@@ -89,33 +88,33 @@ def test_means_and_spreads_of_far_samples_are_those_of_samples_of_the_fit():
     X, _ = funnel(1000, rng)
     X[:, 3] = X[:, 1] * X[:, 2] + X[:, 0] ** 2
     Z = (X - X.mean(0)) / X.std(0)
-    chain = fit_regression(Z, np.ones(1000), np.arange(4))
-    mean, log_variance, *_ = chain._predict(Z)
-    far_mean, far_log_variance, *moves = chain._predict(rng.uniform(-30, 30, (1000, 4)))
-    for seen, far in ((mean, far_mean), (log_variance, far_log_variance)):
-        assert (far >= seen.min(0) - 1e-9).all()
-        assert (far <= seen.max(0) + 1e-9).all()
+    regression = fit_regression(Z, np.ones(1000), np.arange(4))
+    mean, log_variance, *_ = regression.predict(Z)
+    far_mean, far_log_variance, *moves = regression.predict(rng.uniform(-30, 30, (1000, 4)))
+    for near, far in ((mean, far_mean), (log_variance, far_log_variance)):
+        assert (far >= near.min(0) - 1e-9).all()
+        assert (far <= near.max(0) + 1e-9).all()
     assert not np.all(moves)
 
 
 def test_samples_bound_means_and_spreads():
-    # Three heavy-tailed features, and others that follow products of them: lines and log-variances leave all reason.
+    # Three heavy-tailed features, and others that follow products of them: linear means and log-variances run away.
     rng = np.random.default_rng(0)
     X = rng.standard_t(2, size=(400, 12))
     X[:, 3:] = X[:, [0]] * X[:, [1]] + X[:, 3:] * np.abs(X[:, [2]])
     Z = (X - X.mean(0)) / X.std(0)
-    chain = fit_regression(Z, np.ones(400), np.arange(12))
-    mean, log_variance, *free = chain._predict(Z)
+    regression = fit_regression(Z, np.ones(400), np.arange(12))
+    mean, log_variance, *free = regression.predict(Z)
     assert not np.all(free)
     assert (mean >= Z.min(0)).all()
     assert (mean <= Z.max(0)).all()
-    features = chain._features(np.clip(Z, *chain.reach))
-    residual = Z - features @ chain.mean  # of the fit itself, without bounds
+    functions = regression.basis.values(regression.basis.clip(Z))
+    residual = Z - functions @ regression.mean  # of the fit itself, without bounds
     assert (np.exp(log_variance) <= (residual**2).max(0) * (1 + 1e-9)).all()
     noise = rng.standard_normal((5000, 12))
-    e = np.stack([chain.noise.from_normal(noise[:, j], j) for j in range(12)], axis=1)
-    most = np.abs(Z).max(0) + np.abs(residual).max(0) * np.abs(e).max(0)
-    assert (np.abs(chain.sample(SampleNoise(noise))) <= most).all()
+    e = np.stack([regression.residuals.from_normal(noise[:, j], j) for j in range(12)], axis=1)
+    largest = np.abs(Z).max(0) + np.abs(residual).max(0) * np.abs(e).max(0)
+    assert (np.abs(regression.sample(SampleNoise(noise))) <= largest).all()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -126,8 +125,8 @@ def test_rare_large_residuals_do_not_upset_the_scoring_steps(seed):
     jump = np.abs(rng.standard_normal(1000)) * 3 * (1 + x[:, 0] ** 2)
     Z = np.column_stack([x, np.where(rare, jump, 0.0) + 1e-5 * rng.standard_normal(1000)])
     Z = (Z - Z.mean(0)) / Z.std(0)
-    chain = fit_regression(Z, np.ones(1000), np.arange(7))
-    mean, v, *_ = chain._predict(Z)
+    regression = fit_regression(Z, np.ones(1000), np.arange(7))
+    mean, v, *_ = regression.predict(Z)
     constant = -0.5  # nats of a Gaussian of unit variance, less those of its norming constant
     assert np.mean(-(v + (Z - mean) ** 2 * np.exp(-v)) / 2, axis=0)[6] > constant - 0.01
 
@@ -146,10 +145,10 @@ def test_uncurved_samples_get_a_gaussian():
     rng = np.random.default_rng(0)
     covariance = np.array([[1.0, 0.7, 0.2], [0.7, 1.0, 0.4], [0.2, 0.4, 1.0]])
     X, fresh = (rng.multivariate_normal(np.zeros(3), covariance, n) for n in (4000, 2000))
-    chain = fit_regression(X, np.ones(4000), np.array([2, 0, 1]))
+    regression = fit_regression(X, np.ones(4000), np.array([2, 0, 1]))
     exact = stats.multivariate_normal(np.zeros(3), covariance).logpdf(fresh)
-    assert np.mean(exact - chain.log_prob(fresh)) < 0.01
-    np.testing.assert_array_equal(chain.noise.weights[:, 0], 1.0)
+    assert np.mean(exact - regression.log_prob(fresh)) < 0.01
+    np.testing.assert_array_equal(regression.residuals.weights[:, 0], 1.0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -157,11 +156,11 @@ def test_funnel_is_found_whatever_the_order_of_its_features(seed):
     rng = np.random.default_rng(seed)
     X, _ = funnel(2000, rng)
     fresh, log_p = funnel(4000, rng)
-    columns = rng.permutation(4)
-    scale, shift = X.std(0)[columns], X.mean(0)[columns]
-    Z, Z_fresh = (X[:, columns] - shift) / scale, (fresh[:, columns] - shift) / scale
+    features = rng.permutation(4)
+    scale, shift = X.std(0)[features], X.mean(0)[features]
+    Z, Z_fresh = (X[:, features] - shift) / scale, (fresh[:, features] - shift) / scale
     order = informative_order(Z, np.ones(2000))
-    assert columns[order[0]] == 0
+    assert features[order[0]] == 0
     log_q = fit_regression(Z, np.ones(2000), order).log_prob(Z_fresh) - np.log(scale).sum()
     assert np.mean(log_p - log_q) < 0.06
 
@@ -171,10 +170,10 @@ def test_funnel_is_found_whatever_the_order_of_its_features(seed):
     [(stats.t(3), 0.02), (stats.gamma(3), 0.02), (stats.uniform(), 0.1), (stats.norm(), 0.002)],
     ids=["heavy", "skewed", "edged", "normal"],
 )
-def test_noise_takes_the_shape_of_residuals(density, gap):
+def test_the_distribution_takes_the_shape_of_residuals(density, gap):
     train, fresh = density.rvs(4000, random_state=0), density.rvs(20000, random_state=1)
-    noise = fit_noise((train - train.mean())[:, None] / train.std(), np.ones(4000))
-    log_q = noise.log_prob((fresh - train.mean())[:, None] / train.std())[:, 0] - np.log(train.std())
+    fitted = fit_residuals((train - train.mean())[:, None] / train.std(), np.ones(4000))
+    log_q = fitted.log_prob((fresh - train.mean())[:, None] / train.std())[:, 0] - np.log(train.std())
     assert np.mean(density.logpdf(fresh) - log_q) < gap
 
 
@@ -201,7 +200,7 @@ def test_estimator_takes_regressions(tmp_path):
     X, _ = funnel(800, rng)
     fresh, log_p = funnel(2000, rng)
     est = DiffusionDensityEstimator(max_iter=20, random_state=0).fit(X)
-    assert sum(weight for name, weight in est.stacking_weights_.items() if "regression" in name) > 0.5
+    assert sum(weight for name, weight in est.component_weights_.items() if "regression" in name) > 0.5
     assert np.mean(log_p - est.score_samples(fresh)) < 0.1
     est.save(tmp_path / "funnel.skd")
     again = load(tmp_path / "funnel.skd")
@@ -210,40 +209,3 @@ def test_estimator_takes_regressions(tmp_path):
     np.testing.assert_array_equal(again.sample(3000, random_state=0), draws)
     assert stats.ks_2samp(draws[:, 0], fresh[:, 0]).pvalue > 1e-3
     assert stats.ks_2samp(draws[:, 1] * np.exp(-draws[:, 0] / 2), fresh[:, 1] * np.exp(-fresh[:, 0] / 2)).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_regressions_that_add_nothing_are_not_fitted(known):
-    rng = np.random.default_rng(0)
-    X = 4.0 * rng.integers(0, 2, size=(400, 2)) - 2.0 + 0.3 * rng.standard_normal((400, 2))
-    X = X @ np.array([[0.8, 0.6], [-0.6, 0.8]])  # four clusters that no order of the features takes apart
-    centers = 2.0 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) @ np.array([[0.8, 0.6], [-0.6, 0.8]])
-    log_p = np.log(np.mean([stats.multivariate_normal(c, 0.09).pdf(X) for c in centers], axis=0))
-    wide = stats.multivariate_normal(np.zeros(2), 4.09).logpdf(X)
-    folds, w = np.split(np.arange(400), 8), np.ones(400)
-    others = (log_p if known else wide)[: 4 * 50]
-    found = _components._fit_regressions(X, w, {"regression": Preprocessor(X, w)}, folds[:4], others, rng)
-    assert bool(found) != known
-
-
-def test_few_samples_and_costly_chains_go_without(monkeypatch):
-    X, _ = funnel(80, np.random.default_rng(0))
-    small = DiffusionDensityEstimator((8, 8), max_iter=2, n_estimators=2, random_state=0)
-    assert any("regression" in name for name in small.fit(X).members_)
-    assert not any("regression" in name for name in small.fit(X[:39]).members_)
-    monkeypatch.setattr(_components, "MAX_WORK", 80 * 4**3)
-    assert not any("regression" in name for name in small.fit(X).members_)
-
-
-def test_many_samples_are_told_by_some_of_them(monkeypatch):
-    rng = np.random.default_rng(0)
-    X, _ = funnel(600, rng)
-    w, seen = np.ones(600), []
-    monkeypatch.setattr(_components, "MAX_REGRESSION_SAMPLES", 200)
-    monkeypatch.setattr(_components, "fit_regression", lambda z, *args: seen.append(len(z)) or fit_regression(z, *args))
-    others = np.full(300, -50.0)
-    found = _components._fit_regressions(
-        X, w, {"regression": Preprocessor(X, w)}, np.split(np.arange(600), 8)[:4], others, rng
-    )
-    assert found
-    assert set(seen) == {200}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.theory.besov import clipping_level
 
@@ -39,16 +39,15 @@ def test_divergence_and_jacobian_are_those_of_the_clipped_field(theta, fields, r
 def test_the_estimator_knows_the_number_of_samples(rng):
     X = rng.standard_normal((200, 2))
     given = {"max_iter": 5, "components": None, "random_state": 0, "n_steps": 40}
-    est = DiffusionDensityEstimator(score_clip="auto", **given).fit(X)
+    est = DiffusionDensityEstimator(options=Options(score_clip="auto"), **given).fit(X)
     assert est.blend_.densities["diffusion"].density.field.noise_limit == clipping_level(200)
-    assert DiffusionDensityEstimator(score_clip=0.5, **given).fit(X).blend_.densities[
-        "diffusion"
-    ].density.field.noise_limit == clipping_level(200, 0.5)
+    half = DiffusionDensityEstimator(options=Options(score_clip=0.5), **given).fit(X)
+    assert half.score_model().field.noise_limit == clipping_level(200, 0.5)
     # C = 2 is not reached by the score of a Gaussian.
     plain = DiffusionDensityEstimator(**given).fit(X)
     np.testing.assert_allclose(est.score_samples(X), plain.score_samples(X), atol=1e-4)
     # Gradients of a density whose score is clipped all over.
-    tight = DiffusionDensityEstimator(score_clip=0.2, **given).fit(X)
+    tight = DiffusionDensityEstimator(options=Options(score_clip=0.2), **given).fit(X)
     step = 1e-5
     numerical = [(tight.score_samples(X[:9] + step * e) - tight.score_samples(X[:9] - step * e)) / (2 * step)
                  for e in np.eye(2)]  # fmt: skip
@@ -56,13 +55,13 @@ def test_the_estimator_knows_the_number_of_samples(rng):
 
 
 @pytest.mark.parametrize(
-    "given", [{"score_clip": 0.6}, {"n_intervals": 3}, {"n_intervals": 2, "score_clip": 0.6}], ids=str
+    "given", [{"score_clip": 0.6}, {"noise_intervals": 3}, {"noise_intervals": 2, "score_clip": 0.6}], ids=str
 )
 def test_the_density_still_integrates_to_one(given, rng):
     """The divergence is that of the field that is followed, clipped and switched."""
     X = 0.4 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
     est = DiffusionDensityEstimator(
-        (16, 16), n_estimators=1, max_iter=60, components=None, n_steps=160, random_state=0, **given
+        (16, 16), n_estimators=1, max_iter=60, components=None, n_steps=160, random_state=0, options=Options(**given)
     ).fit(X)
     u = np.linspace(-14, 14, 8001)  # to half a million: a clipped flow behind a feature transform has long tails
     density = np.exp(est.score_samples(np.sinh(u)[:, None]))

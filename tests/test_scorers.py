@@ -261,9 +261,11 @@ def _children(pid):
 def test_a_search_runs_no_more_threads_than_jobs(backend, rng):
     X = rng.normal(size=(300, 8))
     before = {i["filepath"]: i["num_threads"] for i in threadpool_info()}, torch.get_num_threads()
-    model = DiffusionDensityEstimator(max_iter=20, hidden_layer_sizes=(128, 128), n_estimators=2, random_state=0)
+    model = DiffusionDensityEstimator((128, 128), max_iter=20, n_estimators=2, random_state=0, options=Options())
     scorer = make_sample_scorer(["c2st", "sliced_wasserstein_1", "mean_log_likelihood"], n_samples=200)
-    search = GridSearchCV(model, {"learning_rate": [1e-3, 1e-2]}, cv=2, n_jobs=2, scoring=scorer, refit="neg_c2st")
+    search = GridSearchCV(
+        model, {"options__learning_rate": [1e-3, 1e-2]}, cv=2, n_jobs=2, scoring=scorer, refit="neg_c2st"
+    )
     stop, counts = threading.Event(), []
     watcher = threading.Thread(target=_running_threads, args=(stop, counts, backend != "threading"))
     with joblib.parallel_backend(backend):

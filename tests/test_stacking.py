@@ -1,12 +1,25 @@
+"""Stacking weights, blends of log-densities, and what averaging an ensemble gains."""
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from skdiffusion.densities import averaging_gain, blend_log_density, stacking_weights
+from skdiffusion._utils.numerics import best_blend
+from skdiffusion._utils.protocols import Density
+from skdiffusion.densities import (
+    Component,
+    ComponentOptions,
+    blend_log_density,
+    blend_weights,
+    stacking_weights,
+)
+from skdiffusion.diffusion.ensemble import averaging_gain
 
 
-def test_weights_maximise_the_held_out_log_density(rng):
+def test_weights_maximize_the_out_of_fold_log_density(rng):
     L = rng.standard_normal((200, 3))
     ours = stacking_weights(L)
     objective = lambda v: -blend_log_density(L, np.exp(v) / np.exp(v).sum()).mean()  # noqa: E731
@@ -19,16 +32,16 @@ def test_weights_maximise_the_held_out_log_density(rng):
 def test_a_min_weight_is_kept_and_the_rest_stays_optimal(rng):
     L = np.column_stack([np.zeros(100), np.full(100, -50.0), -1 + rng.standard_normal(100)])
     free = stacking_weights(L)
-    held = stacking_weights(L, least=np.array([0.0, 0.01, 0.0]))
+    bound = stacking_weights(L, min_weights=np.array([0.0, 0.01, 0.0]))
     assert free[1] < 1e-6
-    assert held[1] == pytest.approx(0.01)
-    assert_allclose(held[[0, 2]] / held[[0, 2]].sum(), free[[0, 2]] / free[[0, 2]].sum(), atol=1e-4)
+    assert bound[1] == pytest.approx(0.01)
+    assert_allclose(bound[[0, 2]] / bound[[0, 2]].sum(), free[[0, 2]] / free[[0, 2]].sum(), atol=1e-4)
 
 
 def test_the_min_weight_bounds_the_cost_of_any_sample(rng):
     L = rng.standard_normal((50, 2))
     L[0, 0] = -1e4
-    w = stacking_weights(L, least=np.array([0.0, 0.002]))
+    w = stacking_weights(L, min_weights=np.array([0.0, 0.002]))
     blend = blend_log_density(L, w)
     assert (blend >= L[:, 1] + np.log(0.002) - 1e-12).all()
 
@@ -39,14 +52,14 @@ def test_weights_of_samples_are_repetitions(rng):
     assert_allclose(stacking_weights(L, counts), stacking_weights(np.repeat(L, counts, 0)), atol=1e-6)
 
 
-def test_samples_that_no_member_explains_are_left_out():
+def test_samples_that_no_component_explains_are_left_out():
     L = np.array([[0.0, -1.0], [-np.inf, -np.inf], [-1.0, 0.0]])
     assert_allclose(stacking_weights(L), [0.5, 0.5], atol=1e-6)
 
 
 def test_min_weights_beyond_one_are_refused():
     with pytest.raises(ValueError, match="sum to less than 1"):
-        stacking_weights(np.zeros((3, 2)), least=np.array([0.6, 0.5]))
+        stacking_weights(np.zeros((3, 2)), min_weights=np.array([0.6, 0.5]))
 
 
 def test_blend_of_impossible_samples_is_minus_infinity():
@@ -65,3 +78,27 @@ def test_averaging_gain_predicts_the_gain_of_an_average(rng):
     table[np.arange(4000), own] = np.nan
     assert averaging_gain(table).mean() == pytest.approx(actual, rel=0.1)
     assert averaging_gain(table[:, :2]).sum() == 0
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), reach=st.sampled_from([0.1, 3.0, 300.0, 1e5]))
+def test_the_best_blend_is_the_best_of_all_shares(seed, n, reach):
+    rng = np.random.default_rng(seed)
+    density, others, weights = *rng.normal(0, reach, (2, n)), rng.dirichlet(np.ones(n))
+    shares = np.r_[0, np.geomspace(1e-6, 0.5, 60), 1 - np.geomspace(0.5, 1e-6, 60), 1][:, None]
+    with np.errstate(divide="ignore"):
+        every = np.logaddexp(np.log(shares) + density, np.log1p(-shares) + others) @ weights
+    best = weights @ best_blend(density, others, weights)
+    assert best >= every.max() - 1e-6 * (1 + abs(every.max()))
+
+
+def test_negligible_weights_are_zero(rng):
+    held_out, min_weight = rng.standard_normal(500), ComponentOptions().min_student_weight
+    components = [
+        Component("good", Density(), held_out, "good"),
+        Component("bad", Density(), held_out - 20, "bad"),
+        Component("student", Density(), held_out - 5, "student", min_weight=min_weight),
+    ]
+    weights = blend_weights(components, np.ones(500))
+    assert weights[1] == 0
+    assert weights[2] == pytest.approx(min_weight, rel=1e-3)
+    assert weights.sum() == pytest.approx(1, abs=1e-15)

@@ -79,8 +79,9 @@ def samples_times_matrix(samples: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def floored(log_prob: np.ndarray, n_features: int) -> np.ndarray:
-    """Log-densities with a floor far below their median, so that a single far sample cannot decide between models.
+    """Log-densities of samples (n_samples,), none of which is far below their median: one far sample must not decide.
 
-    In the blend a heavy-tailed component sees to that.
+    The floor is 20 + 2 n_features nats below the median. In a blend the Student-t bounds what a sample can cost in much
+    the same way.
     """
-    return np.maximum(log_prob, np.median(log_prob) - 20.0 - 2.0 * n_features)
+    return np.maximum(log_prob, np.median(log_prob, axis=0) - 20.0 - 2.0 * n_features)

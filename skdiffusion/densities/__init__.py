@@ -1,50 +1,61 @@
 """Densities in closed form, the density behind a preprocessor, and the blend of several with its weights.
 
-The noised density and score of the mixtures and kernels are known at every noise level: they are the components of the
-blend and the oracle of every test. All arithmetic is float64.
+The noised density and score of the mixtures and kernels are known at every noise level: they are components of the
+blend and the oracle of every test. All arithmetic is float64. The folder `components` fits them for a blend.
 """
 
+from skdiffusion.densities._bandwidth import BandwidthSearch
 from skdiffusion.densities._blend import Blend, in_blocks, validation_score
+from skdiffusion.densities._blend_weights import blend_weights, improved
 from skdiffusion.densities._component import Component
-from skdiffusion.densities._components import COMPONENTS, blend_weights, fit_components, improved
-from skdiffusion.densities._em import fit_mixture, select_mixture
+from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion.densities._feature_order import informative_order
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
     feature_transform_candidates,
     select_feature_transforms,
 )
-from skdiffusion.densities._kernel import BandwidthSearch, GaussianKernelDensity, kernel_density
+from skdiffusion.densities._kernel import GaussianKernelDensity, kernel_density
+from skdiffusion.densities._leave_one_out import KernelSamples
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
-from skdiffusion.densities._regression import RegressionDensity, fit_regression, informative_order
+from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
+from skdiffusion.densities._options import ComponentOptions
+from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
+from skdiffusion.densities._regression_fit import fit_regression
+from skdiffusion.densities._spacing import Spacing
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
 from skdiffusion.densities._transformed import TransformedDensity
 
 __all__ = [
-    "COMPONENTS",
     "FEATURE_TRANSFORMS",
+    "AutoregressiveRegression",
     "BandwidthSearch",
     "Blend",
     "Component",
-    "GaussianMixtureDensity",
+    "ComponentOptions",
+    "ExpectationMaximization",
     "GaussianKernelDensity",
-    "TransformedDensity",
+    "GaussianMixtureDensity",
+    "KernelSamples",
+    "MixtureChoice",
+    "MixtureSearch",
+    "MixtureSetting",
     "RegressionDensity",
+    "Spacing",
     "StudentTDensity",
+    "TransformedDensity",
     "blend_log_density",
     "blend_weights",
-    "kernel_density",
-    "fit_regression",
     "feature_transform_candidates",
-    "fit_components",
-    "fit_mixture",
+    "fit_regression",
     "fit_student_t",
     "gaussian_flow_map",
     "improved",
     "in_blocks",
+    "informative_order",
+    "kernel_density",
     "select_feature_transforms",
-    "select_mixture",
     "stacking_weights",
     "validation_score",
-    "informative_order",
 ]

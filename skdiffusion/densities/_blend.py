@@ -9,9 +9,10 @@ import numpy as np
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
+from skdiffusion.densities._blend_weights import blend_weights
 from skdiffusion.densities._component import Component
-from skdiffusion.densities._components import blend_weights
-from skdiffusion.densities._stacking import blend_log_density
+from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
+from skdiffusion.densities._stacking import blend_log_density, choose_component
 
 BLOCK_SAMPLES = 8192  # whose densities and numbers are in memory at a time
 
@@ -32,7 +33,12 @@ class Blend(Density):
     weights: dict[str, float]
 
     @classmethod
-    def of(cls, components: Sequence[Component], sample_weight: np.ndarray) -> Blend:
+    def of(
+        cls,
+        components: Sequence[Component],
+        sample_weight: np.ndarray,
+        options: ComponentOptions = DEFAULT_OPTIONS,
+    ) -> Blend:
         """The blend of components, by the weights that are best for their out-of-fold log-densities.
 
         Parameters
@@ -40,8 +46,9 @@ class Blend(Density):
         components : sequence of Component
         sample_weight : array of shape (n_validated,)
             Of the samples of the validation folds.
+        options : ComponentOptions
         """
-        weights = blend_weights(components, sample_weight)
+        weights = blend_weights(components, sample_weight, options)
         return cls({c.name: c.density for c in components}, {c.name: float(w) for c, w in zip(components, weights)})
 
     @property
@@ -78,10 +85,10 @@ class Blend(Density):
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, of which `choice` chooses the component."""
-        choice = np.searchsorted(np.cumsum(self._weights), noise.choice, side="right")
+        choice = choose_component(self._weights, noise.choice)
         out = np.empty_like(noise.normal)
         for k, density in enumerate(self.densities.values()):
-            mine = np.minimum(choice, len(self.densities) - 1) == k
+            mine = choice == k
             if mine.any():
                 out[mine] = density.sample(noise.take(mine))
         return out
@@ -112,13 +119,17 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np
     return out
 
 
-def validation_score(components: Sequence[Component], sample_weight: np.ndarray) -> float:
+def validation_score(
+    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+) -> float:
     """Mean log-density of the blend of components at samples that they have not seen, in nats.
 
     Parameters
     ----------
     components : sequence of Component
     sample_weight : array of shape (n_validated,)
+    options : ComponentOptions
     """
     table = np.stack([c.held_out_log_prob for c in components], axis=1)
-    return float(np.average(blend_log_density(table, blend_weights(components, sample_weight)), weights=sample_weight))
+    weights = blend_weights(components, sample_weight, options)
+    return float(np.average(blend_log_density(table, weights), weights=sample_weight))

@@ -1,4 +1,4 @@
-"""A component of the blend: a density and what it says of samples that it has not seen."""
+"""A component of the blend: a density and its out-of-fold log-densities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skdiffusion._utils.protocols import Density
 
 @dataclass(frozen=True)
 class Component:
-    """A density of the blend, fitted to all samples, with its out-of-fold log-densities.
+    """A density of the blend, fitted to all samples, and what fits without some of them say of these.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Component:
     held_out_log_prob : array of shape (n_validated,)
         Log-densities, in nats, of the samples of the validation folds under densities that were fitted without them.
     kind : str
-        What it is wherever it stands: "mapped_mixture" and "mixture" are of the kind "mixture".
+        What it is in whatever coordinates: "mapped_mixture" and "mixture" are of the kind "mixture".
     min_weight : float, default=0.0
         Least weight in the blend.
     improve : callable, optional

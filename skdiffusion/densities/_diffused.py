@@ -9,17 +9,19 @@ Noised by :math:`x_t = \alpha x_0 + \sigma\varepsilon`, a mixture of N(m_k, C_k)
     \Delta\log p = -\sum_k r_k\,\mathrm{tr}P_k + \sum_k r_k|u_k|^2 - |\bar u|^2 .
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.protocols import Density, VelocityField
 
-CHUNK_FLOATS = 4_000_000  # largest temporary, in numbers
+BLOCK_NUMBERS = 4_000_000  # largest temporary, in numbers
 
 
-@dataclass
-class Moments:
+class Moments(NamedTuple):
     """Posterior quantities of a diffused distribution at samples x, at one noise level."""
 
     log_prob: np.ndarray  # (n,)
@@ -33,39 +35,41 @@ class DiffusedDensity(Density, VelocityField):
 
     n_features: int
 
-    def _moments(self, x, alpha, sigma):
+    def _moments(self, x: np.ndarray, alpha: float, sigma: float) -> Moments:
         raise NotImplementedError
 
-    def _sample_cost(self):
-        """Numbers held per sample; sets the chunk."""
+    def _sample_cost(self) -> int:
+        """Numbers held for each sample, which set the size of a block."""
         raise NotImplementedError
 
-    def moments(self, x, alpha=1.0, sigma=0.0):
-        """All posterior quantities, in chunks of bounded memory."""
+    def moments(
+        self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0, block_numbers: int = BLOCK_NUMBERS
+    ) -> Moments:
+        """All posterior quantities, in blocks of samples that hold so many numbers."""
         x = np.asarray(x, dtype=float)
-        step = max(1, CHUNK_FLOATS // self._sample_cost())
+        step = max(1, block_numbers // self._sample_cost())
         if len(x) <= step:
             return self._moments(x, float(alpha), float(sigma))
-        parts = [self._moments(x[i : i + step], float(alpha), float(sigma)) for i in range(0, len(x), step)]
-        return Moments(*(np.concatenate([getattr(p, f) for p in parts]) for f in Moments.__dataclass_fields__))
+        parts = [self._moments(x[block], float(alpha), float(sigma)) for block in slices(len(x), step)]
+        return Moments(*map(np.concatenate, zip(*parts)))
 
-    def log_prob(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised distribution at x, in nats, shape (n,)."""
+    def log_prob(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
+        """Log-density of the noised distribution at x, in nats, shape (n_samples,)."""
         return self.moments(x, alpha, sigma).log_prob
 
-    def score(self, x, alpha=1.0, sigma=0.0):
-        """Gradient of the log-density at x, shape (n, d)."""
+    def score(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
+        """Gradient of the log-density at x, shape (n_samples, n_features)."""
         return -self.moments(x, alpha, sigma).mean_u
 
-    def denoised(self, x, alpha, sigma):
-        """Posterior mean E[x_0 | x_t = x], shape (n, d)."""
+    def denoised(self, x: np.ndarray, alpha: float, sigma: float) -> np.ndarray:
+        """Posterior mean E[x_0 | x_t = x], shape (n_samples, n_features)."""
         return self.moments(x, alpha, sigma).denoised
 
-    def divergence(self, x, alpha=1.0, sigma=0.0):
-        """Divergence of the score (Laplacian of the log-density) at x, shape (n,)."""
+    def divergence(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
+        """Divergence of the score (Laplacian of the log-density) at x, shape (n_samples,)."""
         return self.moments(x, alpha, sigma).laplacian
 
-    def __call__(self, z, theta, divergence=False):
+    def __call__(self, z: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """Velocity F(z, theta) of the probability flow in the angle, with its divergence.
 
         The same interface as a trained network: see :mod:`skdiffusion.diffusion.ode`.

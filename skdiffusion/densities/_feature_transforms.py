@@ -1,94 +1,144 @@
-"""Choice of the marginal maps on held-out samples."""
+"""The choice of the feature transforms by out-of-fold log-densities of closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion.densities._em import fit_mixture
+from skdiffusion._utils.numerics import floored
+from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 FEATURE_TRANSFORMS = (None, "yeo-johnson", 1.0, 0.3, 0.1)
+MAX_TRAINING_SAMPLES = 2000
+MIN_SELECTION_SAMPLES = 8
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
-MAX_SELECTION_SAMPLES = 2000
-JUDGES = (1, 6)  # components of the mixtures that judge a map
+N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
+MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
+
+Transform = str | float | None
 
 
-def select_feature_transforms(X, weights, folds, rng, bounds=None, candidates=FEATURE_TRANSFORMS):
-    """Held-out mean log-density of the best closed-form distribution behind every candidate map.
+class _Score(NamedTuple):
+    """Mean log-density of the best mixture behind a transform, and sums by fold of each feature alone as a Gaussian."""
 
-    The candidates are the same map for all features, and the map that is best for each feature alone, if these are better
-    than the first candidate on samples that did not choose them. Maps and distributions are fitted without the held-out samples; the
-    judges are a Gaussian and mixtures.
+    mean: float
+    by_feature: np.ndarray  # (n_folds, n_features)
+
+
+class _Selection:
+    """Transforms and mixtures fitted without each fold, and scored there."""
+
+    def __init__(self, data: TrainingData):
+        self.data, self.splits = data, []
+        for fold in data.folds:
+            train = data.without(fold)
+            if len(train) > MAX_TRAINING_SAMPLES:
+                train = np.sort(data.rng.choice(train, MAX_TRAINING_SAMPLES, replace=False))
+            self.splits.append((train, fold))
+
+    def score(self, transforms: Sequence[Transform | tuple[Transform, ...]]) -> _Score:
+        """The score of a transform for each fold."""
+        sums, by_feature, total = np.zeros(len(N_COMPONENTS)), [], 0.0
+        for (train, fold), transform in zip(self.splits, transforms):
+            X, w = self.data.X[train], self.data.sample_weight[train]
+            preprocessor = Preprocessor(X, w, transform, self.data.bounds)
+            held_out = self.data.sample_weight[fold]
+            sums += self._mixture_sums(preprocessor, train, fold)
+            # Each feature is scored alone: there is no other whose far values would add up.
+            single = preprocessor.feature_log_density(self.data.X[fold])
+            by_feature.append(held_out @ floored(single, 0))
+            total += held_out.sum()
+        return _Score(float(sums.max() / total), np.stack(by_feature))
+
+    def _mixture_sums(self, preprocessor: Preprocessor, train: np.ndarray, fold: np.ndarray) -> np.ndarray:
+        """Sums of the log-densities of a fold under the mixtures behind a preprocessor."""
+        X, w, d = self.data.X, self.data.sample_weight, self.data.n_features
+        z, _ = preprocessor.transform(X[train])
+        z_left_out, log_det = preprocessor.transform(X[fold])
+        sums = np.full(len(N_COMPONENTS), -np.inf)
+        for i, k in enumerate(N_COMPONENTS):
+            if k > 1 and MIN_COMPONENT_SAMPLES * k > len(train):
+                continue
+            em = ExpectationMaximization(max_iter=50, tol=1e-3)
+            mixture = em.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
+            sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
+        return sums
+
+
+def select_feature_transforms(
+    data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS
+) -> dict[Transform | tuple[Transform, ...], float]:
+    """Out-of-fold mean log-density of the best closed form behind every candidate transform.
+
+    The candidates are the same transform for all features, and the transform that is best for each feature alone if
+    these are better than the first candidate on samples that did not choose them. The closed forms are a Gaussian and
+    mixtures.
+
+    Parameters
+    ----------
+    data : TrainingData
+        All of its folds are left out in turn.
+    candidates : sequence of None, str or float
+        See `Preprocessor`.
 
     Returns
     -------
     dict
         Candidate (a tuple if it differs by feature) -> mean log-density in nats, units of X.
     """
-    splits = []
-    for fold in folds:
-        train = np.setdiff1d(np.arange(len(X)), fold)
-        if len(train) > MAX_SELECTION_SAMPLES:
-            train = np.sort(rng.choice(train, MAX_SELECTION_SAMPLES, replace=False))
-        splits.append((train, fold))
-    scores, by_feature = {}, []
+    scores: dict[Transform | tuple[Transform, ...], float] = {}
+    selection, n_folds, by_feature = _Selection(data), len(data.folds), []
     for candidate in candidates:
-        scores[candidate], columns = _judge(X, weights, splits, rng, bounds, [candidate] * len(splits))
-        by_feature.append(columns)
-    by_feature = np.stack(by_feature)
+        scores[candidate], sums = selection.score([candidate] * n_folds)
+        by_feature.append(sums)
+    table = np.stack(by_feature)  # (n_candidates, n_folds, n_features)
 
-    def best_maps(without=None):
-        chosen = np.delete(by_feature, without, axis=1) if without is not None else by_feature
-        return tuple(candidates[i] for i in chosen.sum(1).argmax(0))
+    def best_by_feature(folds: np.ndarray) -> tuple[Transform, ...]:
+        return tuple(candidates[i] for i in table[:, folds].sum(1).argmax(0))
 
-    mixed = best_maps()
+    every = np.arange(n_folds)
+    mixed = best_by_feature(every)
     if len(set(mixed)) > 1:
-        score, _ = _judge(X, weights, splits, rng, bounds, [mixed] * len(splits))
-        unseen, _ = _judge(X, weights, splits, rng, bounds, [best_maps(without=i) for i in range(len(splits))])
-        # Among many features there is always one that a map suits by chance.
-        if unseen > scores[candidates[0]]:
+        score = selection.score([mixed] * n_folds).mean
+        chosen_without = [best_by_feature(np.delete(every, i)) for i in every]
+        # Among many features there is always one that a transform suits by chance.
+        if selection.score(chosen_without).mean > scores[candidates[0]]:
             scores[mixed] = score
     return scores
 
 
-def _judge(X, weights, splits, rng, bounds, candidates):
-    """Held-out mean log-density of the best judge behind a candidate for each split.
-
-    And log-densities of each feature alone as a Gaussian, summed over the held-out samples: (n_splits, n_features).
-    """
-    by_judge, columns, total = np.zeros(len(JUDGES)), [], 0.0
-    for (train, held), candidate in zip(splits, candidates):
-        map_ = Preprocessor(X[train], weights[train], candidate, bounds)
-        z_train, _ = map_.transform(X[train])
-        z_held, log_det = map_.transform(X[held])
-        w = weights[held]
-        for i, k in enumerate(JUDGES):
-            if 30 * k > len(train) and k > 1:
-                by_judge[i] = -np.inf
-                continue
-            mixture = fit_mixture(z_train, weights[train], k, 2.0 + X.shape[1], rng, max_iter=50, tol=1e-3)
-            # A single far sample must not choose the map: the stack's Student-t bounds what it can cost.
-            density = mixture.log_prob(z_held) + log_det
-            by_judge[i] += w @ np.maximum(density, np.median(density) - 20.0 - 2.0 * X.shape[1])
-        single = map_.feature_log_density(X[held])
-        columns.append(w @ np.maximum(single, np.median(single, axis=0) - 20.0))
-        total += w.sum()
-    return float(by_judge.max() / total), np.stack(columns)
-
-
-def feature_transform_candidates(data: TrainingData, asked: str | None) -> list:
+def feature_transform_candidates(
+    data: TrainingData, asked: str | None
+) -> list[Transform] | list[Transform | tuple[Transform, ...]]:
     """Feature transforms worth a network: the one asked for, or the best of the candidates by closed forms.
 
     No transform at all is a second candidate where it is not far behind: a transform that helps a mixture can bend what
     a network would have learned easily.
+
+    Parameters
+    ----------
+    data : TrainingData
+    asked : str or None
+        The parameter `feature_transform` of the estimator.
+
+    Returns
+    -------
+    list
+        One or two candidates, see `Preprocessor`.
     """
     if asked not in ("auto", "gaussianize"):
         return [asked]
     candidates = FEATURE_TRANSFORMS
     if asked == "gaussianize":
         candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
-    if data.n_samples < 8:
+    if data.n_samples < MIN_SELECTION_SAMPLES:
         return [candidates[0]]
-    folds = data.folds[: 2 if data.n_samples > 600 else 4]
-    scores = select_feature_transforms(data.X, data.sample_weight, folds, data.rng, data.bounds, candidates)
-    best, plain = max(scores, key=scores.get), candidates[0]
+    n_folds = 2 if data.n_samples > 600 else 4
+    scores = select_feature_transforms(replace(data, folds=data.folds[:n_folds]), candidates)
+    best, plain = max(scores, key=lambda c: scores[c]), candidates[0]
     clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features
     return [best] if best == plain or clear else [best, plain]

@@ -1,12 +1,20 @@
 """Gaussian mixtures with full covariances, diffused."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
+from skdiffusion.densities._stacking import choose_component
 
 LOG_2PI = np.log(2 * np.pi)
 MAX_COORDINATES = 100_000  # of a block of samples, along the axes of all components: they stay in cache
+MIN_DATA_WEIGHT = 1e-3  # of a Gaussian that carries data
 
 
 class GaussianMixtureDensity(DiffusedDensity):
@@ -14,16 +22,16 @@ class GaussianMixtureDensity(DiffusedDensity):
 
     Parameters
     ----------
-    weights : array of shape (K,)
+    weights : array of shape (n_components,)
         Positive; normalized to sum 1.
-    means : array of shape (K, d)
-    covariances : array of shape (K, d, d)
+    means : array of shape (n_components, n_features)
+    covariances : array of shape (n_components, n_features, n_features)
         Symmetric positive semi-definite. Singular ones are allowed when sigma > 0.
     """
 
     _saved = ("n_features", "weights", "means", "covariances", "_variances", "_axes")
 
-    def __init__(self, weights, means, covariances):
+    def __init__(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray):
         self.means = np.atleast_2d(np.asarray(means, dtype=float))
         self.covariances = np.asarray(covariances, dtype=float).reshape(
             len(self.means), self.means.shape[1], self.means.shape[1]
@@ -34,14 +42,8 @@ class GaussianMixtureDensity(DiffusedDensity):
         eigenvalues, self._axes = np.linalg.eigh(self.covariances)
         self._variances = np.maximum(eigenvalues, 0.0)
 
-    @property
-    def narrowest(self) -> float:
-        """Smallest standard deviation of a component that carries data."""
-        used = self.covariances[self.weights > 1e-3]
-        return float(np.sqrt(np.linalg.eigvalsh(used).min()))
-
     @classmethod
-    def mean(cls, mixtures):
+    def mean(cls, mixtures: Sequence[GaussianMixtureDensity]) -> GaussianMixtureDensity:
         """The distribution whose density is the mean of those of other mixtures."""
         weights = np.concatenate([mixture.weights for mixture in mixtures])
         return cls(
@@ -50,10 +52,16 @@ class GaussianMixtureDensity(DiffusedDensity):
             np.concatenate([mixture.covariances for mixture in mixtures]),
         )
 
-    def _sample_cost(self):
+    @property
+    def narrowest(self) -> float:  # type: ignore[override]
+        """Smallest standard deviation, at most 1, of a Gaussian that carries data."""
+        carrying = self.covariances[self.weights > MIN_DATA_WEIGHT]
+        return float(np.sqrt(np.clip(np.linalg.eigvalsh(carrying), 0.0, 1.0).min(initial=1.0)))
+
+    def _sample_cost(self) -> int:
         return 3 * len(self.weights) * self.n_features + 1
 
-    def _moments(self, x, alpha, sigma):
+    def _moments(self, x: np.ndarray, alpha: float, sigma: float) -> Moments:
         d = self.n_features
         variances = alpha**2 * self._variances + sigma**2  # (K, d)
         # Coordinates along each component's axes, (K, n, d).
@@ -73,8 +81,8 @@ class GaussianMixtureDensity(DiffusedDensity):
         laplacian = -(r * (1 / variances).sum(1)[:, None]).sum(0) + (r * (u * u).sum(2)).sum(0) - (mean_u**2).sum(1)
         return Moments(log_density, mean_u, denoised, laplacian)
 
-    def log_prob(self, x, alpha=1.0, sigma=0.0):
-        """Log-density of the noised distribution at x, in nats, shape (n,)."""
+    def log_prob(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
+        """Log-density of the noised distribution at x, in nats, shape (n_samples,)."""
         x = np.asarray(x, dtype=float)
         n_components, d = self.means.shape
         variances = alpha**2 * self._variances + sigma**2
@@ -85,17 +93,15 @@ class GaussianMixtureDensity(DiffusedDensity):
         roots = roots.reshape(d, -1)
         step = max(1, MAX_COORDINATES // (n_components * d))
         out = np.empty(len(x))
-        for start in range(0, len(x), step):
-            scaled = (x[start : start + step] @ roots - centers).reshape(-1, n_components, d)
+        for block in slices(len(x), step):
+            scaled = (x[block] @ roots - centers).reshape(-1, n_components, d)
             log_joint = constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
-            out[start : start + step] = log_sum_exp(log_joint, axis=1)
+            out[block] = log_sum_exp(log_joint, axis=1)
         return out
 
-    def sample(self, noise):
+    def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the uniform ones choose the components."""
-        component = np.minimum(
-            np.searchsorted(np.cumsum(self.weights), noise.uniform, side="right"), len(self.weights) - 1
-        )
+        component = choose_component(self.weights, noise.uniform)
         out = np.empty_like(noise.normal)
         for k in np.unique(component):
             samples = component == k
@@ -104,8 +110,10 @@ class GaussianMixtureDensity(DiffusedDensity):
         return out
 
 
-def gaussian_flow_map(mean, covariance, z, theta_from, theta_to):
-    r"""Exact flow of N(mean, covariance) between two angles, samples z of shape (n, d).
+def gaussian_flow_map(
+    mean: np.ndarray, covariance: np.ndarray, z: np.ndarray, theta_from: float, theta_to: float
+) -> np.ndarray:
+    r"""Exact flow of N(mean, covariance) between two angles, samples z of shape (n_samples, n_features).
 
     :math:`z_t = \alpha_t m + (\alpha_t^2C+\sigma_t^2)^{1/2}(\alpha_s^2C+\sigma_s^2)^{-1/2}(z_s-\alpha_s m)`
     with alpha = cos, sigma = sin of the angles.

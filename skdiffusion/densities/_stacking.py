@@ -1,7 +1,7 @@
-r"""Stacking: weights of a mixture of densities from held-out log-densities.
+r"""Stacking: weights of a blend of densities from out-of-fold log-densities.
 
-The weights maximize the mean of :math:`\log\sum_m w_m p_m(x_i)` over samples that no member has seen: a
-concave problem, solved by EM. A member may keep a least weight; a heavy-tailed one then bounds the loss
+The weights maximize the mean of :math:`\log\sum_m w_m p_m(x_i)` over samples that were left out of the fit of every
+component: a concave problem, solved by EM. A component may keep a least weight; a heavy-tailed one then bounds the loss
 of any sample at :math:`-\log w` below its own log-density.
 
 References
@@ -9,33 +9,49 @@ References
 Smyth and Wolpert (1999), Linearly combining density estimators via stacking.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from skdiffusion._utils.numerics import log_sum_exp
 
 
-def stacking_weights(log_densities, sample_weight=None, least=None, max_iter=2000, tol=1e-9):
-    """Weights of greatest held-out mean log-density.
+def stacking_weights(
+    log_densities: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    min_weights: np.ndarray | None = None,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+) -> np.ndarray:
+    """Weights of greatest out-of-fold mean log-density.
 
     Parameters
     ----------
-    log_densities : array of shape (n_samples, n_members)
-        Held-out log-densities in nats; -inf is allowed where another member is finite.
+    log_densities : array of shape (n_samples, n_components)
+        Out-of-fold log-densities in nats; -inf is allowed where another component is finite.
     sample_weight : array of shape (n_samples,), optional
-    least : array of shape (n_members,), optional
-        Least weight of each member; their sum must be below 1.
+    min_weights : array of shape (n_components,), optional
+        Least weight of each component; their sum must be below 1.
+    max_iter : int
+    tol : float
+        EM stops when no weight changes by more.
 
     Returns
     -------
-    ndarray of shape (n_members,)
+    ndarray of shape (n_components,)
         Non-negative, sum 1.
+
+    Raises
+    ------
+    ValueError
+        If the least weights sum to 1 or more.
     """
     L = np.asarray(log_densities, dtype=float)
     n, m = L.shape
     w = np.full(n, 1.0 / n) if sample_weight is None else np.asarray(sample_weight, float) / np.sum(sample_weight)
-    least = np.zeros(m) if least is None else np.asarray(least, dtype=float)
-    if least.sum() >= 1:
-        raise ValueError(f"The least weights must sum to less than 1. Got {least.sum():.3g}.")
+    min_weights = np.zeros(m) if min_weights is None else np.asarray(min_weights, dtype=float)
+    if min_weights.sum() >= 1:
+        raise ValueError(f"The 'min_weights' must sum to less than 1. Got {min_weights.sum():.3g}.")
     usable = np.isfinite(L).any(1)
     L, w = L[usable], w[usable]
     pi = np.full(m, 1.0 / m)
@@ -44,27 +60,34 @@ def stacking_weights(log_densities, sample_weight=None, least=None, max_iter=200
     density = np.exp(L - L.max(1, keepdims=True))
     for _ in range(max_iter):
         share = w @ (density * pi / (density @ pi)[:, None]) / w.sum()
-        updated = _with_floor(share, least)
+        updated = _with_min_weights(share, min_weights)
         if np.abs(updated - pi).max() < tol:
             return updated
         pi = updated
     return pi
 
 
-def _with_floor(share, least):
-    """Maximizer of sum(share * log(w)) on the simplex with w >= least."""
+def _with_min_weights(share: np.ndarray, min_weights: np.ndarray) -> np.ndarray:
+    """Maximizer of sum(share * log(w)) on the simplex with w >= min_weights."""
     fixed = np.zeros(len(share), dtype=bool)
     while True:
-        free_mass = 1.0 - least[fixed].sum()
+        free_mass = 1.0 - min_weights[fixed].sum()
         total = share[~fixed].sum()
-        w = np.where(fixed, least, share * (free_mass / total if total > 0 else 0.0))
-        low = ~fixed & (w < least)
+        w = np.where(fixed, min_weights, share * (free_mass / total if total > 0 else 0.0))
+        low = ~fixed & (w < min_weights)
         if not low.any():
             return w / w.sum()
         fixed |= low
 
 
-def blend_log_density(log_densities, weights):
-    """log sum_m w_m p_m, shape (n,), from (n, m) log-densities."""
+def blend_log_density(log_densities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """log sum_m w_m p_m, shape (n_samples,), from log-densities of shape (n_samples, n_components)."""
     with np.errstate(divide="ignore"):
         return log_sum_exp(log_densities + np.log(weights), axis=1)
+
+
+def choose_component(weights: np.ndarray, uniform: np.ndarray | None) -> np.ndarray:
+    """Number of the component of a blend or mixture that each uniform random number chooses, shape (n_samples,)."""
+    assert uniform is not None, "The samples of a mixture take uniform random numbers."
+    chosen = np.searchsorted(np.cumsum(weights), uniform, side="right")
+    return np.minimum(chosen, len(weights) - 1)  # the cumulative weights may end below 1 by round-off

@@ -1,70 +1,98 @@
 r"""The multivariate Student-t: a heavy-tailed distribution that bounds what a far sample can cost.
 
-Fitted by the EM of Liu and Rubin (1995): a sample at squared distance :math:`\delta` from the center
-counts :math:`(\nu + d)/(\nu + \delta)`. The degrees of freedom are chosen on a grid by likelihood.
+It is fitted by EM: a sample at squared distance :math:`\delta` from the center counts :math:`(\nu + d)/(\nu + \delta)`.
+The degrees of freedom are chosen on a grid by likelihood.
+
+References
+----------
+Liu and Rubin (1995), ML estimation of the t distribution using EM and its extensions, ECM and ECME.
 """
+
+from __future__ import annotations
 
 import numpy as np
 from scipy.special import gammaln
 
 from skdiffusion._utils.numerics import samples_times_matrix
-from skdiffusion._utils.protocols import Density
+from skdiffusion._utils.protocols import Density, SampleNoise
 
 DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 
 
 class StudentTDensity(Density):
-    """Multivariate t with location (d,), scale matrix (d, d) and degrees of freedom."""
+    """Multivariate Student-t distribution.
+
+    Parameters
+    ----------
+    location : array of shape (n_features,)
+    scale : array of shape (n_features, n_features)
+        Positive definite scale matrix.
+    degrees : float
+        Degrees of freedom.
+    """
 
     _saved = ("n_features", "location", "scale", "degrees", "_factor", "_inverse")
 
-    def __init__(self, location, scale, degrees):
+    degrees: float
+
+    def __init__(self, location: np.ndarray, scale: np.ndarray, degrees: float):
         self.location, self.scale, self.degrees = location, scale, float(degrees)
         self.n_features = len(location)
         self._factor = np.linalg.cholesky(scale)
         self._inverse = np.linalg.inv(self._factor)
 
-    def squared_distance(self, x):
-        """Mahalanobis distance squared, shape (n,)."""
+    def squared_distance(self, x: np.ndarray) -> np.ndarray:
+        """Squared Mahalanobis distance to the location, shape (n_samples,)."""
         scaled = (x - self.location) @ self._inverse.T
         return np.einsum("ij,ij->i", scaled, scaled)
 
-    def log_prob(self, x):
-        """Log-density in nats, shape (n,)."""
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """Log-density in nats, shape (n_samples,)."""
         nu, d = self.degrees, self.n_features
         constant = (
             gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(self._factor)).sum()
         )
         scaled = (np.asarray(x, dtype=float) - self.location) @ self._inverse.T
-        # log(1 + |scaled|^2 / nu) without squaring: this member bounds the cost of samples however far.
+        # log(1 + |scaled|^2 / nu) without squaring: this density bounds the cost of samples however far.
         largest = np.maximum(np.abs(scaled).max(1), 1e-300)
         log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
         return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
 
-    def score(self, x):
-        """Gradient of the log-density, shape (n, d)."""
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Gradient of the log-density, shape (n_samples, n_features)."""
         scaled = (x - self.location) @ self._inverse.T
         factor = (self.degrees + self.n_features) / (self.degrees + (scaled**2).sum(1))
         return -factor[:, None] * (scaled @ self._inverse)
 
-    def sample(self, noise):
+    def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: chi-square ones with `degrees` set their radii."""
-        return (
-            self.location
-            + samples_times_matrix(noise.normal, self._factor.T) * np.sqrt(self.degrees / noise.chi2)[:, None]
-        )
+        assert noise.chi2 is not None, "The samples of a Student-t take chi-square random numbers."
+        radii = np.sqrt(self.degrees / noise.chi2)[:, None]
+        return self.location + samples_times_matrix(noise.normal, self._factor.T) * radii
 
 
-def fit_student_t(X, weights, n_iter=40):
-    """Fit a `StudentTDensity` to weighted samples; the scale matrix is shrunk towards its diagonal.
+def fit_student_t(X: np.ndarray, weights: np.ndarray, n_iter: int = 40) -> StudentTDensity:
+    """Fit a `StudentTDensity` to weighted samples.
 
-    Shrinkage d / (n + d) keeps it invertible for n < d and for collinear features.
+    The scale matrix is shrunk towards its diagonal, by half of d / (n + d), so that it is invertible for n < d and for
+    collinear features.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+    weights : array of shape (n_samples,)
+    n_iter : int
+        Largest number of steps of EM for each of the degrees of freedom.
+
+    Returns
+    -------
+    StudentTDensity
     """
     n, d = X.shape
     w = weights / weights.sum()
     effective = 1.0 / (w**2).sum()
     shrink = d / (effective + d) * 0.5 + 1e-6
-    best, best_score = None, -np.inf
+    fitted: list[tuple[float, StudentTDensity]] = []
     location = w @ X
     scale = (X - location).T @ ((X - location) * w[:, None])
     for nu in sorted(DEGREES, reverse=True):
@@ -78,7 +106,5 @@ def fit_student_t(X, weights, n_iter=40):
             scale = (X - location).T @ ((X - location) * u[:, None])
             if change < 1e-4:
                 break
-        score = w @ density.log_prob(X)
-        if score > best_score:
-            best, best_score = density, score
-    return best
+        fitted.append((w @ density.log_prob(X), density))
+    return max(fitted, key=lambda scored: scored[0])[1]

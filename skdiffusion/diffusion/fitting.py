@@ -111,7 +111,7 @@ def fit_diffusion(
 
 def references(whitening: Whitening, min_gain: float) -> list[GaussianReference]:
     """The distributions before noise in features of unit variance; none where these are hardly correlated."""
-    if not whitening.correlation_gain > min_gain:
+    if not whitening.is_correlated(min_gain):
         return []
     return [GaussianReference(whitening.correlation, relative) for relative in (False, True)]
 

@@ -37,15 +37,15 @@ from skdiffusion._utils.validation import (
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import (
-    COMPONENTS,
     Blend,
     Component,
+    ComponentOptions,
     TransformedDensity,
     feature_transform_candidates,
-    fit_components,
     improved,
     validation_score,
 )
+from skdiffusion.densities.components import COMPONENTS, Spaces, fit_components
 from skdiffusion.diffusion.fitting import (
     Coordinates,
     DiffusionFit,
@@ -61,7 +61,13 @@ from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.estimators._options import Options, check_noise_intervals, layer_sizes, resolve_options
+from skdiffusion.estimators._options import (
+    Options,
+    check_noise_intervals,
+    component_options,
+    layer_sizes,
+    resolve_options,
+)
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from skdiffusion.manifold import support_dimension
 from skdiffusion.preprocessing import Preprocessor, TrainingData
@@ -388,7 +394,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
         data = TrainingData.of(X, w, bounds, rng).split(options.n_folds, options.network.n_members)
         preprocessors, coordinates = self._choose_coordinates(data, options, previous)
-        components = self._fit_components(data, preprocessors, names)
+        limits = component_options(self.options)
+        components = self._fit_components(data, preprocessors, names, limits)
         options = options.adapted_to(min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest)
         diffusion = self._fit_diffusion(data, coordinates, options, components, started)
         self.blend_ = self._stack(data, diffusion, components, started)
@@ -430,21 +437,17 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         return preprocessors, choose_coordinates(data, preprocessors, options)
 
     def _fit_components(
-        self, data: TrainingData, preprocessors: list[Preprocessor], names: list[str]
+        self, data: TrainingData, preprocessors: list[Preprocessor], names: list[str], options: ComponentOptions
     ) -> list[Component]:
         """The components in closed form."""
         if not names:
             return []
-        # A stream of their own: the networks are the same whatever the components draw.
-        rng = data.rng.spawn(1)[0]
+        plain = next((p for p in preprocessors if p.feature_transform is None), None)
+        plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds)
+        spaces = Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
         allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
-        raw = next((p for p in preprocessors if p.marginals is None), None)
-        raw = raw or Preprocessor(data.X, data.sample_weight, None, data.bounds)
-        mapped = next((p for p in preprocessors if p.marginals is not None), None)
-        return fit_components(
-            data.X, data.sample_weight, raw, mapped, data.bounds, list(data.folds), data.n_validated, rng,
-            "kernel" in names, allowed,
-        )  # fmt: skip
+        # A stream of their own: the networks are the same whatever the components draw.
+        return fit_components(data, spaces, names, options, data.rng.spawn(1)[0], allowed)
 
     def _fit_diffusion(
         self,
@@ -455,12 +458,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         started: float,
     ) -> DiffusionFit:
         """The diffusion model, within its share of the time."""
+        limits = component_options(self.options)
 
         def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
             alone = log_prob if components else floored(log_prob, data.n_features)
             others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
             own = Component("diffusion", Density(), alone, "diffusion")
-            return validation_score([own, *others], data.validation_weight[places])
+            return validation_score([own, *others], data.validation_weight[places], limits)
 
         share = TRAINING_SHARE if options.fine_tuning is None else DENOISING_SHARE
         deadlines = [training_deadline(started, self.max_fit_seconds, s) for s in (share, TRAINING_SHARE)]
@@ -470,14 +474,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     def _stack(self, data: TrainingData, diffusion: DiffusionFit, components: list[Component], started: float) -> Blend:
         """The blend of the diffusion with the other components."""
         density = TransformedDensity(diffusion.coordinates.preprocessor, diffusion.flow)
+        limits = component_options(self.options)
         if not components:
             return Blend({"diffusion": density}, {"diffusion": 1.0})
         mapped = data.mapped(diffusion.coordinates.preprocessor)
         log_prob = out_of_fold_log_prob(diffusion.flow, mapped, data.validation_folds)
         stack = [Component("diffusion", density, log_prob, "diffusion"), *components]
         if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
-            stack = improved(stack, data.validation_weight)
-        return Blend.of(stack, data.validation_weight)
+            stack = improved(stack, data.validation_weight, limits)
+        return Blend.of(stack, data.validation_weight, limits)
 
     def _record(self, diffusion: DiffusionFit, options: DiffusionOptions, n: int) -> None:
         """Set the attributes that tell how training went."""

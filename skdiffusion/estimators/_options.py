@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from skdiffusion._utils.validation import Interval, StrOptions
+from skdiffusion.densities import ComponentOptions
 from skdiffusion.diffusion.networks import ACTIVATIONS
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import (
@@ -90,6 +91,23 @@ class Options(BaseEstimator):
         Stepper of the flow, a key of `skdiffusion.diffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with
         one evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and
         for samples of 24 steps or more; "ab2" for samples of fewer steps.
+    min_total_gain : float, default=2.0
+        Nats that a kernel or a regression must add to the blend, over all samples left out together.
+    min_improved_weight : float, default=0.05
+        Weight of all mixtures, or of all regressions, in the blend from which more work on them pays.
+    score_beside_others : bool, default=True
+        Whether mixtures and bandwidths are chosen by what they add to other components, or else alone.
+    em_restarts : int, default=3
+        Runs of expectation maximization from different starts whose mean is an improved mixture.
+    max_restart_cost, max_search_cost : float, default=2.5e8 and 6e9
+        Multiplications in a step of expectation maximization, up to which it is run again from other starts, and up to
+        which mixtures of more than 64 components are tried.
+    weak_prior, weakest_prior : float, default=2e-3 and 1e-5
+        Prior samples of each component of a mixture that are tried beside a strong prior.
+    max_regression_orders : int, default=4
+        Orders of the features in an improved regression.
+    adaptive_kernels : bool, default=True
+        Whether kernels that are as wide as samples lie apart are tried beside kernels of one width.
 
     Examples
     --------
@@ -121,6 +139,16 @@ class Options(BaseEstimator):
         "n_nonzero_weights": [Interval(Integral, 1, None, closed="left"), None],
         "weight_bound": [Interval(Real, 0, None, closed="neither"), None],
         "solver": [StrOptions({"auto"}), StrOptions(STEPPERS.keys())],
+        "min_total_gain": [Interval(Real, 0, None, closed="both")],
+        "min_improved_weight": [Interval(Real, 0, 1, closed="both")],
+        "score_beside_others": ["boolean"],
+        "em_restarts": [Interval(Integral, 1, None, closed="left")],
+        "max_restart_cost": [Interval(Real, 0, None, closed="both")],
+        "max_search_cost": [Interval(Real, 0, None, closed="both")],
+        "weak_prior": [Interval(Real, 0, None, closed="neither")],
+        "weakest_prior": [Interval(Real, 0, None, closed="neither")],
+        "max_regression_orders": [Interval(Integral, 1, None, closed="left")],
+        "adaptive_kernels": ["boolean"],
     }
 
     def __init__(
@@ -145,6 +173,16 @@ class Options(BaseEstimator):
         n_nonzero_weights: Any = None,
         weight_bound: Any = None,
         solver: Any = "auto",
+        min_total_gain: float = 2.0,
+        min_improved_weight: float = 0.05,
+        score_beside_others: bool = True,
+        em_restarts: int = 3,
+        max_restart_cost: float = 2.5e8,
+        max_search_cost: float = 6e9,
+        weak_prior: float = 2e-3,
+        weakest_prior: float = 1e-5,
+        max_regression_orders: int = 4,
+        adaptive_kernels: bool = True,
     ):
         self.activation = activation
         self.learning_rate = learning_rate
@@ -165,6 +203,24 @@ class Options(BaseEstimator):
         self.n_nonzero_weights = n_nonzero_weights
         self.weight_bound = weight_bound
         self.solver = solver
+        self.min_total_gain = min_total_gain
+        self.min_improved_weight = min_improved_weight
+        self.score_beside_others = score_beside_others
+        self.em_restarts = em_restarts
+        self.max_restart_cost = max_restart_cost
+        self.max_search_cost = max_search_cost
+        self.weak_prior = weak_prior
+        self.weakest_prior = weakest_prior
+        self.max_regression_orders = max_regression_orders
+        self.adaptive_kernels = adaptive_kernels
+
+
+def component_options(options: Options | None) -> ComponentOptions:
+    """The limits of the components that options ask for; those of the same names are taken over."""
+    if options is None:
+        return ComponentOptions()
+    parameters = options.get_params(deep=False)
+    return ComponentOptions(**{f.name: parameters[f.name] for f in fields(ComponentOptions) if f.name in parameters})
 
 
 def _given(**values: Any) -> dict[str, Any]:

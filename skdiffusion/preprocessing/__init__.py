@@ -1,8 +1,9 @@
 """Invertible maps from the user's features to whitened samples, with exact log-determinants.
 
-    X --resolution--> X' --bounds, marginal map (per feature)--> U --whitening--> Z
+    X --dequantization--> X' --bounds, feature transform (per feature)--> U --whitening--> Z
 
-The resolution step is for fitting only: it spreads tied values over the gap that ties leave.
+Dequantization is for fitting only: it spreads tied values over the gap that ties leave. A feature transform is a power
+map or a gaussianizing one; see `Preprocessor`.
 """
 
 from skdiffusion.preprocessing._data import MappedData, TrainingData

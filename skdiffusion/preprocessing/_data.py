@@ -23,7 +23,7 @@ class TrainingData:
     sample_weight : array of shape (n_samples,)
         Positive.
     folds : tuple of int arrays
-        Disjoint sets of samples, each left out in turn; of many samples some are in none.
+        Disjoint sets of samples, each left out in turn; some of many samples are in none.
     n_validated : int
         How many of the folds have out-of-fold log-densities: one for each network of the ensemble.
     bounds : Bounds or None
@@ -73,7 +73,7 @@ class TrainingData:
 
     @property
     def n_effective(self) -> float:
-        """Samples of equal weight that would tell as much."""
+        """Number of samples of equal weight that would be as informative."""
         w = self.sample_weight
         return float(w.sum() ** 2 / (w @ w))
 
@@ -114,7 +114,7 @@ class MappedData:
     z : array of shape (n_samples, n_features)
         Whitened samples.
     z_left_out, log_det_left_out : arrays of shape (n_samples, n_features) and (n_samples,)
-        Whitened samples and log-Jacobians by maps that have not seen the sample: what out-of-fold log-densities take.
+        Whitened samples and log-Jacobians by maps that were fitted without the sample, for out-of-fold log-densities.
     """
 
     preprocessor: Preprocessor

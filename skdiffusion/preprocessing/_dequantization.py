@@ -1,8 +1,10 @@
-"""Ties: features whose values repeat have no density; they get one at their own resolution.
+"""Dequantization: features whose values repeat get a density at their own resolution.
 
-A likelihood grows without bound as a bandwidth shrinks around a repeated value, so ties are spread
-uniformly over one grid step before fitting, and never rewarded.
+A likelihood grows without bound as a bandwidth shrinks around a repeated value. Ties are therefore replaced before the
+fit by uniform values over one grid step, and are never rewarded.
 """
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -11,17 +13,17 @@ import numpy as np
 DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
 SPIKE_SHARE = 0.02  # a value that holds more samples than this is a spike
 SPIKE_RESOLUTION = 0.05  # least resolution of a feature with spikes, in standard deviations
-MAX_COPIES = 10  # of one sample, by resampling or integer weights
-REGULAR_GAPS = 0.1  # smallest gap of a grid, in medians; far less between values that are not on one
+MAX_COPIES = 10  # of one sample that resampling or integer weights make
+REGULAR_GAPS = 0.1  # smallest gap between values on a grid, in median gaps; other values have far smaller ones
 CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
-NEAR_QUANTILE = 0.01  # of the distances to a bound: the length that tells how near to it the samples reach
+NEAR_QUANTILE = 0.01  # of the distances to a bound: how near to it the samples come
 
 
 class Bounds(NamedTuple):
     """Bounds of the features, arrays of shape (n_features,), infinite where open.
 
     `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
-    values are not told apart: the maps of bounded features are singular on the bound itself. A value on the
+    values are not distinguished: the maps of bounded features are singular on the bound itself. A value on the
     bound of a tied feature stands for half a step of its `resolution`.
     """
 
@@ -31,11 +33,11 @@ class Bounds(NamedTuple):
     resolution: np.ndarray | float = 0.0
 
 
-def feature_resolution(X, bounds=None):
+def feature_resolution(X: np.ndarray, bounds: Bounds | tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """Grid step of every feature, shape (n_features,); 0 where values do not repeat.
 
-    Copies of whole samples do not count as ties, but for a single feature on a grid or with a spike. A constant
-    feature gets a nominal resolution.
+    Copies of whole samples, as resampling makes them, are not ties. A single feature has only values: there they are
+    ties where the values lie on a grid or one of them is frequent. A constant feature gets a nominal resolution.
     """
     distinct_samples, copies = np.unique(X, axis=0, return_counts=True)
     if X.shape[1] == 1 and len(distinct_samples) > 1:
@@ -57,11 +59,11 @@ def feature_resolution(X, bounds=None):
     return resolution
 
 
-def bounds_with_margins(X, resolution, bounds):
+def bounds_with_margins(X: np.ndarray, resolution: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> Bounds:
     """`Bounds` whose margins follow from how near the samples come to them.
 
-    A thousandth of the distance that one sample in a hundred keeps: next to no mass lies nearer. Samples on the
-    bound itself do not count, unless there are no others.
+    A margin is a thousandth, or one part in `n_samples`, of the distance that 99 of 100 samples keep: next to no mass
+    lies nearer. Samples on the bound itself do not count, unless there are no others.
     """
     low, high = bounds
     margins = np.zeros((2, X.shape[1]))
@@ -73,8 +75,13 @@ def bounds_with_margins(X, resolution, bounds):
     return Bounds(low, high, margins, resolution)
 
 
-def dequantize(X, resolution, rng, bounds=None):
-    """X plus uniform noise of one `resolution` wide, kept within the bounds by reflection."""
+def dequantize(
+    X: np.ndarray,
+    resolution: np.ndarray,
+    rng: np.random.Generator,
+    bounds: Bounds | tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """X plus uniform noise one `resolution` wide, kept within the bounds by reflection."""
     if not resolution.any():
         return X
     spread = X + resolution * (rng.random(X.shape) - 0.5)

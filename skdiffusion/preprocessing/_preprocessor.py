@@ -1,90 +1,100 @@
 """The whole map from the user's features to whitened samples."""
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
 
+from skdiffusion.preprocessing._bound_maps import bound_maps
 from skdiffusion.preprocessing._dequantization import Bounds
-from skdiffusion.preprocessing._maps import (
-    AffineMap,
-    BoxMap,
-    ComposedMap,
-    GaussianizeMap,
-    HalfLineMap,
-    YeoJohnsonMap,
-)
+from skdiffusion.preprocessing._feature_map import AffineMap, ComposedMap, FeatureMap
+from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
+from skdiffusion.preprocessing._power_map import YeoJohnsonMap
 from skdiffusion.preprocessing._whitening import Whitening
 
+FeatureTransform = str | float | None | tuple[str | float | None, ...]
 
-def _bound_map(x, w, low, high):
-    if np.isfinite(low) and np.isfinite(high):
-        return [BoxMap(low, high)]
-    if np.isfinite(low):
-        return [HalfLineMap(low, 1.0, max(np.average(x - low, weights=w), 1e-12 * max(1.0, abs(low))))]
-    if np.isfinite(high):
-        return [HalfLineMap(high, -1.0, max(np.average(high - x, weights=w), 1e-12 * max(1.0, abs(high))))]
-    return []
+
+def fit_feature_map(
+    x: np.ndarray, weights: np.ndarray, transform: str | float | None, ends: tuple[float, float]
+) -> ComposedMap:
+    """The map of one feature between its bounds: to the real line, to unit variance, then by its transform."""
+    maps: list[FeatureMap] = bound_maps(x, weights, *ends)
+    u = ComposedMap(*maps).forward(x)
+    standard = AffineMap.standardize(u, weights)
+    maps, u = [*maps, standard], standard.forward(u)
+    if transform == "yeo-johnson":
+        maps.append(YeoJohnsonMap.fit(u, weights))
+    elif transform is not None:
+        maps.append(GaussianizeMap.fit(u, weights, float(transform)))
+    return ComposedMap(*maps)
 
 
 class Preprocessor:
-    """Per-feature maps, then whitening; invertible, with its exact log-determinant.
+    """Maps of the features one by one, then whitening; invertible, with its exact log-determinant.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
-        Samples within the bounds, ties already spread.
+        Dequantized samples within the bounds.
     weights : array of shape (n_samples,)
-    marginals : None, "yeo-johnson", float or tuple
+    feature_transform : None, "yeo-johnson", float or tuple
         Map of every feature: affine, power, or gaussianizing with this bandwidth factor. A tuple holds
         one of them for each feature.
     bounds : Bounds or pair of arrays of shape (n_features,), optional
         Lower and upper bounds, infinite where there are none. Values within the margins of a `Bounds` are
         read at the end of the margin.
+
+    Attributes
+    ----------
+    maps : list of ComposedMap
+        One for each feature.
+    whitening : Whitening
+    low, high : arrays of shape (n_features,)
+        The bounds.
     """
 
-    _saved = ("n_features", "marginals", "low", "high", "margins", "half_step", "maps", "whitening")
+    _saved = ("n_features", "feature_transform", "low", "high", "margins", "half_step", "maps", "whitening")
 
-    def __init__(self, X, weights, marginals=None, bounds=None):
+    def __init__(
+        self,
+        X: np.ndarray,
+        weights: np.ndarray,
+        feature_transform: FeatureTransform = None,
+        bounds: Bounds | tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         n_features = X.shape[1]
         bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
         self.low, self.high, margins, resolution = Bounds(*bounds)
         self.margins = np.broadcast_to(margins, (2, n_features))
         self.half_step = np.broadcast_to(resolution, n_features) / 2
-        self.marginals, self.n_features = marginals, n_features
+        self.feature_transform, self.n_features = feature_transform, n_features
         X = self._read(X)
-        self.maps = []
-        U = np.empty_like(X)
-        for j in range(n_features):
-            maps = _bound_map(X[:, j], weights, self.low[j], self.high[j])
-            u = ComposedMap(*maps).forward(X[:, j])
-            standard = AffineMap.standardize(u, weights)
-            maps, u = [*maps, standard], standard.forward(u)
-            kind = marginals[j] if isinstance(marginals, tuple) else marginals
-            if kind == "yeo-johnson":
-                maps.append(YeoJohnsonMap.fit(u, weights))
-            elif kind is not None:
-                maps.append(GaussianizeMap.fit(u, weights, float(kind)))
-            self.maps.append(ComposedMap(*maps))
+        by_feature = feature_transform if isinstance(feature_transform, tuple) else (feature_transform,) * n_features
+        self.maps, U = [], np.empty_like(X)
+        for j, (transform, ends) in enumerate(zip(by_feature, zip(self.low, self.high))):
+            self.maps.append(fit_feature_map(X[:, j], weights, transform, ends))
             U[:, j] = self.maps[-1].forward(X[:, j])
         self.whitening = Whitening(U, weights)
 
-    def _read(self, X):
+    def _read(self, X: np.ndarray) -> np.ndarray:
         """Samples within the bounds, moved off them: a tied value to the middle of its half step."""
         X = np.where(X == self.low, X + self.half_step / 2, np.where(X == self.high, X - self.half_step / 2, X))
         return np.clip(X, self.low + self.margins[0], self.high - self.margins[1])
 
-    def unwhitened(self):
+    def unwhitened(self) -> Preprocessor:
         """The same map to features of unit variance, correlated as they are."""
         other = copy.copy(self)
         other.whitening = self.whitening.of_features()
         return other
 
-    def inside(self, X):
-        """Samples within the bounds, shape (n,) of bool."""
-        return ((X >= self.low) & (X <= self.high)).all(1)
+    def inside(self, X: np.ndarray) -> np.ndarray:
+        """Whether samples are within the bounds, shape (n_samples,) of bool."""
+        return np.all((X >= self.low) & (X <= self.high), axis=1)
 
-    def feature_log_density(self, X):
-        """Log-density of every entry if its feature alone were Gaussian behind its map, (n, d)."""
+    def feature_log_density(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of every entry if its feature alone were Gaussian behind its map, (n_samples, n_features)."""
         X = self._read(X)
         out = np.empty((len(X), self.n_features))
         for j, (feature, mean, scale) in enumerate(zip(self.maps, self.whitening.shift, self.whitening.scale)):
@@ -92,8 +102,8 @@ class Preprocessor:
             out[:, j] = feature.log_slope(X[:, j]) - 0.5 * u**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
         return out
 
-    def transform(self, X):
-        """Whitened samples (n, d) and ``log |det dz/dx|`` (n,)."""
+    def transform(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened samples (n_samples, n_features) and log |det dz/dx| (n_samples,)."""
         X = self._read(X)
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, feature in enumerate(self.maps):
@@ -101,7 +111,7 @@ class Preprocessor:
             log_det += feature.log_slope(X[:, j])
         return self.whitening.forward(U), log_det
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         """Samples in the user's features, clipped to the bounds."""
         U = self.whitening.backward(Z)
         X = np.empty_like(U)
@@ -109,29 +119,23 @@ class Preprocessor:
             X[:, j] = feature.inverse(U[:, j])
         return np.clip(X, self.low, self.high)
 
-    def pull_back(self, X, gradient):
-        """Gradient in X of f(z(x)) + ``log |det dz/dx|``, given the gradient of f in z, (n, d)."""
+    def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Gradient in X of f(z(x)) + log |det dz/dx|, given the gradient of f in z, (n_samples, n_features)."""
         given, X = X, self._read(X)
         out = gradient @ self.whitening.matrix.T
         for j, feature in enumerate(self.maps):
             out[:, j] = out[:, j] * np.exp(feature.log_slope(X[:, j])) + feature.curvature(X[:, j])
         return np.where(X == given, out, 0.0)
 
-    def transform_left_out(self, X, weights):
-        """`transform` of the samples of the fit, each as if its gaussianizing maps had not seen it.
+    def transform_left_out(self, X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`transform` of the samples of the fit, each as if its gaussianizing maps had been fitted without it.
 
-        Samples that are held out of everything else must be held out of the marginal maps too, or their
-        likelihood would be flattered. The few moments of the other maps are not corrected.
+        Samples that are left out of everything else must be left out of the maps too, or their likelihood would be
+        flattered. The few moments of the other maps are not corrected.
         """
         X, share = self._read(X), weights / weights.sum()
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, feature in enumerate(self.maps):
-            *before, last = feature.maps
-            if isinstance(last, GaussianizeMap):
-                first = ComposedMap(*before)
-                U[:, j], log_slope = last.left_out(first.forward(X[:, j]), share)
-                log_det += log_slope + first.log_slope(X[:, j])
-            else:
-                U[:, j] = feature.forward(X[:, j])
-                log_det += feature.log_slope(X[:, j])
+            U[:, j], log_slope = feature.left_out(X[:, j], share)
+            log_det += log_slope
         return self.whitening.forward(U), log_det

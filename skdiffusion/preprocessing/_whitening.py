@@ -7,6 +7,8 @@ eigenvectors flip and turn with their last bits. The shrinkage rho is that of Ch
 that collinear features never give a singular map.
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -14,10 +16,10 @@ import numpy as np
 from skdiffusion._utils.numerics import samples_times_matrix
 
 MIN_SHRINKAGE = 1e-6
-CORRELATED = 0.05  # nats a feature that a Gaussian gains by correlations, from which they count
+MIN_CORRELATION_GAIN = 0.05  # nats a feature that a Gaussian gains by correlations, from which they count
 
 
-def shrinkage(correlation, effective_samples):
+def shrinkage(correlation: np.ndarray, effective_samples: float) -> float:
     """OAS shrinkage of a correlation matrix towards the identity."""
     d = len(correlation)
     if d == 1:
@@ -31,15 +33,21 @@ def shrinkage(correlation, effective_samples):
 class Whitening:
     """Affine map of samples to mean 0 and covariance near the identity.
 
+    Parameters
+    ----------
+    U : array of shape (n_samples, n_features)
+    w : array of shape (n_samples,)
+        Weights of the samples.
+
     Attributes
     ----------
-    shift, scale : ndarrays (d,)
+    shift, scale : arrays of shape (n_features,)
         Means and standard deviations of the features.
-    matrix, inverse : ndarrays (d, d)
+    matrix, inverse : arrays of shape (n_features, n_features)
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
-        ``log |det matrix|``.
-    correlation : ndarray (d, d)
+        log |det matrix|.
+    correlation : array of shape (n_features, n_features)
         The shrunk correlation matrix, which becomes the identity.
     shrinkage : float
         Share of the identity in it.
@@ -47,7 +55,7 @@ class Whitening:
 
     _saved = ("shift", "scale", "correlation", "matrix", "inverse", "log_det", "shrinkage")
 
-    def __init__(self, U, w):
+    def __init__(self, U: np.ndarray, w: np.ndarray):
         w = w / w.sum()
         self.shift = w @ U
         centered = U - self.shift
@@ -64,26 +72,22 @@ class Whitening:
         self.log_det = float(-0.5 * np.log(values).sum() - np.log(scale).sum())
         self.shrinkage = rho
 
-    @property
-    def correlation_gain(self) -> float:
-        """Nats a feature that a Gaussian gains by the correlations."""
-        return float(-0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation))
+    def is_correlated(self, min_gain: float = MIN_CORRELATION_GAIN) -> bool:
+        """Whether a Gaussian gains more than so many nats a feature by the correlations."""
+        return bool(-0.5 * np.linalg.slogdet(self.correlation)[1] / len(self.correlation) > min_gain)
 
-    @property
-    def correlated(self) -> bool:
-        """Whether the features are, by what a Gaussian gains from it."""
-        return self.correlation_gain > CORRELATED
-
-    def of_features(self):
-        """The map to unit variance that leaves the correlations."""
+    def of_features(self) -> Whitening:
+        """The map to unit variance that leaves the correlations as they are."""
         other = copy.copy(self)
         other.matrix, other.inverse = np.diag(1 / self.scale), np.diag(self.scale)
         other.log_det, other.correlation = float(-np.log(self.scale).sum()), np.eye(len(self.scale))
         other.shrinkage = 1.0
         return other
 
-    def forward(self, U):
+    def forward(self, U: np.ndarray) -> np.ndarray:
+        """Whitened samples."""
         return samples_times_matrix(U - self.shift, self.matrix)
 
-    def backward(self, Z):
+    def backward(self, Z: np.ndarray) -> np.ndarray:
+        """Samples of whitened ones."""
         return samples_times_matrix(Z, self.inverse) + self.shift

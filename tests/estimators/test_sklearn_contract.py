@@ -28,7 +28,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
             DiffusionDensityEstimator(**SMALL, random_state=0, components=None),
             hidden_layer_sizes=(8, 8),
             n_draws=200,
-            max_iter=2,
+            n_training_steps=2,
             random_state=0,
         ),
         ManifoldDiffusionEstimator(**MANIFOLD),

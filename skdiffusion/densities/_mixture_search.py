@@ -1,0 +1,148 @@
+"""The search for the number of components of a mixture and the strength of its prior, by out-of-fold log-densities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from skdiffusion._utils.numerics import TIE, best_blend, clearly_better
+from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion.densities._mixture import GaussianMixtureDensity
+from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
+
+PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are often a chance dip
+
+
+class MixtureChoice(NamedTuple):
+    """The setting that a `MixtureSearch` chose.
+
+    Parameters
+    ----------
+    setting : MixtureSetting
+    score : float
+        Out-of-fold mean log-density in nats, in a blend with a single Gaussian.
+    densities : list of GaussianMixtureDensity
+        Mixtures of this setting, each fitted without one of the folds.
+    """
+
+    setting: MixtureSetting
+    score: float
+    densities: list[GaussianMixtureDensity]
+
+
+@dataclass
+class MixtureSearch:
+    """Search for the mixture of greatest out-of-fold mean log-density.
+
+    Candidates are scored in the best blend with a single Gaussian: the far samples that it explains do not decide.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+    sample_weight : array of shape (n_samples,)
+    folds : sequence of int arrays
+        Samples left out in turn; more folds make the choice steadier for few samples.
+    rng : numpy Generator
+    options : ComponentOptions
+    max_seconds : float
+        Time after which no larger number of components is tried.
+    """
+
+    X: np.ndarray
+    sample_weight: np.ndarray
+    folds: Sequence[np.ndarray]
+    rng: np.random.Generator
+    options: ComponentOptions = DEFAULT_OPTIONS
+    max_seconds: float = np.inf
+    _fitted: dict = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def _training(self) -> list[np.ndarray]:
+        """The samples outside each fold."""
+        return [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
+
+    @property
+    def _strong(self) -> float:
+        return 2.0 + self.X.shape[1]
+
+    def _start(self, setting: MixtureSetting, i: int) -> GaussianMixtureDensity | None:
+        """Under a strong prior EM finds good optima; from there it goes on under a weaker one."""
+        o = self.options
+        stronger = {o.medium_prior: self._strong, o.weak_prior: self._strong, o.weakest_prior: o.weak_prior}
+        known = self._fitted.get(((setting.n_components, stronger.get(setting.strength)), i))
+        return known[0] if known else None
+
+    def _fit(self, setting: MixtureSetting, i: int) -> tuple[GaussianMixtureDensity, np.ndarray]:
+        """The mixture without the i-th fold, and its log-densities there."""
+        if (setting, i) not in self._fitted:
+            train, em = self._training[i], ExpectationMaximization(max_iter=60, tol=2e-3)
+            start = self._start(setting, i)
+            mixture = em.fit(self.X[train], self.sample_weight[train], setting, self.rng, start)
+            self._fitted[setting, i] = mixture, mixture.log_prob(self.X[self.folds[i]])
+        return self._fitted[setting, i]
+
+    def _shares(self, n_folds: int) -> np.ndarray:
+        """Weights of the samples of the first folds, of sum 1."""
+        weights = np.concatenate([self.sample_weight[fold] for fold in self.folds[:n_folds]])
+        return weights / weights.sum()
+
+    def _out_of_fold(self, setting: MixtureSetting, n_folds: int) -> np.ndarray:
+        """Log-densities of the samples of the first folds, blended with those of a single Gaussian."""
+        single = MixtureSetting(1, self._strong)
+        ours, others = (np.concatenate([self._fit(s, i)[1] for i in range(n_folds)]) for s in (setting, single))
+        return best_blend(ours, others, self._shares(n_folds)) if self.options.score_beside_others else ours
+
+    def _scan(self, strength: float, started: float) -> dict[MixtureSetting, float]:
+        """Scores on the first third of the folds, from the fewest components on."""
+        n, d = self.X.shape
+        affordable = max(self.options.cheap_components, int(self.options.max_search_cost / (n * d**2)))
+        largest = min(affordable, len(self._training[0]) // 2)
+        n_folds = max(1, len(self.folds) // 3)
+        scores: dict[MixtureSetting, float] = {}
+        highest, since_gain = -np.inf, 0
+        for k in self.options.component_grid:
+            if k > max(1, largest):
+                break
+            setting = MixtureSetting(k, strength)
+            score = scores[setting] = self._shares(n_folds) @ self._out_of_fold(setting, n_folds)
+            since_gain = 0 if score > highest + TIE else since_gain + 1
+            highest = max(score, highest)
+            if since_gain >= PATIENCE or time.perf_counter() - started > self.max_seconds:
+                break
+        return scores
+
+    def _leading(self, strength: float, how_many: int, started: float) -> list[MixtureSetting]:
+        """The best of a scan, from the fewest components on, without those that only round-off ranks."""
+        scores = self._scan(strength, started)
+        single = scores[MixtureSetting(1, strength)]
+        useful = [setting for setting, score in scores.items() if setting.n_components == 1 or score > single + TIE]
+        return sorted(sorted(useful, key=scores.__getitem__)[-how_many:])
+
+    def _simplest(self, settings: Sequence[MixtureSetting]) -> MixtureSetting:
+        """The first setting, or a later one that is clearly better on all folds: those of more freedom come later."""
+        best, n_folds = settings[0], len(self.folds)
+        log_prob = self._out_of_fold(best, n_folds)
+        for setting in settings[1:]:
+            other = self._out_of_fold(setting, n_folds)
+            if clearly_better(other, log_prob, self._shares(n_folds), self.options.mixture_margin):
+                best, log_prob = setting, other
+        return best
+
+    def choose(self) -> MixtureChoice:
+        """The simplest setting that no other is clearly better than."""
+        started, o = time.perf_counter(), self.options
+        best = self._simplest(self._leading(self._strong, 3, started))
+        if best.n_components > 1:
+            best = self._simplest([best, MixtureSetting(best.n_components, o.medium_prior)])
+        weak = self._leading(o.weak_prior, 2, started)
+        best = self._simplest([best, *(setting for setting in weak if setting.n_components > 1)])
+        if best.strength == o.weak_prior:
+            best = self._simplest([best, MixtureSetting(best.n_components, o.weakest_prior)])
+        n_folds = len(self.folds)
+        score = float(self._shares(n_folds) @ self._out_of_fold(best, n_folds))
+        return MixtureChoice(best, score, [self._fit(best, i)[0] for i in range(n_folds)])

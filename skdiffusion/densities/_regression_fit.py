@@ -1,0 +1,297 @@
+"""Fit of an autoregressive regression: basis functions are added while score tests find them informative.
+
+A regression of one feature starts linear, with a constant variance. In rounds, score tests rank all hinges and products
+of the features before it; the best are added, and the penalized likelihood is raised by alternating steps of the mean
+(weighted least squares) and of the log-variance (Fisher scoring).
+
+References
+----------
+Harvey (1976), Estimating regression models with multiplicative heteroscedasticity (the scoring steps).
+Friedman (1991), Multivariate adaptive regression splines (hinges and products, added where they gain most).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skdiffusion.densities._regression import AutoregressiveRegression, RegressionBasis
+from skdiffusion.densities._residuals import fit_residuals
+
+REACH = 4.0  # standard deviations of a feature within which its basis functions move
+KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)  # of the hinges, in standard deviations
+N_ROUNDS = 3  # of choosing basis functions
+N_STEPS = 10  # of scoring after each of them
+TOLERANCE = 1e-4  # nats a sample, below which scoring stops
+MAX_NEW = 12  # basis functions that a round may add, to the mean and to the log-variance
+MAX_CROSSED = 12  # features whose products are tried for one feature
+MIN_STATISTIC = 10.0  # least square of a score statistic, where few basis functions are tried
+OUTLIER = 3.0  # standardized residual at which larger ones are cut in the choice of basis functions
+RIDGE = 1.0  # penalty of a squared coefficient, in samples
+MAX_LOG_VARIANCE = 10.0
+MAX_CHANGE = 3.0  # of a log-variance in a step: where it is far too small, scoring would leap beyond all bounds
+MIN_VARIANCE = 1e-9  # of a residual, in those of the feature
+
+Name = tuple  # of a basis function: ("linear", a), ("hinge", a, knot) or ("product", a, b), a and b places in the order
+
+
+class _Candidates:
+    """Basis functions of the samples of a fit, features in their order: arrays whose last axis are the samples.
+
+    Parameters
+    ----------
+    x : array of shape (n_samples, n_features)
+        Features in the order of the regression, within their reach.
+    w : array of shape (n_samples,)
+        Weights, which sum to the effective number of samples.
+
+    Attributes
+    ----------
+    linear, centered : arrays of shape (n_features, n_samples)
+        The features, and the same less their means.
+    curves : array of shape (n_features, 1 + n_knots, n_samples)
+        The square and the hinges of every feature.
+    nonlinear : array of the same shape
+        What of them is not linear in the feature.
+    """
+
+    def __init__(self, x: np.ndarray, w: np.ndarray):
+        self.w, self.total, self.linear = w, w.sum(), np.ascontiguousarray(x.T)
+        linear = self.linear[:, None]
+        self.curves = np.concatenate([linear**2, np.maximum(linear - np.array(KNOTS)[:, None], 0.0)], axis=1)
+        self.names = [[("product", a, a), *(("hinge", a, k) for k in KNOTS)] for a in range(len(linear))]
+        self.centered = self.linear - self.mean(self.linear)[:, None]
+        spread = np.maximum(self.mean(self.centered**2), 1e-300)
+        slopes = self.mean(self.curves * self.centered[:, None]) / spread[:, None]
+        rest = self.curves - self.mean(self.curves)[..., None] - slopes[..., None] * self.centered[:, None]
+        straight = self.mean(rest**2) < 1e-6 * self.mean(self.curves**2)
+        self.nonlinear = np.where(straight[..., None], 0.0, rest)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Weighted mean over the samples, the last axis."""
+        return values @ self.w / self.total
+
+    def products(self, features: np.ndarray) -> tuple[list[Name], np.ndarray, np.ndarray]:
+        """Names and values of the products of these features, and what of them is not linear in the features."""
+        first, second = np.tril_indices(len(features), -1)
+        pairs = np.array(features)[np.stack([first, second], 1)]
+        products = self.linear[pairs[:, 0]] * self.linear[pairs[:, 1]]
+        root = np.sqrt(self.w)
+        basis = np.linalg.qr((np.vstack([np.ones(len(root)), self.linear[features]]) * root).T)[0]
+        linear = (products * root) @ basis @ basis.T / np.maximum(root, 1e-150)
+        return [("product", int(a), int(b)) for a, b in pairs], products, products - linear
+
+
+class _ScoreTest:
+    """Score statistics of basis functions, from the score and the information of every sample.
+
+    A statistic is near standard normal where a function adds nothing to the mean, or to the log-variance.
+    """
+
+    def __init__(self, score: np.ndarray, information: np.ndarray):
+        self.score, self.information = score, information
+
+    def __call__(self, functions: np.ndarray) -> np.ndarray:
+        variance = functions**2 @ self.information
+        scaled = functions @ self.score / np.sqrt(np.maximum(variance, 1e-12))
+        return np.where(variance > 1e-12, scaled, 0.0)
+
+
+class _FeatureRegression:
+    """One feature given those before it: the basis functions chosen so far, their coefficients, the residuals.
+
+    Parameters
+    ----------
+    y : array of shape (n_samples,)
+        The feature.
+    j : int
+        Number of features before it.
+    candidates : _Candidates
+    """
+
+    def __init__(self, y: np.ndarray, j: int, candidates: _Candidates):
+        self.y, self.candidates, self.j = y, candidates, j
+        self.mean_names: list[Name] = [("linear", a) for a in range(j)]
+        self.variance_names: list[Name] = []
+        ones = np.ones((1, len(y)))
+        self.mean_functions, self.variance_functions = np.vstack([ones, candidates.linear[:j]]), ones
+        self.b, self.s, self.v = np.zeros(j + 1), np.zeros(1), np.zeros(len(y))
+        self._solve_mean()
+        self.s[0] = np.log(np.maximum(candidates.mean(self.residual**2), MIN_VARIANCE))
+        self.v[:] = self.s[0]
+
+    def _penalties(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of squared coefficients of the mean and of the log-variance, in nats; next to none for the constants."""
+        mean, variance = np.full(len(self.mean_functions), RIDGE), np.full(len(self.variance_functions), RIDGE / 2)
+        mean[0] = variance[0] = 1e-6
+        return mean, variance
+
+    def _solve_mean(self) -> None:
+        precision = self.candidates.w * np.exp(-self.v)
+        gram = (self.mean_functions * precision) @ self.mean_functions.T + np.diag(self._penalties()[0])
+        self.b = np.linalg.solve(gram, self.mean_functions @ (precision * self.y))
+        self.residual = self.y - self.b @ self.mean_functions
+
+    def _log_variance(self, s: np.ndarray) -> np.ndarray:
+        return np.clip(s @ self.variance_functions, np.log(MIN_VARIANCE), MAX_LOG_VARIANCE)
+
+    def _loss(self, v: np.ndarray, s: np.ndarray) -> float:
+        mean, variance = self._penalties()
+        fit = self.candidates.w @ (v + self.residual**2 * np.exp(-v))
+        return 0.5 * (fit + mean @ self.b**2 + variance @ s**2)
+
+    def fit(self) -> _FeatureRegression:
+        """Choose basis functions and raise the likelihood, in rounds."""
+        for _ in range(N_ROUNDS if self.j else 0):
+            if not self.choose():
+                break
+            self.improve()
+        return self
+
+    def choose(self) -> bool:
+        """Add the most informative basis functions; False if none is informative."""
+        candidates, j = self.candidates, self.j
+        for_mean, for_variance = self._score_tests()
+        nonlinear = candidates.nonlinear[:j].reshape(-1, len(self.y))
+        in_mean, in_variance = for_mean(nonlinear), for_variance(nonlinear)
+        linear = for_variance(candidates.centered[:j])
+        strength = np.abs(np.column_stack([in_mean.reshape(j, -1), in_variance.reshape(j, -1), linear])).max(1)
+        strongest = np.argsort(-strength, kind="stable")[:MAX_CROSSED]
+        names, products, nonlinear = candidates.products(strongest)
+        names = [*(name for of_feature in candidates.names[:j] for name in of_feature), *names]
+        values = [*candidates.curves[:j].reshape(-1, len(self.y)), *products]
+        # The largest of m squares of standard normal numbers is about 2 log m.
+        threshold = max(MIN_STATISTIC, 2 * np.log(len(names)))
+        in_mean = np.concatenate([in_mean, for_mean(nonlinear)])
+        in_variance = np.concatenate([in_variance, for_variance(nonlinear), linear])
+        to_mean = self._informative(in_mean, names, self.mean_names, threshold)
+        self._add_to_mean([names[k] for k in to_mean], [values[k] for k in to_mean])
+        names, values = names + [("linear", a) for a in range(j)], [*values, *candidates.linear[:j]]
+        to_variance = self._informative(in_variance, names, self.variance_names, threshold)
+        self._add_to_variance([names[k] for k in to_variance], [values[k] for k in to_variance])
+        return bool(to_mean or to_variance)
+
+    def _score_tests(self) -> tuple[_ScoreTest, _ScoreTest]:
+        """Of functions for the mean and for the log-variance."""
+        w, mean = self.candidates.w, self.candidates.mean
+        standard = np.clip(self.residual * np.exp(-self.v / 2), -OUTLIER, OUTLIER)
+        excess = standard**2 - mean(standard**2)
+        for_mean = _ScoreTest(w * standard * np.exp(-self.v / 2), w * np.exp(-self.v))
+        return for_mean, _ScoreTest(w * excess, w * mean(excess**2))
+
+    def _informative(
+        self, statistics: np.ndarray, names: Sequence[Name], taken: Sequence[Name], threshold: float
+    ) -> list[int]:
+        """Numbers of the most informative functions that are not taken yet; a function needs ten samples."""
+        ranked = np.argsort(-np.abs(statistics), kind="stable")[: max(0, len(self.y) // 10 - len(taken))]
+        return [k for k in ranked if statistics[k] ** 2 > threshold and names[k] not in taken][:MAX_NEW]
+
+    def _add_to_mean(self, names: list[Name], values: list[np.ndarray]) -> None:
+        self.mean_names += names
+        self.mean_functions = np.vstack([self.mean_functions, *values])
+        self.b = np.append(self.b, np.zeros(len(names)))
+
+    def _add_to_variance(self, names: list[Name], values: list[np.ndarray]) -> None:
+        self.variance_names += names
+        self.variance_functions = np.vstack([self.variance_functions, *values])
+        if len(self.s) == 1 and names:
+            self._start_variance()
+        else:
+            self.s = np.append(self.s, np.zeros(len(names)))
+
+    def _start_variance(self) -> None:
+        """Log-variances near those of greatest likelihood, by least squares of log squared residuals."""
+        candidates, squared = self.candidates, self.residual**2
+        target = np.log(squared + 1e-6 * candidates.mean(squared) + 1e-300)
+        functions = self.variance_functions
+        gram = (functions * candidates.w) @ functions.T + RIDGE * np.eye(len(functions))
+        self.s = np.linalg.solve(gram, functions @ (candidates.w * target))
+        over = np.minimum(squared * np.exp(-self._log_variance(self.s)), 20.0)
+        self.s[0] += np.log(np.maximum(candidates.mean(over), MIN_VARIANCE))
+        self.v = self._log_variance(self.s)
+
+    def improve(self) -> None:
+        """Alternate steps of the mean and scoring steps of the log-variance."""
+        functions, w, penalty = self.variance_functions, self.candidates.w, self._penalties()[1]
+        inverse = np.linalg.inv(0.5 * (functions * w) @ functions.T + np.diag(penalty))
+        loss = self._loss(self.v, self.s)
+        for _ in range(N_STEPS):
+            before = loss
+            self._solve_mean()
+            loss = self._loss(self.v, self.s)
+            for _ in range(2):
+                gradient = 0.5 * functions @ (w * (self.residual**2 * np.exp(-self.v) - 1)) - penalty * self.s
+                loss = self._move_variance(inverse @ gradient, loss)
+            if before - loss < TOLERANCE * self.candidates.total:
+                break
+
+    def _move_variance(self, step: np.ndarray, loss: float) -> float:
+        """A step of the log-variance, cut until the loss falls; the loss."""
+        step *= min(1.0, MAX_CHANGE / max(np.abs(step @ self.variance_functions).max(), 1e-300))
+        for length in (1.0, 0.3, 0.1):
+            s = self.s + length * step
+            v = self._log_variance(s)
+            moved = self._loss(v, s)
+            if moved < loss:
+                self.s, self.v = s, v
+                return moved
+        return loss
+
+    def bounds(self) -> np.ndarray:
+        """Least and largest mean and log-variance that the samples support, shape (2, 2)."""
+        mean, largest = self.y - self.residual, np.log(np.maximum((self.residual**2).max(), MIN_VARIANCE))
+        v = np.minimum(self.v, largest)
+        low, high = [max(mean.min(), self.y.min()), v.min()], [min(mean.max(), self.y.max()), v.max()]
+        return np.array([low, high])
+
+
+def fit_regression(x: np.ndarray, weights: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
+    """Fit an `AutoregressiveRegression` to weighted samples.
+
+    Parameters
+    ----------
+    x : array of shape (n_samples, n_features)
+        In features of unit variance.
+    weights : array of shape (n_samples,)
+        Non-negative.
+    order : int array of shape (n_features,)
+
+    Returns
+    -------
+    AutoregressiveRegression
+    """
+    kept = weights > 0
+    x, w = x[kept], weights[kept] / weights.sum()
+    w = w / (w @ w)
+    reach = np.stack([np.maximum(x.min(0), -REACH), np.minimum(x.max(0), REACH)])
+    candidates = _Candidates(np.clip(x, *reach)[:, order], w)
+    fits = [_FeatureRegression(x[:, feature], j, candidates).fit() for j, feature in enumerate(order)]
+    basis, mean, log_variance = _basis_and_coefficients(fits, np.asarray(order), reach)
+    bounds = np.empty((2, 2, x.shape[1]))
+    bounds[..., order] = np.stack([fit.bounds() for fit in fits], axis=-1)
+    residuals = np.empty_like(x)
+    for j, fit in zip(order, fits):
+        mean_j, v = np.clip([fit.y - fit.residual, fit.v], *bounds[:, :, j, None])
+        residuals[:, j] = (fit.y - mean_j) * np.exp(-v / 2)
+    distribution = fit_residuals(residuals, w)
+    return AutoregressiveRegression(np.asarray(order), basis, mean, log_variance, bounds.reshape(2, -1), distribution)
+
+
+def _basis_and_coefficients(
+    fits: Sequence[_FeatureRegression], order: np.ndarray, reach: np.ndarray
+) -> tuple[RegressionBasis, np.ndarray, np.ndarray]:
+    """The basis functions that any feature uses, and the coefficients of the means and log-variances."""
+    d = len(order)
+    used = sorted({name for fit in fits for name in fit.mean_names + fit.variance_names})
+    hinges = [name for name in used if name[0] == "hinge"]
+    products = [name for name in used if name[0] == "product"]
+    place = {name: 1 + d + k for k, name in enumerate(hinges + products)}
+    place |= {("linear", a): 1 + order[a] for a in range(d)}
+    mean, log_variance = np.zeros((2, 1 + d + len(hinges) + len(products), d))
+    for feature, fit in zip(order, fits):
+        mean[[0, *(place[name] for name in fit.mean_names)], feature] = fit.b
+        log_variance[[0, *(place[name] for name in fit.variance_names)], feature] = fit.s
+    hinged = np.array([order[a] for _, a, _ in hinges], dtype=int), np.array([knot for *_, knot in hinges])
+    pairs = np.array([(order[a], order[b]) for _, a, b in products], dtype=int).reshape(-1, 2)
+    return RegressionBasis(reach, hinged, pairs), mean, log_variance

@@ -1,0 +1,128 @@
+"""Distributions of regression residuals: standard normal, or a mixture where they are skewed, heavy or multimodal."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from skdiffusion._utils.numerics import exp_in_place, log_sum_exp
+from skdiffusion.densities._mixture import LOG_2PI
+
+N_PARTS = (2, 3, 5)  # Gaussians of the mixtures that are tried beside a single one
+BINS = np.linspace(-6.4, 6.4, 161)  # in which residuals are counted
+MIN_SCALE = 0.04  # standard deviation of a part: no spikes
+N_STEPS = 30  # of expectation maximization
+MIN_DENSITY = 1e-290  # below which sums of exponentials lose digits
+
+
+class ResidualDistribution:
+    """Distributions of standardized residuals: for each feature a mixture of Gaussians in one dimension.
+
+    Parameters
+    ----------
+    weights, means, scales : arrays of shape (n_features, n_parts)
+        Of the Gaussians; weights sum to 1 for each feature, and a part of weight 0 is none.
+    """
+
+    _saved = ("weights", "means", "scales")
+
+    def __init__(self, weights: np.ndarray, means: np.ndarray, scales: np.ndarray):
+        self.weights, self.means, self.scales = weights, means, scales
+
+    def log_joint(self, e: np.ndarray) -> np.ndarray:
+        """Log-densities of the parts with their weights, shape (n_samples, n_features, n_parts)."""
+        standard = (e[..., None] - self.means) / self.scales
+        return np.log(np.maximum(self.weights, 1e-300)) - np.log(self.scales) - 0.5 * (LOG_2PI + standard**2)
+
+    def log_prob(self, e: np.ndarray) -> np.ndarray:
+        """Log-densities of residuals (n_samples, n_features), each under the distribution of its feature."""
+        density = np.zeros(e.shape)
+        for weight, mean, scale in zip(self.weights.T, self.means.T, self.scales.T):
+            part = np.square((e - mean) / scale)
+            part *= -0.5
+            exp_in_place(np.maximum(part, -700.0, out=part))
+            part *= weight / scale
+            density += part
+        out = np.log(density) - 0.5 * LOG_2PI
+        far = ~(density > MIN_DENSITY).all(1)
+        out[far] = log_sum_exp(self.log_joint(e[far]), axis=2)
+        return out
+
+    def score(self, e: np.ndarray) -> np.ndarray:
+        """Derivatives of `log_prob` by the residuals."""
+        joint = self.log_joint(e)
+        share = np.exp(joint - log_sum_exp(joint, axis=2)[..., None])
+        return (share * (self.means - e[..., None]) / self.scales**2).sum(2)
+
+    def from_normal(self, e: np.ndarray, j: int) -> np.ndarray:
+        """Residuals (n_samples,) of feature j from standard normal numbers, by the quantiles of its distribution."""
+        lower, upper = ndtr(e), ndtr(-e)
+        below = np.concatenate([[0.0], np.cumsum(self.weights[j])])
+        k = np.minimum(np.searchsorted(below[1:], lower, side="right"), np.flatnonzero(self.weights[j])[-1])
+        # The share of the part below the residual, counted from the nearer end to keep the digits.
+        from_below = (lower - below[k]) / self.weights[j, k]
+        from_above = (upper - (1.0 - below[k + 1])) / self.weights[j, k]
+        low = np.clip(np.minimum(from_below, from_above), 1e-300, 0.5)
+        inside = np.where(from_below < from_above, ndtri(low), -ndtri(low))
+        return self.means[j, k] + self.scales[j, k] * inside
+
+
+class _Histogram:
+    """Counts of standardized residuals in bins, and EM of mixtures on them, for all features at once."""
+
+    def __init__(self, e: np.ndarray, w: np.ndarray):
+        d, n_bins = e.shape[1], len(BINS) - 1
+        bins = np.clip(np.searchsorted(BINS, e) - 1, 0, n_bins - 1) + n_bins * np.arange(d)
+        self.counts = np.bincount(bins.ravel(), np.repeat(w, d), minlength=d * n_bins).reshape(d, n_bins)
+        self.total, self.centers = w.sum(), (BINS[1:] + BINS[:-1]) / 2
+        self._at = np.repeat(self.centers[:, None], d, axis=1)
+
+    def fit(self, n_parts: int) -> ResidualDistribution:
+        """Mixtures of so many Gaussians by EM from quantiles."""
+        shape = len(self.counts), n_parts
+        levels = self.total * (np.arange(n_parts) + 0.5) / n_parts
+        quantiles = np.argmax(np.cumsum(self.counts, axis=1)[..., None] >= levels, axis=1)
+        fitted = ResidualDistribution(np.full(shape, 1 / n_parts), self.centers[quantiles], np.full(shape, 0.6))
+        for _ in range(N_STEPS):
+            share = fitted.log_joint(self._at)
+            share -= share.max(2, keepdims=True)
+            exp_in_place(np.maximum(share, -700.0, out=share))
+            share *= (self.counts.T / share.sum(2))[..., None]
+            mass = np.maximum(share.sum(0), 1e-6)
+            means = np.einsum("bdk,b->dk", share, self.centers) / mass
+            variances = np.einsum("bdk,b->dk", share, self.centers**2) / mass - means**2
+            scales = np.sqrt(np.maximum(variances, 0.0) + MIN_SCALE**2)
+            fitted = ResidualDistribution(mass / mass.sum(1, keepdims=True), means, scales)
+        return fitted
+
+    def information_criterion(self, fitted: ResidualDistribution, n_parts: int) -> np.ndarray:
+        """Log-likelihood less the penalty of the Bayesian information criterion, shape (n_features,)."""
+        return (self.counts.T * fitted.log_prob(self._at)).sum(0) - 0.5 * (3 * n_parts - 1) * np.log(self.total)
+
+
+def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
+    """The distribution of standardized residuals: for each feature a standard normal or, by BIC, a mixture.
+
+    Parameters
+    ----------
+    e : array of shape (n_samples, n_features)
+    w : array of shape (n_samples,)
+        Weights, which sum to the effective number of samples.
+
+    Returns
+    -------
+    ResidualDistribution
+    """
+    histogram, d, largest = _Histogram(e, w), e.shape[1], max(N_PARTS)
+    weights, means, scales = np.zeros((d, largest)), np.zeros((d, largest)), np.ones((d, largest))
+    weights[:, 0] = 1.0
+    best = -0.5 * histogram.counts @ (LOG_2PI + histogram.centers**2)
+    for k in N_PARTS:
+        fitted = histogram.fit(k)
+        value = histogram.information_criterion(fitted, k)
+        better = value > best
+        best = np.where(better, value, best)
+        parts = fitted.weights, fitted.means, fitted.scales
+        for whole, part, rest in zip((weights, means, scales), parts, (0.0, 0.0, 1.0)):
+            whole[better, :k], whole[better, k:] = part[better], rest
+    return ResidualDistribution(weights, means, scales)

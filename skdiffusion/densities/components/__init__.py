@@ -1,0 +1,66 @@
+"""The closed-form components of the blend: one file and one line of `COMPONENTS` for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from skdiffusion.densities import Component, ComponentOptions
+from skdiffusion.densities.components._family import ComponentFamily, ComponentFit, Spaces
+from skdiffusion.densities.components._kernel import KernelFamily
+from skdiffusion.densities.components._mixture import MixtureFamily
+from skdiffusion.densities.components._regression import RegressionFamily
+from skdiffusion.densities.components._student_t import StudentTFamily
+from skdiffusion.preprocessing import TrainingData
+
+__all__ = ["COMPONENTS", "ComponentFamily", "ComponentFit", "Spaces", "fit_components"]
+
+# In the order of their fit: later families are fitted only where they add to those before them.
+COMPONENTS: dict[str, type[ComponentFamily]] = {
+    "mixture": MixtureFamily,
+    "student": StudentTFamily,
+    "regression": RegressionFamily,
+    "kernel": KernelFamily,
+}
+
+
+def fit_components(
+    data: TrainingData,
+    spaces: Spaces,
+    names: Collection[str],
+    options: ComponentOptions,
+    rng: np.random.Generator,
+    max_seconds: float = np.inf,
+) -> list[Component]:
+    """Fit the closed-form components of some families, each to all samples and once more without its validation folds.
+
+    Parameters
+    ----------
+    data : TrainingData
+    spaces : Spaces
+    names : collection of str
+        Families, keys of `COMPONENTS`.
+    options : ComponentOptions
+    rng : numpy Generator
+    max_seconds : float
+        Time that the search for the number of Gaussians of each mixture may take.
+
+    Returns
+    -------
+    list of Component
+        In the order of the table.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in the table.
+    """
+    unknown = set(names) - set(COMPONENTS)
+    if unknown:
+        raise ValueError(f"Components must be among {list(COMPONENTS)}. Got {sorted(unknown)}.")
+    fit = ComponentFit(data, spaces, options, rng, max_seconds)
+    for name, family in COMPONENTS.items():
+        if name in names:
+            fit.components += family().fit(fit)
+    return fit.components

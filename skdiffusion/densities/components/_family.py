@@ -1,0 +1,88 @@
+"""What a family of components is, and what its fit is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from skdiffusion.densities import Component, ComponentOptions, blend_log_density, blend_weights
+from skdiffusion.preprocessing import Preprocessor, TrainingData
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The preprocessors behind which components are fitted.
+
+    Parameters
+    ----------
+    plain : Preprocessor
+        Without a feature transform.
+    mapped : Preprocessor or None
+        With the transform that suits the samples best; None if that is none.
+    """
+
+    plain: Preprocessor
+    mapped: Preprocessor | None = None
+
+    def by_prefix(self) -> dict[str, Preprocessor]:
+        """The spaces by the prefix that they give to the name of a component."""
+        return {"": self.plain} if self.mapped is None else {"mapped_": self.mapped, "": self.plain}
+
+
+@dataclass
+class ComponentFit:
+    """The state of a fit of components, which every family reads.
+
+    Parameters
+    ----------
+    data : TrainingData
+    spaces : Spaces
+    options : ComponentOptions
+    rng : numpy Generator
+        Of the components: the networks draw from another.
+    max_seconds : float
+        Time that the search for each mixture may take.
+    components : list of Component
+        Those fitted so far.
+    """
+
+    data: TrainingData
+    spaces: Spaces
+    options: ComponentOptions
+    rng: np.random.Generator
+    max_seconds: float = np.inf
+    components: list[Component] = field(default_factory=list)
+
+    def others(self) -> np.ndarray:
+        """Out-of-fold log-densities of the blend of the components so far, shape (n_validated,); -inf without any."""
+        if not self.components:
+            return np.full(len(self.data.validated), -np.inf)
+        weights = blend_weights(self.components, self.data.validation_weight, self.options)
+        return blend_log_density(np.stack([c.held_out_log_prob for c in self.components], 1), weights)
+
+    @cached_property
+    def left_out_together(self) -> list[np.ndarray]:
+        """The validation folds, in parts that hold at most as many samples as a fold of all samples would.
+
+        Folds of many samples are cut, and each part costs a density that is fitted without it.
+        """
+        return join_folds(self.data.validation_folds, self.data.n_samples // len(self.data.folds))
+
+
+class ComponentFamily:
+    """A kind of density that the blend may hold, behind one or more preprocessors.
+
+    A family of its own gives `fit`, and is one line of `COMPONENTS`.
+    """
+
+    def fit(self, fit: ComponentFit) -> list[Component]:
+        """Components of this family that are worth having beside those fitted so far; perhaps none."""
+        raise NotImplementedError
+
+
+def join_folds(folds: tuple[np.ndarray, ...], max_samples: int) -> list[np.ndarray]:
+    """The folds, as many of them joined as together hold at most `max_samples`."""
+    step = max(1, max_samples // max(map(len, folds)))
+    return [np.concatenate(folds[i : i + step]) for i in range(0, len(folds), step)]

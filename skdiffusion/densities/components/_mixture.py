@@ -1,0 +1,95 @@
+"""Gaussian mixtures, behind every preprocessor."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from skdiffusion.densities import (
+    Component,
+    ExpectationMaximization,
+    GaussianMixtureDensity,
+    MixtureChoice,
+    MixtureSearch,
+    TransformedDensity,
+)
+from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
+from skdiffusion.preprocessing import MappedData
+
+FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
+OUT_OF_FOLD = ExpectationMaximization(tol=1e-3)
+OF_ALL_SAMPLES = ExpectationMaximization()
+
+
+class MixtureFamily(ComponentFamily):
+    """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose."""
+
+    def fit(self, fit: ComponentFit) -> list[Component]:
+        spaces = {prefix: fit.data.mapped(preprocessor) for prefix, preprocessor in fit.spaces.by_prefix().items()}
+        return [
+            MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture")
+            for prefix, mapped in spaces.items()
+        ]
+
+
+def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
+    """The number of Gaussians and the strength of their prior."""
+    data, folds = fit.data, fit.left_out_together[:1]
+    if data.n_samples <= FEW_SAMPLES:
+        folds = list(data.folds)
+    elif data.n_samples <= MANY_SAMPLES:
+        folds = list(data.folds[:3])
+    return MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, fit.max_seconds).choose()
+
+
+class MixtureRuns:
+    """Mixtures of the samples behind a preprocessor, by one or more runs of EM.
+
+    Where EM ends depends on where it starts. Out-of-fold log-densities are those of the mean of several runs; the
+    density of all samples goes on from the better half of the runs of all folds, which takes few steps.
+
+    Parameters
+    ----------
+    fit : ComponentFit
+    mapped : MappedData
+    choice : MixtureChoice
+        Its densities leave out the first folds of all.
+    """
+
+    def __init__(self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice):
+        self.mapped, self.setting, self.rng = mapped, choice.setting, fit.rng
+        self.w, self.folds = fit.data.sample_weight, fit.left_out_together
+        (n, d), k = mapped.z.shape, choice.setting.n_components
+        costly = k * n * d**2 >= fit.options.max_restart_cost
+        self.max_runs = 1 if k == 1 or costly else fit.options.em_restarts
+        # The first run goes on from the density of the search, which was fitted to the same samples.
+        starts = [*choice.densities, *[None] * len(self.folds)]
+        self.training = [fit.data.without(fold) for fold in self.folds]
+        self.runs = [[self._run(train, start)] for train, start in zip(self.training, starts)]
+
+    def _run(self, train: np.ndarray, start: GaussianMixtureDensity | None = None) -> GaussianMixtureDensity:
+        return OUT_OF_FOLD.fit(self.mapped.z[train], self.w[train], self.setting, self.rng, start)
+
+    def component(self, name: str, n_runs: int = 1) -> Component:
+        """The component of so many runs of EM for each fold."""
+        for train, runs in zip(self.training, self.runs):
+            runs += [self._run(train) for _ in range(n_runs - len(runs))]
+        held_out = [
+            GaussianMixtureDensity.mean(runs).log_prob(self.mapped.z_left_out[fold])
+            + self.mapped.log_det_left_out[fold]
+            for fold, runs in zip(self.folds, self.runs)
+        ]
+        density = GaussianMixtureDensity.mean([self._of_all_samples(start) for start in self._best_runs(n_runs)])
+        improve = partial(self.component, name, self.max_runs) if n_runs < self.max_runs else None
+        transformed = TransformedDensity(self.mapped.preprocessor, density)
+        return Component(name, transformed, np.concatenate(held_out), "mixture", improve=improve)
+
+    def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
+        """The best run on all samples, or the better half of several."""
+        runs = [run for of_fold in self.runs for run in of_fold]
+        runs = sorted(runs, key=lambda run: self.w @ run.log_prob(self.mapped.z))
+        return runs[len(runs) // 2 :] if n_runs > 1 else runs[-1:]
+
+    def _of_all_samples(self, start: GaussianMixtureDensity) -> GaussianMixtureDensity:
+        return OF_ALL_SAMPLES.fit(self.mapped.z, self.w, self.setting, start=start)

@@ -1,0 +1,163 @@
+"""Autoregressive regressions, where they add to the blend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from math import factorial
+
+import numpy as np
+
+from skdiffusion._utils.numerics import best_blend
+from skdiffusion.densities import (
+    AutoregressiveRegression,
+    Component,
+    RegressionDensity,
+    TransformedDensity,
+    blend_log_density,
+    fit_regression,
+    informative_order,
+    stacking_weights,
+)
+from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
+from skdiffusion.preprocessing import MappedData, Preprocessor
+
+TRIAL_SAMPLES = 200  # out-of-fold samples at least, at which a regression must gain
+FOLDS_TOGETHER = 2  # that are left out at a time: a regression needs few samples
+
+
+class RegressionFamily(ComponentFamily):
+    """Autoregressive regressions of the plain features, behind power maps and behind the feature transform.
+
+    One regression of each space is tried on the first folds; only where it adds to the blend of the others is it fitted
+    on all folds.
+    """
+
+    def fit(self, fit: ComponentFit) -> list[Component]:
+        if not self._affordable(fit):
+            return []
+        spaces, others = self._spaces(fit), fit.others()
+        rng = fit.rng.spawn(1)[0]
+        return fit_regressions(fit, spaces, others, rng)
+
+    @staticmethod
+    def _affordable(fit: ComponentFit) -> bool:
+        n, d, options = fit.data.n_samples, fit.data.n_features, fit.options
+        cost = min(n, options.max_regression_samples) * d**3
+        return d > 1 and n >= options.min_regression_samples and cost < options.max_regression_cost
+
+    @staticmethod
+    def _spaces(fit: ComponentFit) -> dict[str, Preprocessor]:
+        """The spaces by name; power maps are made if they are not the feature transform."""
+        data, plain, mapped = fit.data, fit.spaces.plain, fit.spaces.mapped
+        if mapped is not None and mapped.feature_transform == "yeo-johnson":
+            return {"regression": plain, "power_regression": mapped}
+        power = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds)
+        spaces = {"regression": plain, "power_regression": power}
+        return spaces if mapped is None else {**spaces, "mapped_regression": mapped}
+
+
+def fit_regressions(
+    fit: ComponentFit, spaces: Mapping[str, Preprocessor], others: np.ndarray, rng: np.random.Generator
+) -> list[Component]:
+    """The regressions of the named spaces that add to a blend with these out-of-fold log-densities."""
+    tried = {name: RegressionOrders(fit, space, rng) for name, space in spaces.items()}
+    trial = {name: orders.held_out(0, TRIAL_SAMPLES) for name, orders in tried.items()}
+    n_trial = len(next(iter(trial.values())))
+    weights = fit.data.validation_weight[:n_trial]
+    gaining = gaining_names(trial, others[:n_trial], weights / weights.sum(), fit.options.min_total_gain)
+    return [tried[name].component(name, others) for name in gaining]
+
+
+def gaining_names(
+    candidates: Mapping[str, np.ndarray], others: np.ndarray, weights: np.ndarray, min_total_gain: float
+) -> list[str]:
+    """Names of the candidates that add to the blend, the one that adds most first.
+
+    Parameters
+    ----------
+    candidates : dict of str to array of shape (n_samples,)
+        Out-of-fold log-densities.
+    others : array of shape (n_samples,)
+        Log-densities of the blend.
+    weights : array of shape (n_samples,)
+        Of the samples, sum 1.
+    min_total_gain : float
+        Nats, over all samples, that each must add to the blend with those before it.
+    """
+    left, chosen = dict(candidates), []
+    while left:
+        blends = {name: best_blend(log_prob, others, weights) for name, log_prob in left.items()}
+        gains = {name: len(weights) * (weights @ (blend - others)) for name, blend in blends.items()}
+        best = max(gains, key=gains.__getitem__)
+        if gains[best] < min_total_gain:
+            break
+        chosen.append(best)
+        others = blends[best]
+        del left[best]
+    return chosen
+
+
+class RegressionOrders:
+    """Autoregressive regressions of the features of unit variance of a space, in several orders of the features.
+
+    Parameters
+    ----------
+    fit : ComponentFit
+    preprocessor : Preprocessor
+        The regressions are behind its maps, without whitening.
+    rng : numpy Generator
+    """
+
+    def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, rng: np.random.Generator):
+        self.data, self.options, self.rng = fit.data, fit.options, rng
+        self.mapped, folds = MappedData.of(fit.data, preprocessor.unwhitened()), fit.data.validation_folds
+        self.parts = [np.concatenate(folds[i : i + FOLDS_TOGETHER]) for i in range(0, len(folds), FOLDS_TOGETHER)]
+        self.orders = [informative_order(self.mapped.z, self.data.sample_weight)]
+        n_orders = self.options.max_regression_orders
+        self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
+        self._held_out: list[list[np.ndarray]] = [[]]
+        self._of_all: dict[int, AutoregressiveRegression] = {}
+
+    def fit_order(self, samples: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
+        """The regression of an order, on some of the samples if there are many."""
+        if len(samples) > self.options.max_regression_samples:
+            samples = np.sort(self.rng.choice(samples, self.options.max_regression_samples, replace=False))
+        return fit_regression(self.mapped.z[samples], self.data.sample_weight[samples], order)
+
+    def held_out(self, k: int, min_samples: float = np.inf) -> np.ndarray:
+        """Out-of-fold log-densities by the k-th order, of the first folds that hold at least so many samples."""
+        known = self._held_out[k]
+        for part in self.parts[len(known) :]:
+            if sum(map(len, known)) >= min_samples:
+                break
+            regression = self.fit_order(self.data.without(part), self.orders[k])
+            known.append(regression.log_prob(self.mapped.z_left_out[part]) + self.mapped.log_det_left_out[part])
+        return np.concatenate(known)
+
+    def _draw_orders(self, n_orders: int) -> None:
+        """Draw random orders, each different from the others, until there are so many."""
+        while len(self.orders) < n_orders:
+            order = self.rng.permutation(self.data.n_features)
+            if not any(np.array_equal(order, known) for known in self.orders):
+                self.orders.append(order)
+                self._held_out.append([])
+
+    def _of_all_samples(self, k: int) -> AutoregressiveRegression:
+        if k not in self._of_all:
+            self._of_all[k] = self.fit_order(np.arange(self.data.n_samples), self.orders[k])
+        return self._of_all[k]
+
+    def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
+        """The component of so many orders, of the weights that add most to a blend with these log-densities."""
+        self._draw_orders(n_orders)
+        table = np.stack([self.held_out(k) for k in range(n_orders)], axis=1)
+        weights = stacking_weights(np.column_stack([others, table]), self.data.validation_weight)[1:]
+        useful = weights > self.options.negligible_weight
+        kept = np.flatnonzero(useful) if useful.any() else np.zeros(1, dtype=int)
+        weights = weights[kept] / weights[kept].sum() if len(kept) > 1 else np.ones(1)
+        density = RegressionDensity([self._of_all_samples(k) for k in kept.tolist()], weights)
+        transformed = TransformedDensity(self.mapped.preprocessor, density)
+        log_prob = blend_log_density(table[:, kept], weights)
+        improve = partial(self.component, name, others, self.max_orders) if n_orders < self.max_orders else None
+        return Component(name, transformed, log_prob, "regression", improve=improve)
