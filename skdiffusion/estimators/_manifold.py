@@ -336,7 +336,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             r, noise_variance = k, float(variances[k:].sum() / (d - k)) if k < d else 0.0
         else:
             r, noise_variance = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
-            # A nonlinear support of k dimensions bends into one direction more at least.
+            # A nonlinear support of k dimensions bends into at least one more direction.
             if k is not None and r < k + (self.support == "nonlinear"):
                 r, noise_variance = spanned, 0.0
         self.components_, self.noise_variance_ = directions[:r], noise_variance
