@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+PYTEST := OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2
+SPHINX := OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -W --keep-going -b html
+SOURCES := skdiffusion tests benchmarks examples docs
 
-.PHONY: demo test test-oldest test-slow lint docs clean
+.PHONY: demo test test-oldest test-slow lint docs docs-check clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -11,32 +14,37 @@ $(VENV)/runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/tests: $(VENV)/runtime
-	$(PIP) --editable ".[plot,bench,test]"
+	$(PIP) --editable ".[plot,bench,test,docs]"
 	touch $@
 
 demo: $(VENV)/runtime
 	$(VENV)/bin/python -m benchmarks.demo
 
-test: $(VENV)/tests
-	$(VENV)/bin/ruff check skdiffusion tests benchmarks examples
-	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m "not slow"
+# Linter, formatter, types, the pages of the documentation, then the tests.
+test: lint docs-check
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/tests
+	$(PYTEST) -m slow
 
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[plot,bench,test]"
 	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -q -n 2 -m "not slow"
 
-test-slow: $(VENV)/tests
-	OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2 -m slow
-
 lint: $(VENV)/tests
-	$(VENV)/bin/ruff check skdiffusion tests benchmarks examples
-	$(VENV)/bin/ruff format --check skdiffusion tests benchmarks examples
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
 	$(VENV)/bin/mypy
 
-docs: $(VENV)/runtime
-	$(PIP) --editable ".[plot,bench,dask,docs]"
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+# The site, with its examples run; docs-check builds the same pages without running an example.
+docs: $(VENV)/tests
+	rm -rf docs/generated
+	$(SPHINX) docs docs/_build/html
+
+docs-check: $(VENV)/tests
+	rm -rf docs/generated docs/_build/check
+	SPHINX_GALLERY=0 $(SPHINX) -q docs docs/_build/check
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest

@@ -16,6 +16,14 @@ import numpy as np
 
 from benchmarks import cells, targets
 
+
+def _falling_from_the_start(**fields):
+    """A training plan whose learning rate falls from the start."""
+    from skdiffusion.diffusion.training import TrainingPlan
+
+    return TrainingPlan(**fields, decay_fraction=1.0)
+
+
 # Variant -> (constructor parameters, fields of Settings as functions of the default's, attributes of modules).
 VARIANTS = {
     "default": ({}, {}, {}),
@@ -48,7 +56,7 @@ VARIANTS = {
     "two hidden layers": ({}, {"hidden_layer_sizes": lambda s: (96, 96)}, {}),
     "two members": ({}, {"n_members": lambda s: 2}, {}),
     "half the steps": ({}, {"n_steps": lambda s: s.n_steps // 2}, {}),
-    "rate falls from the start": ({}, {}, {"diffusion.training._loop.DECAY_FRACTION": 1.0}),
+    "rate falls from the start": ({}, {}, {"diffusion.settings.TrainingPlan": _falling_from_the_start}),
     "no fine-tuning": ({"fine_tune": False}, {}, {}),
 }
 # Fine-tuning starts at 5000 samples of three features.

@@ -250,8 +250,8 @@ def _fitted():
 
 
 TWO_SETS = ["classifier_two_sample_test", "energy_distance", "maximum_mean_discrepancy", "sliced_wasserstein_1"]
-TWO_SETS += ["wasserstein_1", "wasserstein_2", "memorised_fraction", "density_comparability", "subspace_error"]
-THREE_SETS = ["delta_coverage", "memorised_excess", "novelty"]
+TWO_SETS += ["wasserstein_1", "wasserstein_2", "memorized_fraction", "density_comparability", "subspace_error"]
+THREE_SETS = ["delta_coverage", "memorized_excess", "novelty"]
 OF_ESTIMATOR = ["mean_log_likelihood", "neg_c2st", "neg_sliced_wasserstein_1", "neg_wasserstein_1"]
 OF_ESTIMATOR += ["highest_density_coverage"]
 # Functions of numbers, with the number of positional arguments that are drawn.

@@ -58,7 +58,7 @@ def report(path):
         table[r["density"]].append(r)
     labels = list(next(iter(table.values()))[0]["found"])
     print("Seeds in which the dimension, rounded, is right.\n")
-    print("| law | k | " + " | ".join(labels) + " |\n" + "|---" * (len(labels) + 2) + "|")
+    print("| density | k | " + " | ".join(labels) + " |\n" + "|---" * (len(labels) + 2) + "|")
     for name, records in table.items():
         cells = []
         for label in labels:

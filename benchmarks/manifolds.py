@@ -2,7 +2,7 @@
 
     python -m benchmarks.manifolds --out benchmarks/results/manifolds.jsonl [--seeds 3] [--report]
 
-Every model sees the same 2000 samples. Distance to the set (median), novelty, memorised excess, and the
+Every model sees the same 2000 samples. Distance to the set (median), novelty, memorized excess, and the
 delta-coverage beside that of the training samples themselves.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 N_SAMPLES, N_DRAWS = 2000, 20_000
 
 
-def laws():
+def densities():
     """Name -> distribution."""
     from skdiffusion.datasets import Sphere, SwissRoll, Torus
 
@@ -61,13 +61,13 @@ def empirical(X, seed):
     from skdiffusion.manifold import sample_spacing
 
     scale = sample_spacing(X)
-    law, rng = GaussianKernelDensity(X, 0.0), np.random.default_rng(seed)
+    density, rng = GaussianKernelDensity(X, 0.0), np.random.default_rng(seed)
 
     def draw(n):
         noised = X[rng.integers(len(X), size=n)] + scale * rng.standard_normal((n, X.shape[1]))
-        return law.denoised(noised, 1.0, scale)
+        return density.denoised(noised, 1.0, scale)
 
-    return law, draw
+    return density, draw
 
 
 def pca_mixture(X, seed):
@@ -88,14 +88,11 @@ MODELS = {
 
 def run_cell(name, seed):
     """One record: every model on one distribution."""
-    from skdiffusion.metrics import delta_coverage, fidelity, memorised_excess, novelty
+    from skdiffusion.metrics import delta_coverage, fidelity, memorized_excess, novelty
 
-    law = laws()[name]
-    X, fresh, reference = (
-        law.sample(N_SAMPLES, seed),
-        law.sample(N_SAMPLES, 1000 + seed),
-        law.sample(100_000, 2000 + seed),
-    )
+    density = densities()[name]
+    X, fresh = density.sample(N_SAMPLES, seed), density.sample(N_SAMPLES, 1000 + seed)
+    reference = density.sample(100_000, 2000 + seed)
     centers = fresh[:300]
     out = {"density": name, "seed": seed, "train_coverage": delta_coverage(X, reference, centers)}
     for label, fit in MODELS.items():
@@ -104,12 +101,12 @@ def run_cell(name, seed):
         seconds = time.process_time() - start
         draws = draw(N_DRAWS)
         out[label] = {
-            "distance": fidelity(draws, law.distance), "novelty": novelty(draws, X, fresh),
-            "memorised": memorised_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
+            "distance": fidelity(draws, density.distance), "novelty": novelty(draws, X, fresh),
+            "memorised": memorized_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
             "fit_s": seconds,
         }  # fmt: skip
         if label == "ours":
-            out["dimension"], out["true_dimension"] = model.intrinsic_dimension_, law.dimension
+            out["dimension"], out["true_dimension"] = model.intrinsic_dimension_, density.dimension
     return out
 
 
@@ -118,8 +115,9 @@ def report(path):
     table = defaultdict(list)
     for r in map(json.loads, Path(path).read_text().splitlines()):
         table[r["density"]].append(r)
-    print("Distance to the set (median; in brackets novelty, memorised excess), coverage beside that of the rows.\n")
-    print("| law | k found | " + " | ".join(MODELS) + " | coverage: ours / rows | distance: best honest rival / ours |")
+    print("Distance to the set (median; in brackets novelty, memorized excess), coverage beside that of the data.\n")
+    print("| density | k found | " + " | ".join(MODELS), end="")
+    print(" | coverage: ours / training samples | distance: best honest rival / ours |")
     print("|---" * (len(MODELS) + 4) + "|")
     for name, records in table.items():
         right = sum(r["dimension"] == r["true_dimension"] for r in records)
@@ -143,7 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="benchmarks/results/manifolds.jsonl")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--laws", default="")
+    parser.add_argument("--densities", default="")
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
     if arguments.report:
@@ -154,7 +152,7 @@ def main():
     lines = path.read_text().splitlines() if path.exists() else []
     done = {(r["density"], r["seed"]) for r in map(json.loads, lines)}
     for seed in range(arguments.seeds):
-        for name in arguments.densities.split(",") if arguments.densities else laws():
+        for name in arguments.densities.split(",") if arguments.densities else densities():
             if (name, seed) not in done:
                 record = run_cell(name, seed)
                 with path.open("a") as file:

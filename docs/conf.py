@@ -1,5 +1,10 @@
-"""Sphinx configuration; `make docs` builds into docs/_build/html and treats warnings as errors."""
+"""Sphinx configuration; warnings are errors.
 
+`make docs` runs the examples and builds the site into docs/_build/html. `make docs-check`, a part of `make test`, sets
+SPHINX_GALLERY=0: the pages are built without running an example, so that their pictures are missing.
+"""
+
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,11 +29,11 @@ extensions = [
 templates_path = ["templates"]
 exclude_patterns = ["_build", "records"]
 nitpicky = True
-# Words of numpydoc type lines ("array-like of shape (n, d)", "fitted estimator") are prose, not references.
-nitpick_ignore_regex = [("py:class|py:obj|py:data|py:func|py:meth", r"(?!skdiffusion\.[a-z_.]*[A-Z]).*")]
+nitpick_ignore_regex = [("py:.*", r"(numpy|np|torch|scipy|sklearn)\..*")]  # documented elsewhere
 
 autosummary_generate = True
-autodoc_default_options = {"members": True, "inherited-members": False}
+autosummary_ignore_module_all = False  # the page of a module lists what its __all__ names
+autodoc_typehints = "none"  # the docstrings state types, with shapes and units
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -41,7 +46,11 @@ html_static_path = ["static"]
 html_css_files = ["records.css"]
 html_show_sourcelink = False
 
+RUN_EXAMPLES = os.environ.get("SPHINX_GALLERY", "1") != "0"
+if not RUN_EXAMPLES:
+    suppress_warnings = ["image.not_readable"]
 sphinx_gallery_conf = {
+    "plot_gallery": RUN_EXAMPLES,
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
@@ -54,10 +63,11 @@ sphinx_gallery_conf = {
 warnings.filterwarnings("ignore", message=".*non-interactive.*")
 
 
-def skip_requests(app, what, name, item, skip, options):
-    """scikit-learn's generated metadata requests are documented there."""
-    return True if name.startswith("set_") and name.endswith("_request") else None
+def skip_inherited(app, what, name, item, skip, options):
+    """Leave out what scikit-learn generates or documents itself."""
+    request = name.startswith("set_") and name.endswith("_request")
+    return True if request or name in ("get_metadata_routing", "set_output") else None
 
 
 def setup(app):
-    app.connect("autodoc-skip-member", skip_requests)
+    app.connect("autodoc-skip-member", skip_inherited)

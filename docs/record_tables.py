@@ -61,7 +61,7 @@ def draw_excess(path):
     for (target, kind, d, _, decay, _), value in kept_runs("excess"):
         groups[target, (kind, decay), d].append(value)
     figure, axis = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
-    for kind, colour, text in (
+    for kind, color, text in (
         (("noise", 1e-4), "#b5441f", "noise, no reference"),
         (("v", 1e-4), "#1f4e79", "relative to the Gaussian"),
         (("v", 1.0), "#3d8f6b", "the same, weight decay 1"),
@@ -69,9 +69,9 @@ def draw_excess(path):
         for target, style in (("ridge", "o-"), ("mixture", "s--")):
             points = sorted((d, v) for (t, k, d), v in groups.items() if (t, k) == (target, kind))
             means, errors = [np.mean(v) for _, v in points], [np.std(v, ddof=1) / np.sqrt(len(v)) for _, v in points]
-            columns = [d for d, _ in points]
-            axis.errorbar(columns, means, errors, fmt=style, color=colour, capsize=3, label=f"{target}, {text}")
-    axis.set(xscale="log", yscale="log", xlabel="columns", ylabel="excess nats over the truth")
+            dimensions = [d for d, _ in points]
+            axis.errorbar(dimensions, means, errors, fmt=style, color=color, capsize=3, label=f"{target}, {text}")
+    axis.set(xscale="log", yscale="log", xlabel="features", ylabel="excess nats over the truth")
     axis.set_xticks([2, 8, 32, 64], [2, 8, 32, 64])
     axis.minorticks_off()
     axis.legend(frameon=False, fontsize=8)
@@ -81,7 +81,7 @@ def draw_excess(path):
 
 
 def draw_rates(path):
-    """Total variation over the number of rows for four smoothnesses: ours, the oracle kernel, the rate."""
+    """Total variation over the number of samples for four smoothnesses: ours, the oracle kernel, the rate."""
     from matplotlib import pyplot as plt
 
     from skdiffusion.theory.besov import rate_tv
@@ -99,7 +99,7 @@ def draw_rates(path):
         axis.plot(n, kernel, "s--", color="#b5441f", markersize=4, label="kernel, best bandwidth")
         rate = np.array([rate_tv(m, s, 1) for m in n])
         axis.plot(n, rate * tv[0] / rate[0], ":", color="0.4", label="rate of the theory")
-        axis.set(xscale="log", yscale="log", xlabel="rows", title=f"smoothness {s:g}")
+        axis.set(xscale="log", yscale="log", xlabel="samples", title=f"smoothness {s:g}")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("total variation")
     axes[0].set_yticks([0.01, 0.02, 0.04, 0.06], ["0.01", "0.02", "0.04", "0.06"])
@@ -115,7 +115,7 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, distillation, evaluations, scaling
+    from benchmarks import ablation, compare, dimensions, distillation, evaluations, manifolds, scaling
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +124,8 @@ def write(folder):
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
     for name in ("ablation", "ablation_plane"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
+    (folder / "manifolds.rst").write_text(to_rst(printed(manifolds.report, RESULTS / "manifolds.jsonl")))
+    (folder / "dimensions.rst").write_text(to_rst(printed(dimensions.report, RESULTS / "dimensions.jsonl")))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
     (folder / "scaling.rst").write_text(to_rst(growth))

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.datasets import Sphere
 from skdiffusion.manifold import LocalPolynomials, sample_spacing
-from skdiffusion.metrics import fidelity, memorised_excess, novelty
+from skdiffusion.metrics import fidelity, memorized_excess, novelty
 
 circle = Sphere(1)
 X, fresh = circle.sample(16, 0), circle.sample(2000, 1)
@@ -31,7 +31,7 @@ for n in steps:
     draws = est.sample(2000, random_state=1)
     curves.append(
         (est.loss_curve_[-1, 1], fidelity(draws, circle.distance), novelty(draws, X, fresh),
-         memorised_excess(draws, X, fresh))
+         memorized_excess(draws, X, fresh))
     )  # fmt: skip
     print(f"{n:5d} steps: loss {curves[-1][0]:.3f}  distance {curves[-1][1]:.4f}  novelty {curves[-1][2]:.2f}")
 loss, distance, new, memory = np.array(curves).T
@@ -70,7 +70,7 @@ print("slope of log distance on log width by degree:", {k: round(v[1], 2) for k,
 fig, axes = plt.subplots(1, 3, figsize=(14, 3.9), layout="constrained")
 axes[0].plot(steps, distance / distance.max(), "o-", color="#1f4e79", label="distance to the circle (relative)")
 axes[0].plot(steps, new, "s-", color="#2e8b57", label="novelty")
-axes[0].plot(steps, memory, "^-", color="#b5441f", label="memorised beyond fresh rows")
+axes[0].plot(steps, memory, "^-", color="#b5441f", label="memorized beyond fresh samples")
 axes[0].axhline(0.1, color="#b5441f", linewidth=0.8, linestyle=":")
 axes[0].set_xscale("log")
 axes[0].set_xlabel("optimiser steps on 16 points")

@@ -12,7 +12,7 @@ import numpy as np
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Torus
-from skdiffusion.metrics import fidelity, memorised_excess, novelty
+from skdiffusion.metrics import fidelity, memorized_excess, novelty
 
 law = Torus(density="kinked")
 X, fresh = law.sample(2000, 0), law.sample(2000, 1)
@@ -33,7 +33,7 @@ for i, (name, model) in enumerate(models.items()):
     distances[name] = fidelity(draws, law.distance)
     print(
         f"{name:20} distance {distances[name]:.1e}  novelty {novelty(draws, X, fresh):.2f}  "
-        f"memorised beyond fresh rows {memorised_excess(draws, X, fresh):+.3f}"
+        f"memorized beyond fresh samples {memorized_excess(draws, X, fresh):+.3f}"
     )
     ax = fig.add_subplot(1, 2, i + 1, projection="3d")
     color = np.log10(np.maximum(law.distance(draws), 1e-7))

@@ -25,7 +25,7 @@ sizes = [2, 4, 8, 16, 32, 64, 128]
 search = GridSearchCV(
     DiffusionDensityEstimator(components=None, feature_transform=None, n_estimators=1, random_state=0),
     {"hidden_layer_sizes": [(h, h) for h in sizes]},
-    scoring=make_sample_scorer(["wasserstein_1", "mean_log_likelihood"], n_samples=300, reference=X),
+    scoring=make_sample_scorer(["wasserstein_1", "mean_log_likelihood"], n_samples=300, X_ref=X),
     refit="mean_log_likelihood",
     cv=KFold(3, shuffle=True, random_state=0),
     n_jobs=2,

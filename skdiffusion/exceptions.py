@@ -9,7 +9,7 @@ class InterruptedFitWarning(UserWarning):
 
 
 class DegenerateDataWarning(UserWarning):
-    """A feature is constant or tied: it has no density, and a resolution was put in its place."""
+    """A feature is constant or has ties: it has no density, and was dequantized at a resolution chosen for it."""
 
 
 class FullDimensionWarning(UserWarning):

@@ -13,11 +13,11 @@ import skdiffusion
 ROOMS = [
     "testing",
     "model_selection",
+    "theory",
     "inspection",
     "estimators",
     "metrics",
     "compose",
-    "theory",
     "diffusion",
     "datasets",
     "manifold",
@@ -45,7 +45,8 @@ def edges():
                 names = [a.name for a in node.names]
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path}: relative import"
-                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names if a.name.startswith("_"))]
+                members = [a.name for a in node.names if a.name.startswith("_") or a.name in RANK]
+                names = [node.module, *(f"{node.module}.{name}" for name in members)]
             for name in names:
                 if name.startswith("skdiffusion."):
                     yield path.relative_to(ROOT).as_posix(), source, name
@@ -90,6 +91,12 @@ def test_imports_point_down_and_at_open_doors(path, source, target):
     owner, _, private = target.partition("._")
     if private and room != "_utils":
         assert owner == package, f"{path} imports {target}, a private module of another package"
+
+
+def test_nothing_imports_the_theory():
+    assert {
+        path for path, source, target in edges() if target.split(".")[1] == "theory" and source != "theory"
+    } == set()
 
 
 def test_functions_are_short():

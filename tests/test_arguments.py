@@ -1,6 +1,7 @@
 """Functions of numbers and arrays name the argument that is wrong."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_the_argument_is_named(name):
             call()
 
 
-def test_shapes_that_do_not_fit_are_told():
+def test_shapes_that_do_not_match_are_named():
     with pytest.raises(ValueError, match="covariances"):
         metrics.gaussian_wasserstein_2([0.0], np.ones((1, 2)), [0.0], ONE)
     with pytest.raises(ValueError, match="drawn from p"):
@@ -75,7 +76,7 @@ def test_shapes_that_do_not_fit_are_told():
 
 
 def test_the_error_of_a_density_of_zero_is_zero():
-    """Constant features far away: both step counts give minus infinity, not their difference."""
+    """Constant features far away: both numbers of steps give minus infinity, whose difference is not taken."""
     X = np.ones((12, 2))
     with pytest.warns(UserWarning, match="constant"):
         est = DiffusionDensityEstimator(hidden_layer_sizes=(4, 4), n_estimators=1, max_iter=1, random_state=0).fit(X)
@@ -92,20 +93,21 @@ def test_numbers_whose_squares_overflow_are_refused(make):
 def test_codes_of_samples_beyond_the_arithmetic_are_refused():
     X = np.random.default_rng(0).normal(size=(30, 2))
     given = {"hidden_layer_sizes": (4, 4), "n_estimators": True, "max_iter": 1, "random_state": 0}
-    est, pure = (DiffusionDensityEstimator(**given, stacking=stacking).fit(X) for stacking in (True, False))
+    est, pure = (DiffusionDensityEstimator(**given, components=c).fit(X) for c in ("auto", None))
     far = np.array([[-1e68, 1e167]])
     even = copy.copy(est)
-    even.stacking_weights_ = dict.fromkeys(est.members_, 1 / len(est.members_))  # without weight no member is asked
+    # A component without weight is not evaluated.
+    even.blend_ = replace(est.blend_, weights=dict.fromkeys(est.blend_.densities, 1 / len(est.blend_.densities)))
     for method in (est.to_latent, est.from_latent, even.score_function, pure.score_function):
         with pytest.raises(ValueError, match="so far"):
             method(far)
     assert np.isfinite(est.score_samples(far)).all()
 
 
-@pytest.mark.parametrize("members", [[5], [("a", 1, 2)], []])
-def test_members_of_a_stack_are_pairs(members):
+@pytest.mark.parametrize("estimators", [[5], [("a", 1, 2)], []])
+def test_estimators_of_a_stack_are_pairs(estimators):
     with pytest.raises(ValueError, match="'estimators'"):
-        StackedDensityEstimator(members).fit(np.ones((12, 2)))
+        StackedDensityEstimator(estimators).fit(np.ones((12, 2)))
 
 
 @pytest.mark.parametrize("cv", [[], 0])

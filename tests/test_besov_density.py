@@ -9,27 +9,27 @@ from skdiffusion.datasets import BesovDensity
 
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("s", [0.5, 1.0, 2.5])
-def test_it_is_a_density(s, d):
-    law = BesovDensity(s, d)
-    x, log_mass = law._quadrature()
+def test_it_integrates_to_one_and_is_bounded_below(s, d):
+    distribution = BesovDensity(s, d)
+    x, log_mass = distribution._quadrature()
     assert np.exp(log_mass).sum() == pytest.approx(1.0, abs=1e-10)
-    assert np.exp(law.log_prob(x)).min() >= 0.1 / 2**d - 1e-12
-    assert law.log_prob(np.full((1, d), 1.5))[0] == -np.inf
+    assert np.exp(distribution.log_prob(x)).min() >= 0.1 / 2**d - 1e-12
+    assert distribution.log_prob(np.full((1, d), 1.5))[0] == -np.inf
 
 
 @pytest.mark.parametrize(
     ("s", "slope", "tolerance"), [(0.5, 0.5, 0.15), (1.0, 1.0, 0.12), (1.5, 1.5, 0.1), (2.5, 2.5, 0.1)]
 )
 def test_the_smoothness_is_exact(s, slope, tolerance):
-    """The fourth-order modulus of continuity falls as h**s, no faster: the mean slope over signs."""
+    """The fourth-order modulus of continuity falls as h**s and no faster, in the mean over random signs."""
     slopes = []
     for seed in range(4):
-        law = BesovDensity(s, sign_seed=seed)
+        distribution = BesovDensity(s, sign_seed=seed)
         steps = 2.0 ** -np.arange(3.0, 8.0)
         moduli = []
         for h in steps:
             x = np.linspace(-1, 1 - 4 * h, 20_001)
-            values = [law.density((x + i * h)[:, None]) for i in range(5)]
+            values = [distribution.density((x + i * h)[:, None]) for i in range(5)]
             difference = values[0] - 4 * values[1] + 6 * values[2] - 4 * values[3] + values[4]
             moduli.append(np.sqrt((difference**2).mean()))
         slopes.append(np.polyfit(np.log(steps), np.log(moduli), 1)[0])
@@ -37,30 +37,32 @@ def test_the_smoothness_is_exact(s, slope, tolerance):
 
 
 def test_samples_follow_the_density():
-    law = BesovDensity(1.0)
-    X = law.sample(20_000, random_state=0)
+    distribution = BesovDensity(1.0)
+    X = distribution.sample(20_000, random_state=0)
     grid = np.linspace(-1, 1, 40_001)
-    cdf = np.concatenate([[0.0], np.cumsum((law.density(grid[:, None])[1:] + law.density(grid[:, None])[:-1]) / 2)])
+    cdf = np.concatenate(
+        [[0.0], np.cumsum((distribution.density(grid[:, None])[1:] + distribution.density(grid[:, None])[:-1]) / 2)]
+    )
     cdf *= grid[1] - grid[0]
     assert kstest(X[:, 0], lambda x: np.interp(x, grid, cdf)).pvalue > 1e-3
-    np.testing.assert_array_equal(law.sample(10, random_state=1), law.sample(10, random_state=1))
+    np.testing.assert_array_equal(distribution.sample(10, random_state=1), distribution.sample(10, random_state=1))
     assert BesovDensity(1.0, 2).sample(500, random_state=0).shape == (500, 2)
-    assert law.sample(0).shape == (0, 1)
+    assert distribution.sample(0).shape == (0, 1)
 
 
 @pytest.mark.parametrize("theta", [0.02, 0.3, 1.2])
 def test_diffused_density_and_score(theta):
-    law = BesovDensity(0.7, n_levels=5)
+    distribution = BesovDensity(0.7, n_levels=5)
     cos, sin = np.cos(theta), np.sin(theta)
     z = np.array([[-0.9], [0.1], [0.55]])
-    log_density, score = law.diffused(z, theta)
-    for row, value in zip(z[:, 0], log_density):
+    log_density, score = distribution.diffused(z, theta)
+    for point, value in zip(z[:, 0], log_density):
         x = np.linspace(-1, 1, 400_001)
-        heights = law.density(x[:, None]) * np.exp(-0.5 * ((row - cos * x) / sin) ** 2)
+        heights = distribution.density(x[:, None]) * np.exp(-0.5 * ((point - cos * x) / sin) ** 2)
         whole = (heights.sum() - (heights[0] + heights[-1]) / 2) * (x[1] - x[0])
         assert value == pytest.approx(np.log(whole / (sin * np.sqrt(2 * np.pi))), abs=1e-6)
     eps = 1e-5
-    slope = (law.diffused(z + eps, theta)[0] - law.diffused(z - eps, theta)[0]) / (2 * eps)
+    slope = (distribution.diffused(z + eps, theta)[0] - distribution.diffused(z - eps, theta)[0]) / (2 * eps)
     np.testing.assert_allclose(score[:, 0], slope, rtol=1e-5, atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Networks of few, bounded weights."""
+"""Networks with few, bounded weights."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skdiffusion.diffusion.networks import FilmEnsemble
-from skdiffusion.diffusion.training import TrainingPlan, train
+from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train
 from skdiffusion.diffusion.training._constraints import WeightConstraint, quotas
 
 SHAPES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=8)
@@ -15,7 +15,7 @@ SHAPES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1,
 
 @given(shapes=SHAPES, share=st.floats(0, 1))
 def test_quotas_add_up_and_fit(shapes, share):
-    sizes = [samples * columns for samples, columns in shapes]
+    sizes = [n_rows * n_columns for n_rows, n_columns in shapes]
     count = int(share * sum(sizes))
     parts = quotas(shapes, count)
     assert sum(parts) == count
@@ -30,7 +30,7 @@ def test_small_layers_keep_more_of_their_entries():
 
 def test_the_schedule_ends_at_the_number_asked_for():
     network = FilmEnsemble(3, (16, 16), "relu", 2, torch.float32, "cpu")
-    constraint = WeightConstraint(network, 200, None)
+    constraint = WeightConstraint(network, 200, None, (0.2, 0.6))
     allowed = [constraint.allowed(step, 1000) for step in range(0, 1001, 50)]
     assert allowed[0] == network.n_parameters
     assert allowed[-1] == 200
@@ -47,8 +47,8 @@ def test_a_trained_network_is_in_the_class(validate, rng):
     network.initialize(rng, 2.0, 1.2)
     plan = TrainingPlan(n_steps=400, batch_size=128, n_nonzero_weights=400, weight_bound=1.5)
     folds = [np.arange(60), np.arange(60, 120)] if validate else []
-    data = torch.as_tensor(samples, dtype=torch.float32), np.ones(300), [np.arange(120, 300)] * 2
-    result = train(network, *data, folds, plan, rng)
+    samples = torch.as_tensor(samples, dtype=torch.float32)
+    result = train(network, TrainingSets(samples, np.ones(300), [np.arange(120, 300)] * 2, folds), plan, rng)
     flat = result.network.flat
     assert ((flat != 0).sum(1) <= 400).all()
     assert flat.abs().max() <= 1.5

@@ -21,25 +21,25 @@ CASES += [(name, "vmf") for name in ("circle", "sphere", "4-sphere")]
 
 @pytest.mark.parametrize(("name", "density"), CASES)
 def test_samples_lie_on_the_set(name, density):
-    law = DENSITIES[name](density=density)
-    X = law.sample(500, 3)
-    assert X.shape == (500, law.n_features)
-    assert law.distance(X).max() < 1e-8
-    assert np.isfinite(law.log_prob(X)).all()
-    np.testing.assert_array_equal(X, law.sample(500, 3))
+    distribution = DENSITIES[name](density=density)
+    X = distribution.sample(500, 3)
+    assert X.shape == (500, distribution.n_features)
+    assert distribution.distance(X).max() < 1e-8
+    assert np.isfinite(distribution.log_prob(X)).all()
+    np.testing.assert_array_equal(X, distribution.sample(500, 3))
 
 
 @pytest.mark.parametrize("name", DENSITIES)
 def test_the_projection_is_the_nearest_point(name, rng):
-    law = DENSITIES[name](n_features=12)
-    X = law.sample(200, 0) + 0.05 * rng.standard_normal((200, 12))
-    P = law.project(X)
-    assert law.distance(P).max() < 1e-8
-    others = law.sample(20_000, 1)
+    distribution = DENSITIES[name](n_features=12)
+    X = distribution.sample(200, 0) + 0.05 * rng.standard_normal((200, 12))
+    P = distribution.project(X)
+    assert distribution.distance(P).max() < 1e-8
+    others = distribution.sample(20_000, 1)
     from scipy.spatial import cKDTree
 
     nearest = cKDTree(others).query(X)[0]
-    assert (law.distance(X) <= nearest + 1e-9).all()
+    assert (distribution.distance(X) <= nearest + 1e-9).all()
 
 
 def test_known_distances():
@@ -51,17 +51,17 @@ def test_known_distances():
 @pytest.mark.parametrize(("name", "density"), CASES)
 def test_densities_integrate_to_one(name, density):
     """By uniform samples: the mean of the density relative to the uniform one is 1."""
-    law, uniform = DENSITIES[name](density=density), DENSITIES[name]()
+    distribution, uniform = DENSITIES[name](density=density), DENSITIES[name]()
     X = uniform.sample(40_000, 0)
-    ratio = np.exp(law.log_prob(X) - uniform.log_prob(X))
+    ratio = np.exp(distribution.log_prob(X) - uniform.log_prob(X))
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / 200 + 1e-9
 
 
 @pytest.mark.parametrize("density", ["kinked", "vmf"])
 def test_samples_follow_the_density(density):
-    law = Sphere(2, density=density)
-    X, U = law.sample(40_000, 0), Sphere(2).sample(40_000, 1)
-    weight = np.exp(law.log_prob(U) - Sphere(2).log_prob(U))
+    distribution = Sphere(2, density=density)
+    X, U = distribution.sample(40_000, 0), Sphere(2).sample(40_000, 1)
+    weight = np.exp(distribution.log_prob(U) - Sphere(2).log_prob(U))
     for moment in (lambda Y: Y[:, 0], lambda Y: np.abs(Y[:, 0]), lambda Y: Y[:, 1] ** 2):
         assert moment(X).mean() == pytest.approx((weight * moment(U)).mean(), abs=0.02)
 
@@ -74,11 +74,13 @@ def test_volumes():
 
 
 def test_noise_and_rotation(rng):
-    law = Sphere(1, n_features=6, noise=0.1, rotation_seed=3)
-    X = law.sample(5000, 0)
-    assert np.linalg.norm(X - X @ law.frame @ law.frame.T, axis=1).std() > 0
-    assert np.sqrt(((X - X @ law.frame @ law.frame.T) ** 2).sum(1).mean() / 4) == pytest.approx(0.1, rel=0.05)
-    np.testing.assert_allclose(law.frame.T @ law.frame, np.eye(2), atol=1e-12)
+    distribution = Sphere(1, n_features=6, noise=0.1, rotation_seed=3)
+    X = distribution.sample(5000, 0)
+    assert np.linalg.norm(X - X @ distribution.frame @ distribution.frame.T, axis=1).std() > 0
+    assert np.sqrt(((X - X @ distribution.frame @ distribution.frame.T) ** 2).sum(1).mean() / 4) == pytest.approx(
+        0.1, rel=0.05
+    )
+    np.testing.assert_allclose(distribution.frame.T @ distribution.frame, np.eye(2), atol=1e-12)
 
 
 def test_the_latent_density_does_not_depend_on_the_features():

@@ -15,7 +15,7 @@ from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
-from skdiffusion.diffusion.training import distill
+from skdiffusion.diffusion.training import DistillationPlan, distill
 
 SMALL = {"hidden_layer_sizes": (16, 16), "max_iter": 5, "n_estimators": 2, "random_state": 0}
 SHORT = {"n_draws": 3000, "max_iter": 60}
@@ -96,7 +96,7 @@ def test_training_finds_a_mixture():
     draws, fresh = (target.sample(SampleNoise(rng.standard_normal((n, 2)), rng.random(n))) for n in (20_000, 5000))
     net = MaskedNetwork(2, (48, 48), 6, rng)
     before = (target.log_prob(fresh) - AutoregressiveDensity(net).log_prob(fresh)).mean()
-    curve = distill(net, draws, target.log_prob(draws), 1000, rng)
+    curve = distill(net, draws, target.log_prob(draws), DistillationPlan(n_steps=1000), rng)
     gap = target.log_prob(fresh) - AutoregressiveDensity(net).log_prob(fresh)
     assert before > 0.2
     assert -0.001 < gap.mean() < 0.003

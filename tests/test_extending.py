@@ -15,8 +15,7 @@ from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.ode._steppers import Stepper
 from skdiffusion.diffusion.schedules import Process
-from skdiffusion.metrics import make_sample_scorer
-from skdiffusion.metrics._scorers import SAMPLE_METRICS
+from skdiffusion.metrics import SAMPLE_METRICS, make_sample_scorer
 
 SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 3, "n_estimators": 2, "random_state": 0}
 

@@ -1,4 +1,4 @@
-"""Displays show the numbers of the estimators they are built from."""
+"""Displays show the numbers of the estimators from which they are built."""
 
 import numpy as np
 import pytest
@@ -37,8 +37,9 @@ def test_a_density_over_two_features(fitted):
     point["a"], point["c"] = display.xx[3, 4], display.yy[3, 4]
     assert display.log_density[3, 4] == pytest.approx(est.score_samples(point)[0])
     assert display.ax_.get_xlabel() == "a"
-    linear = display.plot(log=False, X=X[["a", "c"]])
+    linear = display.plot(log=False, X=X[["a", "c"]], cmap="magma")
     assert linear.contours_.levels[-1] == pytest.approx(np.exp(display.log_density.max()))
+    assert len(display.plot(levels=[-9.0, -5.0, -1.0]).contours_.levels) == 3
     with pytest.raises(ValueError, match="none of the 3 features"):
         inspection.DensityDisplay.from_estimator(est, X, features=("a", "z"))
     with pytest.raises(ValueError, match="must name 2 features"):
@@ -58,11 +59,14 @@ def test_trajectories_end_in_samples_of_the_flow(fitted):
     est, _ = fitted
     display = inspection.TrajectoryDisplay.from_estimator(est, n_samples=9, n_times=5, random_state=2)
     noise = np.random.default_rng(2).standard_normal((9, 3))
-    member = est.members_["diffusion"]
-    ends = member.preprocessor.inverse_transform(member.density.from_latent(noise))
-    np.testing.assert_allclose(display.paths[-1], ends[:, :2])
+    component = est.blend_.densities["diffusion"]
+    ends = component.preprocessor.inverse_transform(component.density.from_latent(noise))
+    np.testing.assert_allclose(display.paths[-1], ends)
     assert (np.diff(display.noise_levels) < 0).all()
     assert len(display.ax_.lines) == 9
+    other = display.plot(features=("c", 1))
+    assert (other.ax_.get_xlabel(), other.ax_.get_ylabel()) == ("c", "b")
+    np.testing.assert_allclose(other.ax_.lines[0].get_xdata(), display.paths[:, 0, 2])
 
 
 def test_training_and_noise_curves(fitted):

@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 from skdiffusion import metrics
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import GaussianMixtureDensity
+from skdiffusion.metrics._transport import projected_distances
 
 DISTANCES = [
     metrics.wasserstein_1,
@@ -60,7 +61,7 @@ def test_one_feature_agrees_with_scipy(rng, p):
         squared = metrics.energy_distance(a, b) ** 2
         assert squared == pytest.approx(stats.energy_distance(a[:, 0], b[:, 0]) ** 2, rel=1e-9)
     else:
-        # The second feature is constant: the general solver must agree with the sorted samples.
+        # The second feature is constant: the general solver must agree with sorting.
         wide = [np.column_stack([s, np.zeros(len(s))]) for s in (a, b)]
         assert metrics.wasserstein_2(*wide, x_weight=wa, y_weight=wb) == pytest.approx(
             metrics.wasserstein_2(a, b, x_weight=wa, y_weight=wb), rel=1e-9
@@ -75,7 +76,7 @@ def test_shifted_copies(rng, d):
 
 
 def test_gaussians(rng):
-    """A positive definite map is optimal, so that whitened samples and their image have the Gaussians' distance."""
+    """A positive definite map is optimal: whitened samples and their image are as far apart as the Gaussians."""
     A = rng.normal(size=(200, 3))
     A -= A.mean(0)
     A = A @ np.linalg.inv(np.linalg.cholesky(A.T @ A / len(A))).T
@@ -95,11 +96,19 @@ def test_mmd_of_points():
     assert metrics.maximum_mean_discrepancy(X, Y) == pytest.approx(np.sqrt(2 - 2 * np.exp(-0.5)), rel=1e-12)
 
 
-def test_sliced_does_not_depend_on_its_blocks(rng, monkeypatch):
-    A, B = rng.normal(size=(30, 3)), rng.normal(size=(30, 3))
-    whole = metrics.sliced_wasserstein_1(A, B, random_state=3)
-    monkeypatch.setattr("skdiffusion.metrics._transport.BLOCK_FLOATS", 7 * 60)
-    assert metrics.sliced_wasserstein_1(A, B, random_state=3) == pytest.approx(whole, rel=1e-12)
+@pytest.mark.parametrize("n", [20, 30])
+def test_projected_distances_do_not_depend_on_their_blocks(rng, n):
+    """Both for sets of equal and of unequal size."""
+    A, B = rng.normal(size=(30, 3)), rng.normal(size=(n, 3))
+    directions = rng.normal(size=(200, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    sets = A, B, np.full(30, 1 / 30), np.full(n, 1 / n)
+    whole = projected_distances(directions, *sets)
+    assert sum(projected_distances(part, *sets) for part in np.split(directions, [7, 60])) == pytest.approx(
+        whole, rel=1e-12
+    )
+    one = sum(metrics.wasserstein_1(A @ u[:, None], B @ u[:, None]) for u in directions)
+    assert one == pytest.approx(whole, rel=1e-12)
 
 
 def test_sliced_of_a_shift_is_the_mean_projection(rng):
@@ -123,11 +132,11 @@ def test_densities_by_quadrature(d):
 
 
 def test_densities_by_sampling(rng):
-    d, rows = 6, rng.normal(size=(200_000, 6))
+    d, samples = 6, rng.normal(size=(200_000, 6))
     p, q = _normal(0.0, 1.0), _normal(0.5, 1.0)
     tv = 2 * stats.norm.cdf(0.25 * np.sqrt(d)) - 1
-    assert metrics.total_variation(p, q, samples=rows) == pytest.approx(tv, abs=5e-3)
-    assert metrics.kl_divergence(p, q, samples=rows) == pytest.approx(d * 0.125, abs=2e-2)
+    assert metrics.total_variation(p, q, samples=samples) == pytest.approx(tv, abs=5e-3)
+    assert metrics.kl_divergence(p, q, samples=samples) == pytest.approx(d * 0.125, abs=2e-2)
 
 
 def test_disjoint_densities():
@@ -138,8 +147,8 @@ def test_disjoint_densities():
 
 
 def test_importance_mass(rng):
-    rows = 2 * rng.normal(size=(50_000, 3))
-    mass, error = metrics.importance_mass(_normal(0.0, 1.0), rows, _normal(0.0, 2.0)(rows))
+    samples = 2 * rng.normal(size=(50_000, 3))
+    mass, error = metrics.importance_mass(_normal(0.0, 1.0), samples, _normal(0.0, 2.0)(samples))
     assert error < 0.01
     assert abs(mass - 1) < 4 * error
 
@@ -163,7 +172,7 @@ def test_c2st(rng):
     assert metrics.classifier_two_sample_test(A, B) == metrics.classifier_two_sample_test(A, B)
 
 
-def test_the_floor_is_what_the_truth_gets(rng):
+def test_the_floor_is_the_distance_of_fresh_samples(rng):
     X = rng.normal(size=(1000, 2))
     floor, error = metrics.two_sample_floor(metrics.wasserstein_1, X, n_samples=200)
     fresh = np.mean([metrics.wasserstein_1(rng.normal(size=(200, 2)), rng.normal(size=(200, 2))) for _ in range(20)])
@@ -180,13 +189,13 @@ def test_novelty(rng):
     assert metrics.novelty(fresh + 10, train, fresh) > 3
 
 
-def test_mixtures_have_a_kl_that_sampling_and_quadrature_agree_on(rng):
+def test_sampling_and_quadrature_agree_on_the_kl_of_a_mixture(rng):
     density = GaussianMixtureDensity(
         [0.4, 0.6], [[-1.0, 0.0], [1.0, 0.5]], np.stack([0.2 * np.eye(2), 0.4 * np.eye(2)])
     )
-    rows = density.sample(SampleNoise(rng.standard_normal((100_000, 2)), rng.random(100_000)))
+    samples = density.sample(SampleNoise(rng.standard_normal((100_000, 2)), rng.random(100_000)))
     q = _normal(0.0, 1.5)
-    by_samples = metrics.kl_divergence(density.log_prob, q, samples=rows)
+    by_samples = metrics.kl_divergence(density.log_prob, q, samples=samples)
     by_nodes = metrics.kl_divergence(density.log_prob, q, bounds=([-7, -7], [7, 7]))
     assert by_samples == pytest.approx(by_nodes, abs=0.02)
 
@@ -212,14 +221,14 @@ def test_bad_arguments_are_named(call, message):
         call()
 
 
-def test_memorised_share_of_copies_and_of_honest_samples():
-    """Honest samples of a k-dimensional distribution are not at 0 but near 3**-k."""
+def test_memorized_fraction_of_copies_and_of_fresh_samples():
+    """Fresh samples of a k-dimensional distribution have a fraction of about 3**-k, not 0."""
     angle = 2 * np.pi * np.random.default_rng(0).random((2, 3000))
     train, fresh = (np.column_stack([np.cos(a), np.sin(a)]) for a in angle)
-    assert metrics.memorised_fraction(fresh, train) == pytest.approx(1 / 3, abs=0.04)
-    assert metrics.memorised_fraction(train[:100], train) == 1.0
-    assert metrics.memorised_excess(fresh, train, fresh) == 0.0
-    assert metrics.memorised_excess(train[:100], train, fresh) == 1.0
+    assert metrics.memorized_fraction(fresh, train) == pytest.approx(1 / 3, abs=0.04)
+    assert metrics.memorized_fraction(train[:100], train) == 1.0
+    assert metrics.memorized_excess(fresh, train, fresh) == 0.0
+    assert metrics.memorized_excess(train[:100], train, fresh) == 1.0
 
 
 def test_fidelity_is_a_median_distance():
@@ -254,10 +263,10 @@ def test_subspace_error():
     ("call", "message"),
     [
         (lambda: metrics.novelty([[0.0]], [[0.0, 1.0]], [[0.0]]), "same features"),
-        (lambda: metrics.memorised_fraction([[0.0]], [[0.0]]), "2 training samples"),
+        (lambda: metrics.memorized_fraction([[0.0]], [[0.0]]), "2 training samples"),
         (lambda: metrics.subspace_error(np.eye(3)[:, :1], np.eye(4)[:, :1]), "same space"),
     ],
 )
-def test_bad_tables_are_named(call, message):
+def test_bad_samples_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

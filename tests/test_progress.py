@@ -11,11 +11,17 @@ from skdiffusion import (
     DiffusionTransformer,
     ManifoldDiffusionEstimator,
 )
-from skdiffusion._utils.progress import training_deadline
+from skdiffusion._utils.progress import FitParts, FitProgress, training_deadline
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 
-SMALL = {"hidden_layer_sizes": (8, 8), "n_estimators": 2, "random_state": 0, "stacking": False, "marginals": None}
+SMALL = {
+    "hidden_layer_sizes": (8, 8),
+    "n_estimators": 2,
+    "random_state": 0,
+    "components": None,
+    "feature_transform": None,
+}
 
 
 def samples(n=200):
@@ -79,7 +85,7 @@ def test_the_bar_shows_losses(capsys):
     shown = capsys.readouterr().err
     assert "DiffusionDensityEstimator" in shown
     assert "loss=" in shown
-    assert "held out=" in shown
+    assert "validation=" in shown
     DiffusionDensityEstimator(**SMALL, max_iter=5).fit(samples())
     assert capsys.readouterr().err == ""
 
@@ -87,11 +93,11 @@ def test_the_bar_shows_losses(capsys):
 def test_a_distillation_has_a_bar_of_its_own(capsys):
     est = DiffusionDensityEstimator(**SMALL, max_iter=5, verbose=1).fit(samples())
     capsys.readouterr()
-    est.distill(n_draws=500, max_iter=120)
+    est.distill(n_draws=500, n_training_steps=120)
     shown = capsys.readouterr().err
     assert "DistilledDensityEstimator" in shown
     assert "120/120" in shown
-    est.set_params(verbose=0).distill(n_draws=500, max_iter=5)
+    est.set_params(verbose=0).distill(n_draws=500, n_training_steps=5)
     assert capsys.readouterr().err == ""
 
 
@@ -128,6 +134,51 @@ def test_callbacks_are_torn_down_when_a_fit_fails():
     assert all(est.__dict__[k] is v for k, v in before.items())
 
 
+def open_bars():
+    from tqdm.auto import tqdm
+
+    return [bar for bar in getattr(tqdm, "_instances", ()) if not bar.disable]
+
+
+def test_an_exception_closes_the_bar_and_ends_the_task():
+    recorder = Recorder()
+    est = DiffusionDensityEstimator(**SMALL, verbose=1).set_callbacks(recorder)
+    progress = FitProgress(est, 3)
+    progress(50, 150, 1.0, None)
+    assert open_bars() == [progress.bar]
+    with pytest.raises(ZeroDivisionError), progress:
+        raise ZeroDivisionError
+    assert progress.bar.disable
+    assert open_bars() == []
+    assert recorder.calls[-1] == "fit"
+    progress.close()  # nothing is left to end
+    assert recorder.calls.count("fit") == 1
+
+
+def test_a_fit_within_a_fit_that_fails_ends_its_task():
+    recorder, est = Recorder(), DiffusionTransformer()
+    inner = DiffusionDensityEstimator(**SMALL)
+    est.set_callbacks(recorder)
+    with pytest.raises(ValueError, match="NaN"), FitParts(est, 1) as parts:
+        parts.fit("density", inner, np.full((5, 2), np.nan))
+    assert recorder.calls[-2:] == ["density", "fit"]
+
+
+class Failing(Recorder):
+    """A callback that fails at the first report."""
+
+    def on_fit_task_begin(self, estimator, context):
+        if context.task_name.startswith("training"):
+            raise ZeroDivisionError
+
+
+def test_a_fit_that_fails_leaves_no_bar_open():
+    est = DiffusionDensityEstimator(**SMALL, max_iter=5, verbose=1).set_callbacks(Failing())
+    with pytest.raises(ZeroDivisionError):
+        est.fit(samples())
+    assert open_bars() == []
+
+
 def test_scikit_learns_progress_bar_works(capsys):
     pytest.importorskip("rich", reason="the bar of scikit-learn is drawn by rich")
     est = DiffusionDensityEstimator(**SMALL, max_iter=50).set_callbacks(callback.ProgressBar())
@@ -146,7 +197,7 @@ def test_a_time_limit_shortens_the_training(est):
     start = time.perf_counter()
     est.set_params(max_fit_seconds=2.0).fit(samples(300))
     seconds = time.perf_counter() - start
-    # Untold hours without the limit; the components and the stack may take a few seconds on a busy machine.
+    # Hours without the limit; the components and the blend may take a few seconds on a busy machine.
     assert seconds < 60
     assert est.n_iter_ < 20_000
     assert est.score(samples()) > -5
@@ -157,8 +208,10 @@ def test_a_time_limit_shortens_the_search_for_components():
     X = rng.choice(np.arange(-40.0, 41.0, 2.0), (2000, 2)) + 0.1 * rng.standard_normal((2000, 2))
 
     def components(seconds):
-        est = DiffusionDensityEstimator(**SMALL | {"stacking": "mixture"}, max_iter=1, max_fit_seconds=seconds).fit(X)
-        return len(est.members_["mixture"].density.weights)
+        est = DiffusionDensityEstimator(
+            **SMALL | {"components": ["mixture", "student", "regression"]}, max_iter=1, max_fit_seconds=seconds
+        ).fit(X)
+        return len(est.blend_.densities["mixture"].density.weights)
 
     assert components(1e-3) == 1 < components(None)
 

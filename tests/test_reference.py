@@ -17,7 +17,8 @@ from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
 from skdiffusion.diffusion.networks._reference import WhitenedField
-from skdiffusion.diffusion.training._loop import TrainingPlan, _validation_set
+from skdiffusion.diffusion.training import TrainingPlan, TrainingSets
+from skdiffusion.diffusion.training._validation import ValidationDraws
 from skdiffusion.manifold import denoiser_jacobian
 from skdiffusion.preprocessing import Preprocessor
 
@@ -127,10 +128,9 @@ def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
     samples = rng.standard_normal((4000, 3)) @ reference.root
     plan = TrainingPlan(n_steps=1, reference=reference if relative else None, sigma_range=(0.3, 3.0))
     tensor = torch.as_tensor(samples, dtype=torch.float64)
-    theta, (_, _, target, floor) = _validation_set(
-        tensor, [np.arange(4000)], np.ones(4000), plan, rng, torch.float64, "cpu"
-    )
-    zero = (target.square().mean((2, 3)) + floor)[0].numpy()
+    everything = [np.arange(4000)]
+    draws = ValidationDraws(TrainingSets(tensor, np.ones(4000), everything, everything), plan, rng)
+    zero, theta = (draws.target.square().mean((2, 3)) + draws.noise_floor)[0].numpy(), draws.angles
     noised = reference.values * np.cos(theta[:, None]) ** 2 + np.sin(theta[:, None]) ** 2
     left = (reference.values / noised).mean(1)
     assert_allclose(zero, left if relative else np.ones(len(theta)), rtol=0.15)

@@ -24,8 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_info
 
-from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
-from skdiffusion.compose import draw_samples, make_density_pipeline
+from skdiffusion import DiffusionDensityEstimator, Options, StackedDensityEstimator
+from skdiffusion.compose import draw_samples, make_density_pipeline, training_scale
 from skdiffusion.metrics import (
     make_sample_scorer,
     mean_log_likelihood,
@@ -107,11 +107,9 @@ def test_the_scale_comes_from_training_samples(X):
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_the_scale_of_a_mixture_is_that_of_its_samples(kind, rng):
-    from skdiffusion.metrics._scorers import _training_scale
-
     X = rng.normal(size=(300, 2)) * ([1.0, 1.0] if kind == "spherical" else [1.0, 5.0])
     mixture = GaussianMixture(3, covariance_type=kind, random_state=0).fit(X)
-    np.testing.assert_allclose(_training_scale(mixture, X[:5]), X.std(0), rtol=0.05)
+    np.testing.assert_allclose(training_scale(mixture, X[:5]), X.std(0), rtol=0.05)
 
 
 SEARCHES = {
@@ -133,14 +131,23 @@ def test_searches_choose_by_samples_and_refit(search, rng):
     assert found.best_estimator_.sample(3).shape == (3, 2)
 
 
-def test_several_metrics_from_one_set_of_draws(X, monkeypatch):
-    calls = []
-    monkeypatch.setattr("skdiffusion.metrics._scorers.draw_samples", lambda *a: (calls.append(1), draw_samples(*a))[1])
+class CountingMixture(GaussianMixture):
+    """A mixture that counts how often samples are drawn, over all of its clones."""
+
+    n_draws = 0
+
+    def sample(self, n_samples=1):
+        CountingMixture.n_draws += 1
+        return super().sample(n_samples)
+
+
+def test_several_metrics_from_one_set_of_draws(X):
+    drawn_before = CountingMixture.n_draws
     scorer = make_sample_scorer(["wasserstein_1", "sliced_wasserstein_1", "c2st", "mean_log_likelihood"], n_samples=80)
-    out = cross_validate(GaussianMixture(1, random_state=0), X, scoring=scorer, cv=3)
+    out = cross_validate(CountingMixture(1, random_state=0), X, scoring=scorer, cv=3)
     names = ["neg_wasserstein_1", "neg_sliced_wasserstein_1", "neg_c2st", "mean_log_likelihood"]
     assert all(np.isfinite(out[f"test_{n}"]).all() for n in names)
-    assert len(calls) == 3
+    assert CountingMixture.n_draws - drawn_before == 3
     alone = cross_val_score(GaussianMixture(1, random_state=0), X, scoring=mean_log_likelihood, cv=3)
     np.testing.assert_allclose(out["test_mean_log_likelihood"], alone)
     search = GridSearchCV(
@@ -156,14 +163,14 @@ def test_c2st_as_a_scorer(rng):
     assert neg_c2st(bad, rng.normal(size=(300, 2))) < -0.85
 
 
-def test_a_memoriser_is_not_chosen_when_novelty_counts(rng):
-    """In two features a copy of the training samples has as good a W1 as the truth: W1 alone cannot tell."""
+def test_a_memorizing_model_is_not_chosen_when_novelty_counts(rng):
+    """In two features a copy of the training samples has as good a W1 as the truth: W1 alone cannot choose."""
     X = rng.normal(size=(400, 2))
     grid = {"bandwidth": [1e-4, 0.3]}
-    alone = GridSearchCV(KernelDensity(), grid, scoring=make_sample_scorer("wasserstein_1", reference=X)).fit(X)
+    alone = GridSearchCV(KernelDensity(), grid, scoring=make_sample_scorer("wasserstein_1", X_ref=X)).fit(X)
     copy, smooth = -alone.cv_results_["mean_test_score"]
     assert copy < 1.15 * smooth
-    scorer = make_sample_scorer("wasserstein_1", reference=X, novelty_weight=1.0)
+    scorer = make_sample_scorer("wasserstein_1", X_ref=X, novelty_weight=1.0)
     both = GridSearchCV(KernelDensity(), grid, scoring=scorer).fit(X)
     assert both.best_params_["bandwidth"] == 0.3
     copy_with_novelty = -both.cv_results_["mean_test_score"][0]
@@ -177,8 +184,8 @@ def test_a_memoriser_is_not_chosen_when_novelty_counts(rng):
         ({"metric": []}, "metric"),
         ({"n_samples": 1}, "n_samples"),
         ({"novelty_weight": -1.0}, "novelty_weight"),
-        ({"novelty_weight": 1.0}, "reference"),
-        ({"reference": [[np.nan]]}, "reference"),
+        ({"novelty_weight": 1.0}, "X_ref"),
+        ({"X_ref": [[np.nan]]}, "X_ref"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -188,7 +195,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_the_ready_search_space(rng):
     X = rng.normal(size=(80, 2))
-    model = DiffusionDensityEstimator(max_iter=1, stacking=False, n_steps=4, random_state=0)
+    model = DiffusionDensityEstimator(max_iter=1, components=None, n_steps=4, random_state=0, options=Options())
     space = param_distributions(80, 2)
     search = RandomizedSearchCV(model, space, n_iter=3, cv=2, random_state=0, scoring=FAST, error_score="raise").fit(X)
     assert set(search.best_params_) == set(space)
@@ -202,8 +209,8 @@ def test_the_ready_search_space(rng):
         param_distributions(1, 2)
 
 
-def test_by_name_of_a_parameter_of_ours(rng):
-    """The default scoring, `est.score`, is the mean log-likelihood."""
+def test_the_default_scoring(rng):
+    """`est.score` is the mean log-likelihood."""
     X = rng.normal(size=(100, 2))
     model = DiffusionDensityEstimator(**SMALL)
     np.testing.assert_allclose(
@@ -216,7 +223,7 @@ def _warm():
 
 
 def _running_threads(stop, counts, processes):
-    """Running threads of the workers (threads of this process, or child processes), until told to stop."""
+    """Count the running threads of the workers (threads of this process, or child processes) until `stop` is set."""
     idle = {threading.get_native_id(), os.getpid()}  # the main thread only waits for its workers
     while not stop.is_set():
         running = 0
@@ -269,9 +276,9 @@ def test_a_search_runs_no_more_threads_than_jobs(backend, rng):
             stop.set()
             watcher.join()
     counts = np.array(counts)
-    # Helpers of joblib wake for moments: a few instants in a hundred may see one more.
+    # Helper threads of joblib wake for moments: a few of a hundred counts may be one higher.
     assert np.quantile(counts, 0.95) <= 2, np.bincount(counts)
-    assert (counts >= 2).mean() > 0.1, np.bincount(counts)  # the work was seen
+    assert (counts >= 2).mean() > 0.1, np.bincount(counts)  # the search was observed
     after = {i["filepath"]: i["num_threads"] for i in threadpool_info()}
     assert {k: after[k] for k in before[0]} == before[0]
     assert torch.get_num_threads() == before[1]

@@ -1,4 +1,4 @@
-"""Networks that share the noise levels: who answers where, solvers that start anew at the edges, training in parts."""
+"""Networks for intervals of the noise level: which one answers, solvers that restart at edges, training in parts."""
 
 import pickle
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion import DiffusionDensityEstimator, Options, load
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
-from skdiffusion.diffusion.training import TrainingPlan, train_intervals
+from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train_intervals
 from skdiffusion.diffusion.training._intervals import noise_shares
 
 EDGES = (0.2, 0.9)
@@ -96,16 +96,18 @@ def test_shares_are_those_of_the_noise_levels(rng):
 
 
 def test_training_in_parts(rng):
-    """Every network learns its own levels; the curves are those of all levels and start at the Gaussian fit."""
+    """Every network learns its own levels. The curves are those of all levels and start at the Gaussian fit."""
     samples = rng.standard_normal((400, 2)) * 0.3 + rng.choice([-1.0, 1.0], (400, 1))
     network = SwitchedNetworks([FilmEnsemble(2, (16, 16), "silu", 2, torch.float32, "cpu") for _ in range(3)], EDGES)
     for part in network.parts:
         part.initialize(rng, 2.0, 1.2)
     seen = []
     plan = TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: seen.append(report))
-    data = torch.as_tensor(samples, dtype=torch.float32), np.ones(400)
-    folds = [np.arange(100), np.arange(100, 200)]
-    result = train_intervals(network, *data, [np.arange(200, 400)] * 2, folds, plan, rng)
+    sets = TrainingSets(
+        torch.as_tensor(samples, dtype=torch.float32), np.ones(400),
+        training=[np.arange(200, 400)] * 2, validation=[np.arange(100), np.arange(100, 200)],
+    )  # fmt: skip
+    result = train_intervals(network, sets, plan, rng)
     steps, losses = np.array(result.validation_curve).T
     assert losses[0] == pytest.approx(1.0, abs=0.15)  # the zero network, but for the spread of the draws
     assert losses[-1] < 0.9 * losses[0]
@@ -117,10 +119,8 @@ def test_training_in_parts(rng):
     assert all((part.flat != 0).any() for part in result.network.parts)
     assert result.loss_by_noise[:, 0].min() < np.tan(EDGES[0]) < np.tan(EDGES[1]) < result.loss_by_noise[:, 0].max()
 
-    stopped = train_intervals(
-        network, *data, [np.arange(200, 400)] * 2, folds,
-        TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: True), rng,
-    )  # fmt: skip
+    plan = TrainingPlan(n_steps=300, batch_size=64, monitor=lambda *report: True)
+    stopped = train_intervals(network, sets, plan, rng)
     assert stopped.n_steps <= 50
     assert len(stopped.network.parts) == 3
 
@@ -128,12 +128,12 @@ def test_training_in_parts(rng):
 def test_an_estimator_with_intervals_goes_on_and_is_saved(rng, tmp_path):
     X = rng.standard_normal((80, 2))
     est = DiffusionDensityEstimator(
-        n_intervals=3, hidden_layer_sizes=[(12, 12), (8, 8), (4, 4)], n_estimators=2, max_iter=10, stacking=False,
-        random_state=0, warm_start=True,
+        hidden_layer_sizes=[(12, 12), (8, 8), (4, 4)], n_estimators=2, max_iter=10, components=None,
+        random_state=0, warm_start=True, options=Options(noise_intervals=3),
     ).fit(X)  # fmt: skip
-    field = est.score_model_.field
+    field = est.score_model().field
     assert [part.hidden_layer_sizes for part in field.network.parts] == [(12, 12), (8, 8), (4, 4)]
-    levels = np.log(np.tan([est.members_["diffusion"].density.theta_min, *field.edges, np.arctan(20.0)]))
+    levels = np.log(np.tan([est.blend_.densities["diffusion"].density.theta_min, *field.edges, np.arctan(20.0)]))
     np.testing.assert_allclose(np.diff(levels), np.diff(levels)[0])
     est.save(tmp_path / "model")
     np.testing.assert_array_equal(load(tmp_path / "model").score_samples(X), est.score_samples(X))
@@ -142,20 +142,22 @@ def test_an_estimator_with_intervals_goes_on_and_is_saved(rng, tmp_path):
     est.partial_fit(X)
     assert np.abs(est.score_samples(X) - before).max() > 1e-9
     est.fit(X)
-    assert est.score_model_.field.edges == edges
-    with pytest.raises(ValueError, match="'n_intervals'"):
-        est.set_params(n_intervals=2, hidden_layer_sizes="auto").fit(X)
+    assert est.score_model().field.edges == edges
+    with pytest.raises(ValueError, match="'noise_intervals'"):
+        est.set_params(options__noise_intervals=2, hidden_layer_sizes="auto").fit(X)
 
 
 def test_one_width_serves_all_intervals(rng):
     X = rng.standard_normal((60, 1))
-    given = {"max_iter": 2, "n_estimators": 1, "stacking": False, "random_state": 0, "n_steps": 16}
-    est = DiffusionDensityEstimator((6, 6), n_intervals=[0.2, 0.6], process="flow", **given).fit(X)
-    np.testing.assert_allclose(np.tan(est.score_model_.field.edges), [0.25, 1.5])
-    assert [part.hidden_layer_sizes for part in est.score_model_.field.network.parts] == [(6, 6)] * 3
+    given = {"max_iter": 2, "n_estimators": 1, "components": None, "random_state": 0, "n_steps": 16}
+    est = DiffusionDensityEstimator((6, 6), options=Options(noise_intervals=[0.25, 1.5]), **given).fit(X)
+    np.testing.assert_allclose(np.tan(est.score_model().field.edges), [0.25, 1.5])
+    assert [part.hidden_layer_sizes for part in est.score_model().field.network.parts] == [(6, 6)] * 3
     assert est.warm_start is False
     est.set_params(warm_start=True).fit(X)
-    assert len(est.score_model_.field.network.parts) == 3
+    assert len(est.score_model().field.network.parts) == 3
     # Deadline and progress count the steps of all intervals.
-    short = DiffusionDensityEstimator((6, 6), n_intervals=3, max_fit_seconds=0.01, **given | {"max_iter": 2000}).fit(X)
+    short = DiffusionDensityEstimator(
+        (6, 6), options=Options(noise_intervals=3), max_fit_seconds=0.01, **given | {"max_iter": 2000}
+    ).fit(X)
     assert short.loss_curve_[-1, 0] < 2000

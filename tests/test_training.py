@@ -1,18 +1,32 @@
-"""The training step against its definition and against oracles."""
+"""The training step against its definition and against oracles, and the loop that all objectives share."""
+
+import time
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.densities import GaussianKernelDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, Passes
-from skdiffusion.diffusion.settings import resolve_settings
-from skdiffusion.diffusion.training import TrainingPlan, train
-from skdiffusion.diffusion.training._loop import _losses_by_level, _validation_set
-from skdiffusion.diffusion.training._steps import AdamW, SampleStream
-from skdiffusion.diffusion.training._targets import ReferenceSamples, add_noise, noise_angles, plain_target
+from skdiffusion.diffusion.training import (
+    AdamW,
+    DistillationPlan,
+    FineTuningPlan,
+    Objective,
+    TrainingPlan,
+    TrainingSets,
+    add_noise,
+    noise_angles,
+    plain_target,
+    run,
+    train,
+)
+from skdiffusion.diffusion.training._samples import SampleStream
+from skdiffusion.diffusion.training._targets import TargetSamples
+from skdiffusion.diffusion.training._validation import ValidationDraws
+from skdiffusion.estimators._options import resolve_options
 from tests.conftest import draw
 from tests.test_likelihood import standardized
 
@@ -24,7 +38,7 @@ def test_stable_target_is_the_velocity_of_the_empirical_density(rng):
     samples = rng.standard_normal((30, 2))
     x = torch.as_tensor(samples[:12]).reshape(1, 3, 4, 2)
     z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
-    ours = ReferenceSamples(torch.as_tensor(samples)[None]).stable_target(z, x, COS, SIN)
+    ours = TargetSamples(torch.as_tensor(samples)[None]).stable_target(z, x, COS, SIN)
     density = GaussianKernelDensity(samples, 0.0)
     for level, theta in enumerate(ANGLES):
         expected, _ = density(z[0, level].numpy(), theta)
@@ -37,8 +51,8 @@ def test_stable_target_with_weights_and_absent_samples(rng):
     x = torch.as_tensor(samples[:12]).reshape(1, 3, 4, 2)
     z = add_noise(x, torch.as_tensor(rng.standard_normal((1, 3, 4, 2))), COS, SIN)
     with np.errstate(divide="ignore"):
-        references = ReferenceSamples(torch.as_tensor(samples)[None], torch.as_tensor(np.log(weights))[None])
-    ours = references.stable_target(z, x, COS, SIN)
+        targets = TargetSamples(torch.as_tensor(samples)[None], torch.as_tensor(np.log(weights))[None])
+    ours = targets.stable_target(z, x, COS, SIN)
     density = GaussianKernelDensity(samples, 0.0, weights)
     for level, theta in enumerate(ANGLES):
         assert_allclose(ours[0, level], density(z[0, level].numpy(), theta)[0], rtol=1e-7, atol=1e-7)
@@ -60,7 +74,7 @@ def test_plain_target_has_the_oracle_as_its_mean(mixture, rng):
 
 
 def test_noise_levels_are_stratified_and_within_their_range(rng):
-    theta = noise_angles(rng, 200, 16, -1.2, 1.2, (0.01, 20.0))
+    theta = noise_angles(rng, (200, 16), TrainingPlan(n_steps=1))
     sigma = np.tan(theta)
     assert (np.diff(theta, axis=1) > 0).all()
     assert sigma.min() >= 0.01 - 1e-12
@@ -100,11 +114,8 @@ def trained():
     network.initialize(rng, 2.0, 1.0)
     folds = np.array_split(rng.permutation(1500), 5)
     training = [np.setdiff1d(np.arange(1500), f) for f in folds[:2]]
-    plan = TrainingPlan(n_steps=500, n_references=400)
-    result = train(
-        network, torch.as_tensor(samples, dtype=torch.float32), np.ones(1500), training, folds[:2], plan, rng
-    )
-    return density, result
+    sets = TrainingSets(torch.as_tensor(samples, dtype=torch.float32), np.ones(1500), training, folds[:2])
+    return density, train(network, sets, TrainingPlan(n_steps=500, n_target_samples=400), rng)
 
 
 def test_training_finds_the_oracles_velocity(trained, rng):
@@ -123,7 +134,7 @@ def test_the_loss_stays_above_its_floor(trained):
     """The plain loss cannot fall below E tr Var(target | z): checked with the oracle on the same levels."""
     density, result = trained
     rng = np.random.default_rng(3)
-    theta = noise_angles(rng, 1, 16, -1.2, 1.2, (0.01, 20.0))[0]
+    theta = noise_angles(rng, (1, 16), TrainingPlan(n_steps=1))[0]
     floor = []
     for level in theta:
         x, e = draw(density, 4000, int(1e6 * level)), rng.standard_normal((4000, 2))
@@ -148,7 +159,8 @@ def test_the_best_average_of_each_member_is_kept(rng):
     network.initialize(rng, 2.0, 1.0)
     folds = [np.arange(8), np.arange(8, 16)]
     training = [np.arange(8, 32), np.r_[0:8, 16:32]]
-    result = train(network, samples, np.ones(32), training, folds, TrainingPlan(n_steps=600, batch_size=64), rng)
+    sets = TrainingSets(samples, np.ones(32), training, folds)
+    result = train(network, sets, TrainingPlan(n_steps=600, batch_size=64), rng)
     assert (result.best_step < 600).all()
 
 
@@ -156,56 +168,143 @@ def test_patience_ends_training(rng):
     samples = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
     network = FilmEnsemble(2, (32, 32), "silu", 1, torch.float32, "cpu")
     network.initialize(rng, 2.0, 1.0)
-    plan = TrainingPlan(n_steps=5000, batch_size=64, patience=100)
-    result = train(network, samples, np.ones(32), [np.arange(8, 32)], [np.arange(8)], plan, rng)
-    assert result.n_steps < 5000
+    sets = TrainingSets(samples, np.ones(32), [np.arange(8, 32)], [np.arange(8)])
+    assert train(network, sets, TrainingPlan(n_steps=5000, batch_size=64, patience=100), rng).n_steps < 5000
 
 
 def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
-    """Posterior means over the held-out samples in place of single samples: the same in the mean, steadier."""
+    """Posterior means over the validation samples in place of single samples: the same in the mean, steadier."""
     samples = torch.as_tensor(0.3 * rng.standard_normal((60, 1)) + rng.choice([-1.0, 1.0], (60, 1)))
     network = FilmEnsemble(1, (8, 8), "silu", 1, torch.float64, "cpu")
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape))
     for weight in network.views(network.flat)[-1]:
         weight *= 0.02  # near the zero network, where the noise of the target counts most
-    plan, held = TrainingPlan(n_steps=1, batch_size=16), [np.arange(60)]
+    plan, everything = TrainingPlan(n_steps=1, batch_size=16), [np.arange(60)]
+    sets = TrainingSets(samples, np.ones(60), everything, everything)
     zero, losses, plain, paired = [], [], [], []
     for _ in range(60):
-        theta, batch = _validation_set(samples, held, np.ones(60), plan, rng, torch.float64, "cpu")
-        losses.append(_losses_by_level(Passes(network, 1, batch[0].shape[2]), batch).mean())
-        nothing = Passes(network.with_flat(0 * network.flat), 1, batch[0].shape[2])
-        zero.append(_losses_by_level(nothing, batch).mean())
-        passes = Passes(network, *batch[0].shape[1:3])
-        x = samples[torch.as_tensor(rng.integers(60, size=tuple(batch[0].shape[:3])))]
-        e = torch.as_tensor(rng.standard_normal(tuple(batch[0].shape)))
-        cos, sin = torch.as_tensor(np.cos(theta)), torch.as_tensor(np.sin(theta))
+        draws = ValidationDraws(sets, plan, rng)
+        losses.append(draws.losses(Passes(network, 1, draws.n_draws)).mean())
+        nothing = Passes(network.with_flat(0 * network.flat), 1, draws.n_draws)
+        zero.append(draws.losses(nothing).mean())
+        passes = Passes(network, *draws.z.shape[1:3])
+        x = samples[torch.as_tensor(rng.integers(60, size=tuple(draws.z.shape[:3])))]
+        e = torch.as_tensor(rng.standard_normal(tuple(draws.z.shape)))
+        cos, sin = torch.as_tensor(np.cos(draws.angles)), torch.as_tensor(np.sin(draws.angles))
         target = plain_target(x, e, cos, sin)
-        gap = passes.velocity(add_noise(x, e, cos, sin), batch[1]) - target
+        gap = passes.velocity(add_noise(x, e, cos, sin), draws.features) - target
         plain.append(float(gap.square().mean()))
         paired.append(plain[-1] - float(target.square().mean()))
     second = float(samples.square().mean())
-    angles = noise_angles(rng, 4000, 16, plan.noise_mean, plan.noise_spread, plan.sigma_range)
+    angles = noise_angles(rng, (4000, 16), plan)
     assert np.mean(zero) == pytest.approx((second * np.sin(angles) ** 2 + np.cos(angles) ** 2).mean(), rel=0.01)
     assert np.mean(losses) == pytest.approx(np.mean(plain), abs=3 * (np.std(plain) + np.std(losses)) / np.sqrt(60))
     # Of one draw, against the zero network: what decides between two networks.
     assert np.std(np.array(losses) - zero) < 0.8 * np.std(paired)
 
 
-def test_longer_training_than_the_default_has_a_smaller_learning_rate():
-    def settings(**given):
-        return resolve_settings(DiffusionDensityEstimator(**given), 10_000, 2)
+class Quadratic(Objective):
+    """Squared distance of the parameters of two members to their targets; validation moves the target of the second."""
 
-    default = settings()
-    shorter, longer = settings(max_iter=10), settings(max_iter=300)
+    def __init__(self, validated=True):
+        super().__init__(torch.zeros(2, 3))
+        self.target, self.validated = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), validated
+
+    def gradient(self, step, n_steps):
+        error = self.flat - self.target
+        return 2 * error, error.square().mean()
+
+    def validation_losses(self):
+        far = self.target * torch.tensor([[1.0], [0.5]])
+        return (self.average - far).square().mean(1).numpy() if self.validated else None
+
+    def network_of(self, flat):
+        return flat
+
+
+PLANS = [TrainingPlan, FineTuningPlan, DistillationPlan]
+
+
+@pytest.mark.parametrize("make", PLANS)
+def test_each_member_keeps_its_best_weights(make):
+    result = run(Quadratic(), make(n_steps=600, learning_rate=0.05))
+    assert_allclose(result.network[0], [1.0, 2.0, 3.0], atol=0.01)
+    # On its way to the mean 5 the second member passes its validation target, of mean 2.5.
+    assert_allclose(result.network[1].mean(), 2.5, atol=0.8)
+    assert result.best_step[1] < result.best_step[0]
+    assert [step for step, _ in result.loss_curve] == [step for step, _ in result.validation_curve][1:]
+    last = run(Quadratic(), make(n_steps=600, learning_rate=0.05, keep_best=False)).network
+    assert_allclose(last, Quadratic().target, atol=0.1)
+
+
+def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
+    steps, weight = np.arange(5000), np.array([TrainingPlan(n_steps=5000).averaging_weight(s) for s in range(5000)])
+    share = weight * np.append(np.cumprod(1 - weight[:0:-1])[::-1], 1.0)  # of each step in the last average
+    assert share.sum() == pytest.approx(1.0)
+    assert share @ (4999 - steps) == pytest.approx(500, rel=0.15)
+    last = run(objective := Quadratic(validated=False), DistillationPlan(n_steps=7)).network
+    assert torch.equal(last, objective.flat)
+
+
+@pytest.mark.parametrize("make", PLANS)
+def test_learning_rates_rise_to_the_one_given_and_fall_to_zero(make):
+    plan = make(n_steps=400, learning_rate=2.0)
+    rates = np.array([plan.learning_rate_at(step) for step in range(400)])
+    top = int(rates.argmax())
+    assert 1.9 < rates[top] <= 2.0
+    assert plan.warmup_steps - 10 <= top + 1 <= plan.warmup_steps
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top:]) <= 0).all()
+    assert rates[0] < 0.25
+    assert rates[-1] < 0.03
+
+
+@pytest.mark.parametrize("make", PLANS)
+def test_every_objective_has_a_deadline_a_monitor_and_an_interrupt(make):
+    late = run(Quadratic(), make(n_steps=10**9, deadline=time.perf_counter() + 0.2))
+    assert late.out_of_time
+    assert 0 < late.n_steps < 10**9
+    assert late.validation_curve[-1][0] == late.n_steps
+
+    reports = []
+    plan = make(n_steps=10**9, monitor=lambda *report: reports.append(report) or len(reports) == 2)
+    stopped = run(Quadratic(validated=False), plan)
+    assert stopped.n_steps == 2 * plan.check_every
+    assert reports == [(step, 10**9, loss, None) for step, loss in stopped.loss_curve]
+
+    def interrupt(*report):
+        raise KeyboardInterrupt
+
+    interrupted = run(Quadratic(), make(n_steps=10**9, monitor=interrupt))
+    assert interrupted.interrupted
+    assert interrupted.n_steps == plan.check_every
+    assert interrupted.network.shape == (2, 3)
+
+
+def test_pruned_weights_are_not_compared_before_pruning_ends():
+    objective = Quadratic()
+    objective.settled = lambda step, n_steps: step >= 300
+    result = run(objective, TrainingPlan(n_steps=400, patience=100, learning_rate=0.1, tol=100.0))
+    assert (result.best_step >= 300).all()  # patience starts there as well
+    assert result.n_steps == 400
+
+
+def test_longer_training_than_the_default_has_a_smaller_learning_rate():
+    def plan(**given):
+        return resolve_options(DiffusionDensityEstimator(**given), (10_000, 2), torch.device("cpu")).training
+
+    default = plan()
+    shorter, longer = plan(max_iter=10), plan(max_iter=300)
     assert longer.n_steps > default.n_steps > shorter.n_steps
     assert shorter.learning_rate == default.learning_rate
     assert longer.learning_rate == pytest.approx(default.learning_rate * (default.n_steps / longer.n_steps) ** 0.5)
-    assert settings(max_iter=300, learning_rate=0.02).learning_rate == 0.02
+    assert plan(max_iter=300, options=Options(learning_rate=0.02)).learning_rate == 0.02
 
 
 def test_weight_decay_is_derived_from_features_and_samples():
     def weight_decay(n, d, **given):
-        return resolve_settings(DiffusionDensityEstimator(**given), n, d).weight_decay
+        est = DiffusionDensityEstimator(options=Options(**given))
+        return resolve_options(est, (n, d), torch.device("cpu")).training.weight_decay
 
     assert weight_decay(2000, 10) == pytest.approx(0.1)
     assert weight_decay(300, 20) == 0.3
@@ -219,9 +318,9 @@ def test_weight_decay_of_an_estimator_keeps_its_weights_small(rng):
 
     def size(weight_decay):
         est = DiffusionDensityEstimator(
-            (16, 16), marginals=None, stacking=False, max_iter=100, early_stopping=False, random_state=0,
-            weight_decay=weight_decay,
+            (16, 16), feature_transform=None, components=None, max_iter=100, early_stopping=False, random_state=0,
+            options=Options(weight_decay=weight_decay),
         ).fit(X)  # fmt: skip
-        return float(est.score_model_.field.network.flat.norm())
+        return float(est.score_model().field.network.flat.norm())
 
     assert size("auto") == size(0.3) < 0.95 * size(1e-4)

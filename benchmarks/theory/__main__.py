@@ -31,19 +31,20 @@ def report(path):
         print(f"| {r['paper']} | {r['claim']} | {r['predicted']} | {r['measured']} | {verdict} |")
 
 
-def main():
+def main(command_line=None, experiments=EXPERIMENTS):
+    """Run the experiments that the file lacks, and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--paper", choices=EXPERIMENTS, default=None)
+    parser.add_argument("--paper", choices=experiments, default=None)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", default="")
     parser.add_argument("--report", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command_line)
     path = Path(arguments.out or f"benchmarks/results/theory{'_quick' if arguments.quick else ''}.jsonl")
     if not arguments.report:
         kept = Kept(path.with_name(f"{path.stem}_runs.jsonl"))
         done = {r["experiment"] for r in cells.read(path)}
-        for paper in [arguments.paper] if arguments.paper else EXPERIMENTS:
-            for experiment in EXPERIMENTS[paper]:
+        for paper in [arguments.paper] if arguments.paper else experiments:
+            for experiment in experiments[paper]:
                 if experiment.__name__ in done:
                     continue
                 start = time.process_time()

@@ -2,20 +2,34 @@
 
 All fits are of the pure diffusion on a known cube, with the sizes and the stopping level that
 `skdiffusion.theory.besov.design` gives for the known smoothness, and without feature maps. They minimize the loss over
-the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ
-in their loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
+the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ in their
+loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.theory.records import entry, spread
 
 SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
-STEPS, PASSES = 1000, 64  # of training, whichever is more
 CELLS = 4096
 MIDPOINTS = ((np.arange(CELLS) + 0.5) / CELLS * 2 - 1)[:, None]
+
+
+class Training(NamedTuple):
+    """Steps of training and passes over the samples, whichever is more."""
+
+    steps: int = 1000
+    passes: int = 64
+
+    def epochs(self, n):
+        """Passes over n samples in batches of 256."""
+        return max(self.passes, int(np.ceil(self.steps * 256 / n)))
+
+
+FULL = Training()
 
 
 def line_density(smoothness):
@@ -30,33 +44,28 @@ def learning_rate(width):
     return 0.24 / max(24, width)
 
 
-def epochs(n):
-    """Passes over n samples in batches of 256."""
-    return max(PASSES, int(np.ceil(STEPS * 256 / n)))
-
-
-def fit(X, smoothness, seed, n_features=1, loss="tv", given_options=None, **given):
+def fit(X, smoothness, seed, n_features=1, loss="tv", training=FULL, options=None, **given):
     """The pure diffusion as the theory designs it."""
     from skdiffusion import DiffusionDensityEstimator
     from skdiffusion.theory.besov import design
 
     chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
-        "bounds": (-1, 1), "feature_transform": None, "n_estimators": 4, "max_iter": epochs(len(X)),
-        "early_stopping": False, "random_state": seed,
+        "bounds": (-1, 1), "feature_transform": None, "n_estimators": 4,
+        "max_iter": training.epochs(len(X)), "early_stopping": False, "random_state": seed,
     } | given  # fmt: skip
     rate = learning_rate(np.max(chosen["hidden_layer_sizes"]))
     est = DiffusionDensityEstimator(**chosen)
-    est.options.set_params(weight_decay=1e-4, batch_size=256, learning_rate=rate)
-    return est.set_params(**{f"options__{name}": value for name, value in (given_options or {}).items()}).fit(X)
+    options = {"weight_decay": 1e-4, "batch_size": 256, "learning_rate": rate} | (options or {})
+    return est.set_params(**{f"options__{name}": value for name, value in options.items()}).fit(X)
 
 
-def distances(law, density):
+def distances(target, density):
     """Total variation and W1 of a density on the cells of [-1, 1] to a distribution."""
-    gap = density - law.density(MIDPOINTS)
+    gap = density - target.density(MIDPOINTS)
     return np.abs(gap).mean(), np.abs(np.cumsum(gap) * 2 / CELLS).mean() * 2
 
 
-def oracle_kernel(law, X):
+def oracle_kernel(target, X):
     """Least total variation of a kernel density, reflected at both ends, over all bandwidths; and that bandwidth."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -65,19 +74,19 @@ def oracle_kernel(law, X):
     best = np.inf, 0.0
     for bandwidth in np.geomspace(0.001, 0.5, 50):
         smooth = gaussian_filter1d(counts, bandwidth * fine / 2, mode="reflect", truncate=6.0)
-        best = min(best, (distances(law, smooth.reshape(CELLS, 4).mean(1))[0], bandwidth))
+        best = min(best, (distances(target, smooth.reshape(CELLS, 4).mean(1))[0], bandwidth))
     return best
 
 
-def line_cell(smoothness, n, seed):
+def line_cell(smoothness, n, seed, training=FULL):
     """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1)."""
-    law = line_density(smoothness)
-    X = law.sample(n, random_state=seed)
-    est = fit(X, smoothness, seed)
-    tv, w1 = distances(law, np.exp(est.score_samples(MIDPOINTS)))
+    target = line_density(smoothness)
+    X = target.sample(n, random_state=seed)
+    est = fit(X, smoothness, seed, training=training)
+    tv, w1 = distances(target, np.exp(est.score_samples(MIDPOINTS)))
     below = (X <= MIDPOINTS[:, 0] + 1 / CELLS).mean(0)
-    exact = np.cumsum(law.density(MIDPOINTS)) * 2 / CELLS
-    kernel, bandwidth = oracle_kernel(law, X)
+    exact = np.cumsum(target.density(MIDPOINTS)) * 2 / CELLS
+    kernel, bandwidth = oracle_kernel(target, X)
     return {"tv": tv, "w1": w1, "rows": float(np.abs(below - exact).mean() * 2), "kernel": kernel, "h": bandwidth}
 
 
@@ -127,19 +136,19 @@ def rates_on_a_line(quick, kept):
     return out
 
 
-def clipping_cell(n, seed):
+def clipping_cell(n, seed, training=FULL):
     """TV with the predicted noise clipped at several C, of one fit."""
     from skdiffusion.diffusion.networks import NetworkField
     from skdiffusion.theory.besov import clipping_level
 
-    law = line_density(1.0)
-    est = fit(law.sample(n, random_state=seed), 1.0, seed)
+    target = line_density(1.0)
+    est = fit(target.sample(n, random_state=seed), 1.0, seed, training=training)
     member, out = est.blend_.densities["diffusion"], {}
     for constant in (0.5, 1.0, 2.0, 4.0, None):
         limit = None if constant is None else clipping_level(n, constant)
         flow = replace(member.density, field=NetworkField(member.density.field.network, limit))
         log_p = replace(member, density=flow).log_prob(MIDPOINTS)
-        out[str(constant)] = distances(law, np.exp(log_p))[0]
+        out[str(constant)] = distances(target, np.exp(log_p))[0]
     return out
 
 
@@ -162,19 +171,21 @@ def cube_density(n, seed):
     return np.hstack([BesovDensity(1.0, 2).sample(n, rng), BesovDensity(1.0, sign_seed=1).sample(n, rng)])
 
 
-def switching_cell(n, draws, seed):
+def switching_cell(n, draws, seed, training=FULL):
     """Sliced W1 and parameters: networks that fall with the noise, and one of as many parameters for all noise."""
     from skdiffusion.metrics import sliced_wasserstein_1
     from skdiffusion.theory.besov import design
 
     X, fresh = cube_density(n, seed), cube_density(draws, 1000 + seed)
     plan = design(n, 1.0, 3, loss="w1", switching=True)
-    switched = fit(X, 1.0, seed, 3, "w1", **plan.parameters)
+    parameters = plan.parameters
+    options = {"noise_intervals": parameters.pop("options").noise_intervals}
+    switched = fit(X, 1.0, seed, 3, "w1", training, options, **parameters)
     parts = switched.score_model().field.network.parts
     sizes = [int(part.n_parameters) for part in parts]
     # One network of as many parameters as all together: d h + h**2 + h d weights and 16 (4 h + d) of the noise level.
     width = int((-72 + np.sqrt(72**2 + 4 * (sum(sizes) - 48))) / 2)
-    single = fit(X, 1.0, seed, 3, "w1", hidden_layer_sizes=(width, width))
+    single = fit(X, 1.0, seed, 3, "w1", training, hidden_layer_sizes=(width, width))
     out = {"sizes": sizes, "single_size": int(single.score_model().field.network.n_parameters)}
     for name, est in (("switched", switched), ("single", single), ("rows", None)):
         samples = est.sample(draws, random_state=seed) if est is not None else X[np.arange(draws) % n]
@@ -201,18 +212,18 @@ def switching(quick, kept):
     ]  # fmt: skip
 
 
-def stopping_cell(n, factors, seed):
+def stopping_cell(n, factors, seed, training=FULL):
     """TV of one network whose flow stops at several multiples of the prescribed level."""
     from skdiffusion.theory.besov import stopping_level
 
-    law = line_density(1.0)
+    target = line_density(1.0)
     level = stopping_level(n, 1.0, 1)
     first = level * min(factors)
-    est = fit(law.sample(n, random_state=seed), 1.0, seed, given_options={"sigma_min": first})
+    est = fit(target.sample(n, random_state=seed), 1.0, seed, training=training, options={"sigma_min": first})
     member, out = est.blend_.densities["diffusion"], []
     for factor in factors:
         flow = replace(member.density, theta_min=float(np.arctan(factor * level)))
-        out.append(distances(law, np.exp(replace(member, density=flow).log_prob(MIDPOINTS)))[0])
+        out.append(distances(target, np.exp(replace(member, density=flow).log_prob(MIDPOINTS)))[0])
     return out
 
 
@@ -229,18 +240,18 @@ def stopping(quick, kept):
     ]  # fmt: skip
 
 
-def hidden_line_cell(n_features, smoothness, n, seed):
+def hidden_line_cell(n_features, smoothness, n, seed, training=FULL):
     """TV along a line in R^D of the density on it, which the estimator does not know."""
     from skdiffusion import ManifoldDiffusionEstimator, Options
 
-    law = line_density(smoothness)
+    target = line_density(smoothness)
     direction = np.linalg.qr(np.random.default_rng(1).standard_normal((n_features, 1)))[0]
-    X = law.sample(n, random_state=seed) @ direction.T
+    X = target.sample(n, random_state=seed) @ direction.T
     est = ManifoldDiffusionEstimator(
-        1, "linear", hidden_layer_sizes=(64, 64), n_estimators=4, max_iter=epochs(n), random_state=seed,
+        1, "linear", hidden_layer_sizes=(64, 64), n_estimators=4, max_iter=training.epochs(n), random_state=seed,
         options=Options(learning_rate=learning_rate(64), batch_size=256),
     ).fit(X)  # fmt: skip
-    return distances(law, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
+    return distances(target, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
 
 
 def hidden_line(quick, kept):

@@ -43,22 +43,19 @@ class Parametrised:
 
 def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     """Train one network on nine tenths of the samples, and keep the weights that are best on the others."""
-    from skdiffusion.diffusion.networks import FilmEnsemble, Passes
-    from skdiffusion.diffusion.networks._film import noise_features
-    from skdiffusion.diffusion.training._loop import TrainingPlan, _learning_rate
-    from skdiffusion.diffusion.training._steps import AdamW
-    from skdiffusion.diffusion.training._targets import add_noise, noise_angles, plain_target
+    from skdiffusion.diffusion.networks import FilmEnsemble, Passes, noise_features
+    from skdiffusion.diffusion.training import AdamW, TrainingPlan, add_noise, noise_angles, plain_target
 
     rng, d = np.random.default_rng([seed, 9]), X.shape[1]
     order = rng.permutation(len(X))
-    held, samples = X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
+    validation, samples = X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
     network = FilmEnsemble(d, (WIDTH, WIDTH), "silu", 1, torch.float32, torch.device("cpu"))
     network.initialize(rng, 1.0, 1.2)
     average = network.with_flat(network.flat.clone())
     field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=3e-3)
 
     def batch(source, per_level):
-        theta = noise_angles(rng, 1, N_LEVELS, plan.noise_mean, plan.noise_spread, plan.sigma_range)[0]
+        theta = noise_angles(rng, (1, N_LEVELS), plan)[0]
         x = torch.as_tensor(source[rng.integers(len(source), size=(1, N_LEVELS, per_level))], dtype=torch.float32)
         e = torch.as_tensor(rng.standard_normal(x.shape), dtype=torch.float32)
         cos, sin, skip, scale, weight = (
@@ -69,14 +66,14 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
         return z, noise_features(theta, torch.float32, "cpu"), plain_target(x, e, cos, sin), *columns
 
     passes, optimizer = Passes(network, N_LEVELS, 16), AdamW(network.flat, weight_decay)
-    checks, checked = Passes(average, N_LEVELS, 256), batch(held, 256)
+    checks, checked = Passes(average, N_LEVELS, 256), batch(validation, 256)
     best, kept = np.inf, average.flat.clone()
     with torch.no_grad():
         for step in range(n_steps):
             z, features, target, skip, scale, weight = batch(samples, 16)
             error = (skip * z + scale * passes.velocity(z, features) - target) * weight
-            optimizer.step(passes.gradient(error * weight * scale * (2 / (256 * d))), _learning_rate(step, plan))
-            average.flat.lerp_(network.flat, min(1.0, 10.0 / (step + 10.0)))
+            optimizer.step(passes.gradient(error * weight * scale * (2 / (256 * d))), plan.learning_rate_at(step))
+            average.flat.lerp_(network.flat, plan.averaging_weight(step))
             if (step + 1) % 50 == 0:
                 z, features, target, skip, scale, weight = checked
                 error = (skip * z + scale * checks.velocity(z, features) - target) * weight
@@ -124,7 +121,7 @@ def draw(density, n, rng):
 
 
 def excess_cell(target, kind, d, n, weight_decay, seed):
-    """Held-out nats below the truth, in all."""
+    """Mean log-density of fresh samples below that of the truth, in nats."""
     from skdiffusion.diffusion.flow import ProbabilityFlow
 
     density, rng = target_density(target, d), np.random.default_rng([seed, d, n])
@@ -158,8 +155,7 @@ LEVELS_C = (0.0, 0.1, 0.3, 1.0)
 
 
 def score_cell(target, sigma_c, seed):
-    """Root mean square error of the predicted noise below a noise level of exp(-2), for a smooth distribution or a
-    circle."""
+    """Root mean square error of the velocity below a noise level of exp(-2), for a smooth distribution or a circle."""
     from skdiffusion.densities import GaussianMixtureDensity
 
     if target == "smooth":
@@ -186,7 +182,7 @@ def relative_part_or_velocity(quick, kept):
         errors = {c: [kept(score_cell, "score", target, c, s) for s in seeds] for c in LEVELS_C}
         shown = ", ".join(f"{c:g}: {spread(v, 4)}" for c, v in errors.items())
         better = np.mean(errors[1.0]) < np.mean(errors[0.0])
-        claim = f"error of the velocity at noise below exp(-2) by sigma_c, {target} law"
+        claim = f"error of the velocity at noise below exp(-2) by sigma_c, {target} target"
         out.append(entry("gaussian", claim, wanted, shown, better == (target == "smooth")))
     return out
 

@@ -81,10 +81,10 @@ def irregular_density(quick, kept):
 
 
 def memory_cell(n, seed):
-    """Distance to the circle and memorised excess along one long training."""
+    """Distance to the circle and memorized excess along one long training."""
     from skdiffusion import DiffusionDensityEstimator, Options
     from skdiffusion.datasets import Sphere
-    from skdiffusion.metrics import fidelity, memorised_excess
+    from skdiffusion.metrics import fidelity, memorized_excess
 
     circle = Sphere(1)
     X, fresh, out = circle.sample(n, seed), circle.sample(2000, 1000 + seed), []
@@ -95,7 +95,7 @@ def memory_cell(n, seed):
             options=Options(n_folds=14, batch_size=64, learning_rate=3e-3, weight_decay=0.0, sigma_min=0.0447),
         ).fit(X)  # fmt: skip
         draws = est.sample(2000, random_state=1)
-        out.append((steps, fidelity(draws, circle.distance), memorised_excess(draws, X, fresh)))
+        out.append((steps, fidelity(draws, circle.distance), memorized_excess(draws, X, fresh)))
     return out
 
 

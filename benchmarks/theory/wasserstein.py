@@ -31,7 +31,8 @@ def bound_is_never_violated(quick, kept):
                 return density.score(y, tau) + error / np.sqrt(1 + tau**2) * np.sin(y)
 
             measured = line_distance(density, levels, integrator, score)
-            bound = w2.sampling_bound(constants, levels, integrator, score_error=size, score_lipschitz=size)
+            errors = w2.SamplerErrors(score=size, score_lipschitz=size)
+            bound = w2.sampling_bound(constants, levels, integrator, errors)
         # An exact step leaves round-off only.
         ratios[kind].append(bound.total / max(measured, 1e-6) if measured > 1e-6 else np.inf)
     out = []

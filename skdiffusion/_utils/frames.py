@@ -1,20 +1,22 @@
-"""Samples drawn for users of pandas and polars: back in a frame of the features that `fit` saw."""
+"""Samples for users of pandas and polars, returned in a frame with the columns that `fit` saw."""
 
 import sys
+from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 LIBRARIES = ("pandas", "polars")
 
 
-def note_frame(estimator, X):
+def note_frame(estimator: BaseEstimator, X: Any) -> None:
     """Keep the library, names and dtypes of a frame on an estimator; forget those of an earlier fit."""
     library = type(X).__module__.partition(".")[0]
-    frame = library in LIBRARIES and hasattr(X, "columns")
-    estimator._frame = (library, list(X.columns), [str(dtype) for dtype in X.dtypes]) if frame else None
+    is_frame = library in LIBRARIES and hasattr(X, "columns")
+    estimator._frame = (library, list(X.columns), [str(dtype) for dtype in X.dtypes]) if is_frame else None
 
 
-def wants_frame(estimator, as_frame):
+def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:
     """Whether `sample` should return a frame.
 
     Raises
@@ -26,34 +28,34 @@ def wants_frame(estimator, as_frame):
         raise ValueError(f"The 'as_frame' argument must be 'auto', True or False. Got {as_frame!r} instead.")
     if as_frame is True and estimator._frame is None:
         raise ValueError(
-            "as_frame=True asks for the features of a frame, but the estimator was fitted on an array: fit it on a "
+            "as_frame=True asks for the columns of a frame, but the estimator was fitted on an array: fit it on a "
             "pandas or polars frame, or leave 'as_frame' out."
         )
     return as_frame is not False and estimator._frame is not None
 
 
-def _within(values, kind, low, high):
-    """Rounded and clipped values of a whole-number feature."""
+def _rounded(values: np.ndarray, kind: type | str, low: float, high: float) -> np.ndarray:
+    """Values as integers between two bounds."""
     return np.clip(np.round(values), low, high).astype(kind)
 
 
-def _feature(values, dtype):
+def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
     """Values as the numbers that a dtype of this name can hold."""
     name = dtype.lower()
     if name.startswith("bool"):
-        return _within(values, np.int8, 0, 1).astype(bool)
+        return _rounded(values, np.int8, 0, 1).astype(bool)
     for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
         if name == kind:
             bounds = np.iinfo(kind)
             # The largest values of 64 bits are not doubles.
-            return _within(values, kind, np.nextafter(float(bounds.min), 0), np.nextafter(float(bounds.max), 0))
+            return _rounded(values, kind, np.nextafter(float(bounds.min), 0), np.nextafter(float(bounds.max), 0))
     return values
 
 
-def to_frame(samples, estimator):
-    """Samples as a frame of the library, names and dtypes that `note_frame` saw."""
+def to_frame(samples: np.ndarray, estimator: BaseEstimator) -> Any:
+    """Samples as a frame with the library, names and dtypes that `note_frame` kept."""
     library, names, dtypes = estimator._frame
-    columns = {name: _feature(samples[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
+    columns = {name: _as_dtype(samples[:, j], dtype) for j, (name, dtype) in enumerate(zip(names, dtypes))}
     module = sys.modules.get(library) or __import__(library)
     frame = module.DataFrame(columns)
     if library == "pandas":

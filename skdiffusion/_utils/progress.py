@@ -1,5 +1,12 @@
 """How far a fit has come: a progress bar, scikit-learn's callbacks where it has them, and a time limit."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn before 1.9
@@ -7,7 +14,10 @@ except ImportError:  # scikit-learn before 1.9
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in for scikit-learn's mixin: no callbacks."""
 
-    def with_callbacks(method):
+        def _init_callback_context(self, **kwargs: Any) -> None:
+            return None
+
+    def with_callbacks(method: Callable) -> Callable:
         return method
 
 
@@ -21,96 +31,122 @@ SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at 
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 
 
-def training_deadline(started, max_fit_seconds, share=TRAINING_SHARE):
+def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
     """Moment of time.perf_counter() at which training must end."""
     return float("inf") if max_fit_seconds is None else started + share * max_fit_seconds
 
 
-def _begin_fit(estimator, n_tasks):
-    """The context of a fit's callbacks, or None where there can be none."""
-    if not hasattr(estimator, "_init_callback_context"):
-        return None
-    context = estimator._init_callback_context(max_subtasks=n_tasks)
-    context.call_on_fit_task_begin(estimator=estimator)
-    return context
+class _FitTask:
+    """The task that a fit is to callbacks, a context manager that ends it however the fit ends.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that is being fitted.
+    max_subtasks : int
+        Subtasks at most.
+    """
+
+    def __init__(self, estimator: Any, max_subtasks: int) -> None:
+        self.estimator, self._context = estimator, None
+        if isinstance(estimator, CallbackSupportMixin):
+            self._context = estimator._init_callback_context(max_subtasks=max_subtasks)
+        if self._context is not None:
+            self._context.call_on_fit_task_begin(estimator=estimator)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the task, unless it has ended."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self.estimator)
 
 
-class FitParts:
+class FitParts(_FitTask):
     """The fits within a fit: callbacks see each as a task, and those meant for it go on to the inner estimator.
 
     Parameters
     ----------
-    estimator : estimator being fitted
+    estimator : estimator
+        The estimator that is being fitted.
     n_parts : int
         Inner fits at most.
     """
 
-    def __init__(self, estimator, n_parts):
-        self.estimator, self.context = estimator, _begin_fit(estimator, n_parts)
+    def __init__(self, estimator: Any, n_parts: int) -> None:
+        super().__init__(estimator, n_parts)
 
-    def fit(self, name, inner, X):
+    def fit(self, name: str, inner: Any, X: np.ndarray) -> Any:
         """Fit an inner estimator to the samples of X."""
-        if self.context is None:
+        with self._part(name, inner):
             return inner.fit(X)
-        task = self.context.subcontext(task_name=name)
+
+    @contextmanager
+    def _part(self, name: str, inner: Any) -> Iterator[None]:
+        if self._context is None:
+            yield
+            return
+        task = self._context.subcontext(task_name=name)
         task.call_on_fit_task_begin(estimator=self.estimator)
-        with task.propagate_callback_context(inner):
-            inner.fit(X)
-        task.call_on_fit_task_end(estimator=self.estimator)
-        return inner
-
-    def close(self):
-        """End the fit's task."""
-        if self.context is not None:
-            self.context.call_on_fit_task_end(estimator=self.estimator)
+        try:
+            with task.propagate_callback_context(inner):
+                yield
+        finally:
+            task.call_on_fit_task_end(estimator=self.estimator)
 
 
-class FitProgress:
-    """Monitor of `skdiffusion.diffusion.training.train`: each check is a subtask of the fit.
+class FitProgress(_FitTask):
+    """Monitor of a training run: each of its reports is a subtask of the fit, and moves the progress bar.
 
     Parameters
     ----------
-    estimator : estimator being fitted
-        With the parameter `verbose`.
+    estimator : estimator
+        The estimator that is being fitted, with the parameter `verbose`.
     n_checks : int
-        Checks of a whole training run.
+        Reports of a whole training run.
     """
 
-    def __init__(self, estimator, n_checks):
-        self.estimator, self.bar, self.context = estimator, None, _begin_fit(estimator, n_checks)
-        self.done, self.stage, self.stopped = 0, "training", False
+    def __init__(self, estimator: Any, n_checks: int) -> None:
+        super().__init__(estimator, n_checks)
+        self.done, self.stage, self.stopped, self.bar = 0, "training", False, None
         if estimator.verbose:
             from tqdm.auto import tqdm
 
             self.bar = tqdm(total=None, unit="step", desc=self._title())
 
-    def _title(self):
+    def _title(self) -> str:
         return f"{type(self.estimator).__name__}, {self.stage}"
 
-    def fine_tuning(self, done):
-        """From now on, after so many steps, checks are of the fine-tuning and losses in nats."""
+    def fine_tuning(self, done: int) -> None:
+        """From now on, after so many steps, reports are of the fine-tuning and losses in nats."""
         self.done, self.stage = done, "fine-tuning"
 
-    def __call__(self, step, n_steps, loss, held_out):
-        """Show a check of the training run; True if a callback asks for the end."""
+    def __call__(self, step: int, n_steps: int, loss: float, validation_loss: float | None) -> bool:
+        """Show a report of the training run; True if a callback asks for the end."""
         step, n_steps = self.done + step, self.done + n_steps
         if self.bar is not None:
             self.bar.total = n_steps
             self.bar.set_description(self._title(), refresh=False)
             shown = {"loss": f"{loss:.4f}"}
-            if held_out is not None:
-                shown["held out"] = f"{held_out:.4f}"
+            if validation_loss is not None:
+                shown["validation"] = f"{validation_loss:.4f}"
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
-        if self.context is not None:
-            task = self.context.subcontext(task_name=f"{self.stage} to step {step}")
+        if self._context is not None:
+            task = self._context.subcontext(task_name=f"{self.stage} to step {step}")
             task.call_on_fit_task_begin(estimator=self.estimator)
             self.stopped = bool(task.call_on_fit_task_end(estimator=self.estimator))
         return self.stopped
 
-    def close(self):
-        """End the bar and the fit's task."""
+    def close(self) -> None:
+        """Close the bar and end the fit's task."""
         if self.bar is not None:
             self.bar.close()
-        if self.context is not None:
-            self.context.call_on_fit_task_end(estimator=self.estimator)
+        super().close()

@@ -1,14 +1,21 @@
 """The doorway to scikit-learn's private helpers, and the checks of arguments that several places share."""
 
-from collections.abc import Collection
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import _fit_context
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "NON_NEGATIVE",
@@ -17,6 +24,7 @@ __all__ = [
     "Interval",
     "Number",
     "Options",
+    "RandomState",
     "StrOptions",
     "at_least",
     "check_bounds",
@@ -30,32 +38,37 @@ __all__ = [
     "resolve_device",
     "restored_on_failure",
     "validated",
+    "weighted_mean",
 ]
 
 fit_context = _fit_context
+
+RandomState = int | np.random.RandomState | np.random.Generator | None
+Constraints = list[Any]  # of scikit-learn's parameter validation: types, intervals, options
 
 
 class Number(Interval):
     """An interval without booleans, which Python counts as integers and NumPy does not."""
 
-    def is_satisfied_by(self, val):
-        """Whether a number lies within."""
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is a number that lies within the interval."""
         return not isinstance(val, (bool, np.bool_)) and super().is_satisfied_by(val)
 
 
 POSITIVE = [Number(Real, 0, None, closed="neither")]
 NON_NEGATIVE = [Number(Real, 0, None, closed="left")]
-LARGEST = 1e150
+MAX_MAGNITUDE = 1e150
+# scikit-learn's own record of running callbacks, which it takes off itself.
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
-def at_least(low, kind=Real):
-    """Constraint of a finite number, for `validated`."""
+def at_least(low: float, kind: type = Real) -> Constraints:
+    """Constraint of a number of at least `low`, for `validated`."""
     return [Number(kind, low, None, closed="left")]
 
 
-def validated(**constraints):
-    """Decorator: arguments that meet scikit-learn's constraints, or its error that names the argument."""
+def validated(**constraints: Constraints) -> Callable[[Callable], Callable]:
+    """Decorator of a function whose arguments must meet scikit-learn's constraints; its error names the argument."""
     return validate_params(constraints, prefer_skip_nested_validation=True)
 
 
@@ -66,36 +79,37 @@ def check_key(name: str, value: str, choices: Collection[str]) -> None:
 
 
 @contextmanager
-def restored_on_failure(estimator):
+def restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
     """Leave an estimator exactly as it was if the body raises, a keyboard interrupt included."""
     before = estimator.__dict__.copy()
     try:
         yield
     except BaseException:
-        # scikit-learn's own record of running callbacks, which it takes off itself.
         running = {k: v for k, v in estimator.__dict__.items() if k in CALLBACK_RECORD}
         estimator.__dict__.clear()
         estimator.__dict__.update(before | running)
         raise
 
 
-def check_count(n_samples, least=0):
-    """Raise ValueError unless `n_samples` is a number of samples, `least` or more."""
-    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < least:
+def check_count(n_samples: int, minimum: int = 0) -> None:
+    """Raise ValueError unless `n_samples` is an integer of at least `minimum`, which is 0 or 1."""
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < minimum:
         raise ValueError(
-            f"The 'n_samples' argument must be a {'positive' if least else 'non-negative'} integer. "
+            f"The 'n_samples' argument must be a {'positive' if minimum else 'non-negative'} integer. "
             f"Got {n_samples!r} instead."
         )
 
 
-def check_magnitude(**tables):
-    """Raise ValueError for tables with numbers whose squares overflow."""
-    for name, table in tables.items():
-        if table.size and float(np.abs(table).max()) > LARGEST:
-            raise ValueError(f"{name} has numbers beyond {LARGEST:g}, whose squares overflow: rescale the features.")
+def check_magnitude(**arrays: np.ndarray) -> None:
+    """Raise ValueError, by name, for an array with numbers whose squares overflow."""
+    for name, values in arrays.items():
+        if values.size and float(np.abs(values).max()) > MAX_MAGNITUDE:
+            raise ValueError(
+                f"{name} has numbers beyond {MAX_MAGNITUDE:g}, whose squares overflow: rescale the features."
+            )
 
 
-def check_weights(sample_weight, X):
+def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     """Sample weights as float64, scaled to a largest weight of 1; ones if None.
 
     Raises
@@ -111,7 +125,15 @@ def check_weights(sample_weight, X):
     return w / w.max()
 
 
-def check_bounds(bounds, n_features):
+def weighted_mean(values: np.ndarray, sample_weight: ArrayLike | None) -> float:
+    """Mean over samples; samples without weight do not count, whatever their value."""
+    if sample_weight is None:
+        return float(values.mean())
+    w = check_weights(sample_weight, values[:, None])
+    return float(np.average(values[w > 0], weights=w[w > 0]))
+
+
+def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] | None:
     """(low, high) arrays of shape (n_features,), or None.
 
     Raises
@@ -134,24 +156,24 @@ def check_bounds(bounds, n_features):
     return low, high
 
 
-def check_mixture(weights, means):
-    """Weights that sum to 1 and means, shapes (n_components,) and (n_components, n_features).
+def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of a mixture, scaled to a sum of 1, and means, of shapes (n_components,) and (n_components, n_features).
 
     Raises
     ------
     ValueError
         If a weight is negative or not finite, if all are zero, or if there is not one for each mean.
     """
-    means = check_array(means, dtype=np.float64, input_name="means")
-    weights = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
-    if weights.shape != means.shape[:1] or weights.min() < 0 or not weights.any():
+    centers = check_array(means, dtype=np.float64, input_name="means")
+    shares = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
+    if shares.shape != centers.shape[:1] or shares.min() < 0 or not shares.any():
         raise ValueError(
-            f"'weights' must hold a non-negative number for each of the {len(means)} means. Got {weights!r} instead."
+            f"'weights' must hold a non-negative number for each of the {len(centers)} means. Got {shares!r} instead."
         )
-    return weights / weights.sum(), means
+    return shares / shares.sum(), centers
 
 
-def resolve_device(device):
+def resolve_device(device: str) -> torch.device:
     """The torch device of a name; "auto" is a CUDA GPU where there is one, else the CPU.
 
     Raises
@@ -174,8 +196,8 @@ def resolve_device(device):
     return resolved
 
 
-def generator_seed(random_state):
-    """A seed for numpy's Generator from anything scikit-learn accepts as `random_state`."""
+def generator_seed(random_state: RandomState) -> int:
+    """A seed for numpy's Generator from anything that scikit-learn accepts as `random_state`, or from a Generator."""
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**63 - 1))
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

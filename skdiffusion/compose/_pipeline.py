@@ -4,28 +4,34 @@ With z = T(x), the density of x is :math:`\log p(x) = \log q(T(x)) + \log|\det T
 leaves the second term out, so that the score of one and the same model depends on the scaler before it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline, _name_estimators
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
-from skdiffusion._utils.validation import check_weights, generator_seed
+from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
 from skdiffusion.compose._drawing import draw_through
-from skdiffusion.compose._jacobians import (
-    active_steps,
-    has_known_jacobian,
-    log_abs_det_jacobian,
-    not_invertible,
-)
+from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
+from skdiffusion.compose._transformers import active_steps, not_invertible
 
 
-def _final_can(method):
-    def check(self):
+def _final_can(method: str) -> Callable[[Pipeline], bool]:
+    def check(self: Pipeline) -> bool:
         getattr(self._final_estimator, method)
         return True
 
     return check
+
+
+def _frame_or_array(X: ArrayLike) -> Any:
+    """A pandas frame as it is, whose columns a transformer may select by name; anything else as an array."""
+    return X if hasattr(X, "iloc") else check_array(X, dtype=np.float64)
 
 
 class DensityPipeline(Pipeline):
@@ -59,7 +65,7 @@ class DensityPipeline(Pipeline):
     True
     """
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: ArrayLike, y: None = None, **params: Any) -> "DensityPipeline":
         """Fit the transformers in turn, then the density estimator.
 
         Parameters
@@ -82,12 +88,12 @@ class DensityPipeline(Pipeline):
             if not has_known_jacobian(step):
                 raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
         super().fit(X, y, **params)
-        self._log_jacobian(X[:2] if not hasattr(X, "iloc") else X.iloc[:2])
+        self._log_jacobian(_safe_indexing(_frame_or_array(X), slice(2)))
         self.feature_scale_ = check_array(X, dtype=np.float64).std(0)
         return self
 
-    def _log_jacobian(self, X):
-        """The samples at the last step, their log-Jacobian, and which of them have an image."""
+    def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Samples at the last step, the log-Jacobian of all samples given, and which of these have an image."""
         inside = np.ones(len(X), dtype=bool)
         total = np.zeros(len(X))
         for name, step in active_steps(self)[:-1]:
@@ -104,7 +110,7 @@ class DensityPipeline(Pipeline):
         return X, total, inside
 
     @available_if(_final_can("score_samples"))
-    def score_samples(self, X):
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
         """Log-density of every sample, in nats, in the units of X.
 
         Parameters
@@ -119,16 +125,15 @@ class DensityPipeline(Pipeline):
             part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
         """
         check_is_fitted(self)
-        if not hasattr(X, "iloc"):
-            X = check_array(X, dtype=np.float64)
-        out = np.full(len(X), -np.inf)
-        Z, total, inside = self._log_jacobian(X)
+        table = _frame_or_array(X)
+        out = np.full(len(table), -np.inf)
+        Z, total, inside = self._log_jacobian(table)
         if inside.any():
             out[inside] = self._final_estimator.score_samples(Z) + total[inside]
         return out
 
     @available_if(_final_can("score_samples"))
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density of the samples, in nats.
 
         Parameters
@@ -141,14 +146,10 @@ class DensityPipeline(Pipeline):
         -------
         float
         """
-        log_density = self.score_samples(X)
-        if sample_weight is None:
-            return float(log_density.mean())
-        w = check_weights(sample_weight, log_density[:, None])
-        return float(np.average(log_density[w > 0], weights=w[w > 0]))
+        return weighted_mean(self.score_samples(X), sample_weight)
 
     @available_if(_final_can("sample"))
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> np.ndarray:
         """Draw samples in the units of the input.
 
         Parameters
@@ -168,7 +169,7 @@ class DensityPipeline(Pipeline):
         return draw_through(self, n_samples, generator_seed(random_state))
 
 
-def make_density_pipeline(*steps, memory=None, verbose=False):
+def make_density_pipeline(*steps: BaseEstimator, memory: Any = None, verbose: bool = False) -> DensityPipeline:
     """A `DensityPipeline` whose steps are named after their types.
 
     Parameters

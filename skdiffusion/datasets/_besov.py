@@ -4,23 +4,26 @@ from math import comb, factorial
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from skdiffusion._utils.validation import Number, at_least, generator_seed, validated
+from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.validation import Number, RandomState, at_least, generator_seed, validated
 
-ORDER = 4  # of the cardinal B-spline: smoothness below 3 can be made
-PEAK = 2 / 3  # its largest value
+ORDER = 4  # of the cardinal B-spline, which allows a smoothness below 3
+PEAK = 2 / 3  # the largest value of the B-spline
 NODES_PER_CELL = 4
+BLOCK_FLOATS = 4_000_000  # pairs of a sample and a node held at once
 
 
-def _bspline(x):
+def _bspline(x: np.ndarray) -> np.ndarray:
     """Cardinal B-spline of order 4: support [0, 4], two continuous derivatives."""
     return sum(
         (-1) ** k * comb(ORDER, k) * np.maximum(x - k, 0.0) ** (ORDER - 1) for k in range(ORDER + 1)
     ) / factorial(ORDER - 1)
 
 
-def _wave(u):
+def _wave(u: np.ndarray) -> np.ndarray:
     """Difference of two B-splines: support [0, 1], mean 0."""
     return _bspline(2 * ORDER * u) - _bspline(2 * ORDER * u - ORDER)
 
@@ -39,8 +42,9 @@ class BesovDensity:
         s, in (0, 3).
     n_features : {1, 2}, default=1
     n_levels : int, default=None
-        J; 10 in one feature and 6 in two. The density is smooth below the finest scale :math:`2^{-J}`.
+        J; None is 10 for one feature and 6 for two. The density is smooth below the finest scale :math:`2^{-J}`.
     sign_seed : int, default=0
+        Seed of the random signs.
 
     References
     ----------
@@ -60,7 +64,9 @@ class BesovDensity:
         n_levels=[Number(Integral, 1, 20, closed="both"), None],
         sign_seed=at_least(0, Integral),
     )
-    def __init__(self, smoothness, n_features=1, n_levels=None, *, sign_seed=0):
+    def __init__(
+        self, smoothness: float, n_features: int = 1, n_levels: int | None = None, *, sign_seed: int = 0
+    ) -> None:
         self.smoothness, self.n_features, self.sign_seed = smoothness, n_features, sign_seed
         self.n_levels = n_levels or (10 if n_features == 1 else 6)
         rng = np.random.default_rng(sign_seed)
@@ -68,7 +74,7 @@ class BesovDensity:
         decay = 2.0 ** (-smoothness * np.arange(self.n_levels))
         self._amplitudes = 0.9 * decay / (PEAK**n_features * decay.sum())
 
-    def density(self, X):
+    def density(self, X: ArrayLike) -> np.ndarray:
         """Density of samples; 0 outside the cube.
 
         Parameters
@@ -88,7 +94,7 @@ class BesovDensity:
             total += amplitude * signs[tuple(cell.T)] * _wave(2**j * u - cell).prod(1)
         return np.where(inside, total / 2**self.n_features, 0.0)
 
-    def log_prob(self, X):
+    def log_prob(self, X: ArrayLike) -> np.ndarray:
         """Log-density of samples in nats; -inf outside the cube.
 
         Parameters
@@ -102,8 +108,8 @@ class BesovDensity:
         with np.errstate(divide="ignore"):
             return np.log(self.density(X))
 
-    def sample(self, n_samples, random_state=None):
-        """Exact draws, by rejection from the uniform distribution.
+    def sample(self, n_samples: int, random_state: RandomState = None) -> np.ndarray:
+        """Draw exact samples, by rejection from the uniform distribution.
 
         Parameters
         ----------
@@ -123,8 +129,8 @@ class BesovDensity:
             missing -= len(accepted)
         return np.concatenate(kept) if kept else np.empty((0, self.n_features))
 
-    def _quadrature(self):
-        """Gauss-Legendre nodes on the pieces of the polynomial, and their log masses."""
+    def _quadrature(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss-Legendre nodes on the pieces of the polynomial, and the logarithms of their masses."""
         cells = 2 * ORDER * 2 ** (self.n_levels - 1)
         nodes, weights = np.polynomial.legendre.leggauss(NODES_PER_CELL)
         edges = np.linspace(-1, 1, cells + 1)
@@ -138,7 +144,7 @@ class BesovDensity:
             x = x[:, None]
         return x, np.log(w) + self.log_prob(x)
 
-    def diffused(self, Z, theta):
+    def diffused(self, Z: ArrayLike, theta: float) -> tuple[np.ndarray, np.ndarray]:
         r"""Log-density and score of :math:`x\cos\theta + e\sin\theta` with standard normal e, at samples Z.
 
         By quadrature on the pieces of the polynomial, exact where the noise is wider than a piece.
@@ -153,16 +159,14 @@ class BesovDensity:
         log_density : ndarray of shape (n_samples,)
         score : ndarray of shape (n_samples, n_features)
         """
-        Z = np.asarray(Z, dtype=float)
+        z = np.asarray(Z, dtype=float)
         x, log_mass = self._quadrature()
         cos, sin = np.cos(theta), np.sin(theta)
-        out, score = np.empty(len(Z)), np.empty(Z.shape)
-        step = max(1, 4_000_000 // len(x))
-        for start in range(0, len(Z), step):
-            block = Z[start : start + step]
-            logits = log_mass - 0.5 * ((block[:, None] - cos * x) ** 2).sum(2) / sin**2
+        out, score = np.empty(len(z)), np.empty(z.shape)
+        for block in slices(len(z), BLOCK_FLOATS // len(x)):
+            logits = log_mass - 0.5 * ((z[block, None] - cos * x) ** 2).sum(2) / sin**2
             total = logsumexp(logits, axis=1)
             mean = np.exp(logits - total[:, None]) @ x
-            out[start : start + step] = total - 0.5 * self.n_features * np.log(2 * np.pi * sin**2)
-            score[start : start + step] = (cos * mean - block) / sin**2
+            out[block] = total - 0.5 * self.n_features * np.log(2 * np.pi * sin**2)
+            score[block] = (cos * mean - z[block]) / sin**2
         return out, score

@@ -15,7 +15,14 @@ from skdiffusion.diffusion.flow import MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
-from skdiffusion.diffusion.training import TrainingPlan, TrainingResult, fine_tune, train_intervals
+from skdiffusion.diffusion.training import (
+    FineTuningPlan,
+    TrainingPlan,
+    TrainingResult,
+    TrainingSets,
+    fine_tune,
+    train_intervals,
+)
 from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData, Whitening
 
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
@@ -24,7 +31,7 @@ FINE_TUNING_SAMPLES = 400  # validation samples of a member that judge its fine-
 FINE_TUNING_SOLVER_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
-PILOT = TrainingPlan(n_steps=250, batch_size=256, learning_rate=5e-3, weight_decay=0.0)  # too short to overfit
+PILOT = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}  # of short runs, which do not overfit
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,7 @@ class _Pilots:
         self.validation = np.concatenate(folds[:n_left_out])
         self.n_members = min(options.network.n_members, 4 if data.n_samples < 1000 else 2)
         self.network = replace(options.network, n_members=self.n_members, edges=())
-        short = {name: getattr(PILOT, name) for name in ("batch_size", "learning_rate", "weight_decay")}
-        self.plan = replace(options.training, **short, n_steps=options.n_pilot_steps, n_references=0)
+        self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
         self.known: dict[Coordinates, float] = {}
 
     def score(self, coordinates: Coordinates) -> float:
@@ -134,8 +140,8 @@ class _Pilots:
             result = _train(network, mapped.z, self.data, sets, self.plan, coordinates.reference)
             if result.interrupted:
                 raise KeyboardInterrupt  # nothing worth keeping yet
-            theta = [float(np.arctan(sigma)) for sigma in self.plan.sigma_range]
-            flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), *theta)
+            low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
+            flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), low, high)
             log_prob = flow.log_prob(mapped.z_left_out[self.validation]) + mapped.log_det_left_out[self.validation]
             weights = self.data.sample_weight[self.validation]
             self.known[coordinates] = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
@@ -171,12 +177,19 @@ def new_network(d: int, options: NetworkOptions, rng: np.random.Generator) -> Ne
     return SwitchedNetworks(parts, options.edges) if options.edges else parts[0]
 
 
-def _train(network, z, data, sets, plan, reference) -> TrainingResult:
+def _train(
+    network: Network,
+    z: np.ndarray,
+    data: TrainingData,
+    sets: tuple[list[np.ndarray], list[np.ndarray]],
+    plan: TrainingPlan,
+    reference: GaussianReference | None,
+) -> TrainingResult:
     """`train_intervals` on whitened samples z, in the coordinates of the reference if there is one."""
     if reference is not None:
         z, plan = z @ reference.root, replace(plan, reference=reference if reference.relative else None)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train_intervals(network, samples, data.sample_weight, *sets, plan, data.rng)
+    return train_intervals(network, TrainingSets(samples, data.sample_weight, *sets), plan, data.rng)
 
 
 def train_network(data: TrainingData, coordinates: Coordinates, options: DiffusionOptions) -> TrainingResult:
@@ -218,7 +231,7 @@ def fine_tune_network(
     data: TrainingData,
     mapped: MappedData,
     blend_score: Callable[[np.ndarray, np.ndarray], float],
-    plan: TrainingPlan,
+    plan: FineTuningPlan,
 ) -> TrainingResult:
     """Raise the exact likelihood of the members of a flow as long as the blend gains on validation samples.
 
@@ -229,7 +242,7 @@ def fine_tune_network(
     blend_score : callable
         ``blend_score(log_prob, places)``: mean log-density of the blend of the flow, of these out-of-fold log-densities,
         with the other components, at these places among the validation samples.
-    plan : TrainingPlan
+    plan : FineTuningPlan
 
     Returns
     -------
@@ -249,7 +262,9 @@ def fine_tune_network(
         tuned = replace(fine_flow, field=flow.field.with_network(network))
         return blend_score(out_of_fold_log_prob(tuned, mapped, judged), all_places)
 
-    return fine_tune(flow, mapped.z, data.sample_weight, training, score, plan, data.rng)
+    network = flow.field.network
+    z = torch.as_tensor(mapped.z, dtype=network.dtype, device=network.device)
+    return fine_tune(flow, TrainingSets(z, data.sample_weight, training), score, plan, data.rng)
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:

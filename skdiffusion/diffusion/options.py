@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.networks import FilmEnsemble, SwitchedNetworks
-from skdiffusion.diffusion.training import FINE_TUNING_CHECK_EVERY, TrainingPlan, max_checks
+from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan, max_checks
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
 MIN_SIGMA_MIN = 1e-3  # the lowest that narrow components of a mixture may ask for
 NARROWEST_SHARE = 0.2  # of the narrowest standard deviation of a mixture, at which the flow may stop
-FINE_TUNING = TrainingPlan(n_steps=120, batch_size=128, learning_rate=5e-3)
 
 Sizes = tuple[int, ...]
 Network = FilmEnsemble | SwitchedNetworks
@@ -90,7 +89,7 @@ class DiffusionOptions:
     training : TrainingPlan
         Of denoising score matching.
     solver : SolverOptions
-    fine_tuning : TrainingPlan or None
+    fine_tuning : FineTuningPlan or None
         Of the exact likelihood; None leaves it out.
     n_pilot_steps : int
         Optimizer steps of the short runs that choose the coordinates.
@@ -108,7 +107,7 @@ class DiffusionOptions:
     network: NetworkOptions
     training: TrainingPlan
     solver: SolverOptions
-    fine_tuning: TrainingPlan | None = None
+    fine_tuning: FineTuningPlan | None = None
     n_pilot_steps: int = 250
     n_folds: int = 8
     noise_limit: float | None = None
@@ -121,8 +120,8 @@ class DiffusionOptions:
     def n_checks(self) -> int:
         """Checks of the whole training at most."""
         edges = self.network.edges if self.network.initial is None else self.network.initial.edges
-        n_tuning = 0 if self.fine_tuning is None else self.fine_tuning.n_steps
-        return max_checks(self.training, edges) + -(-n_tuning // FINE_TUNING_CHECK_EVERY)
+        n_tuning = 0 if self.fine_tuning is None else self.fine_tuning.n_checks
+        return max_checks(self.training, edges) + n_tuning
 
     def stopping_at(self, theta_min: float) -> DiffusionOptions:
         """The same, with a flow that stops at this angle."""
@@ -207,7 +206,7 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
         # The more features there are and the fewer samples, the sooner networks overfit; edges take large weights.
         weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
         noise_mean=-1.8 if d <= 2 else -1.2,
-        n_references=2048 if d == 2 else 512 if d <= 8 else 0,
+        n_target_samples=2048 if d == 2 else 512 if d <= 8 else 0,
         patience=max(300, int(0.4 * n_steps)),
     )
     return plan, n_pilot_steps

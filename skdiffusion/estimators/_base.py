@@ -270,7 +270,7 @@ class FlowDensityEstimator(BlendedDensityEstimator):
             15 % of that distance where the steps are 16 or more (measured in `benchmarks.theory`).
         """
         check_is_fitted(self)
-        check_count(n_samples, least=1)
+        check_count(n_samples, minimum=1)
         noise = np.random.default_rng(generator_seed(random_state)).standard_normal((n_samples, self.n_features_in_))
         preprocessor, scale = self._latent.preprocessor, np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
         with one_thread():

@@ -137,8 +137,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
         units of the features.
     component_weights_ : dict
-        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; "mapped_" stands before
-        those behind the feature transforms that suit these samples best, "power_" before those behind power transforms.
+        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; ``mapped_`` stands before
+        those behind the feature transforms that suit these samples best, ``power_`` before those behind power transforms.
         A weight below 1e-4 is zero, and its component is never evaluated.
     preprocessor_ : Preprocessor
         The map from features to whitened samples.
@@ -464,10 +464,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
         share = TRAINING_SHARE if options.fine_tuning is None else DENOISING_SHARE
         deadlines = [training_deadline(started, self.max_fit_seconds, s) for s in (share, TRAINING_SHARE)]
-        progress = FitProgress(self, options.n_checks)
-        diffusion = fit_diffusion(data, coordinates, options.ending_at(*deadlines), blend_score, progress)
-        progress.close()
-        return diffusion
+        with FitProgress(self, options.n_checks) as progress:
+            return fit_diffusion(data, coordinates, options.ending_at(*deadlines), blend_score, progress)
 
     def _stack(self, data: TrainingData, diffusion: DiffusionFit, components: list[Component], started: float) -> Blend:
         """The blend of the diffusion with the other components."""
@@ -502,14 +500,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         options = resolve_options(self, X.shape, flow.field.network.device, flow.field.network)
         options = options.continued(flow.theta_min, self.options is None or self.options.weight_decay == "auto")
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
-        progress = FitProgress(self, options.n_checks)
-        result = train_further(flow.field, self.preprocessor_.transform(data.X)[0], data, options, progress)
+        with FitProgress(self, options.n_checks) as progress:
+            result = train_further(flow.field, self.preprocessor_.transform(data.X)[0], data, options, progress)
         _warn_if_interrupted(result, options.training.n_steps)
         flow = replace(flow, field=flow.field.with_network(result.network))
         self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
-        progress.close()
 
     def _warn(self, data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
         """Warn of an interrupted fit, and of samples on a set of lower dimension."""

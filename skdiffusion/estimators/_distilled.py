@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -17,7 +18,7 @@ from skdiffusion._utils.validation import Interval, fit_context, generator_seed,
 from skdiffusion.densities import Blend, TransformedDensity, in_blocks
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
-from skdiffusion.diffusion.training import CHECK_EVERY, distill
+from skdiffusion.diffusion.training import DistillationPlan, distill
 from skdiffusion.estimators._base import BlendedDensityEstimator, FlowDensityEstimator
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
@@ -167,10 +168,10 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             samples = rest.draw(self.n_draws, d, generator_seed(seeds[1]))
             log_prob = in_blocks(rest.log_prob, samples)
-            progress = FitProgress(self, -(-self.n_training_steps // CHECK_EVERY))
             z, log_det = preprocessor.transform(samples)
-            curve = distill(network, z, log_prob - log_det, self.n_training_steps, rng, progress)
-            progress.close()
+            plan = DistillationPlan(n_steps=self.n_training_steps)
+            with FitProgress(self, plan.n_checks) as progress:
+                curve = distill(network, z, log_prob - log_det, replace(plan, monitor=progress), rng)
             density = TransformedDensity(preprocessor, AutoregressiveDensity(network))
             self.blend_ = Blend(
                 {"autoregressive": density} | {name: blend.densities[name] for name in kept},

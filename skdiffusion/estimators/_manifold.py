@@ -64,12 +64,12 @@ SHARED = (
 class _InnerFits:
     """The diffusion models of a fit, which share its parameters, its callbacks and its time."""
 
-    def __init__(self, estimator: ManifoldDiffusionEstimator, seed: int, started: float) -> None:
+    def __init__(self, estimator: ManifoldDiffusionEstimator, parts: FitParts, seed: int, started: float) -> None:
         parameters = estimator.get_params(deep=False)
         self.parameters = {name: parameters[name] for name in SHARED} | {"random_state": seed}
         self.started, self.max_fit_seconds = started, estimator.max_fit_seconds
         self.options = Options() if estimator.options is None else clone(estimator.options)
-        self.parts = FitParts(estimator, 2)
+        self.parts = parts
 
     def denoiser(self, U: np.ndarray) -> DiffusionDensityEstimator:
         """The flow alone, in half of the time that is left: a model of the density may follow."""
@@ -86,10 +86,6 @@ class _InnerFits:
             left = self.max_fit_seconds - (time.perf_counter() - self.started)
             given["max_fit_seconds"] = max(share * left, 1e-3)
         return self.parts.fit(name, DiffusionDensityEstimator(**{**self.parameters, **given}), U)
-
-    def close(self) -> None:
-        """End the fit's task."""
-        self.parts.close()
 
 
 @dataclass(frozen=True)
@@ -297,19 +293,19 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         rng = np.random.default_rng(generator_seed(self.random_state))
         seed, self._sample_seed = int(rng.integers(2**31 - 1)), int(rng.integers(2**62))
         U = self._fit_principal_directions(samples)
-        inner = _InnerFits(self, seed, started)
-        denoiser = self._find_dimension(inner, U, rng)
-        self.surface_, self._density = None, None
-        if denoiser is not None and self.intrinsic_dimension_ < U.shape[1]:
-            self.support_, self.estimator_ = "nonlinear", denoiser
-            self._fit_surface(U, rng)
-        else:
-            self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
-            self.estimator_ = inner.density(U)
-            self.noise_floor_ = self._linear_noise_floor(U)
-            self._warn_if_full()
+        with FitParts(self, 2) as parts:
+            inner = _InnerFits(self, parts, seed, started)
+            denoiser = self._find_dimension(inner, U, rng)
+            self.surface_, self._density = None, None
+            if denoiser is not None and self.intrinsic_dimension_ < U.shape[1]:
+                self.support_, self.estimator_ = "nonlinear", denoiser
+                self._fit_surface(U, rng)
+            else:
+                self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
+                self.estimator_ = inner.density(U)
+                self.noise_floor_ = self._linear_noise_floor(U)
+                self._warn_if_full()
         self.n_iter_ = self.estimator_.n_iter_
-        inner.close()
 
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""

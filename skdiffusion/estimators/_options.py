@@ -14,7 +14,6 @@ from skdiffusion._utils.validation import Interval, StrOptions, check_key
 from skdiffusion.diffusion.networks import ACTIVATIONS
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import (
-    FINE_TUNING,
     SIGMA_MAX,
     SIGMA_MIN,
     DiffusionOptions,
@@ -27,7 +26,7 @@ from skdiffusion.diffusion.options import (
     equal_edges,
     fine_tuning_pays,
 )
-from skdiffusion.diffusion.training import TrainingPlan
+from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan
 
 AUTOMATIC_CLIP = 2.0  # times sqrt(log n): true scores do not reach it
 
@@ -56,7 +55,7 @@ class Options(BaseEstimator):
         Optimizer steps without a lower validation loss after which training stops early.
     decay_fraction : float, default=0.3
         Share of the steps over which the learning rate falls to zero.
-    n_references : "auto" or int, default="auto"
+    n_target_samples : "auto" or int, default="auto"
         Samples among which the posterior mean is taken for training targets of less variance; 0 takes each sample alone.
     n_pilot_steps : "auto" or int, default="auto"
         Optimizer steps of the short runs that choose the coordinates of the noise.
@@ -110,7 +109,7 @@ class Options(BaseEstimator):
         "n_training_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "patience": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "decay_fraction": [Interval(Real, 0, 1, closed="right")],
-        "n_references": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "n_target_samples": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "n_pilot_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "min_correlation_gain": [Interval(Real, 0, None, closed="both")],
         "n_folds": [Interval(Integral, 2, None, closed="left")],
@@ -134,7 +133,7 @@ class Options(BaseEstimator):
         n_training_steps: Any = "auto",
         patience: Any = "auto",
         decay_fraction: float = 0.3,
-        n_references: Any = "auto",
+        n_target_samples: Any = "auto",
         n_pilot_steps: Any = "auto",
         min_correlation_gain: float = 0.05,
         n_folds: int = 8,
@@ -154,7 +153,7 @@ class Options(BaseEstimator):
         self.n_training_steps = n_training_steps
         self.patience = patience
         self.decay_fraction = decay_fraction
-        self.n_references = n_references
+        self.n_target_samples = n_target_samples
         self.n_pilot_steps = n_pilot_steps
         self.min_correlation_gain = min_correlation_gain
         self.n_folds = n_folds
@@ -304,7 +303,11 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
     """The plan of training that the parameters ask for, and the steps of the short runs before it."""
     plan, n_pilot_steps = default_training(*shape)
     asked = {"n_steps": given.n_training_steps, "batch_size": given.batch_size, "learning_rate": given.learning_rate}
-    asked |= {"weight_decay": given.weight_decay, "patience": given.patience, "n_references": given.n_references}
+    asked |= {
+        "weight_decay": given.weight_decay,
+        "patience": given.patience,
+        "n_target_samples": given.n_target_samples,
+    }
     plan = replace(plan, **_given(**asked))
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * shape[0] / plan.batch_size))
@@ -318,6 +321,7 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
         plan = replace(plan, patience=0, keep_best=False)
     plan = replace(
         plan,
+        decay_fraction=float(given.decay_fraction),
         n_nonzero_weights=given.n_nonzero_weights,
         weight_bound=given.weight_bound,
     )
@@ -341,7 +345,7 @@ def _resolve_solver(est: Any, given: Options) -> SolverOptions:
 
 def _resolve_fine_tuning(
     est: Any, given: Options, shape: tuple[int, int], options: DiffusionOptions
-) -> TrainingPlan | None:
+) -> FineTuningPlan | None:
     """The plan of the fine-tuning that the parameters ask for, and allow."""
     obstacles = {
         "noise_intervals": len(options.network.edges) > 0,
@@ -361,7 +365,7 @@ def _resolve_fine_tuning(
             "fine_tune=True needs one interval of noise levels, two or three hidden layers and networks without "
             f"constraints: change {' and '.join(repr(name) for name in found)}, or set fine_tune='auto'."
         )
-    return replace(FINE_TUNING, weight_decay=options.training.weight_decay) if wanted else None
+    return FineTuningPlan(weight_decay=options.training.weight_decay) if wanted else None
 
 
 def _noise_limit(score_clip: float | str | None, n_samples: int) -> float | None:

@@ -119,10 +119,9 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
                 self.estimator_ = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            parts = FitParts(self, 1)
-            parts.fit("density", self.estimator_, samples[self._inliers(samples)])
-            self.offset_ = self._threshold(samples, seed)
-            parts.close()
+            with FitParts(self, 1) as parts:
+                parts.fit("density", self.estimator_, samples[self._inliers(samples)])
+                self.offset_ = self._threshold(samples, seed)
         return self
 
     def _threshold(self, X: np.ndarray, seed: int | None) -> float:

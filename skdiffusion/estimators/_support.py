@@ -104,7 +104,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features, intrinsic_dimension_)
+        ndarray of shape (n_samples, n_features, intrinsic_dimension)
         """
         X = self._validated(X)
         if self.surface_ is None:
@@ -139,7 +139,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, intrinsic_dimension_)
+        ndarray of shape (n_samples, intrinsic_dimension)
         """
         return self._coordinates(self._validated(X))[0]
 
@@ -154,7 +154,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Returns
         -------
-        ndarray of shape (n_samples, intrinsic_dimension_)
+        ndarray of shape (n_samples, intrinsic_dimension)
         """
         return self.fit(X).transform(X)
 
@@ -164,7 +164,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
         Parameters
         ----------
-        codes : array-like of shape (n_samples, intrinsic_dimension_)
+        codes : array-like of shape (n_samples, intrinsic_dimension)
 
         Returns
         -------

@@ -80,9 +80,8 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
                 self.estimator_ = DiffusionDensityEstimator(components=None, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
-            parts = FitParts(self, 1)
-            parts.fit("density", self.estimator_, samples)
-            parts.close()
+            with FitParts(self, 1) as parts:
+                parts.fit("density", self.estimator_, samples)
         return self
 
     @property

@@ -1,12 +1,10 @@
 """Pictures of fitted estimators, by scikit-learn's Display protocol; they need matplotlib."""
 
-from skdiffusion.inspection._densities import DensityDisplay, PairDisplay, TrajectoryDisplay
-from skdiffusion.inspection._diagnostics import (
-    CalibrationDisplay,
-    DimensionSpectrumDisplay,
-    NoiseLossDisplay,
-    TrainingDisplay,
-)
+from skdiffusion.inspection._calibration import CalibrationDisplay
+from skdiffusion.inspection._curves import DimensionSpectrumDisplay, NoiseLossDisplay, TrainingDisplay
+from skdiffusion.inspection._density import DensityDisplay
+from skdiffusion.inspection._pairs import PairDisplay
+from skdiffusion.inspection._trajectories import TrajectoryDisplay
 
 __all__ = [
     "CalibrationDisplay",

@@ -1,13 +1,30 @@
-"""Axes, names and colors that the displays share."""
+"""What the displays share: axes, colors, names of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 DATA, MODEL, QUIET = "#1f4e79", "#b5441f", "0.6"
 
 
-def pyplot():
-    """matplotlib.pyplot, or an error that says how to get it."""
+def pyplot() -> Any:
+    """matplotlib.pyplot.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; the error says how to install it.
+    """
     try:
         from matplotlib import pyplot as plt
     except ImportError as error:
@@ -15,32 +32,68 @@ def pyplot():
     return plt
 
 
-def tidy(ax):
-    """Without the box."""
+def hide_box(ax: Axes) -> Axes:
+    """Axes without their upper and right spines."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def new_axes(ax, **figure):
-    """The axes given, or those of a new figure."""
-    if ax is not None:
-        return tidy(ax)
-    return tidy(pyplot().subplots(layout="constrained", **figure)[1])
+class AxesDisplay:
+    """Base of the displays on a single pair of axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib axes
+    figure_ : matplotlib figure
+    """
+
+    ax_: Axes
+    figure_: Figure | SubFigure
+
+    def _open(self, ax: Axes | None, figsize: tuple[float, float] = (5.6, 3.8)) -> Axes:
+        """The axes given, or those of a new figure, which become `ax_`."""
+        if ax is None:
+            ax = pyplot().subplots(layout="constrained", figsize=figsize)[1]
+        self.ax_, self.figure_ = hide_box(ax), ax.figure
+        return ax
 
 
-def feature_names(estimator):
+class CurveDisplay(AxesDisplay):
+    """Base of the displays that have nothing to choose but the axes; they give `_draw`."""
+
+    def _draw(self, ax: Axes) -> None:
+        raise NotImplementedError
+
+    def plot(self, ax: Axes | None = None) -> Self:
+        """Draw the display.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Axes of a new figure by default.
+
+        Returns
+        -------
+        self
+        """
+        self._draw(self._open(ax))
+        return self
+
+
+def feature_names(estimator: BaseEstimator) -> list[str]:
     """Names of the features of a fitted estimator, or x0, x1, ..."""
+    # scikit-learn sets the names only where `fit` was given some.
     names = getattr(estimator, "feature_names_in_", None)
     return [f"x{j}" for j in range(estimator.n_features_in_)] if names is None else [str(name) for name in names]
 
 
-def named_samples(estimator, X):
+def named_samples(estimator: BaseEstimator, X: ArrayLike) -> tuple[np.ndarray, list[str]]:
     """Samples as an array, and the names of their features.
 
     Raises
     ------
     ValueError
-        For samples that are not finite, or of other features than the estimator was fitted on.
+        If samples are not finite, or have other features than the estimator was fitted on.
     """
     samples = check_array(X, dtype=np.float64, input_name="X")
     if samples.shape[1] != estimator.n_features_in_:
@@ -50,7 +103,7 @@ def named_samples(estimator, X):
     return samples, feature_names(estimator)
 
 
-def check_features(features, names, count=None):
+def feature_positions(features: Iterable[int | str], names: list[str], count: int | None = None) -> list[int]:
     """Positions of features given by position or name.
 
     Raises
@@ -69,8 +122,8 @@ def check_features(features, names, count=None):
     return out
 
 
-def span(values, margin=0.08):
-    """Range of values with a margin."""
+def span(values: np.ndarray, margin: float = 0.08) -> tuple[float, float]:
+    """Range of values, widened by a margin on both sides."""
     low, high = np.min(values), np.max(values)
     room = margin * (high - low) or 1.0
     return low - room, high + room

@@ -13,6 +13,7 @@ from skdiffusion.metrics._discrepancies import (
 )
 from skdiffusion.metrics._floor import two_sample_floor
 from skdiffusion.metrics._scorers import (
+    SAMPLE_METRICS,
     make_sample_scorer,
     mean_log_likelihood,
     neg_c2st,
@@ -23,8 +24,8 @@ from skdiffusion.metrics._support import (
     delta_coverage,
     density_comparability,
     fidelity,
-    memorised_excess,
-    memorised_fraction,
+    memorized_excess,
+    memorized_fraction,
     novelty,
     subspace_error,
 )
@@ -36,6 +37,7 @@ from skdiffusion.metrics._transport import (
 )
 
 __all__ = [
+    "SAMPLE_METRICS",
     "classifier_two_sample_test",
     "delta_coverage",
     "density_comparability",
@@ -48,8 +50,8 @@ __all__ = [
     "make_sample_scorer",
     "maximum_mean_discrepancy",
     "mean_log_likelihood",
-    "memorised_excess",
-    "memorised_fraction",
+    "memorized_excess",
+    "memorized_fraction",
     "neg_c2st",
     "neg_sliced_wasserstein_1",
     "neg_wasserstein_1",

@@ -1,27 +1,37 @@
 r"""Discrepancies by kernels and by a classifier."""
 
-import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.utils import check_random_state, gen_batches
+from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
+from sklearn.utils import check_random_state
+
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.threads import one_thread
-from skdiffusion.metrics._transport import check_pair
+from skdiffusion._utils.validation import RandomState
+from skdiffusion.metrics._checks import check_pair
 
 BLOCK_SAMPLES = 1000
+BANDWIDTH_SAMPLES = 1000  # of each set, whose distances give the default bandwidth
 
 
-def _mean_kernel(X, Y, wx, wy, kernel):
+def _mean_kernel(
+    x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]
+) -> float:
     """Weighted mean of kernel(distance) over all pairs, in blocks of samples."""
-    return sum(wx[s] @ kernel(cdist(X[s], Y)) @ wy for s in gen_batches(len(X), BLOCK_SAMPLES))
+    return sum(wx[s] @ kernel(cdist(x[s], y)) @ wy for s in slices(len(x), BLOCK_SAMPLES))
 
 
-def energy_distance(X, Y, *, x_weight=None, y_weight=None):
+def energy_distance(
+    X: ArrayLike, Y: ArrayLike, *, x_weight: ArrayLike | None = None, y_weight: ArrayLike | None = None
+) -> float:
     r"""Square root of the energy distance of Szekely and Rizzo, in root units of the features.
 
     .. math:: D^2 = 2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|,
 
-    with the means over all pairs of samples, a sample with itself included (the V-statistic): non-negative,
-    zero for equal samples, and a metric.
+    with the means over all pairs of samples, the pairs of a sample with itself included (the V-statistic):
+    non-negative, zero for equal sets of samples, and a metric.
 
     Parameters
     ----------
@@ -32,23 +42,40 @@ def energy_distance(X, Y, *, x_weight=None, y_weight=None):
     Returns
     -------
     float
-        Two samples of the same distribution have D**2 of about E|X - X'| (1/n + 1/m): see `two_sample_floor`.
+        Two sets of samples of the same distribution have D**2 of about E|X - X'| (1/n + 1/m): see
+        `two_sample_floor`.
 
     Notes
     -----
     O((n + m)**2) time, O(n + m) memory.
     """
-    X, Y, wx, wy = check_pair(X, Y, x_weight, y_weight)
+    x, y, wx, wy = check_pair(X, Y, x_weight, y_weight)
 
-    def distance(D):
+    def distance(D: np.ndarray) -> np.ndarray:
         return D
 
-    squared = 2 * _mean_kernel(X, Y, wx, wy, distance)
-    squared -= _mean_kernel(X, X, wx, wx, distance) + _mean_kernel(Y, Y, wy, wy, distance)
+    squared = 2 * _mean_kernel(x, y, wx, wy, distance)
+    squared -= _mean_kernel(x, x, wx, wx, distance) + _mean_kernel(y, y, wy, wy, distance)
     return float(np.sqrt(max(squared, 0.0)))
 
 
-def maximum_mean_discrepancy(X, Y, *, x_weight=None, y_weight=None, bandwidth=None):
+def _median_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """Median distance between the first samples of both sets; the smallest positive one, or 1, where it vanishes."""
+    both = np.concatenate([x[:BANDWIDTH_SAMPLES], y[:BANDWIDTH_SAMPLES]])
+    distances = cdist(both, both)[np.triu_indices(len(both), 1)]
+    if not distances.any():
+        return 1.0
+    return np.median(distances) or distances[distances > 0].min()
+
+
+def maximum_mean_discrepancy(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    x_weight: ArrayLike | None = None,
+    y_weight: ArrayLike | None = None,
+    bandwidth: float | None = None,
+) -> float:
     r"""Maximum mean discrepancy with a Gaussian kernel (Gretton et al., 2012); no unit, between 0 and sqrt 2.
 
     Parameters
@@ -58,44 +85,42 @@ def maximum_mean_discrepancy(X, Y, *, x_weight=None, y_weight=None, bandwidth=No
     x_weight, y_weight : array-like of shape (n,) and (m,), optional
     bandwidth : float, optional
         Standard deviation of the kernel, in the units of the features. None takes the median distance
-        between the samples of the first 1000 of both; fix it to compare values.
+        between the first 1000 samples of both; fix it to compare values.
 
     Returns
     -------
     float
-        Root of the biased (V-statistic) estimate: non-negative, a metric for a fixed bandwidth. Two samples
-        of the same distribution have a square of about (1 - E k)(1/n + 1/m).
+        Root of the biased (V-statistic) estimate: non-negative, a metric for a fixed bandwidth. Two sets of
+        samples of the same distribution have a square of about (1 - E k)(1/n + 1/m).
 
     Notes
     -----
     O((n + m)**2) time, O(n + m) memory.
     """
-    X, Y, wx, wy = check_pair(X, Y, x_weight, y_weight)
-    if bandwidth is None:
-        both = np.concatenate([X[:1000], Y[:1000]])
-        distances = cdist(both, both)[np.triu_indices(len(both), 1)]
-        bandwidth = np.median(distances) if distances.any() else 1.0
-        bandwidth = bandwidth or distances[distances > 0].min()
-    if not np.isfinite(bandwidth) or bandwidth <= 0:
+    x, y, wx, wy = check_pair(X, Y, x_weight, y_weight)
+    width = _median_distance(x, y) if bandwidth is None else bandwidth
+    if not np.isfinite(width) or width <= 0:
         raise ValueError(f"The 'bandwidth' argument must be a positive number. Got {bandwidth!r} instead.")
 
-    def gaussian(D):
-        return np.exp(-0.5 * (D / bandwidth) ** 2)
+    def gaussian(D: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * (D / width) ** 2)
 
-    squared = _mean_kernel(X, X, wx, wx, gaussian) + _mean_kernel(Y, Y, wy, wy, gaussian)
-    squared -= 2 * _mean_kernel(X, Y, wx, wy, gaussian)
+    squared = _mean_kernel(x, x, wx, wx, gaussian) + _mean_kernel(y, y, wy, wy, gaussian)
+    squared -= 2 * _mean_kernel(x, y, wx, wy, gaussian)
     return float(np.sqrt(max(squared, 0.0)))
 
 
-def classifier_two_sample_test(X, Y, *, n_splits=5, random_state=0, return_error=False):
-    """Cross-validated accuracy of boosted trees that tell two samples apart (C2ST).
+def classifier_two_sample_test(
+    X: ArrayLike, Y: ArrayLike, *, n_splits: int = 5, random_state: RandomState = 0, return_error: bool = False
+) -> float | tuple[float, float]:
+    """Cross-validated accuracy of boosted trees that tell two sets of samples apart (C2ST).
 
     Parameters
     ----------
     X, Y : array-like of shape (n, n_features) and (m, n_features)
         The longer one is cut to the length of the shorter, so that chance is 0.5.
     n_splits : int, default=5
-        Folds; every sample is classified once, by trees that have not seen it.
+        Folds; every sample is classified once, by trees of which it was left out.
     random_state : int, RandomState or None, default=0
         Seed of the cut, the folds and the trees.
     return_error : bool, default=False
@@ -104,7 +129,12 @@ def classifier_two_sample_test(X, Y, *, n_splits=5, random_state=0, return_error
     Returns
     -------
     float, or (float, float)
-        0.5 is indistinguishable, 1 is told apart without fail. Below 0.5 is chance.
+        0.5 if the sets are indistinguishable, 1 if every sample is classified correctly. Below 0.5 is chance.
+
+    Raises
+    ------
+    ValueError
+        If one set has fewer samples than there are folds.
 
     Notes
     -----
@@ -118,12 +148,12 @@ def classifier_two_sample_test(X, Y, *, n_splits=5, random_state=0, return_error
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    X, Y, _, _ = check_pair(X, Y)
+    x, y, _, _ = check_pair(X, Y)
     rng = check_random_state(random_state)
-    m = min(len(X), len(Y))
+    m = min(len(x), len(y))
     if m < n_splits:
-        raise ValueError(f"Found {m} samples in the shorter sample while at least n_splits={n_splits} are required.")
-    samples = np.concatenate([S if len(S) == m else S[rng.permutation(len(S))[:m]] for S in (X, Y)])
+        raise ValueError(f"Found {m} samples in the shorter set while at least n_splits={n_splits} are required.")
+    samples = np.concatenate([S if len(S) == m else S[rng.permutation(len(S))[:m]] for S in (x, y)])
     label = np.repeat([0, 1], m)
     seed = int(rng.randint(np.iinfo(np.int32).max))
     folds = StratifiedKFold(n_splits, shuffle=True, random_state=seed)

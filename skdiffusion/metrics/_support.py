@@ -1,26 +1,21 @@
-r"""How samples sit on a low-dimensional support: close to it, new, and covering it.
+r"""How generated samples lie on a low-dimensional support: close to it, new, and covering it.
 
 Definitions after Shen, Hsieh and He (2026); samples are points of R^D, distances in the units of the features.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 from sklearn.utils.validation import check_array
 
-from skdiffusion._utils.validation import check_magnitude
+from skdiffusion._utils.validation import RandomState
+from skdiffusion.metrics._checks import check_same_features
 
 
-def _samples(**tables):
-    out = [check_array(t, dtype=np.float64, input_name=name) for name, t in tables.items()]
-    if len({t.shape[1] for t in out}) > 1:
-        shapes = ", ".join(f"{name} has {t.shape[1]}" for name, t in zip(tables, out))
-        raise ValueError(f"The tables must have the same features, but {shapes}.")
-    check_magnitude(**dict(zip(tables, out)))
-    return out
-
-
-def fidelity(draws, distance):
-    """Median distance of samples to the support, in the units of the features: 0 on it.
+def fidelity(draws: ArrayLike, distance: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Median distance of generated samples to the support, in the units of the features: 0 on it.
 
     Parameters
     ----------
@@ -32,69 +27,86 @@ def fidelity(draws, distance):
     -------
     float
     """
-    (draws,) = _samples(draws=draws)
-    return float(np.median(distance(draws)))
+    (generated,) = check_same_features(draws=draws)
+    return float(np.median(distance(generated)))
 
 
-def novelty(draws, train, fresh):
-    """Median distance of samples to their nearest training sample, over that of fresh samples.
+def novelty(draws: ArrayLike, train: ArrayLike, fresh: ArrayLike) -> float:
+    """Median distance of generated samples to their nearest training sample, over that of fresh samples.
 
     Parameters
     ----------
-    draws, train, fresh : array-likes of shape (n, n_features), (m, n_features) and (k, n_features)
+    draws : array-like of shape (n, n_features)
+        Generated samples.
+    train : array-like of shape (m, n_features)
+        Training samples of the model.
+    fresh : array-like of shape (k, n_features)
+        Samples of the true distribution that the model has not seen.
 
     Returns
     -------
     float
         0 for copies of training samples, 1 for samples as new as fresh ones, more for samples off the support.
     """
-    draws, train, fresh = _samples(draws=draws, train=train, fresh=fresh)
-    tree = cKDTree(train)
-    typical = np.median(tree.query(fresh)[0])
-    near = np.median(tree.query(draws)[0])
+    generated, known, unknown = check_same_features(draws=draws, train=train, fresh=fresh)
+    tree = cKDTree(known)
+    typical = np.median(tree.query(unknown)[0])
+    near = np.median(tree.query(generated)[0])
     if typical == 0:
         return 1.0 if near == 0 else float("inf")
     return float(near / typical)
 
 
-def memorised_fraction(draws, train):
-    """Share of samples that lie three times closer to one training sample than to any other.
+def memorized_fraction(draws: ArrayLike, train: ArrayLike) -> float:
+    """Fraction of generated samples that lie three times closer to one training sample than to any other.
 
-    Honest samples of a k-dimensional distribution have a share of about 3**-k, not 0: see `memorised_excess`.
+    Fresh samples of a k-dimensional distribution have a fraction of about 3**-k, not 0: see `memorized_excess`.
 
     Parameters
     ----------
-    draws, train : array-likes of shape (n, n_features) and (m, n_features), m at least 2
+    draws : array-like of shape (n, n_features)
+        Generated samples.
+    train : array-like of shape (m, n_features)
+        Training samples of the model, at least 2.
 
     Returns
     -------
     float
         Between 0 and 1.
     """
-    draws, train = _samples(draws=draws, train=train)
-    if len(train) < 2:
+    generated, known = check_same_features(draws=draws, train=train)
+    if len(known) < 2:
         raise ValueError("At least 2 training samples are needed to see which one is copied.")
-    distance = cKDTree(train).query(draws, k=2)[0]
+    distance = cKDTree(known).query(generated, k=2)[0]
     return float((distance[:, 0] <= distance[:, 1] / 3).mean())
 
 
-def memorised_excess(draws, train, fresh):
-    """Memorised share beyond that of fresh samples, (s - s_fresh) / (1 - s_fresh).
+def memorized_excess(draws: ArrayLike, train: ArrayLike, fresh: ArrayLike) -> float:
+    """Memorized fraction beyond that of fresh samples, (f - f_fresh) / (1 - f_fresh).
 
     Parameters
     ----------
     draws, train, fresh : array-likes of shape (n, n_features), (m, n_features) and (k, n_features)
+        As for `novelty`.
 
     Returns
     -------
     float
-        About 0 for an honest model, 1 for copies; negative where samples avoid the training samples.
+        About 0 for the true distribution, 1 for copies; negative where samples avoid the training samples.
     """
-    base = memorised_fraction(fresh, train)
-    return (memorised_fraction(draws, train) - base) / max(1.0 - base, 1e-12)
+    base = memorized_fraction(fresh, train)
+    return (memorized_fraction(draws, train) - base) / max(1.0 - base, 1e-12)
 
 
-def delta_coverage(draws, reference, centers, *, factor=2.0, n_radii=40):
+def _mass_within(radii: np.ndarray, center: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Fractions of samples in the balls of given radii around a center."""
+    distances = np.sort(np.linalg.norm(samples - center, axis=1))
+    return np.searchsorted(distances, radii, side="right") / len(samples)
+
+
+def delta_coverage(
+    draws: ArrayLike, target: ArrayLike, centers: ArrayLike, *, factor: float = 2.0, n_radii: int = 40
+) -> float:
     r"""Finest scale at which samples cover the support as the true distribution does, in the units of the features.
 
     The smallest r such that balls of every radius from r upwards, around every center, hold between 1/factor
@@ -104,33 +116,35 @@ def delta_coverage(draws, reference, centers, *, factor=2.0, n_radii=40):
     Parameters
     ----------
     draws : array-like of shape (n, n_features)
-        Many samples, or the training samples themselves for comparison.
-    reference : array-like of shape (m, n_features)
+        Many generated samples, or the training samples for comparison.
+    target : array-like of shape (m, n_features)
         Many samples of the true distribution: at least 100000 for fine scales.
     centers : array-like of shape (c, n_features)
         Points of the support.
     factor : float, default=2
     n_radii : int, default=40
-        Radii tried, from the scale at which a ball holds 20 reference samples to the diameter.
+        Radii tried, from the scale at which a ball holds 20 target samples to the diameter.
 
     Returns
     -------
     float
         inf if not even the largest balls agree.
+
+    Raises
+    ------
+    ValueError
+        If so many samples of `target` are equal that there is no smallest radius.
     """
-    draws, reference, centers = _samples(draws=draws, reference=reference, centers=centers)
-    least = np.quantile(cKDTree(reference).query(centers, k=[min(20, len(reference))])[0], 0.9)
-    largest = np.linalg.norm(np.ptp(reference, axis=0))
-    if least == 0 or largest == 0:
-        raise ValueError("'reference' repeats its samples so often that it has no finest scale: pass distinct samples.")
-    radii = np.geomspace(least, largest, n_radii)
+    generated, truth, points = check_same_features(draws=draws, target=target, centers=centers)
+    smallest = np.quantile(cKDTree(truth).query(points, k=[min(20, len(truth))])[0], 0.9)
+    largest = np.linalg.norm(np.ptp(truth, axis=0))
+    if smallest == 0 or largest == 0:
+        raise ValueError("'target' repeats its samples so often that it has no finest scale: pass distinct samples.")
+    radii = np.geomspace(smallest, largest, n_radii)
     lowest, highest = np.full(n_radii, np.inf), np.zeros(n_radii)
-    for center in centers:
-        share = [
-            np.searchsorted(np.sort(np.linalg.norm(samples - center, axis=1)), radii, side="right") / len(samples)
-            for samples in (draws, reference)
-        ]
-        ratio = share[0] / np.maximum(share[1], 1.0 / len(reference))
+    for center in points:
+        own, true = _mass_within(radii, center, generated), _mass_within(radii, center, truth)
+        ratio = own / np.maximum(true, 1.0 / len(truth))
         lowest, highest = np.minimum(lowest, ratio), np.maximum(highest, ratio)
     good = (lowest >= 1 / factor) & (highest <= factor)
     if not good[-1]:
@@ -139,14 +153,19 @@ def delta_coverage(draws, reference, centers, *, factor=2.0, n_radii=40):
     return float(radii[first])
 
 
-def density_comparability(draws, reference, *, n_cells=50, random_state=0):
-    """Smallest and largest ratio of the mass of samples to that of the true distribution, over cells of the support.
+def density_comparability(
+    draws: ArrayLike, target: ArrayLike, *, n_cells: int = 50, random_state: RandomState = 0
+) -> tuple[float, float]:
+    """Smallest and largest ratio of generated to true mass over cells of the support.
 
     Parameters
     ----------
-    draws, reference : array-likes of shape (n, n_features) and (m, n_features)
+    draws : array-like of shape (n, n_features)
+        Generated samples.
+    target : array-like of shape (m, n_features)
+        Samples of the true distribution.
     n_cells : int, default=50
-        Voronoi cells around k-means centers of the reference samples.
+        Voronoi cells around k-means centers of the target samples.
     random_state : int, RandomState or None, default=0
 
     Returns
@@ -156,23 +175,21 @@ def density_comparability(draws, reference, *, n_cells=50, random_state=0):
     """
     from sklearn.cluster import KMeans
 
-    draws, reference = _samples(draws=draws, reference=reference)
-    cells = KMeans(n_cells, n_init=1, random_state=random_state).fit(reference[:10_000])
+    generated, truth = check_same_features(draws=draws, target=target)
+    cells = KMeans(n_cells, n_init=1, random_state=random_state).fit(truth[:10_000])
     tree = cKDTree(cells.cluster_centers_)
-    own, true = (
-        np.bincount(tree.query(samples)[1], minlength=n_cells) / len(samples) for samples in (draws, reference)
-    )
-    ratio = own / np.maximum(true, 1.0 / len(reference))
+    own, true = (np.bincount(tree.query(s)[1], minlength=n_cells) / len(s) for s in (generated, truth))
+    ratio = own / np.maximum(true, 1.0 / len(truth))
     return float(ratio.min()), float(ratio.max())
 
 
-def subspace_error(basis_a, basis_b):
+def subspace_error(basis_a: ArrayLike, basis_b: ArrayLike) -> float:
     r"""Squared Frobenius distance of the projections onto two subspaces, :math:`\|VV^T - AA^T\|_F^2`.
 
     Parameters
     ----------
     basis_a, basis_b : array-likes of shape (n_features, k)
-        Bases as features; they need not be orthonormal.
+        The columns span the subspaces; they need not be orthonormal.
 
     Returns
     -------
@@ -181,6 +198,6 @@ def subspace_error(basis_a, basis_b):
     """
     a, b = (np.linalg.qr(check_array(m, dtype=np.float64))[0] for m in (basis_a, basis_b))
     if len(a) != len(b):
-        raise ValueError(f"The bases have {len(a)} and {len(b)} samples: pass subspaces of the same space.")
-    # From the part of one across the other: the difference of two numbers near k would lose digits.
+        raise ValueError(f"The bases have {len(a)} and {len(b)} rows: pass subspaces of the same space.")
+    # From the part of each basis that is orthogonal to the other: the difference of two numbers near k loses digits.
     return float(((a - b @ (b.T @ a)) ** 2).sum() + ((b - a @ (a.T @ b)) ** 2).sum())

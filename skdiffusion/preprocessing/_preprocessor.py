@@ -93,7 +93,7 @@ class Preprocessor:
         return out
 
     def transform(self, X):
-        """Whitened samples (n, d) and log |det dz/dx| (n,)."""
+        """Whitened samples (n, d) and ``log |det dz/dx|`` (n,)."""
         X = self._read(X)
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, feature in enumerate(self.maps):
@@ -110,7 +110,7 @@ class Preprocessor:
         return np.clip(X, self.low, self.high)
 
     def pull_back(self, X, gradient):
-        """Gradient in X of f(z(x)) + log |det dz/dx|, given the gradient of f in z, (n, d)."""
+        """Gradient in X of f(z(x)) + ``log |det dz/dx|``, given the gradient of f in z, (n, d)."""
         given, X = X, self._read(X)
         out = gradient @ self.whitening.matrix.T
         for j, feature in enumerate(self.maps):

@@ -38,7 +38,7 @@ class Whitening:
     matrix, inverse : ndarrays (d, d)
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
-        log |det matrix|.
+        ``log |det matrix|``.
     correlation : ndarray (d, d)
         The shrunk correlation matrix, which becomes the identity.
     shrinkage : float

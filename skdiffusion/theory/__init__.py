@@ -1,4 +1,4 @@
-"""What the theory of diffusion models says, as functions of numbers that help to choose hyper-parameters.
+"""Results of the theory of diffusion models, as functions of numbers that help to choose hyper-parameters.
 
 ``wasserstein`` : errors of the probability-flow sampler in Wasserstein-2, and the steps they ask for.
 ``besov`` : rates over smoothness classes, and the sizes and noise levels that attain them.

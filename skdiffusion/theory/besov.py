@@ -3,10 +3,11 @@ r"""Minimax estimation over Besov classes: rates, sizes, noise levels (Oko, Akiy
 For a density of smoothness s on :math:`[-1,1]^d`, n samples and a sparse network of about :math:`N = n^{d/(2s+d)}`
 weights the expected total variation falls as :math:`n^{-s/(2s+d)}` and the expected W1 as :math:`n^{-(s+1)/(2s+d)}`,
 up to logarithms and an arbitrarily small exponent; on a subspace d is its dimension. The rates are those of the
-paper; sizes are read practically, without its powers of log n.
+paper; sizes leave out its powers of log n.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +15,19 @@ from skdiffusion._utils.validation import POSITIVE, StrOptions, at_least, valida
 
 SAMPLES, DIMENSION = at_least(2), at_least(1)
 LOSS = [StrOptions({"tv", "w1"})]
+WEIGHTS_PER_FUNCTION = 32.0  # of a network, for each basis function
+MIN_WIDTH = 8
+MIN_WEIGHT_BOUND = 8.0
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
-def rate_tv(n, smoothness, n_features):
+def rate_tv(n: float, smoothness: float, n_features: int) -> float:
     """Order of the total variation, n**(-s / (2 s + d)).
 
     Parameters
     ----------
     n : int
-        Samples.
+        Number of samples.
     smoothness : float
     n_features : int
         Intrinsic dimension, where the samples lie on a subspace.
@@ -36,7 +40,7 @@ def rate_tv(n, smoothness, n_features):
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
-def rate_w1(n, smoothness, n_features):
+def rate_w1(n: float, smoothness: float, n_features: int) -> float:
     """Order of the Wasserstein-1 distance: the larger of n**(-(s + 1) / (2 s + d)) and n**(-1 / 2).
 
     Parameters
@@ -51,7 +55,7 @@ def rate_w1(n, smoothness, n_features):
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION)
-def effective_size(n, smoothness, n_features):
+def effective_size(n: float, smoothness: float, n_features: int) -> float:
     """Number of basis functions that balances bias and variance, n**(d / (2 s + d)).
 
     Parameters
@@ -66,7 +70,7 @@ def effective_size(n, smoothness, n_features):
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS)
-def stopping_level(n, smoothness, n_features, loss="tv"):
+def stopping_level(n: float, smoothness: float, n_features: int, loss: str = "tv") -> float:
     """Noise level, in standard deviations of a feature, at which the flow may stop without losing the rate.
 
     Parameters
@@ -83,8 +87,8 @@ def stopping_level(n, smoothness, n_features, loss="tv"):
 
 
 @validated(n=SAMPLES, constant=POSITIVE)
-def clipping_level(n, constant=2.0):
-    """Bound of the predicted noise in every feature, C sqrt(log n); C = 2 never bites on true scores.
+def clipping_level(n: float, constant: float = 2.0) -> float:
+    """Bound of the predicted noise in every feature, C sqrt(log n); no true score reaches it for C = 2.
 
     Parameters
     ----------
@@ -100,11 +104,13 @@ def clipping_level(n, constant=2.0):
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, first=[*POSITIVE, None], last=POSITIVE)
-def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0, floor=1.0):
+def time_partition(
+    n: float, smoothness: float, n_features: int, *, first: float | None = None, last: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Dyadic intervals of diffusion time t, and the network size each needs.
 
     One network of size N up to :math:`t_* = n^{-2/(2s+d)}`; then, since the distribution noised to t is smooth at scale
-    :math:`\sqrt t`, sizes :math:`t^{-d/2}` that fall with t. Switching is what buys the rate in W1.
+    :math:`\sqrt t`, sizes :math:`t^{-d/2}` that fall with t. The rate in W1 is attained by switching between networks.
 
     Parameters
     ----------
@@ -113,59 +119,80 @@ def time_partition(n, smoothness, n_features, *, first=None, last=1.0, slack=0.0
         Start of the first interval; half the square of the stopping level for W1 by default.
     last : float, default=1.0
         End of the last interval.
-    slack : float, default=0.0
-        The paper's small delta: sizes grow by n**(delta d / (2 (2 s + d))).
-    floor : float, default=1.0
-        Least size.
 
     Returns
     -------
     edges : ndarray of shape (n_intervals + 1,)
     sizes : ndarray of shape (n_intervals,)
+        Numbers of basis functions, at least 1.
     """
     if first is None:
         first = stopping_level(n, smoothness, n_features, "w1") ** 2 / 2
     turn = n ** (-2 / (2 * smoothness + n_features))
-    edges = [first, *(turn * 2.0 ** np.arange(0, max(1, int(np.ceil(np.log2(last / turn))))))]
-    edges = np.array([e for e in edges if first <= e < last] + [last])
-    size = effective_size(n, smoothness, n_features)
-    growth = n ** (slack * n_features / (2 * (2 * smoothness + n_features)))
-    sizes = np.minimum(np.maximum(edges[:-1], turn) ** (-n_features / 2) * growth, size)
-    return edges, np.maximum(sizes, floor)
+    dyadic = turn * 2.0 ** np.arange(0, max(1, int(np.ceil(np.log2(last / turn)))))
+    edges = np.array([e for e in (first, *dyadic) if first <= e < last] + [last])
+    sizes = np.maximum(edges[:-1], turn) ** (-n_features / 2)
+    return edges, np.clip(sizes, 1.0, effective_size(n, smoothness, n_features))
 
 
 @dataclass(frozen=True)
 class Design:
-    """What a smoothness asks for.
+    """Sizes and noise levels for a density of known smoothness.
+
+    Noise levels are noise-to-signal ratios, in standard deviations of a feature.
 
     Parameters
     ----------
-    parameters : dict
-        For the constructor of `DiffusionDensityEstimator`.
     effective_size, stopping_level, clipping_level : float
+        Of the functions of these names.
     edges, sizes : ndarray
         Of `time_partition`.
+    widths : list of int
+        Width of the two hidden layers of every network, from small to large noise.
+    switching_levels : list of float or None
+        Noise levels between these networks; None for a single network.
+    n_nonzero_weights : int or None
+        Of every network; None if all its weights may differ from zero.
+    weight_bound : float or None
     """
 
-    parameters: dict
     effective_size: float
     stopping_level: float
     clipping_level: float
     edges: np.ndarray
     sizes: np.ndarray
+    widths: list[int]
+    switching_levels: list[float] | None = None
+    n_nonzero_weights: int | None = None
+    weight_bound: float | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Arguments of the constructor of `DiffusionDensityEstimator`."""
+        from skdiffusion.estimators import Options  # which loads torch
+
+        layers = [(width, width) for width in self.widths]
+        options: dict[str, Any] = {"sigma_min": self.stopping_level}
+        if self.switching_levels is not None:
+            options["noise_intervals"] = self.switching_levels
+        if self.n_nonzero_weights is not None:
+            options["activation"] = "relu"
+            options["n_nonzero_weights"], options["weight_bound"] = self.n_nonzero_weights, self.weight_bound
+        sizes = layers[0] if self.switching_levels is None else layers
+        return {"hidden_layer_sizes": sizes, "components": None, "options": Options(**options)}
 
 
-@validated(
-    n=SAMPLES,
-    smoothness=POSITIVE,
-    n_features=DIMENSION,
-    loss=LOSS,
-    switching=["boolean"],
-    sparse=["boolean"],
-    weights_per_function=POSITIVE,
-)
-def design(n, smoothness, n_features, *, loss="tv", switching=False, sparse=False, weights_per_function=32.0):
-    """Constructor parameters for n samples of a density of known smoothness.
+@validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS, switching=["boolean"], sparse=["boolean"])
+def design(
+    n: float,
+    smoothness: float,
+    n_features: int,
+    *,
+    loss: str = "tv",
+    switching: bool = False,
+    sparse: bool = False,
+) -> Design:
+    """Sizes and noise levels for n samples of a density of known smoothness.
 
     Parameters
     ----------
@@ -174,14 +201,13 @@ def design(n, smoothness, n_features, *, loss="tv", switching=False, sparse=Fals
     switching : bool, default=False
         Networks of their own for the intervals of `time_partition`, smaller as the noise grows.
     sparse : bool, default=False
-        ReLU networks of twice the width, of whose parameters no more differ from zero than the dense ones have, each
-        bounded by the effective size (by 8 at least).
-    weights_per_function : float, default=32.0
-        Weights of a network for each basis function.
+        ReLU networks of twice the width, of which no more weights differ from zero than the dense networks have, each
+        bounded by the effective size (or by 8, if that is larger).
 
     Returns
     -------
     Design
+        `parameters` are arguments of `DiffusionDensityEstimator`.
 
     Examples
     --------
@@ -192,25 +218,22 @@ def design(n, smoothness, n_features, *, loss="tv", switching=False, sparse=Fals
     size = effective_size(n, smoothness, n_features)
     level = stopping_level(n, smoothness, n_features, loss)
     edges, sizes = time_partition(n, smoothness, n_features)
-    wider = 2 if sparse else 1
-
-    def widths(n_functions):
-        width = wider * max(8, int(np.ceil(np.sqrt(weights_per_function * n_functions))))
-        return width, width
-
-    # On the straight path from data to noise the noise-to-signal ratio is t / (1 - t).
-    parameters = {
-        "hidden_layer_sizes": widths(size), "process": "flow", "t_min": level / (1 + level), "stacking": False,
-    }  # fmt: skip
+    functions, switching_levels = [size], None
     if switching:
         # The paper's time is that of dX = -X dt + sqrt(2) dW.
         ratio = np.sqrt(np.expm1(2 * edges[1:-1]))
         kept = ratio > level
-        parameters["n_intervals"] = (ratio / (1 + ratio))[kept].tolist()
-        parameters["hidden_layer_sizes"] = [widths(m) for m in sizes[len(sizes) - kept.sum() - 1 :]]
-    if sparse:
-        parameters |= {
-            "activation": "relu", "n_nonzero_weights": int(np.ceil(weights_per_function * size)),
-            "weight_bound": max(8.0, size),
-        }  # fmt: skip
-    return Design(parameters, size, level, clipping_level(n), edges, sizes)
+        switching_levels = ratio[kept].tolist()
+        functions = sizes[len(sizes) - kept.sum() - 1 :].tolist()
+    wider = 2 if sparse else 1
+    return Design(
+        size,
+        level,
+        clipping_level(n),
+        edges,
+        sizes,
+        [wider * max(MIN_WIDTH, int(np.ceil(np.sqrt(WEIGHTS_PER_FUNCTION * m)))) for m in functions],
+        switching_levels,
+        int(np.ceil(WEIGHTS_PER_FUNCTION * size)) if sparse else None,
+        max(MIN_WEIGHT_BOUND, size) if sparse else None,
+    )

@@ -1,12 +1,13 @@
-r"""Rates and stopping levels on linear subspaces and manifolds.
+r"""Rates and stopping times on linear subspaces and manifolds.
 
 Chen, Huang, Zhao and Wang (2023): on an unknown k-dimensional subspace of R^D, with an encoder-decoder network and
-noise stopped at :math:`t_0 = n^{-(1-\delta)/(k+5)}`, errors fall with exponents of k alone. The rates are quoted in
-the form in which they are recalled, without logarithms. Shen, Hsieh and He (2026): the score finds a smooth set at
-noise levels that are much coarser than the spacing of the samples.
+noise stopped at :math:`t_0 = n^{-(1-\delta)/(k+5)}`, errors fall with exponents of k alone. The rates are given
+without logarithms. Shen, Hsieh and He (2026): the score determines a smooth set at noise levels that are much coarser
+than the spacing of the samples.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skdiffusion._utils.validation import NON_NEGATIVE, POSITIVE, at_least, validated
@@ -18,7 +19,7 @@ SAMPLES, DIMENSION = at_least(2), at_least(1)
 
 
 @validated(n=SAMPLES, dimension=DIMENSION, n_features=DIMENSION)
-def score_rate(n, dimension, n_features):
+def score_rate(n: float, dimension: int, n_features: int) -> float:
     """Order of the mean squared error of the score times the stopping time: n**(-2/(k+5)) + D n**(-(k+3)/(k+5)).
 
     Parameters
@@ -37,7 +38,7 @@ def score_rate(n, dimension, n_features):
 
 
 @validated(n=SAMPLES, dimension=DIMENSION)
-def stopping_time(n, dimension):
+def stopping_time(n: float, dimension: int) -> float:
     """Diffusion time at which the flow stops, n**(-1 / (k + 5)).
 
     Parameters
@@ -52,7 +53,7 @@ def stopping_time(n, dimension):
 
 
 @validated(n=SAMPLES, n_features=DIMENSION, noise=NON_NEGATIVE, latent_variances=["array-like"])
-def subspace_error(n, n_features, noise, latent_variances):
+def subspace_error(n: float, n_features: int, noise: float, latent_variances: ArrayLike) -> float:
     r"""Expected :math:`|VV^T - AA^T|_F^2` of the principal subspace of n samples with isotropic noise.
 
     To first order :math:`2 (D-k)/n \sum_i (\eta^2/\lambda_i + \eta^4/\lambda_i^2)`; without noise the subspace is
@@ -77,8 +78,11 @@ def subspace_error(n, n_features, noise, latent_variances):
 
 
 @validated(n=SAMPLES, dimension=DIMENSION, volume=POSITIVE)
-def coarse_level(n, dimension, volume=1.0):
-    """Noise level of order (log n / n)**(1/k) at which a score knows a k-dimensional set of this volume, not its samples.
+def coarse_level(n: float, dimension: int, volume: float = 1.0) -> float:
+    """Noise level of order (log n / n)**(1/k), at which a score determines a k-dimensional set.
+
+    It is the spacing of the samples up to a constant. At smaller noise the score of the samples points to the nearest
+    sample, no longer to the set.
 
     Parameters
     ----------
@@ -94,7 +98,7 @@ def coarse_level(n, dimension, volume=1.0):
 
 
 @validated(n=SAMPLES, dimension=DIMENSION, smoothness=POSITIVE)
-def projection_rate(n, dimension, smoothness):
+def projection_rate(n: float, dimension: int, smoothness: float) -> float:
     """Order of the distance to a set of smoothness beta after projection, (log n / n)**(beta / k).
 
     It does not depend on the density on the set.

@@ -188,7 +188,9 @@ def test_samples_do_not_depend_on_the_blocks(fitted):
     whole = fitted.sample(BLOCK_SAMPLES + 700, random_state=0)
     assert_array_equal(fitted.sample(BLOCK_SAMPLES + 3, random_state=0), whole[: BLOCK_SAMPLES + 3])
     last = whole[BLOCK_SAMPLES - 5 :][:50]
-    assert_allclose(fitted.score_samples(whole)[BLOCK_SAMPLES - 5 :][:50], fitted.score_samples(last), rtol=0, atol=1e-9)
+    assert_allclose(
+        fitted.score_samples(whole)[BLOCK_SAMPLES - 5 :][:50], fitted.score_samples(last), rtol=0, atol=1e-9
+    )
 
 
 def test_a_fit_is_repeatable_and_touches_nothing_global(X, fitted):
@@ -284,7 +286,7 @@ OPTION_CHANGES = {
     "n_training_steps": 20,
     "patience": 1,
     "decay_fraction": 1.0,
-    "n_references": 0,
+    "n_target_samples": 0,
     "n_pilot_steps": 3,
     "min_correlation_gain": np.inf,
     "n_folds": 2,
@@ -392,7 +394,9 @@ def test_warm_start_continues_from_the_last_networks(X):
 
 
 @pytest.mark.parametrize(
-    "change", [{"hidden_layer_sizes": (8,)}, {"options": Options(activation="tanh")}, {"n_estimators": 3}], ids=lambda c: next(iter(c))
+    "change",
+    [{"hidden_layer_sizes": (8,)}, {"options": Options(activation="tanh")}, {"n_estimators": 3}],
+    ids=lambda c: next(iter(c)),
 )
 def test_warm_start_refuses_another_architecture(change, X, fitted):
     est = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True, **change)
@@ -402,12 +406,12 @@ def test_warm_start_refuses_another_architecture(change, X, fitted):
 
 def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
     """The short runs that choose a map leave nothing worth keeping."""
-    from skdiffusion.diffusion.training import _loop
+    from skdiffusion.diffusion.training import TrainingPlan
 
-    def interrupt(step, plan):
+    def interrupt(plan, step):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_loop, "_learning_rate", interrupt)
+    monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     monkeypatch.setattr(
         "skdiffusion.estimators._density.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
     )
@@ -426,7 +430,7 @@ def test_verbose_prints_progress(X, capsys):
     DiffusionDensityEstimator(**TINY | {"max_iter": 2, "verbose": 1}, feature_transform=None).fit(X)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "held out" in shown.err
+    assert "validation" in shown.err
 
 
 def test_bounds_hold_and_a_uniform_box_is_nearly_exact():
@@ -469,17 +473,17 @@ def test_constant_features_warn_and_stay_finite(X):
 
 
 def test_an_interrupted_fit_keeps_the_best_weights(X, monkeypatch):
-    from skdiffusion.diffusion.training import _loop
+    from skdiffusion.diffusion.training import TrainingPlan
 
     calls = []
 
-    def interrupt(step, plan):
+    def interrupt(plan, step):
         calls.append(step)
         if step == 120:
             raise KeyboardInterrupt
         return 5e-3
 
-    monkeypatch.setattr(_loop, "_learning_rate", interrupt)
+    monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     with pytest.warns(InterruptedFitWarning, match="interrupted after 120 of"):
         est = DiffusionDensityEstimator(**TINY | {"max_iter": 200}, feature_transform=None).fit(X)
     assert np.isfinite(est.score(X))

@@ -60,7 +60,7 @@ BAD_OPTIONS = {
     "n_training_steps": [0, "many"],
     "patience": [0],
     "decay_fraction": [0.0, 1.5],
-    "n_references": [-1, "few"],
+    "n_target_samples": [-1, "few"],
     "n_pilot_steps": [0],
     "min_correlation_gain": [-1.0],
     "n_folds": [1, 2.5],

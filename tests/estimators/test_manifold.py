@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Sphere, Subspace
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
-from skdiffusion.metrics import memorised_excess, novelty, subspace_error
+from skdiffusion.metrics import memorized_excess, novelty, subspace_error
 
 SMALL = {"max_iter": 4, "hidden_layer_sizes": (8, 8), "n_estimators": 1, "random_state": 0}
 
@@ -100,7 +100,7 @@ def test_a_circle_is_found_and_sampled(circle):
     train, fresh, draws = density.sample(500, 0), density.sample(500, 1), est.sample(2000, random_state=3)
     assert np.median(density.distance(draws)) < 1e-5
     assert 0.8 < novelty(draws, train, fresh) < 1.2
-    assert memorised_excess(draws, train, fresh) < 0.1
+    assert memorized_excess(draws, train, fresh) < 0.1
     np.testing.assert_array_equal(est.sample(30, random_state=3), draws[:30])
 
 

@@ -130,7 +130,9 @@ def test_grids_of_narrow_peaks_are_normalized_after_training(side, narrow):
     centers = rng.integers(0, side, (2000, 2)).astype(float)
     scale = centers.std()
     X = centers + narrow * scale * rng.standard_normal((2000, 2))
-    est = DiffusionDensityEstimator(components=None, feature_transform=None, n_estimators=1, max_iter=150, random_state=0).fit(X)
+    est = DiffusionDensityEstimator(
+        components=None, feature_transform=None, n_estimators=1, max_iter=150, random_state=0
+    ).fit(X)
     axis = np.linspace(-1.0, side, 300 if narrow > 0.02 else 500)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     mass = np.exp(est.score_samples(grid)).sum() * (axis[1] - axis[0]) ** 2

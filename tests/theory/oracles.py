@@ -32,7 +32,7 @@ class LineMixture:
 
 
 def line_distance(density, levels, integrator, score=None):
-    """W2 between the sampler started from the exact distribution of the first level, and the exact distribution of the last."""
+    """W2 between a sampler that starts from the exact distribution at the first level and the exact one at the last."""
     score = score or density.score
     y = density.quantiles(levels[0])
     for start, stop in zip(levels[:-1], levels[1:]):

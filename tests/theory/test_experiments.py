@@ -1,4 +1,4 @@
-"""The experiments of `benchmarks.theory` at small size: that they run, that they could fail, and what they say."""
+"""The experiments of `benchmarks.theory` at small size: that they run, that they can fail, and what they show."""
 
 import numpy as np
 import pytest
@@ -7,76 +7,71 @@ from benchmarks.theory import __main__ as command
 from benchmarks.theory import besov, gaussian, supports, wasserstein
 from benchmarks.theory.records import Kept, spread
 
-
-@pytest.fixture
-def quickly(monkeypatch):
-    """Short trainings."""
-    monkeypatch.setattr(besov, "STEPS", 800)
-    monkeypatch.setattr(besov, "PASSES", 1)
+SHORT = besov.Training(steps=800, passes=1)
 
 
-def test_rates_on_a_line(quickly):
-    """E1a: better with more samples, in the order of the kernel density that knows the truth."""
-    few, many = besov.line_cell(1.5, 200, 1), besov.line_cell(1.5, 3200, 1)
+def test_rates_on_a_line():
+    """E1a: better with more samples, and near the kernel density with the best bandwidth."""
+    few, many = (besov.line_cell(1.5, n, 1, SHORT) for n in (200, 3200))
     assert many["tv"] < 0.75 * few["tv"]
     assert many["tv"] < 2.5 * many["kernel"]
     assert many["w1"] < 0.5 * few["w1"]
     assert many["h"] < few["h"]
 
 
-def test_clipping(quickly):
+def test_clipping():
     """E1b: C = 2 changes nothing, C = 0.5 ruins the density."""
-    distance = besov.clipping_cell(400, 0)
+    distance = besov.clipping_cell(400, 0, SHORT)
     assert distance["2.0"] == pytest.approx(distance["None"], rel=0.02)
     assert distance["0.5"] > 1.1 * distance["None"]
 
 
-def test_switching(quickly):
+def test_switching():
     """E1c: ten times fewer parameters at large noise cost little."""
-    cell = besov.switching_cell(1200, 3000, 0)
+    cell = besov.switching_cell(1200, 3000, 0, SHORT)
     assert cell["sizes"][0] > 5 * cell["sizes"][-1]
     assert sum(cell["sizes"]) == pytest.approx(cell["single_size"], rel=0.05)
     assert cell["switched"] < 1.3 * cell["single"]
 
 
-def test_stopping(quickly):
+def test_stopping():
     """E1d: flat up to the prescribed level, worse far above it."""
-    at_half, at_one, far = besov.stopping_cell(3200, (0.5, 1.0, 16.0), 0)
+    at_half, at_one, far = besov.stopping_cell(3200, (0.5, 1.0, 16.0), 0, SHORT)
     assert at_one == pytest.approx(at_half, rel=0.1)
     assert far > 1.2 * at_half
 
 
-def test_a_hidden_line(quickly):
+def test_a_hidden_line():
     """TV on an unknown line falls with the samples as on a known one."""
-    few, many = (sum(besov.hidden_line_cell(8, 0.5, n, seed) for seed in (0, 1)) for n in (300, 2400))
+    few, many = (sum(besov.hidden_line_cell(8, 0.5, n, seed, SHORT) for seed in (0, 1)) for n in (300, 2400))
     assert many < 0.8 * few
 
 
 def test_the_oracle_kernel_is_the_best_of_its_bandwidths(rng):
-    law = besov.line_density(1.0)
-    X = law.sample(500, random_state=0)
-    best, bandwidth = besov.oracle_kernel(law, X)
+    target = besov.line_density(1.0)
+    X = target.sample(500, random_state=0)
+    best, bandwidth = besov.oracle_kernel(target, X)
     mirrored = np.concatenate([X, -2 - X, 2 - X])
     gaps = (besov.MIDPOINTS[::8] - mirrored[:, 0]) / bandwidth
     exact = np.exp(-0.5 * gaps**2).sum(1) / (bandwidth * np.sqrt(2 * np.pi) * len(X))
-    assert np.abs(exact - law.density(besov.MIDPOINTS[::8])).mean() == pytest.approx(best, rel=0.02)
+    assert np.abs(exact - target.density(besov.MIDPOINTS[::8])).mean() == pytest.approx(best, rel=0.02)
 
 
-def test_the_reference_is_worth_more_than_the_noise(rng):
-    """E4a: with the reference the excess is a fraction of that without."""
+def test_the_reference_reduces_the_excess_loss(rng):
+    """E4a: with the Gaussian reference the excess is a fraction of that without."""
     relative, plain = (gaussian.excess_cell("mixture", kind, 6, 600, 1e-4, 0) for kind in ("v", "noise"))
     assert relative < 0.5 * plain
 
 
 def test_the_relative_part_suits_smooth_densities():
     """E4c."""
-    smooth, circle = ([gaussian.score_cell(law, c, 0) for c in (0.0, 1.0)] for law in ("smooth", "circle"))
+    smooth, circle = ([gaussian.score_cell(target, c, 0) for c in (0.0, 1.0)] for target in ("smooth", "circle"))
     assert smooth[1] < smooth[0]
     assert circle[1] > circle[0]
 
 
-def test_parametrisations_are_of_one_field(rng):
-    """With a network that is zero: the Gaussian, but for the prediction of noise without reference."""
+def test_parametrizations_are_of_one_field(rng):
+    """A network that is zero gives the Gaussian, except where it predicts the noise without a reference."""
     import torch
 
     from skdiffusion.diffusion.networks import FilmEnsemble
@@ -91,7 +86,7 @@ def test_parametrisations_are_of_one_field(rng):
     np.testing.assert_allclose(trace, 2 * np.tan(0.4))
 
 
-def test_kept_values_are_not_computed_again(tmp_path):
+def test_stored_values_are_not_computed_again(tmp_path):
     calls = []
 
     def square(x):
@@ -120,16 +115,14 @@ def test_cheap_experiments_pass(experiment, tmp_path):
     assert all(r["passed"] for r in samples), samples
 
 
-def test_the_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     calls = []
 
     def once(quick, kept):
         calls.append(quick)
-        return [command.besov.entry("gaussian", "claim", "1", "2", False)]
+        return [besov.entry("gaussian", "claim", "1", "2", False)]
 
-    monkeypatch.setattr(command, "EXPERIMENTS", {"gaussian": (once,)})
     for _ in range(2):
-        monkeypatch.setattr("sys.argv", ["theory", "--quick", "--out", str(tmp_path / "table.jsonl")])
-        command.main()
+        command.main(["--quick", "--out", str(tmp_path / "table.jsonl")], {"gaussian": (once,)})
     assert calls == [True]
     assert "| gaussian | claim | 1 | 2 | FAIL |" in capsys.readouterr().out

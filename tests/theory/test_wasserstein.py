@@ -58,7 +58,7 @@ def test_never_below_the_distance_for_mixtures(share, gap, variance, n_steps, ki
 
     bound = w2.sampling_bound(
         w2.mixture_regularity([share, 1 - share], [[-gap], [gap]], [[variance]]), levels, integrator,
-        score_error=sizes, score_lipschitz=sizes,
+        w2.SamplerErrors(score=sizes, score_lipschitz=sizes),
     )  # fmt: skip
     assert line_distance(density, levels, integrator, score) <= bound.total * (1 + 1e-9) + 1e-6
 
@@ -75,14 +75,14 @@ def test_sharp_for_gaussians(variance, n_steps, kind):
 
 def test_the_start_is_carried_through():
     density, levels = w2.gaussian_regularity(np.eye(2)), grid("angle", 40)
-    with_start = w2.sampling_bound(density, levels, start_error=0.5)
+    with_start = w2.sampling_bound(density, levels, errors=w2.SamplerErrors(start=0.5))
     without = w2.sampling_bound(density, levels)
     assert with_start.start == pytest.approx(0.5 * np.prod(
         1 - w2.step_coefficient("ddim", levels[:-1], levels[1:]) / (1 + levels[:-1] ** 2)
     ))  # fmt: skip
-    assert with_start.discretisation == without.discretisation
+    assert with_start.discretization == without.discretization
     assert without.start == without.score == 0
-    assert with_start.total == with_start.start + with_start.discretisation
+    assert with_start.total == with_start.start + with_start.discretization
 
 
 def test_the_last_denoising_step_is_covered():

@@ -1,11 +1,17 @@
-"""Training of score networks by denoising score matching, their fine-tuning by the exact likelihood, distillation."""
+"""Training of networks: denoising score matching, fine-tuning by the exact likelihood, distillation; in one loop."""
 
+from skdiffusion.diffusion.training._denoising import train
 from skdiffusion.diffusion.training._distillation import distill
 from skdiffusion.diffusion.training._intervals import max_checks, train_intervals
-from skdiffusion.diffusion.training._likelihood import FINE_TUNING_CHECK_EVERY, fine_tune
-from skdiffusion.diffusion.training._loop import CHECK_EVERY, TrainingPlan, TrainingResult, train
+from skdiffusion.diffusion.training._likelihood import fine_tune
+from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
+from skdiffusion.diffusion.training._optimizer import AdamW
+from skdiffusion.diffusion.training._plans import DistillationPlan, FineTuningPlan, Plan, TrainingPlan
+from skdiffusion.diffusion.training._samples import TrainingSets
+from skdiffusion.diffusion.training._targets import add_noise, noise_angles, plain_target
 
 __all__ = [
-    "CHECK_EVERY", "FINE_TUNING_CHECK_EVERY", "TrainingPlan", "TrainingResult", "distill", "fine_tune", "max_checks",
-    "train", "train_intervals",
+    "AdamW", "DistillationPlan", "FineTuningPlan", "Objective", "Plan", "TrainingPlan", "TrainingResult",
+    "TrainingSets", "add_noise", "distill", "fine_tune", "max_checks", "noise_angles", "plain_target", "run", "train",
+    "train_intervals",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks of few and bounded weights: pruning by magnitude on a schedule, and projection on a box.
+"""Networks with few and bounded weights: pruning by magnitude on a schedule, and projection on a box.
 
 References
 ----------
@@ -10,45 +10,52 @@ Oko, Akiyama and Suzuki (2023): the class of sparse networks of bounded weights.
 import numpy as np
 import torch
 
-PRUNED_FROM, PRUNED_TO = 0.2, 0.6  # of the steps, between which the weights become few
+from skdiffusion.diffusion.networks import FilmEnsemble
 
 
 class WeightConstraint:
     """Keeps the largest `n_nonzero` parameters of every member, each at most `bound` in size.
 
-    Every matrix keeps its share (`quotas`).
+    Every weight matrix keeps its share (`quotas`).
 
     Parameters
     ----------
     network : FilmEnsemble
-        Whose parameters are meant.
+        The network whose parameters are constrained.
     n_nonzero : int or None
         Parameters of a member that may differ from zero at the end.
     bound : float or None
         Largest absolute value of a parameter.
+    pruning_range : tuple of float
+        Fractions of the steps between which their number falls from all to `n_nonzero`.
     """
 
-    def __init__(self, network, n_nonzero, bound):
-        self.network, self.n_nonzero, self.bound, self._mask = network, n_nonzero, bound, None
+    def __init__(
+        self, network: FilmEnsemble, n_nonzero: int | None, bound: float | None, pruning_range: tuple[float, float]
+    ) -> None:
+        self.network, self.n_nonzero, self.bound = network, n_nonzero, bound
+        self.pruning_range = pruning_range
+        self._mask: torch.Tensor | None = None
 
-    def settled(self, step, n_steps):
-        """Whether from this step on the parameters are as few as they shall be."""
-        return self.n_nonzero is None or step >= PRUNED_TO * n_steps
+    def settled(self, step: int, n_steps: int) -> bool:
+        """Whether pruning is over at a step."""
+        return self.n_nonzero is None or step >= self.pruning_range[1] * n_steps
 
-    def allowed(self, step, n_steps):
-        """Parameters that may differ from zero at a step."""
+    def allowed(self, step: int, n_steps: int) -> int:
+        """Parameters of a member that may differ from zero at a step."""
         n_parameters = self.network.n_parameters
         if self.n_nonzero is None or self.n_nonzero >= n_parameters:
             return n_parameters
-        left = (PRUNED_TO - step / max(1, n_steps)) / (PRUNED_TO - PRUNED_FROM)
+        start, end = self.pruning_range
+        left = (end - step / max(1, n_steps)) / (end - start)
         return self.n_nonzero + int((n_parameters - self.n_nonzero) * min(1.0, max(0.0, left)) ** 3)
 
-    def renew(self, flat, step, n_steps):
+    def renew(self, flat: torch.Tensor, step: int, n_steps: int) -> None:
         """Choose the parameters that stay, the largest of each member."""
         allowed = self.allowed(step, n_steps)
         self._mask = None if allowed == self.network.n_parameters else self._largest(flat, allowed)
 
-    def apply(self, *flats):
+    def apply(self, *flats: torch.Tensor) -> None:
         """Bring parameters (n_members, n_parameters) into the class, in place."""
         for flat in flats:
             if self.bound is not None:
@@ -56,29 +63,30 @@ class WeightConstraint:
             if self._mask is not None:
                 flat.mul_(self._mask)
 
-    def project(self, flat):
-        """The parameters of the class nearest to these."""
+    def project(self, flat: torch.Tensor) -> torch.Tensor:
+        """The parameters of the class that are nearest to these."""
         flat = flat.clone() if self.bound is None else flat.clamp(-self.bound, self.bound)
         return flat if self.n_nonzero is None else flat * self._largest(flat, self.allowed(1, 1))
 
-    def _largest(self, flat, count):
+    def _largest(self, flat: torch.Tensor, count: int) -> torch.Tensor:
+        """1 for the `count` largest parameters of each member, 0 for the others."""
         mask = torch.zeros_like(flat)
         values = [v for layer in self.network.views(flat) for v in layer]
         kept = [v for layer in self.network.views(mask) for v in layer]
         shares = quotas([v.shape[1:] for v in values], count)
-        for out, of_matrix, share in zip(kept, values, shares, strict=True):
-            largest = of_matrix.abs().flatten(1).topk(share, dim=1).indices
-            out.copy_(torch.zeros_like(of_matrix).flatten(1).scatter_(1, largest, 1.0).view_as(of_matrix))
+        for out, matrix, share in zip(kept, values, shares, strict=True):
+            largest = matrix.abs().flatten(1).topk(share, dim=1).indices
+            out.copy_(torch.zeros_like(matrix).flatten(1).scatter_(1, largest, 1.0).view_as(matrix))
         return mask
 
 
-def quotas(shapes, count):
-    """How many of `count` entries fall to each matrix: as its samples and features together, at most all of its entries.
+def quotas(shapes: list[tuple[int, int]], count: int) -> list[int]:
+    """How many of `count` entries each matrix keeps: in proportion to its rows plus columns, and at most all.
 
-    Without quotas the layers at both ends, which are small or start at zero, would be the first to go.
+    Without quotas the first and the last layer, which are small or start at zero, would be pruned first.
     """
-    sizes = np.array([samples * columns for samples, columns in shapes])
-    wanted = np.array([samples + columns for samples, columns in shapes], dtype=float)
+    sizes = np.array([n_rows * n_columns for n_rows, n_columns in shapes])
+    wanted = np.array([n_rows + n_columns for n_rows, n_columns in shapes], dtype=float)
     full = np.zeros(len(sizes), dtype=bool)
     while True:
         left = count - sizes[full].sum()

@@ -1,57 +1,84 @@
 """Training of a masked network on draws of a known density."""
 
-import math
-
+import numpy as np
 import torch
 
-from skdiffusion.diffusion.training._loop import CHECK_EVERY
-from skdiffusion.diffusion.training._steps import AdamW
-
-BATCH_SIZE = 1000
-LEARNING_RATE = 6e-3
-WARM_UP = 50
-WEIGHT_DECAY = 1e-4
-MAX_NORM = 5.0  # of a gradient
-# Beside the mean of log p - log q its square, which is zero at the same distribution and has no noise there.
-SQUARES = 0.5
-MAX_GAP = 3.0  # nats that count in a square
+from skdiffusion.diffusion.networks import MaskedNetwork
+from skdiffusion.diffusion.training._loop import Objective, run
+from skdiffusion.diffusion.training._plans import DistillationPlan
 
 
-def distill(network, samples, log_density, n_steps, rng, monitor=None):
-    """Fit a masked network to samples drawn from a distribution whose log-densities are known, in place.
+class Distillation(Objective):
+    """Mean of log p - log q over samples of p, and of its square, for a masked network q; parameters as for `distill`.
+
+    The square is zero at the same distribution, and has no noise there.
+    """
+
+    def __init__(
+        self,
+        network: MaskedNetwork,
+        samples: np.ndarray,
+        log_density: np.ndarray,
+        plan: DistillationPlan,
+        rng: np.random.Generator,
+    ) -> None:
+        self.network, self.plan, self.rng = network, plan, rng
+        self._parameters = network.flat.requires_grad_(True)
+        super().__init__(self._parameters.detach()[None])
+        self._samples, self._log_density = (
+            torch.as_tensor(a, dtype=torch.float32, device=network.flat.device) for a in (samples, log_density)
+        )
+        self._masks = network.masks()
+        self.divergences: list[torch.Tensor] = []  # mean of log p - log q over the samples of every step
+
+    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        n, plan = len(self._samples), self.plan
+        batch = torch.as_tensor(self.rng.integers(n, size=min(plan.batch_size, n)), device=self._samples.device)
+        with torch.enable_grad():
+            log_q = self.network.log_prob(self._samples[batch], self.network.layers(self._masks))
+            gap = self._log_density[batch] - log_q
+            loss = gap.mean() + plan.square_weight * gap.clamp(-plan.max_gap, plan.max_gap).square().mean()
+            (gradient,) = torch.autograd.grad(loss, self._parameters)
+        gradient *= torch.clamp(plan.max_gradient_norm / torch.linalg.vector_norm(gradient), max=1.0)
+        self.divergences.append(gap.detach().mean())
+        return gradient[None], self.divergences[-1]
+
+    def network_of(self, flat: torch.Tensor) -> MaskedNetwork:
+        self.network.flat = flat[0]
+        return self.network
+
+
+def distill(
+    network: MaskedNetwork,
+    samples: np.ndarray,
+    log_density: np.ndarray,
+    plan: DistillationPlan,
+    rng: np.random.Generator,
+) -> list[float]:
+    """Fit a masked network in place to samples of a distribution whose log-densities are known.
 
     Parameters
     ----------
     network : MaskedNetwork
-    samples : array of shape (n, d)
+    samples : array of shape (n_samples, d)
         Draws of the distribution.
-    log_density : array of shape (n,)
+    log_density : array of shape (n_samples,)
         Its log-densities at the samples, in nats.
-    n_steps : int
+    plan : DistillationPlan
     rng : numpy Generator
-    monitor : callable, optional
-        Called with (step, n_steps, mean of log p - log q over the latest steps, None) from time to time.
+        Draws the batches.
 
     Returns
     -------
     list of float
         Mean of log p - log q over the samples of every step: an estimate of the Kullback-Leibler divergence.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        A network that has seen only a part of its schedule is not worth keeping.
     """
-    samples, target = (
-        torch.as_tensor(a, dtype=torch.float32, device=network.flat.device) for a in (samples, log_density)
-    )
-    masks, flat = network.masks(), network.flat.requires_grad_(True)
-    optimizer, curve = AdamW(flat.detach(), WEIGHT_DECAY), []
-    for step in range(n_steps):
-        batch = torch.as_tensor(rng.integers(len(samples), size=min(BATCH_SIZE, len(samples))), device=samples.device)
-        gap = target[batch] - network.log_prob(samples[batch], network.layers(masks))
-        loss = gap.mean() + SQUARES * gap.clamp(-MAX_GAP, MAX_GAP).square().mean()
-        (gradient,) = torch.autograd.grad(loss, flat)
-        gradient *= torch.clamp(MAX_NORM / torch.linalg.vector_norm(gradient), max=1.0)
-        rate = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / n_steps))
-        optimizer.step(gradient, rate)
-        curve.append(float(gap.detach().mean()))
-        if monitor is not None and ((step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps):
-            monitor(step + 1, n_steps, sum(curve[-CHECK_EVERY:]) / len(curve[-CHECK_EVERY:]), None)
-    network.flat = flat.detach()
-    return curve
+    objective = Distillation(network, samples, log_density, plan, rng)
+    if run(objective, plan).interrupted:
+        raise KeyboardInterrupt
+    return [float(divergence) for divergence in objective.divergences]

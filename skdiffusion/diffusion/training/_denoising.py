@@ -1,0 +1,86 @@
+r"""Denoising score matching: all members at once, in steps of a few matrix products.
+
+The loss of a member is the mean of :math:`\|F(z,\theta) - F^*\|^2 / d` over log-normal noise levels. It is 1 for the
+zero network, the Gaussian fit, whatever d, so that 1 - loss is the explained part.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from skdiffusion.diffusion.networks import FilmEnsemble, Passes
+from skdiffusion.diffusion.training._batches import NoisedBatches
+from skdiffusion.diffusion.training._constraints import WeightConstraint
+from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
+from skdiffusion.diffusion.training._plans import TrainingPlan
+from skdiffusion.diffusion.training._samples import TrainingSets
+from skdiffusion.diffusion.training._validation import ValidationDraws
+
+
+class Denoising(Objective):
+    """Mean squared error of the velocities that an ensemble predicts from noised samples; parameters as for `train`."""
+
+    def __init__(self, network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
+        super().__init__(network.flat)
+        self.network, self.plan = network, plan
+        self.loss_by_noise: np.ndarray | None = None  # at the check with the lowest mean loss
+        self._lowest = np.inf
+        noise_seed = int(rng.integers(2**62))
+        self._validation = ValidationDraws(sets, plan, rng) if sets.validation else None
+        self._batches = NoisedBatches(sets, plan, rng, noise_seed)
+        self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
+        self._passes = Passes(network, plan.n_levels, self._batches.per_level)
+        if self._validation is not None:
+            self._validation_passes = Passes(network.with_flat(self.average), 1, self._validation.n_draws)
+
+    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        i = step % self.plan.check_every
+        if i == 0:
+            self._constraint.renew(self.flat, step, n_steps)
+            self._batches.draw(min(self.plan.check_every, n_steps - step))
+        z, features, target = self._batches[i]
+        residual = self._passes.velocity(z, features).sub_(target)
+        loss = residual.square().mean()
+        return self._passes.gradient(residual.mul_(2.0 / z[0].numel())), loss
+
+    def constrain(self) -> None:
+        self._constraint.apply(self.flat, self.average)
+
+    def settled(self, step: int, n_steps: int) -> bool:
+        return self._constraint.settled(step, n_steps)
+
+    def validation_losses(self) -> np.ndarray | None:
+        if self._validation is None:
+            return None
+        by_level = self._validation.losses(self._validation_passes)
+        losses = by_level.mean(1)
+        if losses.mean() <= self._lowest:
+            self._lowest = losses.mean()
+            self.loss_by_noise = np.column_stack([np.tan(self._validation.angles), by_level.mean(0)])
+        return losses
+
+    def network_of(self, flat: torch.Tensor) -> FilmEnsemble:
+        return self.network.with_flat(self._constraint.project(flat))
+
+
+def train(network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> TrainingResult:
+    """Fit every member of an ensemble to its own samples.
+
+    Parameters
+    ----------
+    network : FilmEnsemble
+        Initialized members; its parameters are updated in place.
+    sets : TrainingSets
+        Samples in coordinates in which the noise is isotropic.
+    plan : TrainingPlan
+    rng : numpy Generator
+        Source of every random number.
+
+    Returns
+    -------
+    TrainingResult
+        With the best averaged weights of each member. After Ctrl-C, with the best so far.
+    """
+    objective = Denoising(network, sets, plan, rng)
+    return replace(run(objective, plan), loss_by_noise=objective.loss_by_noise)

@@ -1,0 +1,53 @@
+"""The samples of a training run: which of them a member learns from, and in what order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+class SampleStream:
+    """Endless shuffled passes over the samples of one member, in which a sample comes as often as its weight asks."""
+
+    def __init__(self, indices: np.ndarray, sample_weight: np.ndarray, rng: np.random.Generator) -> None:
+        self.indices, self.rng = indices, rng
+        self.cumulative = np.cumsum(sample_weight) / np.sum(sample_weight)
+        self.buffer = np.empty(0, dtype=np.int64)
+
+    def take(self, count: int) -> np.ndarray:
+        """The indices of the next `count` samples."""
+        while len(self.buffer) < count:
+            n = len(self.indices)
+            # Systematic resampling: with equal weights every sample comes exactly once a pass.
+            u = (np.arange(n) + self.rng.random()) / n
+            chosen = np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)
+            self.buffer = np.concatenate([self.buffer, self.rng.permutation(self.indices[chosen])])
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+
+@dataclass(frozen=True)
+class TrainingSets:
+    """Samples, and which of them each member learns from.
+
+    Parameters
+    ----------
+    samples : tensor of shape (n_samples, d)
+        Of the type of the network and on its device.
+    sample_weight : ndarray of shape (n_samples,)
+        Non-negative; a sample is drawn as often as its weight asks.
+    training : sequence of int arrays
+        For each member, the indices of the samples that it learns from.
+    validation : sequence of int arrays, default=()
+        For each member, the indices of the samples that choose its weights; empty if none do.
+    """
+
+    samples: torch.Tensor
+    sample_weight: np.ndarray
+    training: Sequence[np.ndarray]
+    validation: Sequence[np.ndarray] = ()
+
+    def streams(self, index_sets: Sequence[np.ndarray], rng: np.random.Generator) -> list[SampleStream]:
+        """Streams of the samples of each index set."""
+        return [SampleStream(indices, self.sample_weight[indices], rng) for indices in index_sets]
