@@ -29,7 +29,7 @@ def test_small_layers_keep_more_of_their_entries():
 
 
 def test_the_schedule_ends_at_the_number_asked_for():
-    network = FilmEnsemble(3, (16, 16), "relu", 2, torch.float32, "cpu")
+    network = FilmEnsemble(3, (16, 16), "relu", 2)
     constraint = WeightConstraint(network, 200, None, (0.2, 0.6))
     allowed = [constraint.allowed(step, 1000) for step in range(0, 1001, 50)]
     assert allowed[0] == network.n_parameters
@@ -43,7 +43,7 @@ def test_the_schedule_ends_at_the_number_asked_for():
 def test_a_trained_network_is_in_the_class(validate, rng):
     """At most S parameters differ from zero, none above B, and it still learns."""
     samples = 0.3 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
-    network = FilmEnsemble(1, (24, 24), "relu", 2, torch.float32, "cpu")
+    network = FilmEnsemble(1, (24, 24), "relu", 2)
     network.initialize(rng, 2.0, 1.2)
     plan = TrainingPlan(n_steps=400, batch_size=128, n_nonzero_weights=400, weight_bound=1.5)
     folds = [np.arange(60), np.arange(60, 120)] if validate else []

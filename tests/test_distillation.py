@@ -1,4 +1,4 @@
-"""A density of one evaluation: the masked network, its distribution, its training and the estimator."""
+"""A density of one evaluation per sample: the masked network, its density, its training and the estimator."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ SHORT = {"n_draws": 3000, "max_iter": 60}
 
 
 def network(d, seed=0, sizes=(24, 24), n_components=5, noise=0.3):
-    """One with parameters of some size."""
+    """A masked network whose parameters are not small."""
     net = MaskedNetwork(d, sizes, n_components, np.random.default_rng(seed))
     net.flat += noise * torch.randn(net.flat.shape, generator=torch.Generator().manual_seed(seed))
     return net
@@ -107,7 +107,7 @@ def test_training_finds_a_mixture():
 def pair():
     X = np.random.default_rng(0).gamma(2.0, size=(300, 2))
     teacher = DiffusionDensityEstimator(**SMALL, bounds=(0, np.inf)).fit(X)
-    return X, teacher, teacher.distill(n_draws=20_000, max_iter=300)
+    return X, teacher, teacher.distill(n_draws=20_000, n_training_steps=300)
 
 
 def test_distilled_density_is_near_its_teachers(pair):
@@ -129,24 +129,24 @@ def test_distilled_density_is_near_its_teachers(pair):
 def test_components_of_weight_stay_as_they_are(pair):
     _, teacher, student = pair
     least = {"student": 0, "mixture": 0.02, "mapped_mixture": 0.02}  # 0.1 elsewhere
-    heavy = {k for k, w in teacher.stacking_weights_.items() if k != "diffusion" and w >= least.get(k, 0.1)}
-    assert set(student.members_) == {"autoregressive"} | heavy
-    assert sum(student.stacking_weights_.values()) == pytest.approx(1.0)
-    assert all(student.members_[k] is teacher.members_[k] for k in heavy)
-    assert all(student.stacking_weights_[k] == teacher.stacking_weights_[k] for k in heavy)
+    heavy = {k for k, w in teacher.component_weights_.items() if k != "diffusion" and w >= least.get(k, 0.1)}
+    assert set(student.blend_.densities) == {"autoregressive"} | heavy
+    assert sum(student.component_weights_.values()) == pytest.approx(1.0)
+    assert all(student.blend_.densities[k] is teacher.blend_.densities[k] for k in heavy)
+    assert all(student.component_weights_[k] == teacher.component_weights_[k] for k in heavy)
 
 
 def test_a_far_sample_costs_no_more_than_the_heavy_tail(pair):
     _, _, student = pair
     far = np.array([[1e4, 1e4]])
-    tail = student.members_["student"].log_prob(far) + np.log(student.stacking_weights_["student"])
+    tail = student.blend_.densities["student"].log_prob(far) + np.log(student.component_weights_["student"])
     assert student.score_samples(far) >= tail - 1e-9
 
 
 def test_a_teacher_without_weight_on_its_flow_is_distilled(pair):
     X, teacher, _ = pair
     teacher = clone(teacher).fit(X)
-    teacher.stacking_weights_ = {k: float(k == "student") for k in teacher.stacking_weights_}
+    teacher.component_weights_ = {k: float(k == "student") for k in teacher.component_weights_}
     student = teacher.distill(**SHORT)
     np.testing.assert_allclose(student.score_samples(X), teacher.score_samples(X))
     assert student.divergence_ == pytest.approx(0.0, abs=1e-12)
@@ -155,12 +155,12 @@ def test_a_teacher_without_weight_on_its_flow_is_distilled(pair):
 
 def test_fit_is_the_teachers_fit_and_distil(pair):
     X, _, _ = pair
-    teacher = DiffusionDensityEstimator(**SMALL, stacking=False)
+    teacher = DiffusionDensityEstimator(**SMALL, components=None)
     whole = DistilledDensityEstimator(teacher, **SHORT, random_state=0).fit(X)
     np.testing.assert_array_equal(
         whole.score_samples(X), clone(teacher).fit(X).distill(**SHORT, random_state=0).score_samples(X)
     )
-    assert list(whole.stacking_weights_) == ["autoregressive"]
+    assert list(whole.component_weights_) == ["autoregressive"]
     assert len(whole.loss_curve_) == SHORT["max_iter"]
 
 
@@ -172,7 +172,7 @@ def test_files_frames_and_clones(pair, tmp_path):
     np.testing.assert_array_equal(back.sample(20, random_state=3), student.sample(20, random_state=3))
     assert clone(back).get_params()["estimator__max_iter"] == SMALL["max_iter"]
     frame = pd.DataFrame(X, columns=["a", "b"])
-    named = DiffusionDensityEstimator(**SMALL, stacking=False).fit(frame).distill(**SHORT)
+    named = DiffusionDensityEstimator(**SMALL, components=None).fit(frame).distill(**SHORT)
     assert list(named.sample(3).columns) == list(named.feature_names_in_) == ["a", "b"]
     assert named.score_samples(frame).shape == (300,)
 

@@ -26,7 +26,7 @@ references = pytest.mark.parametrize(
 
 
 def network_of(rng, spread=0.2, members=1, d=3, dtype=torch.float64, hidden=(8, 8)):
-    network = FilmEnsemble(d, hidden, "silu", members, dtype, "cpu")
+    network = FilmEnsemble(d, hidden, "silu", members).to(dtype)
     network.flat.copy_(torch.as_tensor(spread * rng.standard_normal(tuple(network.flat.shape))))
     return network
 

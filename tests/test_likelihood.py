@@ -1,4 +1,4 @@
-"""Log-densities along the flow against distributions known in closed form."""
+"""Log-densities along the flow against densities known in closed form."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ SIGMA_MIN = 0.01
 
 
 def standardized(density):
-    """The distribution moved to mean 0 and covariance I, the coordinates in which the flow's prior is exact."""
+    """The density moved to mean 0 and covariance I, the coordinates in which the prior of the flow is exact."""
     mean = density.weights @ density.means
     second = np.einsum("k,kij->ij", density.weights, density.covariances) + (density.means - mean).T @ (
         (density.means - mean) * density.weights[:, None]
@@ -73,7 +73,7 @@ def test_codes_invert_and_are_standard_normal(mixture):
 
 
 def peaks(d, n_peaks, narrow):
-    """Equal separated peaks, `narrow` times the feature's standard deviation wide."""
+    """Equal separated peaks, `narrow` times as wide as the standard deviation of a feature."""
     side = np.arange(n_peaks) - (n_peaks - 1) / 2
     means = side[:, None] if d == 1 else np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
     means = means / means.std(0)
@@ -82,7 +82,7 @@ def peaks(d, n_peaks, narrow):
 
 @pytest.mark.parametrize(("n_peaks", "narrow"), [(8, 0.05), (8, 0.01), (25, 0.01)])
 def test_separated_narrow_peaks_stay_normalized(n_peaks, narrow, rng):
-    """Few explicit steps put mass between peaks: 24 without refinement integrate to 4 at narrow = 0.01."""
+    """Few explicit steps put mass between peaks: at narrow = 0.01 the density by 24 steps integrates to 4."""
     density = peaks(1, n_peaks, narrow)
     flow = replace(make_flow(density, 20.0), theta_min=np.arctan(0.2 * narrow))
     flow = choose_steps(flow, draw(density, 200), wide_samples(1, rng, 300))
@@ -91,7 +91,7 @@ def test_separated_narrow_peaks_stay_normalized(n_peaks, narrow, rng):
     assert mass == pytest.approx(1.0, abs=2e-3)
 
 
-def test_sampling_steps_are_doubled_until_samples_stand_still(rng):
+def test_sampling_steps_are_doubled_until_samples_converge(rng):
     density = peaks(1, 8, 0.05)
     noise = rng.standard_normal((200, 1))
     flow = choose_sample_steps(make_flow(density, 20.0, sample_steps=4), noise)

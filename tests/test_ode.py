@@ -1,7 +1,10 @@
+"""Steppers and grids on closed-form densities: orders, round trips and textbook formulas."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, equidistributed_grid, log_snr_grid, solve
 from tests.conftest import draw
@@ -98,8 +101,27 @@ def test_unknown_stepper_names_the_choices(mixture):
         solve(mixture, np.zeros((1, 2)), [START, STOP], "dopri5")
 
 
+class Counted(VelocityField):
+    """A field that counts its evaluations."""
+
+    def __init__(self, field):
+        self.field, self.count = field, 0
+
+    def __call__(self, z, theta, divergence=False):
+        self.count += 1
+        return self.field(z, theta, divergence)
+
+
 @steppers
-def test_evaluations_are_counted(name, mixture):
-    rule = STEPPERS[name]
-    out = solve(mixture, np.zeros((2, 2)), log_snr_grid(10, START, STOP), name)
-    assert out.n_evaluations == 10 * rule.stages
+def test_a_step_takes_the_stated_number_of_evaluations(name, mixture):
+    field = Counted(mixture)
+    solve(field, np.zeros((2, 2)), log_snr_grid(10, START, STOP), name)
+    assert field.count == 10 * STEPPERS[name].stages
+
+
+@steppers
+@pytest.mark.parametrize("divergence", [True, False])
+def test_errors_are_estimated_by_the_steppers_that_say_so(name, divergence, mixture, rng):
+    out = solve(mixture, rng.standard_normal((3, 2)), log_snr_grid(10, START, STOP), name, divergence)
+    assert (out.error is not None) == (divergence and STEPPERS[name].estimates_error)
+    assert (out.log_density_change is not None) == divergence

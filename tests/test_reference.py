@@ -1,4 +1,4 @@
-"""Noise on correlated features beside a Gaussian of their covariance: against closed forms, and in the estimator."""
+"""Isotropic noise on correlated features, beside a Gaussian of their covariance: closed forms, and the estimator."""
 
 import io
 
@@ -10,13 +10,13 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from skdiffusion import DiffusionDensityEstimator, load
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.densities import BandwidthSearch, GaussianMixtureDensity
 from skdiffusion.densities import _components as _components
 from skdiffusion.densities._kernel import leave_one_out
 from skdiffusion.diffusion import fitting as stages
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
-from skdiffusion.diffusion.networks._reference import WhitenedField
 from skdiffusion.diffusion.training import TrainingPlan, TrainingSets
 from skdiffusion.diffusion.training._validation import ValidationDraws
 from skdiffusion.manifold import denoiser_jacobian
@@ -26,16 +26,14 @@ C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])
 both = pytest.mark.parametrize("relative", [False, True], ids=["whole", "departure"])
 
 
-class ExactField:
-    """A distribution's velocity in the place of a network's."""
-
-    edges = ()
+class ExactField(VelocityField):
+    """The velocity of a closed-form density in the place of a network's."""
 
     def __init__(self, density, reference):
         self.density, self.reference = density, reference
 
-    def run_blocks(self, function, samples):
-        return tuple(o.numpy() for o in function(torch.as_tensor(samples)))
+    def blocks(self, samples):
+        yield slice(0, len(samples)), torch.as_tensor(samples)
 
     def __call__(self, z, theta, divergence=False):
         velocity, trace = self.density(z.numpy(), theta, divergence)
@@ -43,24 +41,24 @@ class ExactField:
 
     @property
     def flow_field(self):
-        return WhitenedField(self)
+        return self.reference.whitened(self)
 
 
-def network_field(rng, reference, spread=0.2, limit=None):
-    network = FilmEnsemble(3, (8, 8), "silu", 2, torch.float64, "cpu")
+def network_field(rng, reference, spread=0.2, limit=None, precision="auto"):
+    network = FilmEnsemble(3, (8, 8), "silu", 2).to(torch.float64)
     network.flat.copy_(torch.as_tensor(spread * rng.standard_normal(tuple(network.flat.shape))))
-    return NetworkField(network, limit, reference)
+    return NetworkField(network, limit, reference, precision)
 
 
 def correlated_samples(rng, n=1200, d=6, noise=0.05):
-    """A bent curve in the first features, and features that repeat it but for noise of no structure."""
+    """A bent curve in the first two features, and further features that repeat them with independent noise."""
     u = rng.standard_normal(n)
     first = np.column_stack([u, u**2 - 1 + 0.3 * rng.standard_normal(n)])
     return np.column_stack([first, *(first[:, j % 2] + noise * rng.standard_normal(n) for j in range(d - 2))])
 
 
 @pytest.mark.parametrize("horizon", [1.2, 1.52])
-def test_the_flow_of_an_exact_field_has_the_density_of_its_density(rng, horizon):
+def test_the_flow_of_an_exact_field_has_the_exact_density(rng, horizon):
     # A mixture of covariance C: the standard normal end is matched in two moments at any horizon.
     spread = 0.4 * C
     arm = np.linalg.cholesky(0.6 * C)
@@ -100,19 +98,16 @@ def test_the_velocity_of_the_reference_is_that_of_its_density(rng):
 
 @both
 @pytest.mark.parametrize("limit", [None, 0.7])
-def test_divergence_and_jacobian_are_those_of_finite_differences(rng, monkeypatch, relative, limit):
-    monkeypatch.setattr(
-        "skdiffusion.diffusion.networks._field._sizes_of_same_bits", lambda *args: ()
-    )  # stay in float64
-    field = network_field(rng, GaussianReference(C, relative), limit=limit)
+def test_divergence_and_jacobian_are_those_of_finite_differences(rng, relative, limit):
+    field = network_field(rng, GaussianReference(C, relative), limit=limit, precision="double")
     for f in (field, field.flow_field):
         z, theta, h = torch.as_tensor(rng.standard_normal((9, 3))), 0.8, 1e-5
         steps = h * torch.eye(3, dtype=torch.float64)
         slopes = [(f(z + s, theta)[0] - f(z - s, theta)[0]) / (2 * h) for s in steps]
         assert_allclose(f(z, theta, True)[1], sum(s[:, j] for j, s in enumerate(slopes)), atol=1e-6)
     z = rng.standard_normal((9, 3))
-    for row, jacobian in zip(z, field.jacobian(z, 0.8)):
-        shifted = np.array([field(np.stack([row + s, row - s]), 0.8)[0] for s in steps.numpy()])
+    for sample, jacobian in zip(z, field.jacobian(z, 0.8)):
+        shifted = np.array([field(np.stack([sample + s, sample - s]), 0.8)[0] for s in steps.numpy()])
         assert_allclose(jacobian, ((shifted[:, 0] - shifted[:, 1]) / (2 * h)).T, atol=1e-6)
 
 
@@ -140,11 +135,11 @@ def test_the_loss_of_a_zero_network_is_what_the_gaussian_leaves(rng, relative):
 def test_unwhitened_features_keep_their_correlations(rng):
     X = correlated_samples(rng) * np.array([3.0, 1, 1, 5, 1, 1])
     space = Preprocessor(X, np.ones(len(X)), 1.0)
-    columns = space.unwhitened()
-    z, log_det = columns.transform(X)
+    unwhitened = space.unwhitened()
+    z, log_det = unwhitened.transform(X)
     assert_allclose(z.std(0), 1.0, rtol=1e-6)
     assert np.abs(np.corrcoef(z.T) - np.eye(6)).max() > 0.9
-    assert_allclose(columns.inverse_transform(z), X, atol=1e-6)
+    assert_allclose(unwhitened.inverse_transform(z), X, atol=1e-6)
     w, whitened_log_det = space.transform(X)
     assert_allclose(z, w @ np.linalg.inv(space.whitening.matrix) / space.whitening.scale, atol=1e-6)
     assert_allclose(whitened_log_det - log_det, -0.5 * np.linalg.slogdet(space.whitening.correlation)[1], rtol=1e-9)
@@ -210,8 +205,8 @@ def fitted(request):
             stages, "choose_coordinates",
             lambda X, w, p, *_: (p[0], GaussianReference(p[0].whitening.correlation, request.param)),
         )  # fmt: skip
-        est = DiffusionDensityEstimator(max_iter=30, stacking=False, random_state=0).fit(X)
-    assert est.score_model_.field.reference.relative == request.param
+        est = DiffusionDensityEstimator(max_iter=30, components=None, random_state=0).fit(X)
+    assert est.score_model().field.reference.relative == request.param
     return est, X
 
 
@@ -223,13 +218,13 @@ def test_the_estimator_is_consistent_in_those_coordinates(fitted):
     h = 1e-5
     shifts = h * np.eye(X.shape[1])
     slope = [(est.score_samples(samples + s) - est.score_samples(samples - s)) / (2 * h) for s in shifts]
-    scores = est.members_["diffusion"].score(samples)
+    scores = est.blend_.densities["diffusion"].score(samples)
     assert_allclose(scores, np.transpose(slope), rtol=0.05, atol=0.05 * np.abs(scores).max())
     sample = est.sample(2000, random_state=0)
     assert_allclose(np.corrcoef(sample.T), np.corrcoef(X.T), atol=0.1)
 
 
-def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
+def test_files_copies_and_more_training_keep_the_reference(fitted, tmp_path):
     est, X = fitted
     expected = est.score_samples(X[:20])
     est.save(tmp_path / "model.skd")
@@ -241,13 +236,13 @@ def test_it_is_kept_by_files_copies_and_more_training(fitted, tmp_path):
     again = joblib.load(buffer)
     assert np.array_equal(again.score_samples(X[:20]), expected)
     more = again.partial_fit(X)
-    assert more.score_model_.field.reference.relative == est.score_model_.field.reference.relative
+    assert more.score_model().field.reference.relative == est.score_model().field.reference.relative
     assert more.score_samples(X).mean() > est.score_samples(X).mean() - 1.0
     warm = again.set_params(warm_start=True).fit(X)
-    assert warm.score_model_.field.reference is more.score_model_.field.reference
+    assert warm.score_model().field.reference is more.score_model().field.reference
 
 
-def test_noisy_features_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
+def test_noisy_features_of_few_factors_choose_a_reference_and_gain_by_it(monkeypatch):
     loadings = np.random.default_rng(7).standard_normal((2, 16))
 
     def samples(n, seed):
@@ -257,9 +252,9 @@ def test_noisy_features_of_few_factors_choose_it_and_gain_by_it(monkeypatch):
         return factors @ loadings + 0.3 * rng.standard_normal((n, 16))
 
     train, test = samples(400, 0), samples(1000, 100)
-    chosen = DiffusionDensityEstimator(stacking=False, random_state=0).fit(train)
-    assert chosen.score_model_.field.reference is not None
+    chosen = DiffusionDensityEstimator(components=None, random_state=0).fit(train)
+    assert chosen.score_model().field.reference is not None
     monkeypatch.setattr(stages, "references", lambda whitening: [])
-    whitened = DiffusionDensityEstimator(stacking=False, random_state=0).fit(train)
-    assert whitened.score_model_.field.reference is None
+    whitened = DiffusionDensityEstimator(components=None, random_state=0).fit(train)
+    assert whitened.score_model().field.reference is None
     assert chosen.score(test) > whitened.score(test) + 0.1

@@ -1,4 +1,4 @@
-"""Clipped scores: bounded noise, exact divergence and Jacobian."""
+"""Clipped scores: bounded noise, with the divergence and the Jacobian of the clipped field."""
 
 import numpy as np
 import pytest
@@ -13,15 +13,13 @@ LIMIT = 0.8
 
 @pytest.fixture
 def fields(rng):
-    network = FilmEnsemble(3, (8, 6), "tanh", 2, torch.float32, "cpu")
+    network = FilmEnsemble(3, (8, 6), "tanh", 2)
     network.flat += 0.4 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
-    free = NetworkField(network)
-    free._use(free.network.to(dtype=torch.float64))
-    return free, NetworkField(network, LIMIT)
+    return NetworkField(network, precision="double"), NetworkField(network, LIMIT)
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.7, 1.4])
-def test_noise_is_clipped_and_the_rest_is_left(theta, fields, rng):
+def test_only_noise_beyond_the_limit_is_changed(theta, fields, rng):
     z = 2 * rng.standard_normal((60, 3))
     free, clipped = (z * np.sin(theta) - f(z, theta)[0] * np.cos(theta) for f in fields)
     assert (np.abs(free) > LIMIT).any()
@@ -40,10 +38,10 @@ def test_divergence_and_jacobian_are_those_of_the_clipped_field(theta, fields, r
 
 def test_the_estimator_knows_the_number_of_samples(rng):
     X = rng.standard_normal((200, 2))
-    given = {"max_iter": 5, "stacking": False, "random_state": 0, "n_steps": 40}
+    given = {"max_iter": 5, "components": None, "random_state": 0, "n_steps": 40}
     est = DiffusionDensityEstimator(score_clip="auto", **given).fit(X)
-    assert est.members_["diffusion"].density.field.noise_limit == clipping_level(200)
-    assert DiffusionDensityEstimator(score_clip=0.5, **given).fit(X).members_[
+    assert est.blend_.densities["diffusion"].density.field.noise_limit == clipping_level(200)
+    assert DiffusionDensityEstimator(score_clip=0.5, **given).fit(X).blend_.densities[
         "diffusion"
     ].density.field.noise_limit == clipping_level(200, 0.5)
     # C = 2 is not reached by the score of a Gaussian.
@@ -61,11 +59,11 @@ def test_the_estimator_knows_the_number_of_samples(rng):
     "given", [{"score_clip": 0.6}, {"n_intervals": 3}, {"n_intervals": 2, "score_clip": 0.6}], ids=str
 )
 def test_the_density_still_integrates_to_one(given, rng):
-    """Whatever bends the field, the divergence is that of the field that is followed."""
+    """The divergence is that of the field that is followed, clipped and switched."""
     X = 0.4 * rng.standard_normal((300, 1)) + rng.choice([-1.0, 1.0], (300, 1))
     est = DiffusionDensityEstimator(
-        (16, 16), n_estimators=1, max_iter=60, stacking=False, n_steps=160, random_state=0, **given
+        (16, 16), n_estimators=1, max_iter=60, components=None, n_steps=160, random_state=0, **given
     ).fit(X)
-    u = np.linspace(-14, 14, 8001)  # to half a million: the tails of a clipped flow behind a map are long
+    u = np.linspace(-14, 14, 8001)  # to half a million: a clipped flow behind a feature transform has long tails
     density = np.exp(est.score_samples(np.sinh(u)[:, None]))
     assert np.trapezoid(density * np.cosh(u), u) == pytest.approx(1.0, abs=3e-3)

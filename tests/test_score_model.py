@@ -1,3 +1,5 @@
+"""Predictions of a score model against a closed-form density, under every process."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -11,7 +13,7 @@ processes = pytest.mark.parametrize("process", [cls() for cls in PROCESSES.value
 
 @processes
 @pytest.mark.parametrize("t", [0.02, 0.3, 0.9])
-def test_every_prediction_agrees_with_the_oracle(process, t, mixture, rng):
+def test_every_prediction_agrees_with_the_closed_form(process, t, mixture, rng):
     alpha, sigma = float(process.alpha(t)), float(process.sigma(t))
     x = alpha * draw(mixture, 50) + sigma * rng.standard_normal((50, 2))
     model = ScoreModel(mixture, process)

@@ -17,7 +17,7 @@ EDGES = (0.2, 0.9)
 
 
 def random_ensemble(seed, widths=(8, 6), scale=0.3):
-    network = FilmEnsemble(2, widths, "silu", 2, torch.float32, "cpu")
+    network = FilmEnsemble(2, widths, "silu", 2)
     draws = np.random.default_rng(seed).standard_normal(network.flat.shape)
     network.flat += scale * torch.as_tensor(draws, dtype=torch.float32)
     return network
@@ -58,17 +58,16 @@ def test_a_solution_is_that_of_its_intervals_one_after_the_other(stepper, rng):
     knots = grid_with_edges(GRIDS["power"], 24, 0.02, 1.4, EDGES)
     for thetas in (knots, knots[::-1]):
         whole = solve(field, torch.as_tensor(z), thetas, stepper, divergence=True)
-        sample, change, count = torch.as_tensor(z), 0.0, 0
+        sample, change = torch.as_tensor(z), 0.0
         cuts = [0, *sorted(int(np.flatnonzero(thetas == e)[0]) for e in EDGES), len(thetas) - 1]
         for first, last in zip(cuts[:-1], cuts[1:]):
             piece = thetas[first : last + 1]
             middle = (piece[0] + piece[-1]) / 2
             part = NetworkField(network.parts[np.searchsorted(EDGES, middle)])
             solved = solve(part, sample, piece, stepper, divergence=True)
-            sample, change, count = solved.z, change + solved.log_density_change, count + solved.n_evaluations
+            sample, change = solved.z, change + solved.log_density_change
         np.testing.assert_allclose(whole.z, sample, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(whole.log_density_change, change, rtol=1e-6, atol=1e-6)
-        assert whole.n_evaluations == count
 
 
 def test_a_grid_without_the_edges_is_refused(rng):
@@ -79,8 +78,7 @@ def test_a_grid_without_the_edges_is_refused(rng):
 def test_order_survives_the_edges(rng):
     """Smooth within every interval, the flow is solved to order 4 across all of them."""
     z = rng.standard_normal((50, 2))
-    flow = ProbabilityFlow(NetworkField(switched()), 0.05, 1.5, tolerance=0.0)
-    flow.field._use(flow.field.network.to(dtype=torch.float64))
+    flow = ProbabilityFlow(NetworkField(switched(), precision="double"), 0.05, 1.5, tolerance=0.0)
     exact = flow._plain_log_density(z, 1024)[0]
     errors = [np.abs(flow._plain_log_density(z, n)[0] - exact).max() for n in (64, 128)]
     assert np.log2(errors[0] / errors[1]) > 3.5
@@ -98,7 +96,7 @@ def test_shares_are_those_of_the_noise_levels(rng):
 def test_training_in_parts(rng):
     """Every network learns its own levels. The curves are those of all levels and start at the Gaussian fit."""
     samples = rng.standard_normal((400, 2)) * 0.3 + rng.choice([-1.0, 1.0], (400, 1))
-    network = SwitchedNetworks([FilmEnsemble(2, (16, 16), "silu", 2, torch.float32, "cpu") for _ in range(3)], EDGES)
+    network = SwitchedNetworks([FilmEnsemble(2, (16, 16), "silu", 2) for _ in range(3)], EDGES)
     for part in network.parts:
         part.initialize(rng, 2.0, 1.2)
     seen = []

@@ -1,3 +1,5 @@
+"""The context of one thread restores the numbers of threads, also after errors and among other threads."""
+
 import threading
 
 import pytest
@@ -8,7 +10,7 @@ from skdiffusion._utils.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def _two_threads():
-    """A count that can be lowered, whatever the environment says."""
+    """A number that can be lowered, whatever the environment says."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

@@ -109,7 +109,7 @@ def trained():
         GaussianMixtureDensity([0.5, 0.5], [[-1.5, 0.0], [1.5, 0.0]], [0.2 * np.eye(2), 0.2 * np.eye(2)])
     )
     samples = draw(density, 1500)
-    network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
+    network = FilmEnsemble(2, (32, 32), "silu", 2)
     rng = np.random.default_rng(0)
     network.initialize(rng, 2.0, 1.0)
     folds = np.array_split(rng.permutation(1500), 5)
@@ -155,7 +155,7 @@ def test_losses_start_at_one_and_fall(trained):
 def test_the_best_average_of_each_member_is_kept(rng):
     """Overfitting: 24 samples, many steps. The kept weights are those of the best check."""
     samples = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
-    network = FilmEnsemble(2, (32, 32), "silu", 2, torch.float32, "cpu")
+    network = FilmEnsemble(2, (32, 32), "silu", 2)
     network.initialize(rng, 2.0, 1.0)
     folds = [np.arange(8), np.arange(8, 16)]
     training = [np.arange(8, 32), np.r_[0:8, 16:32]]
@@ -166,7 +166,7 @@ def test_the_best_average_of_each_member_is_kept(rng):
 
 def test_patience_ends_training(rng):
     samples = torch.as_tensor(rng.standard_normal((32, 2)), dtype=torch.float32)
-    network = FilmEnsemble(2, (32, 32), "silu", 1, torch.float32, "cpu")
+    network = FilmEnsemble(2, (32, 32), "silu", 1)
     network.initialize(rng, 2.0, 1.0)
     sets = TrainingSets(samples, np.ones(32), [np.arange(8, 32)], [np.arange(8)])
     assert train(network, sets, TrainingPlan(n_steps=5000, batch_size=64, patience=100), rng).n_steps < 5000
@@ -175,7 +175,7 @@ def test_patience_ends_training(rng):
 def test_the_validation_loss_is_the_plain_one_with_less_noise(rng):
     """Posterior means over the validation samples in place of single samples: the same in the mean, steadier."""
     samples = torch.as_tensor(0.3 * rng.standard_normal((60, 1)) + rng.choice([-1.0, 1.0], (60, 1)))
-    network = FilmEnsemble(1, (8, 8), "silu", 1, torch.float64, "cpu")
+    network = FilmEnsemble(1, (8, 8), "silu", 1).to(torch.float64)
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape))
     for weight in network.views(network.flat)[-1]:
         weight *= 0.02  # near the zero network, where the noise of the target counts most

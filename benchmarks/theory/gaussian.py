@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from benchmarks.theory.records import entry, spread
+from skdiffusion._utils.protocols import VelocityField
 
 N_LEVELS, WIDTH = 16, 64
 
 
 @dataclass
-class Parametrised:
+class Parametrised(VelocityField):
     """A field F = skip(theta) z + scale(theta) network(z, theta).
 
     Its kinds: "v", the velocity itself; "relative", a bounded part N with F = -sin(theta) N, blended with "v" below the
@@ -49,7 +50,7 @@ def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     rng, d = np.random.default_rng([seed, 9]), X.shape[1]
     order = rng.permutation(len(X))
     validation, samples = X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
-    network = FilmEnsemble(d, (WIDTH, WIDTH), "silu", 1, torch.float32, torch.device("cpu"))
+    network = FilmEnsemble(d, (WIDTH, WIDTH), "silu")
     network.initialize(rng, 1.0, 1.2)
     average = network.with_flat(network.flat.clone())
     field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=3e-3)
@@ -90,7 +91,7 @@ def zero_network_is_the_gaussian(quick, kept):
 
     worst = 0.0
     for d in (1, 8, 64):
-        network = FilmEnsemble(d, (32, 32), "silu", 2, torch.float32, torch.device("cpu"))
+        network = FilmEnsemble(d, (32, 32), "silu", 2)
         z = np.random.default_rng(0).standard_normal((200, d))
         flow = ProbabilityFlow(NetworkField(network), 0.01, 1.55)
         worst = max(worst, np.abs(flow.log_prob(z) + 0.5 * (z**2).sum(1) + 0.5 * d * np.log(2 * np.pi)).max())

@@ -1,9 +1,39 @@
-"""The one place where samples are cut into blocks, so that temporaries stay small and bits do not depend on the batch."""
+"""The one place where samples are cut into blocks, so that temporaries stay small and bits do not depend on the batch.
+
+A matrix product may round a sample differently in a batch of another size. Blocks of a few fixed sizes, padded with
+zeros, keep the bits of a sample whatever the other samples of a call are.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 def slices(n_samples: int, size: int) -> Iterator[slice]:
     """Slices that cover so many samples, each of at most `size` of them."""
     for start in range(0, n_samples, max(1, size)):
         yield slice(start, min(start + max(1, size), n_samples))
+
+
+def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of samples (n_samples, n_features) in float64, each with the slice of the samples that it holds.
+
+    A block has the smallest of the rising `sizes` that its samples fit into. Its other rows are zero.
+    """
+    for where in slices(len(samples), sizes[-1]):
+        count = where.stop - where.start
+        block = np.zeros((next(size for size in sizes if size >= count), samples.shape[1]))
+        block[:count] = samples[where]
+        yield where, block
+
+
+def write(out: np.ndarray, where: slice, values: np.ndarray | torch.Tensor) -> None:
+    """Write what was computed from a padded block, an array or a tensor, to the samples that the block holds."""
+    values = values[: where.stop - where.start]
+    out[where] = values if isinstance(values, np.ndarray) else values.cpu().numpy()

@@ -1,23 +1,28 @@
-"""Small numerical helpers shared by the closed forms, the maps and the stack."""
+"""Small numerical helpers shared by the closed-form densities, the feature transforms and the blend."""
 
 import numpy as np
 import torch
 
+from skdiffusion._utils.blocks import padded_blocks, write
 
-def exp_in_place(a):
-    """exp of a real array, in its own memory; torch's takes a third of the time of numpy's where AVX-512 is missing."""
+BLOCK_SAMPLES = 256  # of `samples_times_matrix`
+TIE = 1e-6  # nats; densities that add nothing to a blend differ by round-off, which must not choose between them
+
+
+def exp_in_place(a: np.ndarray) -> np.ndarray:
+    """exp of a real array, in its own memory; torch takes a third of numpy's time where AVX-512 is missing."""
     torch.exp(tensor := torch.from_numpy(a), out=tensor)
     return a
 
 
-def log_sum_exp(a, axis):
-    """log of the sum of exp along an axis; a fraction of the time of scipy's for large real arrays.
+def log_sum_exp(a: np.ndarray, axis: int) -> np.ndarray:
+    """log of the sum of exp along an axis, in a fraction of the time that scipy takes for large real arrays.
 
-    Samples of -inf alone give -inf.
+    Where all values are -inf, so is the result.
     """
     top = np.max(a, axis=axis, keepdims=True)
     shifted = a - np.where(np.isfinite(top), top, 0.0)
-    # Below exp(-700) a term cannot be seen, and subnormal results are slow.
+    # A term below exp(-700) does not change the sum, and subnormal numbers are slow.
     np.maximum(shifted, -700.0, out=shifted)
     exp_in_place(shifted)
     total = (
@@ -29,14 +34,26 @@ def log_sum_exp(a, axis):
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
 
 
-def best_blend(log_density, others, weights):
-    """Log-density of the best blend of a distribution with others, shape (n,), from both log-densities at held-out samples.
+def best_blend(log_density: np.ndarray, others: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log-density of the best blend of two densities, by the mean log-density of validation samples.
 
-    A member of a blend need not cover every sample. Judged alone, a few far samples would decide, and ask for a distribution that is
-    too wide everywhere else; judged by what it adds, it may leave to the others what they do better.
+    A component of a blend need not cover every sample. If it were chosen by its own log-density, a few far samples
+    would decide, and ask for a density that is too wide everywhere else. Chosen by what it adds to a blend, it may
+    leave to the other components what they do better.
+
+    Parameters
+    ----------
+    log_density, others : arrays of shape (n_samples,)
+        Log-densities of the component and of the rest of the blend at validation samples, in nats.
+    weights : array of shape (n_samples,)
+        Sample weights.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
     """
     gain = np.exp(np.clip(log_density - others, -700.0, 700.0))
-    # The derivative by the share falls as the share grows.
+    # The log-density is concave in the share: bisection of its derivative.
     low, high = 0.0, 1.0
     for _ in range(30):
         share = (low + high) / 2
@@ -46,30 +63,19 @@ def best_blend(log_density, others, weights):
         return np.logaddexp(np.log(low) + log_density, np.log1p(-low) + others)
 
 
-TIE = 1e-6  # nats; distributions that add nothing to a blend differ by round-off, which must not choose
-
-
-def clearly_better(density, other, weight, margin):
-    """Whether a mean gain, by weights of sum 1, exceeds round-off and its paired standard error times `margin`."""
-    gain = density - other
+def clearly_better(log_density: np.ndarray, other: np.ndarray, weight: np.ndarray, margin: float) -> bool:
+    """Whether the mean gain in log-density, by weights of sum 1, exceeds round-off and `margin` standard errors."""
+    gain = log_density - other
     mean = weight @ gain
-    return mean > max(TIE, margin * np.sqrt((weight**2) @ (gain - mean) ** 2))
+    return bool(mean > max(TIE, margin * np.sqrt((weight**2) @ (gain - mean) ** 2)))
 
 
-BLOCK_SAMPLES = 256
-
-
-def samples_times_matrix(samples, matrix):
-    """samples @ matrix with bits that do not depend on how many samples there are.
-
-    A matrix product may round a sample differently in a batch of another size; blocks of one size, padded,
-    always round alike.
-    """
-    n, d = samples.shape
-    n_blocks = -(-n // BLOCK_SAMPLES)
-    padded = np.zeros((n_blocks * BLOCK_SAMPLES, d))
-    padded[:n] = samples
-    return np.matmul(padded.reshape(n_blocks, BLOCK_SAMPLES, d), matrix).reshape(-1, matrix.shape[1])[:n]
+def samples_times_matrix(samples: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """samples @ matrix, with bits that do not depend on how many samples there are."""
+    out = np.empty((len(samples), matrix.shape[1]))
+    for where, block in padded_blocks(samples, (BLOCK_SAMPLES,)):
+        write(out, where, block @ matrix)
+    return out
 
 
 def floored(log_prob: np.ndarray, n_features: int) -> np.ndarray:

@@ -1,10 +1,14 @@
-"""What every density can do, and the random numbers that become its samples."""
+"""What every density and every velocity field can do, and the random numbers that become samples."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+Array: TypeAlias = Any  # a numpy array or a torch tensor: what takes both returns the kind that it was given
+OptionalArray: TypeAlias = Any  # the same, or None
 
 
 class SampleNoise(NamedTuple):
@@ -93,3 +97,46 @@ class LatentDensity(Density):
     def from_latent(self, codes: np.ndarray) -> np.ndarray:
         """Samples of codes, the inverse of `to_latent`."""
         raise NotImplementedError
+
+
+class VelocityField:
+    r"""Base of the fields that the probability flow follows: trained networks and diffused closed-form densities.
+
+    A field is the function :math:`F(z, \theta) = E[x_0\sin\theta - \varepsilon\cos\theta \mid z]` of noised samples
+    :math:`z = x_0\cos\theta + \varepsilon\sin\theta`, the negative of the v-prediction of Salimans and Ho (2022) in the
+    angle of TrigFlow (Lu and Song, 2024). A field of its own gives `__call__`; what else it inherits is right for a
+    field of numpy arrays that is smooth in the angle.
+
+    References
+    ----------
+    Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models, arXiv 2202.00512.
+    Lu and Song (2024), Simplifying, stabilizing and scaling continuous-time consistency models, arXiv 2410.11081.
+    """
+
+    edges: tuple[float, ...] = ()  # rising angles at which one network takes over from another
+    reference: Any = None  # GaussianReference of the samples before noise; None is the standard normal distribution
+
+    def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
+        """Velocity (n, d) at samples z (n, d) and one angle, and its divergence (n,) if asked, else None."""
+        raise NotImplementedError
+
+    def jacobian(self, z: Array, theta: float) -> Array:
+        """Jacobian dF_i/dz_j of the velocity at every sample, shape (n, d, d)."""
+        raise NotImplementedError
+
+    def place(self, z: np.ndarray) -> np.ndarray:
+        """Whitened samples in the coordinates of the field, where the noise is isotropic."""
+        return z
+
+    def at(self, theta: float) -> VelocityField:
+        """The field without edges that is this one in the interval of an angle."""
+        return self
+
+    @property
+    def flow_field(self) -> VelocityField:
+        """The same flow in coordinates of unit covariance, those of whitened samples; for `blocks` of samples."""
+        return self
+
+    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Array]]:
+        """Samples in the blocks in which the field takes them, each with the slice of the samples that it holds."""
+        yield slice(0, len(samples)), samples

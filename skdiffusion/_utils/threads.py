@@ -1,42 +1,44 @@
-"""One context that keeps a computation to one thread, and leaves nothing changed.
+"""A context that keeps a computation to one thread, and then restores the former numbers of threads.
 
 A second thread saved 15 % of a fit, and cost many times as much where cores were shared.
 
-torch and OpenMP keep their counts per calling thread, so each context saves and restores those of its own
-thread. BLAS keeps one count for the process: the first context to enter saves it, the last to leave
-restores it, so that fits that overlap in joblib's threading backend do not undo one another.
+torch and OpenMP keep their numbers of threads per calling thread, so each context saves and restores those of its own
+thread. BLAS keeps one number for the process: the first context to enter saves it and the last to leave restores it,
+so that fits that overlap in joblib's threading backend do not interfere.
 """
 
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-_blas_limit = None
+_blas_limit: Any = None  # of threadpoolctl, while a context is active
 
 
 @cache
-def _controller(loaded):
+def _controller(loaded: tuple[bool, ...]) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _loaded_controller():
-    """A controller of the libraries loaded so far; made anew when torch or scikit-learn's trees arrive."""
+def _loaded_controller() -> ThreadpoolController:
+    """A controller of the libraries that are loaded, made anew once more of them are."""
     libraries = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster", "sklearn.neighbors")
     return _controller(tuple(name in sys.modules for name in libraries))
 
 
 @contextmanager
-def one_thread():
-    """Run the body with one thread of torch, OpenMP and BLAS, then restore the former counts."""
+def one_thread() -> Iterator[None]:
+    """Run the body with one thread of torch, OpenMP and BLAS, then restore the former numbers."""
     global _inside, _blas_limit
     controller = _loaded_controller()
-    # A thread limit does not concern a torch that nobody has imported.
-    torch = sys.modules.get("torch")
+    # Where nobody has imported torch, there is nothing to limit.
+    torch: Any = sys.modules.get("torch")
     saved = torch.get_num_threads() if torch else 1
     with _lock:
         if _inside == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,6 @@ __all__ = [
     "at_least",
     "check_bounds",
     "check_count",
-    "check_key",
     "check_magnitude",
     "check_mixture",
     "check_weights",
@@ -70,12 +69,6 @@ def at_least(low: float, kind: type = Real) -> Constraints:
 def validated(**constraints: Constraints) -> Callable[[Callable], Callable]:
     """Decorator of a function whose arguments must meet scikit-learn's constraints; its error names the argument."""
     return validate_params(constraints, prefer_skip_nested_validation=True)
-
-
-def check_key(name: str, value: str, choices: Collection[str]) -> None:
-    """Raise ValueError unless a value is one of the choices, as they are now: users may have added some."""
-    if value not in choices:
-        raise ValueError(f"The {name!r} option must be one of {sorted(choices)}. Got {value!r} instead.")
 
 
 @contextmanager

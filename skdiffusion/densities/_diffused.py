@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.protocols import Density
+from skdiffusion._utils.protocols import Density, VelocityField
 
 CHUNK_FLOATS = 4_000_000  # largest temporary, in numbers
 
@@ -28,7 +28,7 @@ class Moments:
     laplacian: np.ndarray  # (n,), divergence of the score
 
 
-class DiffusedDensity(Density):
+class DiffusedDensity(Density, VelocityField):
     """Density, score, denoiser and divergence at every noise level, from one method `_moments`."""
 
     n_features: int

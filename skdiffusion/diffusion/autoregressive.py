@@ -1,18 +1,25 @@
-"""The distribution of a masked network on whitened samples: its density takes one pass, a sample one pass a feature."""
+"""The density of a masked network on whitened samples: a log-density takes one pass, a sample one pass per feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from scipy.special import ndtr, ndtri
+from torch import Tensor
 
-from skdiffusion._utils.protocols import LatentDensity
+from skdiffusion._utils.blocks import padded_blocks, write
+from skdiffusion._utils.protocols import LatentDensity, SampleNoise
+from skdiffusion.diffusion.networks import MaskedNetwork
 
-BLOCK_SAMPLES = 512  # padded to this, a sample has the same bits whatever its neighbors
+BLOCK_SAMPLES = 512  # in a block of this size, a sample has the same bits whatever the other samples are
 MIN_MASS = 1e-300
 BISECTIONS = 60
 
 
 class AutoregressiveDensity(LatentDensity):
-    """Autoregressive density, with the interface of the other distributions on whitened samples.
+    """The density of a masked network, which gives the distribution of every feature given those before it.
 
     Parameters
     ----------
@@ -21,90 +28,80 @@ class AutoregressiveDensity(LatentDensity):
 
     _saved = ("network",)
 
-    def __init__(self, network):
+    def __init__(self, network: MaskedNetwork):
         self.network = network
         self._layers = network.layers(network.masks())
 
-    def __getstate__(self):
-        network = self.network
-        if network.flat.device.type != "cpu":
-            network = object.__new__(type(network))
-            network.__dict__.update(self.network.__dict__, flat=self.network.flat.cpu())
-        return {"network": network}
+    def __getstate__(self) -> dict[str, MaskedNetwork]:
+        return {"network": self.network.to("cpu")}
 
-    def __setstate__(self, state):
-        self.__init__(state["network"])
+    def __setstate__(self, state: dict[str, MaskedNetwork]) -> None:
+        self.network = state["network"]
+        self._layers = self.network.layers(self.network.masks())
 
-    def _run(self, function, samples):
-        """Apply `function` (tensor in, tensor out) to padded blocks of samples (n, d); float64 arrays in and out."""
-        parts, device = [], self.network.flat.device
-        for start in range(0, len(samples), BLOCK_SAMPLES):
-            block = samples[start : start + BLOCK_SAMPLES]
-            padded = np.zeros((BLOCK_SAMPLES, samples.shape[1]))
-            padded[: len(block)] = block
-            out = function(torch.as_tensor(padded, dtype=torch.float32, device=device))
-            parts.append(out[: len(block)].double().cpu().numpy())
-        return np.concatenate(parts) if parts else None
+    def _blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """Padded blocks of samples as float32 tensors, each with the slice of the samples that it holds."""
+        for where, block in padded_blocks(samples, (BLOCK_SAMPLES,)):
+            yield where, torch.as_tensor(block, dtype=torch.float32, device=self.network.flat.device)
 
-    def log_prob(self, z):
-        """Log-density of whitened samples z (n, d), nats, shape (n,)."""
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        """Log-density of whitened samples z (n, d), in nats, shape (n,)."""
+        out = np.empty(len(z))
         with torch.no_grad():
-            out = self._run(lambda block: self.network.log_prob(block, self._layers), z)
-        return np.empty(0) if out is None else out
+            for where, block in self._blocks(z):
+                write(out, where, self.network.log_prob(block, self._layers))
+        return out
 
-    def score(self, z):
+    def score(self, z: np.ndarray) -> np.ndarray:
         """Gradient of the log-density at z, shape (n, d)."""
-
-        def gradient(block):
+        out = np.empty_like(z)
+        for where, block in self._blocks(z):
             with torch.enable_grad():
                 block.requires_grad_(True)
-                (slope,) = torch.autograd.grad(self.network.log_prob(block, self._layers).sum(), block)
-            return slope
+                log_prob = self.network.log_prob(block, self._layers)
+                write(out, where, torch.autograd.grad(log_prob.sum(), block)[0])
+        return out
 
-        out = self._run(gradient, z)
-        return np.empty_like(z) if out is None else out
-
-    def _conditionals(self, x, columns=slice(None)):
+    def _conditionals(self, x: np.ndarray, which: slice = slice(None)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, means and scales of features of samples x, each (n, n_features, n_components)."""
-
-        def stacked(block):
-            log_weight, mean, log_scale = (p[:, columns] for p in self.network.conditionals(block, self._layers))
-            return torch.stack([log_weight.exp(), mean, log_scale.exp()], 1)
-
+        shape = len(x), len(range(x.shape[1])[which]), self.network.n_components
+        weight, mean, scale = np.empty(shape), np.empty(shape), np.empty(shape)
         with torch.no_grad():
-            weight, mean, scale = self._run(stacked, x).swapaxes(0, 1)
+            for where, block in self._blocks(x):
+                log_weights, means, log_scales = self.network.conditionals(block, self._layers)
+                write(weight, where, log_weights[:, which].exp())
+                write(mean, where, means[:, which])
+                write(scale, where, log_scales[:, which].exp())
         return weight / weight.sum(-1, keepdims=True), mean, scale
 
-    def to_latent(self, z):
-        """Standard normal codes of whitened samples z: the normal quantile of each feature's conditional distribution."""
-        if not len(z):
-            return np.empty_like(z)
+    def to_latent(self, z: np.ndarray) -> np.ndarray:
+        """Standard normal codes of whitened samples z: normal quantiles of the features' conditional distributions."""
         weight, mean, scale = self._conditionals(z)
         u = (z[:, :, None] - mean) / scale
         below, above = (weight * ndtr(u)).sum(-1), (weight * ndtr(-u)).sum(-1)
-        # Each tail from its own end: one less the rest would be round-off.
+        # Each tail from its own end: in one less the mass of the rest, its digits would be lost.
         return np.where(below < above, ndtri(np.maximum(below, MIN_MASS)), -ndtri(np.maximum(above, MIN_MASS)))
 
-    def _by_feature(self, codes, place):
-        """Samples feature by feature: `place` makes a feature of its weights, means, scales and codes."""
+    def _by_feature(self, codes: np.ndarray, draw: Callable[..., np.ndarray]) -> np.ndarray:
+        """Samples feature by feature: ``draw(weight, mean, scale, codes)`` makes a feature of its distribution."""
         x = np.zeros(codes.shape)
-        for j in self.network.order if len(codes) else ():
+        for j in self.network.order:
             weight, mean, scale = (part[:, 0] for part in self._conditionals(x, slice(j, j + 1)))
-            x[:, j] = place(weight, mean, scale, codes[:, j])
+            x[:, j] = draw(weight, mean, scale, codes[:, j])
         return x
 
-    def from_latent(self, codes):
+    def from_latent(self, codes: np.ndarray) -> np.ndarray:
         """Whitened samples of codes, the inverse of `to_latent`, by bisection."""
         return self._by_feature(codes, _quantile)
 
-    def sample(self, noise):
+    def sample(self, noise: SampleNoise) -> np.ndarray:
         """Whitened samples from random numbers, of which the normal ones choose the components as well."""
         return self._by_feature(noise.normal, _component_draw)
 
 
-def _quantile(weight, mean, scale, code):
+def _quantile(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, code: np.ndarray) -> np.ndarray:
     """Where mixtures have as much mass below as the standard normal distribution has below `code`."""
-    ends = mean + scale * code[:, None]  # the mixture's lies between the components' own
+    ends = mean + scale * code[:, None]  # the quantile of a mixture lies between those of its components
     low, high = ends.min(1), ends.max(1)
     mass, side = ndtr(-np.abs(code)), np.where(code < 0, 1.0, -1.0)
     for _ in range(BISECTIONS):
@@ -115,8 +112,8 @@ def _quantile(weight, mean, scale, code):
     return (low + high) / 2
 
 
-def _component_draw(weight, mean, scale, noise):
-    """Draws of mixtures: the uniform value of `noise` chooses a component, what is left of it the place there."""
+def _component_draw(weight: np.ndarray, mean: np.ndarray, scale: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Draws of mixtures: the uniform value of `noise` chooses a component, and what is left of it the value there."""
     uniform, sums = ndtr(noise), np.cumsum(weight, 1)
     k = np.minimum((uniform[:, None] >= sums).sum(1), weight.shape[1] - 1)
     samples = np.arange(len(k))

@@ -171,9 +171,9 @@ def new_network(d: int, options: NetworkOptions, rng: np.random.Generator) -> Ne
     """Untrained members, one ensemble for each interval of noise levels."""
     parts = []
     for sizes in options.sizes_by_interval:
-        part = FilmEnsemble(d, sizes, options.activation, options.n_members, torch.float32, options.device)
+        part = FilmEnsemble(d, sizes, options.activation, options.n_members)
         part.initialize(rng, options.input_gain, options.hidden_gain)
-        parts.append(part)
+        parts.append(part.to(device=options.device))
     return SwitchedNetworks(parts, options.edges) if options.edges else parts[0]
 
 

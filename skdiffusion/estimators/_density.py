@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -36,6 +35,7 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
+from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import (
     COMPONENTS,
     Blend,
@@ -511,33 +511,30 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     def _warn(self, data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
         """Warn of an interrupted fit, and of samples on a set of lower dimension."""
         if diffusion.fine_tuning is not None and diffusion.fine_tuning.interrupted:
-            warnings.warn(
+            warn_user(
                 f"The fit was interrupted after {diffusion.fine_tuning.n_steps} of {options.fine_tuning.n_steps} steps "
                 "of its fine-tuning: the best weights so far are kept.",
                 InterruptedFitWarning,
-                stacklevel=5,
             )
         _warn_if_interrupted(diffusion.training, options.training.n_steps)
         z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
         k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
         if k is not None:
-            warnings.warn(
+            warn_user(
                 f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with "
                 "respect to the volume of all features is then arbitrarily large. ManifoldDiffusionEstimator models "
                 "such samples.",
                 DegenerateDataWarning,
-                stacklevel=5,
             )
 
 
 def _warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
     """Warn of a fit that Ctrl-C ended, and say how far it got."""
     if result.interrupted:
-        warnings.warn(
+        warn_user(
             f"The fit was interrupted after {result.n_steps} of {n_steps} steps: the best weights so far are kept. Fit "
             "again, or with warm_start=True to continue.",
             InterruptedFitWarning,
-            stacklevel=5,
         )
 
 
@@ -545,9 +542,8 @@ def _warn_of_constant_features(X: np.ndarray) -> None:
     """Warn of features that have no density."""
     constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
     if len(constant):
-        warnings.warn(
+        warn_user(
             f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "
             "them to compare log-densities.",
             DegenerateDataWarning,
-            stacklevel=5,
         )

@@ -305,7 +305,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
                 self.estimator_ = inner.density(U)
                 self.noise_floor_ = self._linear_noise_floor(U)
                 self._warn_if_full()
-        self.n_iter_ = self.estimator_.n_iter_
+            self.n_iter_ = self.estimator_.n_iter_
 
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""
@@ -332,7 +332,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             r, noise_variance = k, float(variances[k:].sum() / (d - k)) if k < d else 0.0
         else:
             r, noise_variance = linear_dimension(np.append(variances, np.zeros(d - len(variances))), n)
-            # A nonlinear support of k dimensions bends into at least one more direction.
+            # A nonlinear support of k dimensions bends into one direction more at least.
             if k is not None and r < k + (self.support == "nonlinear"):
                 r, noise_variance = spanned, 0.0
         self.components_, self.noise_variance_ = directions[:r], noise_variance
@@ -483,10 +483,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
+        seed = self._sample_seed if self.random_state is not None else None
         if random_state is not None:
             seed = generator_seed(random_state)
-        else:
-            seed = self._sample_seed if self.random_state is not None else None
         along, across = np.random.SeedSequence(seed).spawn(2)
         samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:

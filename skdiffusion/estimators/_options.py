@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from skdiffusion._utils.validation import Interval, StrOptions, check_key
+from skdiffusion._utils.validation import Interval, StrOptions
 from skdiffusion.diffusion.networks import ACTIVATIONS
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import (
@@ -102,7 +102,7 @@ class Options(BaseEstimator):
     _saved = ()  # parameters only
 
     _parameter_constraints: dict = {
-        "activation": [str],
+        "activation": [StrOptions(ACTIVATIONS.keys())],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weight_decay": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -120,7 +120,7 @@ class Options(BaseEstimator):
         "score_clip": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
         "n_nonzero_weights": [Interval(Integral, 1, None, closed="left"), None],
         "weight_bound": [Interval(Real, 0, None, closed="neither"), None],
-        "solver": [str],
+        "solver": [StrOptions({"auto"}), StrOptions(STEPPERS.keys())],
     }
 
     def __init__(
@@ -262,8 +262,6 @@ def resolve_options(
     """
     given = Options() if est.options is None else est.options
     given._validate_params()
-    check_key("activation", given.activation, ACTIVATIONS)
-    check_key("solver", given.solver, {"auto", *STEPPERS})
     n_intervals, _ = check_noise_intervals(given.noise_intervals)
     network = _resolve_network(est, given, shape, n_intervals, initial)
     network = replace(network, device=device, activation=given.activation, initial=initial)

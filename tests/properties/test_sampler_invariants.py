@@ -1,4 +1,4 @@
-"""Invariants of the flow on oracles: nothing here is trained."""
+"""Invariants of the flow on closed-form densities: nothing here is trained."""
 
 import numpy as np
 from hypothesis import given
@@ -22,10 +22,10 @@ def noise(density, n, seed):
 
 @given(standardized_mixtures(), seeds, st.sampled_from(sorted(STEPPERS)))
 def test_more_steps_only_come_closer(density, seed, name):
-    """Samples come closer to the converged ones, most of them at least like three quarters of the stated order.
+    """Samples converge with more steps: their median error at three quarters of the stated order or more.
 
-    So does the mean square, at half the order, but for one sample: where the flow parts two components 80 steps are too
-    few for any order.
+    The mean square converges at half the order or more if one sample is left out: where the flow separates two
+    components, 80 steps are too few for any order.
     """
     z = noise(density, 30, seed)
     exact = solve(density, z, log_snr_grid(400, START, STOP)[::-1], "rk4").z
@@ -62,7 +62,7 @@ def test_a_step_between_two_noise_levels_does_not_depend_on_the_process(density,
 
 
 @given(standardized_mixtures(), seeds, st.integers(1, 19))
-def test_samples_do_not_depend_on_their_company_or_order(density, seed, k):
+def test_samples_do_not_depend_on_the_other_samples_or_their_order(density, seed, k):
     flow = ProbabilityFlow(density, START, STOP)
     z = noise(density, 20, seed)
     whole = flow.draw(z)

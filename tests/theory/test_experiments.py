@@ -76,7 +76,7 @@ def test_parametrizations_are_of_one_field(rng):
 
     from skdiffusion.diffusion.networks import FilmEnsemble
 
-    network, z = FilmEnsemble(2, (4, 4), "silu", 1, torch.float64, "cpu"), rng.standard_normal((5, 2))
+    network, z = FilmEnsemble(2, (4, 4), "silu", 1).to(torch.float64), rng.standard_normal((5, 2))
     for kind in ("v", "relative"):
         velocity, trace = gaussian.Parametrised(network, kind, 0.5)(z, 0.4, True)
         assert not velocity.any()

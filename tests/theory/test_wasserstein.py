@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.ode import solve
 from skdiffusion.theory import wasserstein as w2
 from tests.theory.oracles import LineMixture, gaussian_distance, grid, line_distance
@@ -109,16 +110,17 @@ def test_frozen_coefficients_are_those_of_the_steppers():
     start, stop = 0.9, 0.4
     y = np.linspace(-2, 2, 7)
 
-    def field(z, theta, divergence=False):
-        score = density.score(z[:, 0] / np.cos(theta), np.tan(theta))[:, None]
-        # Velocity of z = x cos + e sin from the score in y.
-        tau = np.tan(theta)
-        denoised = z / np.cos(theta) + tau**2 * score
-        return (denoised - z * np.cos(theta)) / np.sin(theta), None
+    class Field(VelocityField):
+        def __call__(self, z, theta, divergence=False):
+            score = density.score(z[:, 0] / np.cos(theta), np.tan(theta))[:, None]
+            # Velocity of z = x cos + e sin from the score in y.
+            tau = np.tan(theta)
+            denoised = z / np.cos(theta) + tau**2 * score
+            return (denoised - z * np.cos(theta)) / np.sin(theta), None
 
     thetas = [np.arctan(start), np.arctan(stop)]
     for stepper, integrator in (("ddim", "ddim"), ("frozen-score", "vp")):
-        out = solve(field, y[:, None] * np.cos(thetas[0]), thetas, stepper).z[:, 0] / np.cos(thetas[1])
+        out = solve(Field(), y[:, None] * np.cos(thetas[0]), thetas, stepper).z[:, 0] / np.cos(thetas[1])
         expected = y + w2.step_coefficient(integrator, start, stop) * density.score(y, start)
         np.testing.assert_allclose(out, expected, rtol=1e-10)
 

@@ -1,6 +1,6 @@
 """Networks (z, theta) -> velocity, with their divergence."""
 
-from skdiffusion.diffusion.networks._activations import ACTIVATIONS
+from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
 from skdiffusion.diffusion.networks._field import NetworkField
 from skdiffusion.diffusion.networks._film import FilmEnsemble, noise_features
 from skdiffusion.diffusion.networks._masked import MaskedNetwork
@@ -9,6 +9,6 @@ from skdiffusion.diffusion.networks._reference import GaussianReference
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 __all__ = [
-    "ACTIVATIONS", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "Passes", "SwitchedNetworks",
-    "noise_features",
+    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "Passes",
+    "SwitchedNetworks", "noise_features",
 ]  # fmt: skip

@@ -1,58 +1,72 @@
 """Activations with the derivative that training and the divergence need.
 
-Both functions of an entry share what is expensive, mostly one exponential: ``value(p, out, kept)`` returns the
+Both functions of an activation share what is expensive, mostly one exponential: ``value(p, out, kept)`` returns the
 activation and whatever its slope wants to keep, and ``slope(p, value, kept, out)`` returns the derivative. `out` and
-the `kept` of a value are buffers of the shape of p to write to, or None; the `out` of a slope may be its `kept`.
+the `kept` of a value are buffers of the shape of p to write to, or None. The `out` of a slope may be its `kept`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Activation(NamedTuple):
-    """An activation: its value and, from what the value kept, its slope; and the value alone in one pass, or None."""
+    """An activation function and its derivative.
 
-    value: object
-    slope: object
-    alone: object = None
+    Parameters
+    ----------
+    value : callable
+        ``value(p, out=None, kept=None) -> (activation, kept)``.
+    slope : callable
+        ``slope(p, value, kept, out=None) -> derivative``, from what the value returned.
+    alone : callable, optional
+        ``alone(p) -> activation`` in one pass, for where no slope is asked. None takes `value`.
+    """
 
-    def of(self, p):
-        """The value of p where no slope is asked."""
+    value: Callable[..., tuple[Tensor, Tensor | None]]
+    slope: Callable[..., Tensor]
+    alone: Callable[[Tensor], Tensor] | None = None
+
+    def of(self, p: Tensor) -> Tensor:
+        """The activation of p where no slope is asked."""
         return self.alone(p) if self.alone else self.value(p)[0]
 
 
-def _silu(p, out=None, kept=None):
+def _silu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
     kept = torch.sigmoid(p, out=kept)
     return torch.mul(p, kept, out=out), kept
 
 
-def _silu_slope(p, value, kept, out=None):
+def _silu_slope(p: Tensor, value: Tensor, kept: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(kept, kept, value, value=-1, out=out).add_(value)
 
 
-def _gelu(p, out=None, kept=None):
+def _gelu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
     kept = torch.special.ndtr(p, out=kept)
     return torch.mul(p, kept, out=out), kept
 
 
-def _gelu_slope(p, value, kept, out=None):
+def _gelu_slope(p: Tensor, value: Tensor, kept: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(kept, p, torch.exp(-0.5 * p * p), value=0.3989422804014327, out=out)
 
 
-def _tanh(p, out=None, kept=None):
+def _tanh(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     return torch.tanh(p, out=out), kept
 
 
-def _tanh_slope(p, value, kept, out=None):
+def _tanh_slope(p: Tensor, value: Tensor, kept: Tensor | None, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(torch.ones_like(value), value, value, value=-1, out=out)
 
 
-def _relu(p, out=None, kept=None):
+def _relu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     return torch.clamp(p, min=0, out=out), kept
 
 
-def _relu_slope(p, value, kept, out=None):
+def _relu_slope(p: Tensor, value: Tensor, kept: Tensor | None, out: Tensor | None = None) -> Tensor:
     return torch.sign(value, out=out)
 
 

@@ -1,185 +1,211 @@
-"""A trained ensemble as a field of the solvers: float64 samples in, float64 velocities out, in blocks of fixed sizes.
+"""A trained ensemble as a field of the flow: float64 samples in, float64 velocities out, in blocks of fixed sizes."""
 
-The density of a sample must not depend on its neighbors. In float64 a matrix product's rounding depends
-on the batch only at 1e-15; in float32 that would be 1e-7 and show. So samples travel in blocks of a few sizes,
-padded, in all of which a sample's result has the same bits wherever it stands: a self-test at construction
-checks that on this machine, and falls back to float64 where it fails.
-"""
+from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from skdiffusion.diffusion.networks._reference import WhitenedField, times
+from skdiffusion._utils.blocks import padded_blocks, write
+from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
+from skdiffusion.diffusion.networks._activations import ACTIVATIONS
+from skdiffusion.diffusion.networks._bits import (
+    block_size_choices,
+    sizes_of_same_bits,
+    trial_correlation,
+    trial_weights,
+)
+from skdiffusion.diffusion.networks._film import FilmEnsemble
+from skdiffusion.diffusion.networks._reference import GaussianReference, times
+from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
-# Samples of a block; of several choices the first that keeps the bits of a sample. The last size fits the cache of a core,
-# or fills a GPU; the others are for what is left over.
-BLOCK_SAMPLES = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
+PRECISIONS = ("auto", "single", "double")
 
-
-def _block_samples(network):
-    return BLOCK_SAMPLES.get(network.device.type, [(1024,)])
-
-
-def _sizes_of_same_bits(field, sizes):
-    """The block sizes in which a sample has the bits it has in the largest, wherever it stands; maybe none."""
-    network, evaluate = field.network, field.flow_field
-    rng = np.random.default_rng(0)
-    z = torch.as_tensor(rng.standard_normal((sizes[-1], network.n_features)), device=network.device)
-    order = torch.as_tensor(rng.permutation(sizes[-1]), device=network.device)
-    alone = torch.zeros_like(z)
-    alone[0] = z[7]
-    good = set(sizes)
-    for theta in (0.02, 0.7, 1.5, *network.edges):
-        for divergence in (False, True):
-            results = [r for r in evaluate(z, theta, divergence) if r is not None]
-            for size in tuple(good):
-                # As they stand; in another order; one sample among zeros.
-                blocks = [(z[:size], slice(0, size), slice(None)), (alone[:size], slice(7, 8), slice(0, 1))]
-                if size == sizes[-1]:
-                    blocks.append((z[order], order, slice(None)))
-                for block, samples, shown in blocks:
-                    again = [r for r in evaluate(block, theta, divergence) if r is not None]
-                    if not all(torch.equal(r[samples], a[shown]) for r, a in zip(results, again)):
-                        good.discard(size)
-    return tuple(s for s in sizes if s in good) if sizes[-1] in good else ()
+_proved: dict[tuple, tuple[int, ...]] = {}  # what `proved_sizes` has found
 
 
-class NetworkField:
-    """Mean velocity of an ensemble with its divergence, for `skdiffusion.diffusion.ode.solve`.
+class NetworkField(VelocityField):
+    """Mean velocity of an ensemble with its divergence, on blocks of float64 samples.
 
     Parameters
     ----------
     network : FilmEnsemble or SwitchedNetworks
+        Its parameters are copied.
     noise_limit : float or None, default=None
         Bound of the predicted noise in every feature: predictions beyond it are set to it.
     reference : GaussianReference or None, default=None
-        Distribution of the samples before noise; None is the standard normal distribution, that of whitened samples.
+        Distribution of the samples before noise. None is the standard normal distribution, that of whitened samples.
+    precision : {"auto", "single", "double"}, default="auto"
+        Of the network. "auto" is single precision where it gives a sample the same bits in every block, which is tried
+        once for each architecture, else double.
     """
 
-    _saved = ("network", "noise_limit", "reference")
+    _saved = ("network", "noise_limit", "reference", "precision")
 
-    def __init__(self, network, noise_limit=None, reference=None):
-        self.noise_limit, self.reference = noise_limit, reference
+    def __init__(
+        self,
+        network: FilmEnsemble | SwitchedNetworks,
+        noise_limit: float | None = None,
+        reference: GaussianReference | None = None,
+        precision: str = "auto",
+    ):
+        if precision not in PRECISIONS:
+            raise ValueError(f"The 'precision' must be one of {PRECISIONS}. Got {precision!r} instead.")
+        self.noise_limit, self.reference, self.precision = noise_limit, reference, precision
+        self._prepare(network)
+
+    def _prepare(self, network: FilmEnsemble | SwitchedNetworks) -> None:
+        """Choose the arithmetic and the sizes of blocks, and make the evaluator."""
+        dtype, self._sizes = self._arithmetic(network)
         with torch.no_grad():
-            self._use(network.to(dtype=torch.float32))
+            # A copy starts at an aligned address, as the network of a trial does.
+            self.network = network.copy(dtype, network.device)
+            self._evaluator = self.network.evaluator()
+        self.edges = self.network.edges
 
-    def _use(self, network):
-        choices = _block_samples(network)
-        self._set(network, choices[0])
+    def _arithmetic(self, network: FilmEnsemble | SwitchedNetworks) -> tuple[torch.dtype, tuple[int, ...]]:
+        """Type of the network and sizes of blocks."""
+        choices = block_size_choices(network.device)
+        if self.precision == "single":
+            return torch.float32, choices[0]
         # The divergence of a clipped sample takes its Jacobian, whose rounding depends on the block.
-        for sizes in choices if self.noise_limit is None else ():
-            if good := _sizes_of_same_bits(self, sizes):
-                self._sizes = good
-                return
-        self._set(network.to(dtype=torch.float64), choices[0])  # in float64 they differ by 1e-15
+        if self.precision == "auto" and self.noise_limit is None:
+            for sizes in choices:
+                good = [proved_sizes(part, self.reference, sizes) for part in network.parts]
+                if all(good):
+                    return torch.float32, tuple(size for size in sizes if all(size in g for g in good))
+        return torch.float64, choices[0]  # where the bits of a sample differ by 1e-15 from block to block
 
-    def _set(self, network, sizes):
-        self.network, self._evaluator, self._sizes = network, network.evaluator(), sizes
-
-    def with_network(self, network):
+    def with_network(self, network: FilmEnsemble | SwitchedNetworks) -> NetworkField:
         """The field of another network of the same samples."""
-        return NetworkField(network, self.noise_limit, self.reference)
+        return NetworkField(network, self.noise_limit, self.reference, self.precision)
 
-    def place(self, w):
+    def _variant(self, **changes: Any) -> NetworkField:
+        """This field with some of its attributes changed."""
+        other = object.__new__(NetworkField)
+        other.__dict__.update(self.__dict__, **changes)
+        return other
+
+    def at(self, theta: float) -> NetworkField:
+        """The field of the network of the interval of an angle."""
+        if not self.edges:
+            return self
+        return self._variant(network=self.network.at(theta), _evaluator=self._evaluator.at(theta), edges=())
+
+    def place(self, w: np.ndarray) -> np.ndarray:
         """Whitened samples (n, d) in the coordinates of this field, where the noise is isotropic."""
         return w if self.reference is None else w @ self.reference.root
 
     @property
-    def flow_field(self):
+    def flow_field(self) -> VelocityField:
         """The field that the flow of whitened samples follows."""
-        return self if self.reference is None else WhitenedField(self)
+        return self if self.reference is None else self.reference.whitened(self)
 
-    @property
-    def edges(self):
-        """Angles at which one network takes over from another."""
-        return self.network.edges
+    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """Padded blocks of samples as float64 tensors, each with the slice of the samples that it holds."""
+        for where, block in padded_blocks(samples, self._sizes):
+            yield where, torch.as_tensor(block, device=self.network.device)
 
-    def at(self, theta):
-        """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""
-        evaluate = self._evaluator.at(theta) if self.edges else self._evaluator
-        return lambda z, angle, divergence=False: self._evaluate(evaluate, z, angle, divergence)
-
-    def __call__(self, z, theta, divergence=False):
-        """Velocity (n, d) and divergence (n,) or None; numpy in, numpy out; tensors stay tensors."""
+    def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
+        """Velocity (n, d) and its divergence (n,) or None, in float64, of an array of samples or of a block."""
         if isinstance(z, np.ndarray):
-            out = self.run_blocks(lambda block: [o for o in self(block, theta, divergence) if o is not None], z)
-            return out if divergence else (out[0], None)
-        return self.at(theta)(z, theta, divergence)
-
-    def _evaluate(self, evaluate, z, theta, divergence):
-        velocity, trace = evaluate(z.to(self.network.dtype), theta, divergence)
+            return self._by_block(z, theta, divergence)
+        velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
         velocity, trace = velocity.double(), None if trace is None else trace.double()
-        linear, own_trace = self._linear(theta, z)
-        if linear is not None:
-            velocity, trace = velocity + times(z, linear), None if trace is None else trace + own_trace
+        if self.reference is not None and self.reference.relative:
+            level = self.reference.matrices(theta, z)
+            velocity, trace = velocity + times(z, level.velocity), None if trace is None else trace + level.trace
         if self.noise_limit is None:
             return velocity, trace
+        return self._clipped(z, theta, velocity, trace, self.noise_limit)
+
+    def _by_block(self, z: np.ndarray, theta: float, divergence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        velocity, trace = np.empty(z.shape), np.empty(len(z)) if divergence else None
+        with torch.no_grad():
+            for where, block in self.blocks(z):
+                block_velocity, block_trace = self(block, theta, divergence)
+                write(velocity, where, block_velocity)
+                if trace is not None:
+                    write(trace, where, block_trace)
+        return velocity, trace
+
+    def _clipped(
+        self, z: Tensor, theta: float, velocity: Tensor, trace: Tensor | None, limit: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """Velocity and divergence with the predicted noise within a limit."""
         cos, sin = math.cos(theta), math.sin(theta)
         noise = z * sin - velocity * cos
-        beyond = noise.abs() > self.noise_limit
+        beyond = noise.abs() > limit
         samples = beyond.any(1)
         if not samples.any():
             return velocity, trace
-        velocity = torch.where(beyond, (z * sin - noise.clamp(-self.noise_limit, self.noise_limit)) / cos, velocity)
+        velocity = torch.where(beyond, (z * sin - noise.clamp(-limit, limit)) / cos, velocity)
         if trace is not None:
-            # Where the noise is held, the velocity of that feature changes by tan(theta) with it, and with no other.
-            own = self._free_jacobian(evaluate, z[samples], theta).diagonal(dim1=1, dim2=2)
+            # Where the noise is clipped, the velocity of that feature changes by tan(theta) with it, and with no other.
+            own = self._free_jacobian(z[samples], theta).diagonal(dim1=1, dim2=2)
             trace = trace.index_add(0, samples.nonzero()[:, 0], ((sin / cos - own) * beyond[samples]).sum(1))
         return velocity, trace
 
-    def _linear(self, theta, like):
-        """Matrix and trace of the velocity that the network's is relative to."""
-        if self.reference is None or not self.reference.relative:
-            return None, 0.0
-        return self.reference.matrices(theta, like)[:2]
-
-    def _free_jacobian(self, evaluate, z, theta):
-        jacobian, (linear, _) = evaluate.jacobian(z.to(self.network.dtype), theta).double(), self._linear(theta, z)
-        return jacobian if linear is None else jacobian + linear[: z.shape[1], : z.shape[1]]
-
-    def jacobian(self, z, theta):
-        """Jacobian of the velocity at every sample of z, float64, shape (n, d, d)."""
-        return self.run_blocks(lambda block: (self._jacobian(block, theta),), z)[0]
-
-    def _jacobian(self, block, theta):
-        # In small pieces: a sample has n_features tangents.
-        pieces = block.split(max(1, len(block) // block.shape[1]))
-        jacobian = torch.cat([self._free_jacobian(self._evaluator, piece, theta) for piece in pieces])
-        if self.noise_limit is None:
-            return jacobian
-        velocity, _ = self._evaluator(block.to(self.network.dtype), theta)
-        linear, _ = self._linear(theta, block)
-        velocity = velocity if linear is None else velocity + times(block, linear)
-        beyond = (block * math.sin(theta) - velocity * math.cos(theta)).abs() > self.noise_limit
-        held = math.tan(theta) * torch.eye(block.shape[1], dtype=jacobian.dtype, device=jacobian.device)
-        return torch.where(beyond[:, :, None], held, jacobian)
-
-    def run_blocks(self, function, samples):
-        """Apply `function` (tensors in, tuple of tensors out) to fixed-size blocks of float64 samples."""
-        samples = np.asarray(samples, dtype=np.float64)
-        out, largest = None, self._sizes[-1]
+    def jacobian(self, z: np.ndarray, theta: float) -> np.ndarray:
+        """Jacobian dF_i/dz_j of the velocity at samples z (n, d), in float64, shape (n, d, d)."""
+        n, d = z.shape
+        out = np.empty((n, d, d))
         with torch.no_grad():
-            for start in range(0, max(1, len(samples)), largest):
-                block = samples[start : start + largest]
-                size = next(s for s in self._sizes if s >= len(block))
-                padded = np.zeros((size, samples.shape[1]))
-                padded[: len(block)] = block
-                parts = function(torch.as_tensor(padded, device=self.network.device))
-                if out is None:
-                    out = [np.empty((len(samples), *p.shape[1:])) for p in parts]
-                for target, p in zip(out, parts):
-                    target[start : start + len(block)] = p[: len(block)].cpu().numpy()
-        return tuple(out)
+            for where, block in self.blocks(z):
+                # In small pieces: a sample has n_features tangents.
+                pieces = block.split(max(1, len(block) // d))
+                jacobian = torch.cat([self._free_jacobian(piece, theta) for piece in pieces])
+                if self.noise_limit is not None:
+                    jacobian = self._clipped_jacobian(block, theta, jacobian, self.noise_limit)
+                write(out, where, jacobian)
+        return out
 
-    def __getstate__(self):
+    def _free_jacobian(self, z: Tensor, theta: float) -> Tensor:
+        """Jacobian of the velocity before clipping."""
+        jacobian = self._evaluator.jacobian(z.to(self.network.dtype), theta).double()
+        if self.reference is None or not self.reference.relative:
+            return jacobian
+        return jacobian + self.reference.matrices(theta, z).velocity[: z.shape[1], : z.shape[1]]
+
+    def _clipped_jacobian(self, z: Tensor, theta: float, jacobian: Tensor, limit: float) -> Tensor:
+        """Jacobian of the velocity with the predicted noise within a limit, from the one before clipping."""
+        velocity, _ = self._variant(noise_limit=None)(z, theta)
+        beyond = (z * math.sin(theta) - velocity * math.cos(theta)).abs() > limit
+        clipped = math.tan(theta) * torch.eye(z.shape[1], dtype=jacobian.dtype, device=jacobian.device)
+        return torch.where(beyond[:, :, None], clipped, jacobian)
+
+    def __getstate__(self) -> dict[str, Any]:
         return {
-            "network": self.network.to(device="cpu"), "noise_limit": self.noise_limit, "reference": self.reference
+            "network": self.network.to(device="cpu"), "noise_limit": self.noise_limit, "reference": self.reference,
+            "precision": self.precision,
         }  # fmt: skip
 
-    def __setstate__(self, state):
-        # The evaluator is a cache of products of the parameters; the block sizes depend on the machine.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The evaluator holds products of the parameters; arithmetic and sizes of blocks depend on the machine.
         self.noise_limit, self.reference = state.get("noise_limit"), state.get("reference")
+        self.precision = state.get("precision", "auto")
+        self._prepare(state["network"])
+
+
+def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """`sizes_of_same_bits` of the flow of an architecture, tried once for each and then remembered.
+
+    The weights of the network and the covariance of the reference do not matter (see `_bits`), only their shapes,
+    the device and the settings of torch that choose between implementations of a product.
+    """
+    relative = None if reference is None else reference.relative
+    shapes = network.n_features, network.hidden_layer_sizes, ACTIVATIONS[network.activation], network.n_members
+    settings = str(network.device), torch.get_num_threads(), torch.get_float32_matmul_precision()
+    key = shapes, relative, settings, sizes
+    if key not in _proved:
+        trial = network.with_flat(trial_weights(network))
+        trial_reference = None if relative is None else GaussianReference(trial_correlation(trial.n_features), relative)
+        field = NetworkField(trial, None, trial_reference, precision="single").flow_field
+        z = np.random.default_rng(0).standard_normal((sizes[-1], trial.n_features))
         with torch.no_grad():
-            self._use(state["network"])
+            _proved[key] = sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
+    return _proved[key]

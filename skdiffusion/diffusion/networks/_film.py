@@ -9,6 +9,10 @@ A member maps a noised sample z in R^d and an angle theta to a velocity in R^d:
 with h_0 = z. Gains g, shifts c and the last offset are linear in cosine features of the log noise level
 (feature-wise linear modulation, FiLM). All members are trained and evaluated in one batched product.
 
+The velocity that the network learns is :math:`F(z, \theta) = E[x_0\sin\theta - \varepsilon\cos\theta \mid z]` at
+:math:`z = x_0\cos\theta + \varepsilon\sin\theta`. It is the negative of the v-prediction of Salimans and Ho, in the
+angle of TrigFlow (Lu and Song). On data of mean 0 and covariance I it is zero for the standard Gaussian.
+
 With two hidden layers the divergence is one bilinear form in the slopes
 :math:`s_l = \phi'(p_l)(1 + g_l)`, at about the cost of one more hidden product, whatever d:
 
@@ -24,20 +28,27 @@ Other depths carry the d tangents of the input through the layers, which is exac
 References
 ----------
 Perez et al. (2018), FiLM: visual reasoning with a general conditioning layer.
+Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models, arXiv 2202.00512.
+Lu and Song (2024), Simplifying, stabilizing and scaling continuous-time consistency models, arXiv 2410.11081.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
 
 N_FEATURES = 16  # cosine features of the log noise level
 LOG_SIGMA_RANGE = (math.log(1e-3), math.log(20.0))
 
 
-def noise_features(theta, dtype, device):
+def noise_features(theta: float | np.ndarray, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     """Cosine features of the log noise level, shape (n_levels, N_FEATURES); the first is constant."""
     sigma = np.tan(np.atleast_1d(np.asarray(theta, dtype=np.float64)))
     low, high = LOG_SIGMA_RANGE
@@ -47,31 +58,47 @@ def noise_features(theta, dtype, device):
 
 
 class FilmEnsemble:
-    """`n_members` FiLM networks with all parameters in one flat buffer.
+    """`n_members` FiLM networks with all parameters in one flat buffer, zero at first.
+
+    The parameters are in single precision on the CPU; `to` gives others.
 
     Parameters
     ----------
     n_features : int
         Dimension d of the samples.
-    hidden_layer_sizes : tuple of int
-        Widths of the hidden layers. Two layers have the closed-form divergence.
-    activation : {"silu", "gelu", "tanh", "relu"}
-        Activation of the hidden layers.
-    n_members : int
-        Number of networks; `field` returns the mean of their velocities.
-    dtype, device : torch dtype and device
-        Where the parameters live.
+    hidden_layer_sizes : sequence of int
+        Widths of the hidden layers. Two or three layers have a closed-form divergence.
+    activation : str, default="silu"
+        Activation of the hidden layers, a key of `ACTIVATIONS`.
+    n_members : int, default=1
+        Number of networks; an evaluator returns the mean of their velocities.
+
+    Attributes
+    ----------
+    flat : tensor of shape (n_members, n_parameters)
+        The parameters.
+
+    Raises
+    ------
+    ValueError
+        If the activation is unknown.
     """
 
     _saved = ("n_features", "hidden_layer_sizes", "activation", "n_members", "n_parameters", "flat", "_shapes")
 
-    def __init__(self, n_features, hidden_layer_sizes, activation, n_members, dtype, device):
+    edges: tuple[float, ...] = ()  # of intervals of noise levels: one network serves them all
+
+    def __init__(
+        self, n_features: int, hidden_layer_sizes: Sequence[int], activation: str = "silu", n_members: int = 1
+    ):
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"The 'activation' must be one of {sorted(ACTIVATIONS)}. Got {activation!r} instead.")
         self.n_features = n_features
         self.hidden_layer_sizes = tuple(hidden_layer_sizes)
         self.activation = activation
         self.n_members = n_members
         widths = (n_features, *self.hidden_layer_sizes, n_features)
-        self._shapes = []
+        self._shapes: list[tuple[int, int]] = []
         for layer, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:])):
             last = layer == len(widths) - 2
             # The features include a constant, which makes a separate last bias redundant.
@@ -80,54 +107,61 @@ class FilmEnsemble:
             if not last:
                 self._shapes.append((N_FEATURES, 2 * n_out))
         self.n_parameters = sum(a * b for a, b in self._shapes)
-        self.flat = torch.zeros(n_members, self.n_parameters, dtype=dtype, device=device)
-
-    edges = ()  # of intervals of noise levels: one network serves them all
+        self.flat = torch.zeros(n_members, self.n_parameters)
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """Type of the parameters and of the arithmetic."""
         return self.flat.dtype
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         """Device of the parameters."""
         return self.flat.device
 
-    def with_flat(self, flat):
+    @property
+    def parts(self) -> list[FilmEnsemble]:
+        """The ensembles of all intervals of noise levels."""
+        return [self]
+
+    def at(self, theta: float) -> FilmEnsemble:
+        """The ensemble of the interval of an angle."""
+        return self
+
+    def with_flat(self, flat: Tensor) -> FilmEnsemble:
         """The same architecture over other parameters, shape (n_members, n_parameters)."""
         other = object.__new__(FilmEnsemble)
         other.__dict__.update(self.__dict__)
         other.flat, other.n_members = flat, flat.shape[0]
         return other
 
-    def member(self, m):
+    def member(self, m: int) -> FilmEnsemble:
         """The network of member m alone, over the same memory."""
         return self.with_flat(self.flat[m : m + 1])
 
-    def to(self, dtype=None, device=None):
-        """A copy with parameters of another type or on another device."""
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> FilmEnsemble:
+        """The network with parameters of another type or on another device."""
         return self.with_flat(self.flat.to(dtype=dtype, device=device))
 
-    def copy(self, dtype, device):
-        """A copy that shares no memory with this one."""
+    def copy(self, dtype: torch.dtype, device: torch.device | str) -> FilmEnsemble:
+        """A copy that shares no memory with this network."""
         return self.with_flat(self.flat.to(dtype=dtype, device=device, copy=True))
 
-    def views(self, flat):
+    def views(self, flat: Tensor) -> list[tuple[Tensor, ...]]:
         """The parameters as a list of layers: (W, b, film) for hidden ones, (W, film) for the last."""
         parts, start = [], 0
-        for samples, columns in self._shapes:
-            stop = start + samples * columns
-            parts.append(flat[:, start:stop].view(-1, samples, columns))
+        for n_in, n_out in self._shapes:
+            stop = start + n_in * n_out
+            parts.append(flat[:, start:stop].view(-1, n_in, n_out))
             start = stop
         hidden = len(self.hidden_layer_sizes)
         return [tuple(parts[3 * k : 3 * k + 3]) for k in range(hidden)] + [tuple(parts[3 * hidden :])]
 
-    def initialize(self, rng, input_gain, hidden_gain):
-        """Draw the parameters; the last layer is zero, so the velocity is zero: the Gaussian fit.
+    def initialize(self, rng: np.random.Generator, input_gain: float, hidden_gain: float) -> None:
+        """Draw the parameters. The last layer is zero, so the velocity is zero: the fitted Gaussian.
 
-        `input_gain` scales the first layer (finer structure of the data at once, in low dimension),
-        `hidden_gain` the others. `rng` is a numpy Generator.
+        `input_gain` scales the first layer (the larger, the finer is the structure of the data that training sees at
+        once, in low dimension), `hidden_gain` the others.
         """
         gain = input_gain
         for layer in self.views(self.flat)[:-1]:
@@ -138,20 +172,15 @@ class FilmEnsemble:
             bias.copy_(torch.as_tensor(rng.uniform(-1, 1, tuple(bias.shape)) * (gain / math.sqrt(n_in))))
             gain = hidden_gain
 
-    def evaluator(self):
-        """A `FilmEvaluator` of the mean velocity, with everything that does not depend on z prepared."""
+    def evaluator(self) -> FilmEvaluator:
+        """The mean velocity as a field, with everything that does not depend on z prepared."""
         return FilmEvaluator(self)
 
 
-def _summed(x):
-    """Sums over members and units of (members, n, units): faster one axis after the other."""
-    return x.sum(2).sum(0)
+class FilmEvaluator(VelocityField):
+    """Mean velocity of an ensemble and its divergence, for blocks of samples in the type of its parameters."""
 
-
-class FilmEvaluator:
-    """Mean velocity of an ensemble and its divergence at one noise level, for a block of samples."""
-
-    def __init__(self, network):
+    def __init__(self, network: FilmEnsemble):
         self.network = network
         self.act = ACTIVATIONS[network.activation]
         self.layers = network.views(network.flat)
@@ -168,77 +197,75 @@ class FilmEvaluator:
             w1, w2, w3, w4 = (layer[0] for layer in self.layers)
             self.from_input = (w1.transpose(1, 2)[..., None] * w2[:, :, None]).flatten(2)
             self.from_output = (w4[..., None] / members * w3.transpose(1, 2)[:, :, None]).flatten(2)
-        self._levels = {}
+        self._levels: dict[float, tuple[list[tuple[Tensor, Tensor]], Tensor]] = {}
 
-    def modulation(self, theta):
-        """Gains and shifts of every hidden layer and the last offset at one angle."""
+    def modulation(self, theta: float) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Gains and shifts of every hidden layer, and the last offset, at one angle."""
         key = float(theta)
         if key not in self._levels:
             features = noise_features(key, self.network.dtype, self.network.device)
-            out = []
+            levels = []
             for w, b, film in self.layers[:-1]:
                 m = torch.matmul(features, film)
                 gain, shift = 1 + m[..., : w.shape[2]], m[..., w.shape[2] :]
                 # The bias is folded into the shift: p = gain * (x W) + (gain * b + shift).
-                out.append((gain, gain * b + shift))
-            out.append(torch.matmul(features, self.layers[-1][1]).mean(0))
-            self._levels[key] = out
+                levels.append((gain, gain * b + shift))
+            self._levels[key] = levels, torch.matmul(features, self.layers[-1][1]).mean(0)
         return self._levels[key]
 
-    def __call__(self, z, theta, divergence=False):
+    def __call__(self, z: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
         """Mean velocity (n, d) and, if asked, its divergence (n,) for samples z (n, d) at angle theta."""
-        *levels, offset = self.modulation(theta)
-        members, act = self.network.n_members, self.act
-        x = (z @ self.first_weight).view(len(z), members, -1).transpose(0, 1)
-        slopes, tangents = [], None
+        levels, offset = self.modulation(theta)
+        x = (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
+        slopes = []
         for k, (gain, shift) in enumerate(levels):
-            w = self.layers[k][0]
             if k:
-                x = torch.bmm(x, w)
+                x = torch.bmm(x, self.layers[k][0])
             p = torch.addcmul(shift, x, gain)
-            if not divergence:
-                x = act.of(p)
-                continue
-            x, kept = act.value(p)
-            s = act.slope(p, x, kept) * gain
-            if self.depth in (2, 3):
-                slopes.append(s)
+            if divergence:
+                x, kept = self.act.value(p)
+                slopes.append(self.act.slope(p, x, kept) * gain)
             else:
-                tangents = self._carried(tangents, w, s)
-        out = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
-        if not divergence:
-            return out, None
+                x = self.act.of(p)
+        velocity = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
+        return velocity, self._trace(slopes) if divergence else None
+
+    def _trace(self, slopes: list[Tensor]) -> Tensor:
+        """Divergence of the mean velocity from the slopes of the hidden layers, each (members, n, width)."""
         if self.depth == 2:
-            trace = _summed(torch.bmm(slopes[0], self.kernel).mul_(slopes[1]))
-        elif self.depth == 3:
+            return _summed(torch.bmm(slopes[0], self.kernel).mul_(slopes[1]))
+        if self.depth == 3:
             s1, s2, s3 = slopes
             parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in ((s1, self.from_input), (s3, self.from_output))))
             both = torch.mul(*next(parts))
             for a, b in parts:  # one a feature
                 both.addcmul_(a, b)
-            trace = _summed(both.mul_(s2))
-        else:
-            last = self.layers[-1][0].transpose(1, 2)[:, :, None] / members
-            trace = (tangents * last).sum((0, 1, 3))
-        return out, trace
+            return _summed(both.mul_(s2))
+        last = self.layers[-1][0].transpose(1, 2)[:, :, None] / self.network.n_members
+        return (self._tangents(slopes) * last).sum((0, 1, 3))
 
-    @staticmethod
-    def _carried(tangents, weight, slope):
-        """Tangents (members, d, n, width) behind one more layer; None stands for those of the input."""
-        if tangents is None:
-            return slope[:, None] * weight[:, :, None]
-        members, d, n, _ = tangents.shape
-        return torch.bmm(tangents.reshape(members, d * n, -1), weight).view(members, d, n, -1) * slope[:, None]
+    def _tangents(self, slopes: list[Tensor]) -> Tensor:
+        """Derivatives of the last hidden layer by every feature, (members, d, n, width)."""
+        tangents = slopes[0][:, None] * self.layers[0][0][:, :, None]
+        for (weight, *_), slope in zip(self.layers[1:-1], slopes[1:]):
+            members, d, n, _ = tangents.shape
+            tangents = torch.bmm(tangents.reshape(members, d * n, -1), weight).view(members, d, n, -1) * slope[:, None]
+        return tangents
 
-    def jacobian(self, z, theta):
+    def jacobian(self, z: Tensor, theta: float) -> Tensor:
         """Jacobian of the mean velocity, dF_i/dz_j at every sample: (n, d, d)."""
-        *levels, _ = self.modulation(theta)
-        members, act = self.network.n_members, self.act
-        x, tangents = z.expand(members, *z.shape), None
+        levels, _ = self.modulation(theta)
+        x, slopes = z.expand(self.network.n_members, *z.shape), []
         for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):
             p = torch.addcmul(shift, torch.bmm(x, w), gain)
-            x, kept = act.value(p)
-            tangents = self._carried(tangents, w, act.slope(p, x, kept) * gain)
+            x, kept = self.act.value(p)
+            slopes.append(self.act.slope(p, x, kept) * gain)
+        tangents = self._tangents(slopes)
         members, d, n, _ = tangents.shape
-        columns = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
-        return columns.view(d, n, d).permute(1, 2, 0)
+        by_feature = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
+        return by_feature.view(d, n, d).permute(1, 2, 0)
+
+
+def _summed(x: Tensor) -> Tensor:
+    """Sums over members and units of (members, n, units): faster one axis after the other."""
+    return x.sum(2).sum(0)

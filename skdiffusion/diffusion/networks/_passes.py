@@ -1,16 +1,19 @@
 """Forward and backward pass of a `FilmEnsemble` through batches of one shape, in buffers made once.
 
 The gradient with respect to the parameters is written by hand, and every large result goes to memory that is in
-use already: one step then costs little more than its matrix products. A test holds it to automatic differentiation.
+use already, so that one step costs little more than its matrix products. A test compares it to automatic
+differentiation.
 """
 
 import torch
+from torch import Tensor
 
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
+from skdiffusion.diffusion.networks._film import FilmEnsemble
 
 
 class Passes:
-    """Velocities of every member on its own samples, and the gradient of a loss of them.
+    """Velocities of every member on its own samples, and the gradient of a loss of these velocities.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class Passes:
     What a method returns is a buffer, which the next call overwrites.
     """
 
-    def __init__(self, network, n_levels, n_samples):
+    def __init__(self, network: FilmEnsemble, n_levels: int, n_samples: int):
         self.network, self.n_levels, self.n_samples = network, n_levels, n_samples
         self.grad = torch.zeros_like(network.flat)
         self._activation = ACTIVATIONS[network.activation]
@@ -41,15 +44,15 @@ class Passes:
         ]
         self._out = self._empty(members, d, n_levels * n_samples)
         self._velocity = self._empty(members, n_levels, n_samples, d)
-        self._kept = None
+        self._kept: tuple[Tensor, Tensor, list[Tensor]] | None = None
 
-    def _empty(self, *shape):
+    def _empty(self, *shape: int) -> Tensor:
         return torch.empty(*shape, dtype=self.network.dtype, device=self.network.device)
 
-    def _by_level(self, x):
+    def _by_level(self, x: Tensor) -> Tensor:
         return x.view(len(x), self.n_levels, self.n_samples, -1)
 
-    def velocity(self, z, features):
+    def velocity(self, z: Tensor, features: Tensor) -> Tensor:
         """Velocity of each member on its own samples, of the shape of z.
 
         Parameters
@@ -80,8 +83,9 @@ class Passes:
         self._kept = z, features, gains
         return self._velocity
 
-    def gradient(self, grad_velocity):
+    def gradient(self, grad_velocity: Tensor) -> Tensor:
         """Gradient of sum(grad_velocity * velocity), of the last call, with respect to ``network.flat``."""
+        assert self._kept is not None, "`velocity` comes first"
         z, features, gains = self._kept
         *hidden, (weight, _) = self._parameters
         *grad_hidden, (grad_weight, grad_offset) = self._gradients

@@ -1,38 +1,53 @@
 r"""Isotropic noise on features of unit variance, whatever their correlations, beside a Gaussian of their covariance.
 
-Samples y of covariance C get noise of the same size in every direction, :math:`z = y\cos\theta + e\sin\theta`, so that
-directions in which they hardly vary drown first: few samples tell little about them. The Gaussian of this covariance has
-the linear velocity
+Samples y of covariance C get noise of the same size in every direction, :math:`z = y\cos\theta + e\sin\theta`.
+Directions in which they hardly vary vanish under the noise first, which suits directions that few samples determine
+poorly. The Gaussian of this covariance has the linear velocity
 
 .. math:: F_C(z,\theta) = \sin\theta\cos\theta\,(C - I)\,C_\theta^{-1} z ,\quad
     C_\theta = C\cos^2\theta + I\sin^2\theta .
 
 The flow runs in :math:`w = C_\theta^{-1/2} z`, of unit covariance at every level: from whitened samples to the standard
-normal distribution, whatever the horizon, with velocity :math:`C_\theta^{-1/2}(F - F_C)`, which is zero for Gaussian samples.
-A network may learn F, or only its departure from F_C.
+normal distribution, whatever the horizon, with velocity :math:`C_\theta^{-1/2}(F - F_C)`, which is zero for Gaussian
+samples. A network may learn F, or only its departure from F_C.
 
 References
 ----------
 Cole and Lu (2024): complexity relative to a Gaussian.
 """
 
+from __future__ import annotations
+
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from skdiffusion._utils.protocols import VelocityField
 
 MAX_LEVELS = 256  # noise levels whose matrices are kept
 MULTIPLE = 4  # of features: in products of such widths a sample's bits do not depend on how many samples there are
 
 
-def times(z, matrix):
+def times(z: Tensor, matrix: Tensor) -> Tensor:
     """Samples z (n, d) times one of `GaussianReference.matrices`."""
     d = z.shape[1]
     return (torch.nn.functional.pad(z, (0, len(matrix) - d)) @ matrix)[:, :d]
 
 
+class LevelMatrices(NamedTuple):
+    """What a Gaussian reference is at one angle. The matrices are padded for `times`."""
+
+    velocity: Tensor  # of the linear velocity
+    trace: float  # of this matrix
+    root: Tensor  # square root of the noised covariance
+    inverse: Tensor  # of the root
+
+
 class GaussianReference:
-    """A Gaussian distribution of the samples before noise, as a field.
+    """The Gaussian distribution of samples before noise, with its linear velocity.
 
     Parameters
     ----------
@@ -44,30 +59,27 @@ class GaussianReference:
 
     _saved = ("values", "axes", "relative")
 
-    def __init__(self, covariance, relative):
+    def __init__(self, covariance: np.ndarray, relative: bool):
         self.values, self.axes = np.linalg.eigh(covariance)
         self.relative = relative
-        self._levels = {}
+        self._levels: dict[tuple, LevelMatrices] = {}
 
-    def function(self, values):
+    def function(self, values: np.ndarray) -> np.ndarray:
         """The symmetric matrix of these eigenvalues on the axes of the covariance."""
         return (self.axes * values) @ self.axes.T
 
     @property
-    def root(self):
+    def root(self) -> np.ndarray:
         """Whitened samples @ root have the covariance."""
         return self.function(np.sqrt(self.values))
 
     @property
-    def narrowest(self):
+    def narrowest(self) -> float:
         """Smallest standard deviation in any direction."""
         return float(np.sqrt(self.values[0]))
 
-    def matrices(self, theta, like):
-        """At one angle: matrix of the linear velocity and its trace, root of the noised covariance and its inverse.
-
-        The matrices are padded for `times`.
-        """
+    def matrices(self, theta: float, like: Tensor) -> LevelMatrices:
+        """The matrices at one angle, of the type and on the device of a tensor."""
         key = float(theta), like.dtype, like.device
         if key not in self._levels:
             if len(self._levels) >= MAX_LEVELS:
@@ -80,65 +92,53 @@ class GaussianReference:
                 torch.as_tensor(np.pad(self.function(v), (padding, padding)), dtype=like.dtype, device=like.device)
                 for v in (gains, np.sqrt(noised), 1 / np.sqrt(noised))
             )
-            self._levels[key] = velocity, float(gains.sum()), root, inverse
+            self._levels[key] = LevelMatrices(velocity, float(gains.sum()), root, inverse)
         return self._levels[key]
 
-    def whitened(self, evaluate, departure=False):
-        """A field in the coordinates of unit covariance, where the flow runs; for tensors.
+    def whitened(self, field: VelocityField, departure: bool = False) -> WhitenedField:
+        """A field where the noise is isotropic, in the coordinates of unit covariance."""
+        return WhitenedField(field, self, departure)
 
-        Parameters
-        ----------
-        evaluate : callable
-            ``evaluate(z, theta, divergence) -> (velocity, divergence or None)`` where the noise is isotropic.
-        departure : bool
-            Whether its velocity is only the departure from this distribution's.
-        """
-
-        def field(w, theta, divergence=False):
-            matrix, trace_of_matrix, root, inverse = self.matrices(theta, w)
-            z = times(w, root)
-            velocity, trace = evaluate(z, theta, divergence)
-            if not departure:
-                velocity = velocity - times(z, matrix)
-                trace = None if trace is None else trace - trace_of_matrix
-            return times(velocity, inverse), trace
-
-        return field
-
-    def velocity(self, z, cos, sin):
-        """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines (levels,)."""
+    def velocity(self, z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines."""
         values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
         cos, sin = cos[:, None, None], sin[:, None, None]
         return ((z @ axes) * (sin * cos * (values - 1) / (values * cos**2 + sin**2))) @ axes.T
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"values": self.values, "axes": self.axes, "relative": self.relative}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _levels={})
 
 
-class WhitenedField:
-    """A field with a reference, in the coordinates of unit covariance: what the flow follows.
+class WhitenedField(VelocityField):
+    """A field of samples with a Gaussian reference, in the coordinates of unit covariance, where the flow runs.
 
     Parameters
     ----------
-    field : NetworkField
-        With a `reference`.
+    field : VelocityField
+        On tensors, where the noise is isotropic.
+    reference : GaussianReference
+        Of the samples before noise.
+    departure : bool
+        Whether the velocity of the field is only the departure from that of the reference.
     """
 
-    def __init__(self, field):
-        self.field = field
+    def __init__(self, field: VelocityField, reference: GaussianReference, departure: bool = False):
+        self.field, self.gaussian, self.departure = field, reference, departure
+        self.edges = field.edges
 
-    @property
-    def edges(self):
-        """Angles at which one network takes over from another."""
-        return self.field.edges
+    def at(self, theta: float) -> WhitenedField:
+        """The field of the networks of the interval of an angle."""
+        return WhitenedField(self.field.at(theta), self.gaussian, self.departure)
 
-    def at(self, theta):
-        """The field of the networks of the interval of an angle, at all angles; for blocks of tensors."""
-        return self.field.reference.whitened(self.field.at(theta))
-
-    def __call__(self, w, theta, divergence=False):
-        """Velocity (n, d) and divergence (n,) or None, for blocks of tensors."""
-        return self.field.reference.whitened(self.field)(w, theta, divergence)
+    def __call__(self, w: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Velocity (n, d) and its divergence (n,) or None, for a block of samples (n, d)."""
+        level = self.gaussian.matrices(theta, w)
+        z = times(w, level.root)
+        velocity, trace = self.field(z, theta, divergence)
+        if not self.departure:
+            velocity = velocity - times(z, level.velocity)
+            trace = None if trace is None else trace - level.trace
+        return times(velocity, level.inverse), trace

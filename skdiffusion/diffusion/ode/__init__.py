@@ -1,8 +1,8 @@
 """The probability-flow equation: grids, steppers and one driver.
 
-A *field* is a callable ``field(z, theta, divergence=False) -> (velocity, divergence or None)`` on samples in
-normalized coordinates :math:`z = x\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a
-closed-form distribution. Nothing here knows of processes or estimators; numpy arrays and torch tensors both work.
+It follows a ``VelocityField`` on samples in normalized coordinates
+:math:`z = x_0\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a closed-form density. Nothing here knows
+of noise schedules or estimators. Numpy arrays and torch tensors both work.
 """
 
 from skdiffusion.diffusion.ode._grids import (
@@ -14,16 +14,19 @@ from skdiffusion.diffusion.ode._grids import (
     power_grid,
 )
 from skdiffusion.diffusion.ode._solve import Solution, solve
-from skdiffusion.diffusion.ode._steppers import STEPPERS
+from skdiffusion.diffusion.ode._steppers import STEPPERS, Stepper, multistep, one_step
 
 __all__ = [
     "GRIDS",
     "STEPPERS",
     "Solution",
+    "Stepper",
     "angle_grid",
     "equidistributed_grid",
     "grid_with_edges",
     "log_snr_grid",
+    "multistep",
+    "one_step",
     "power_grid",
     "solve",
 ]

@@ -1,29 +1,33 @@
-r"""Grids of angles, rising from data (`start`) to noise (`stop`); float64 arrays of n_steps + 1 knots."""
+"""Grids of angles, rising from data (`start`) to noise (`stop`): float64 arrays of n_steps + 1 knots."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 
-def angle_grid(n_steps, start, stop):
+def angle_grid(n_steps: int, start: float, stop: float) -> np.ndarray:
     """Uniform in the angle: optimal for a standard Gaussian."""
     return np.linspace(start, stop, n_steps + 1)
 
 
-def power_grid(n_steps, start, stop, power=1.5):
-    """Uniform in theta^(1/power): finer near the data as `power` rises. The default for densities."""
+def power_grid(n_steps: int, start: float, stop: float, power: float = 1.5) -> np.ndarray:
+    """Uniform in theta^(1/power): finer near the data as `power` rises."""
     grid = np.linspace(start ** (1 / power), stop ** (1 / power), n_steps + 1) ** power
     grid[0], grid[-1] = start, stop
     return grid
 
 
-def log_snr_grid(n_steps, start, stop):
+def log_snr_grid(n_steps: int, start: float, stop: float) -> np.ndarray:
     """Uniform in the log signal-to-noise ratio, -2 log tan(theta)."""
     grid = np.arctan(np.exp(np.linspace(np.log(np.tan(start)), np.log(np.tan(stop)), n_steps + 1)))
     grid[0], grid[-1] = start, stop
     return grid
 
 
-def grid_with_edges(grid, n_steps, start, stop, edges):
-    """The grid of about `n_steps` steps, with knots at the edges: each interval has its share, one step at least."""
+def grid_with_edges(
+    grid: Callable[[int, float, float], np.ndarray], n_steps: int, start: float, stop: float, edges: Sequence[float]
+) -> np.ndarray:
+    """A grid of about `n_steps` steps with knots at the edges: every interval has its share, and at least one step."""
     edges = [e for e in edges if start < e < stop]
     if not edges:
         return grid(n_steps, start, stop)
@@ -35,7 +39,9 @@ def grid_with_edges(grid, n_steps, start, stop, edges):
     return np.concatenate([pieces[0], *(p[1:] for p in pieces[1:])])
 
 
-def equidistributed_grid(n_steps, start, stop, density, n_quadrature=4096):
+def equidistributed_grid(
+    n_steps: int, start: float, stop: float, density: Callable[[np.ndarray], np.ndarray], n_quadrature: int = 4096
+) -> np.ndarray:
     r"""Knots at equal increments of :math:`\int \mathrm{density}(\theta)\,d\theta`.
 
     With ``density = sqrt(G Y)``, the square root of the error that a unit step makes at theta and carries

@@ -1,97 +1,99 @@
-r"""Steppers: what each freezes between knots, and its order.
+r"""Steppers: each a method to follow the flow from knot to knot, with its order.
 
 In the angle the flow of whitened data has no linear part left,
 
 .. math:: dz/d\theta = -F(z, \theta), \qquad d\log p_\theta/d\theta = \nabla\cdot F,
 
-so Runge-Kutta and Adams methods on F are exponential integrators for the Gaussian part: a fitted Gaussian is solved
-exactly in one step. The *drift* is the same slope in lambda = -log tau, tau = tan(theta): F sin(theta) cos(theta), flat
-at both ends of the noise levels. The others freeze the denoiser D in lambda on y = z / cos(theta),
+with :math:`F = E[x_0\sin\theta - \varepsilon\cos\theta\mid z]`, the negative of the v-prediction of Salimans and Ho in
+the angle of TrigFlow (Lu and Song). Runge-Kutta and Adams methods on F are therefore exponential integrators for the
+Gaussian part: a fitted Gaussian is solved exactly in one step. The *drift* is the same slope in lambda = -log tau,
+tau = tan(theta): F sin(theta) cos(theta), flat at both ends of the noise levels. Other methods freeze the denoiser D in
+lambda on y = z / cos(theta),
 
 .. math:: y_t = e^{-h} y_s + \int_0^h e^{u-h} D\,du, \quad d\log p/d\lambda = d - \mathrm{tr}\,\partial D/\partial y,
 
-or the score (order 1). The weights of a multistep method are integrals of Lagrange polynomials, computed
-in float64 once per grid.
+or the score.
 
 References
 ----------
+Salimans and Ho (2022), arXiv 2202.00512; Lu and Song (2024), arXiv 2410.11081.
 Song, Meng, Ermon (2021), DDIM; Lu et al. (2022), DPM-Solver++; Kremling et al. (2025),
 arXiv 2510.17608, for the frozen score.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
+from skdiffusion.diffusion.ode._multistep import Multistep
+from skdiffusion.diffusion.ode._one_step import Step, exponential_heun, frozen_score, heun, rk4
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """A named method.
+    """A method to follow the flow, with what its users must know of it.
 
     Parameters
     ----------
     order : int
         Order of convergence in the step.
-    frozen : {"velocity", "drift", "denoised", "score"}
-        The quantity that is interpolated between knots.
-    multistep : bool
-        Whether it reuses the evaluations of past knots (one evaluation a step).
-    stages : int
-        Evaluations a step.
+    solve : callable
+        ``solve(field, z, log_p, thetas) -> (z, log_p, error)``: samples (n, d) and log-densities (n,) or None from the
+        first to the last of the angles. The error (n,) is the sum over steps of the absolute gap of the log-density to
+        that of another rule, or None.
+    stages : int, default=1
+        Evaluations of the field a step.
+    grid : {"power", "angle", "log-snr"}, default="power"
+        Key of the grid in `GRIDS` that suits the method: that of the variable in which it interpolates.
+    estimates_error : bool, default=False
+        Whether `solve` returns an error with the log-densities.
     """
 
     order: int
-    frozen: str
-    multistep: bool
-    stages: int
+    solve: Callable[[VelocityField, Array, OptionalArray, list[float]], Step]
+    stages: int = 1
+    grid: str = "power"
+    estimates_error: bool = False
 
-    @property
-    def grid(self):
-        """Key of the grid in `GRIDS` that suits the method: that of the variable in which it interpolates."""
-        return "log-snr" if self.in_log_snr else "power"
 
-    @property
-    def in_log_snr(self):
-        """Whether it interpolates in lambda = -log tan(theta), half the log signal-to-noise ratio."""
-        return self.frozen in ("drift", "denoised")
+def multistep(order: int, quantity: str) -> Stepper:
+    """The stepper of a `Multistep` method."""
+    method = Multistep(order, quantity)
+    grid = "log-snr" if method.in_log_snr else "power"
+    return Stepper(order, method.solve, grid=grid, estimates_error=method.estimates_error)
 
-    @property
-    def estimates_error(self):
-        """Whether it has a gap to another rule to tell the error of a log-density by."""
-        return self.order > 2 and (self.multistep or self.frozen == "velocity")
+
+def one_step(
+    order: int,
+    step: Callable[[VelocityField, Array, OptionalArray, float, float], Step],
+    stages: int,
+    grid: str = "power",
+    estimates_error: bool = False,
+) -> Stepper:
+    """The stepper of a function ``step(field, z, log_p, s, t) -> (z, log_p, gap)``, as `rk4` is one."""
+
+    def solve(field: VelocityField, z: Array, log_p: OptionalArray, thetas: list[float]) -> Step:
+        error = None
+        for s, t in zip(thetas[:-1], thetas[1:]):
+            z, log_p, gap = step(field, z, log_p, s, t)
+            error = gap if error is None else error + gap
+        return z, log_p, error
+
+    return Stepper(order, solve, stages, grid, estimates_error)
 
 
 STEPPERS = {
-    "euler": Stepper(1, "velocity", True, 1),
-    "ab2": Stepper(2, "velocity", True, 1),
-    "ab3": Stepper(3, "velocity", True, 1),
-    "ab4": Stepper(4, "drift", True, 1),
-    "heun": Stepper(2, "velocity", False, 2),
-    "rk4": Stepper(4, "velocity", False, 4),
-    "ddim": Stepper(1, "denoised", True, 1),
-    "2m": Stepper(2, "denoised", True, 1),
-    "3m": Stepper(3, "denoised", True, 1),
-    "exponential-heun": Stepper(2, "denoised", False, 2),
-    "frozen-score": Stepper(1, "score", True, 1),
+    "euler": multistep(1, "velocity"),
+    "ab2": multistep(2, "velocity"),
+    "ab3": multistep(3, "velocity"),
+    "ab4": multistep(4, "drift"),
+    "heun": one_step(2, heun, stages=2),
+    "rk4": one_step(4, rk4, stages=4, estimates_error=True),
+    "ddim": multistep(1, "denoised"),
+    "2m": multistep(2, "denoised"),
+    "3m": multistep(3, "denoised"),
+    "exponential-heun": one_step(2, exponential_heun, stages=2, grid="log-snr"),
+    "frozen-score": one_step(1, frozen_score, stages=1),
 }
-
-
-@lru_cache(maxsize=8192)  # every block of samples goes through the same grid
-def interpolation_weights(past, start, stop, exponential):
-    r"""Weights of :math:`\int_{s}^{t} K(u) L_j(u) du` for the Lagrange polynomials L_j through `past`, a tuple.
-
-    K = 1, or :math:`e^{u - t}` if `exponential`. Newest node first.
-    """
-    u = (start + stop) / 2 + (stop - start) / 2 * _NODES
-    kernel = _WEIGHTS * (stop - start) / 2 * (np.exp(u - stop) if exponential else 1.0)
-    weights = []
-    for j, node in enumerate(past):
-        basis = np.ones_like(u)
-        for i, other in enumerate(past):
-            if i != j:
-                basis = basis * (u - other) / (node - other)
-        weights.append(float(kernel @ basis))
-    return tuple(weights)

@@ -1,3 +1,5 @@
+"""Noise schedules: round trips, derivatives and what each process preserves."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
