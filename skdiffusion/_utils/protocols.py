@@ -124,6 +124,10 @@ class VelocityField:
         """Jacobian dF_i/dz_j of the velocity at every sample, shape (n, d, d)."""
         raise NotImplementedError
 
+    def place(self, z: np.ndarray) -> np.ndarray:
+        """Whitened samples in the coordinates of the field, where the noise is isotropic."""
+        return z
+
     def at(self, theta: float) -> VelocityField:
         """The field without edges that is this one in the interval of an angle."""
         return self

@@ -483,10 +483,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
+        seed = self._sample_seed if self.random_state is not None else None
         if random_state is not None:
             seed = generator_seed(random_state)
-        else:
-            seed = self._sample_seed if self.random_state is not None else None
         along, across = np.random.SeedSequence(seed).spawn(2)
         samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:

@@ -8,12 +8,10 @@ near 0 across. The score alone knows the set long before it knows the density on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from skdiffusion._utils.protocols import VelocityField
+from skdiffusion._utils.protocols import VelocityField
 
 PLATEAU = np.geomspace(0.3, 0.05, 7)  # noise levels, in whitened standard deviations
 TANGENT = 0.5  # eigenvalues above it count as tangent directions

@@ -38,7 +38,7 @@ class IntrinsicDensity:
     def _choose_bandwidth(self, rng: np.random.Generator, n_compared: int) -> float:
         """The widest bandwidth that contradicts no narrower one beyond the noise of that one (Lepski).
 
-        The noise is told by the estimates from the two halves of the samples.
+        That noise is half the difference of the estimates from two halves of the samples.
         """
         samples = self.surface.samples
         compared = samples[rng.permutation(len(samples))[: min(n_compared, len(samples))]]

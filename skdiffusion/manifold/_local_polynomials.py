@@ -183,7 +183,7 @@ def fit_local_polynomials(
     noise = rng.standard_normal(validation.shape)
     spacing = sample_spacing(samples)
     scales = [factor * spacing for factor in SCALES] if scale is None else [scale]
-    least, best = np.inf, (scales[0], 1, 3.0)
+    smallest, best = np.inf, (scales[0], 1, 3.0)
     for candidate in product(scales, DEGREES, SAMPLES_PER_TERM):
         tau, _, samples_per_term = candidate
         model = LocalPolynomials(training, dimension, *candidate)
@@ -191,6 +191,6 @@ def fit_local_polynomials(
             continue
         # Built around a noised sample, the surface must still pass through the sample itself.
         residual = np.median(model.residual(validation, validation + tau * noise))
-        if residual < least:
-            least, best = residual, candidate
+        if residual < smallest:
+            smallest, best = residual, candidate
     return LocalPolynomials(samples, dimension, *best)

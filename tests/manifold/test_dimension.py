@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion._utils.protocols import SampleNoise, VelocityField
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.manifold import (
@@ -17,19 +17,14 @@ from skdiffusion.manifold import (
 )
 
 
-class Oracle:
+class Oracle(VelocityField):
     """The velocity field of a closed-form density, with its Jacobian by central differences."""
-
-    reference = None
 
     def __init__(self, density):
         self.density = density
 
     def __call__(self, z, theta, divergence=False):
         return self.density(z, theta, divergence)
-
-    def place(self, z):
-        return z
 
     def jacobian(self, z, theta, step=1e-5):
         eye = np.eye(z.shape[1])
@@ -50,16 +45,14 @@ def mixture_near_a_subspace(k, rng, noise=1e-4):
 
 @pytest.mark.parametrize("layers", [(7,), (8, 6), (5, 6, 7)])
 def test_the_jacobian_of_a_network(layers, rng):
-    network = FilmEnsemble(4, layers, "silu", 3, torch.float32, "cpu")
+    network = FilmEnsemble(4, layers, "silu", 3)
     network.initialize(rng, 2.0, 1.2)
     network.flat += 0.3 * torch.as_tensor(rng.standard_normal(network.flat.shape), dtype=torch.float32)
     field = NetworkField(network)
     z = rng.standard_normal((5, 4))
     J = field.jacobian(z, 0.4)
     np.testing.assert_allclose(np.trace(J, axis1=1, axis2=2), field(z, 0.4, True)[1], rtol=1e-4, atol=1e-4)
-    wide = NetworkField.__new__(NetworkField)
-    wide.noise_limit = wide.reference = None
-    wide._use(network.to(dtype=torch.float64))
+    wide = NetworkField(network, precision="double")
     numerical = np.stack([(wide(z + 1e-5 * e, 0.4)[0] - wide(z - 1e-5 * e, 0.4)[0]) / 2e-5 for e in np.eye(4)], axis=2)
     np.testing.assert_allclose(wide.jacobian(z, 0.4), numerical, atol=1e-8)
 

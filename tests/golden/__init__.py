@@ -1,0 +1,108 @@
+"""Golden files: small fits of every savable estimator and part, with the numbers that they gave when they were saved.
+
+They show that a file of an earlier commit is still read, and means the same. A change of the schema of a class breaks
+them on purpose; they are then written anew, and the commit says so:
+
+    python -m tests.golden
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionOutlierDetector,
+    DiffusionTransformer,
+    DistilledDensityEstimator,
+    ManifoldDiffusionEstimator,
+    Options,
+)
+from skdiffusion.datasets import Sphere
+
+FOLDER = Path(__file__).parent
+RECORD = FOLDER / "scores.json"
+SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 5, "n_estimators": 2, "random_state": 0}
+
+
+def plane(n=60):
+    """Samples in two features, of which the first is positive."""
+    return np.random.default_rng(0).gamma(2.0, size=(n, 2))
+
+
+def density():
+    X = plane()
+    return DiffusionDensityEstimator(**SMALL, bounds=([0.0, -np.inf], np.inf)).fit(X), X
+
+
+def components():
+    """Near copies for a kernel, a formula for a regression, features within bounds on both sides."""
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0.01, 0.99, 40)
+    b = a + 0.02 * rng.standard_normal(40) * (0.2 + a)
+    X = np.column_stack([a, b, 4 * a**2 + 0.05 * rng.standard_normal(40) * (0.1 + a)])
+    X = np.concatenate([X, X + 1e-5 * rng.standard_normal(X.shape)])
+    return DiffusionDensityEstimator(**SMALL, bounds=([0.0, -np.inf, -np.inf], [1.0, np.inf, np.inf])).fit(X), X
+
+
+def intervals():
+    """Networks by noise level, and noise that is isotropic in features of unit variance: two correlated clusters."""
+    rng = np.random.default_rng(0)
+    center = np.where(rng.random(200) < 0.5, -1, 1) + 0.1 * rng.standard_normal(200)
+    X = center[:, None] + 0.5 * rng.standard_normal((200, 6))
+    options = Options(noise_intervals=2, n_pilot_steps=200)
+    return DiffusionDensityEstimator(**SMALL, components=None, feature_transform=None, options=options).fit(X), X
+
+
+def manifold():
+    X = Sphere(1, n_features=3).sample(80, 0)
+    return ManifoldDiffusionEstimator(1, "nonlinear", **SMALL).fit(X), X
+
+
+def outliers():
+    X = plane()
+    return DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL), contamination=0.1).fit(X), X
+
+
+def transformer():
+    X = plane()
+    return DiffusionTransformer(DiffusionDensityEstimator(**SMALL, components=None)).fit(X), X
+
+
+def distilled():
+    X = plane()
+    teacher = DiffusionDensityEstimator(**SMALL)
+    student = DistilledDensityEstimator(
+        teacher, hidden_layer_sizes=(16, 16), n_draws=500, n_training_steps=20, random_state=0
+    )
+    return student.fit(X), X
+
+
+CASES = {case.__name__: case for case in (density, components, intervals, manifold, outliers, transformer, distilled)}
+
+
+def measured(estimator, X):
+    """What an estimator says of samples, and samples of its own, as lists of floats."""
+    out = {}
+    for name in ("score_samples", "transform", "project"):
+        if hasattr(estimator, name):
+            out[name] = getattr(estimator, name)(X).tolist()
+    if hasattr(estimator, "sample"):
+        out["sample"] = estimator.sample(4, random_state=1).tolist()
+    return out
+
+
+def path(name):
+    """The file of a case."""
+    return FOLDER / f"{name}.skd"
+
+
+def write(machine):
+    """Fit all cases, save them, and record their numbers with the machine that computed them."""
+    fits = {}
+    for name, case in CASES.items():
+        estimator, X = case()
+        estimator.save(path(name))
+        fits[name] = {"X": X[:5].tolist(), **measured(estimator, X[:5])}
+    RECORD.write_text(json.dumps({"machine": machine, "fits": fits}, indent=1) + "\n")
