@@ -2,8 +2,8 @@
 
 All fits are of the pure diffusion on a known cube, with the sizes and the stopping level that
 `skdiffusion.theory.besov.design` gives for the known smoothness, and without feature maps. They minimize the loss over
-the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ in their
-loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
+the samples, as the paper's estimator does, and no held-out samples stop them: the samples that networks hold out differ
+in their loss by more than what they would decide. (The hidden line is for the manifold estimator, which stops early.)
 """
 
 from dataclasses import replace

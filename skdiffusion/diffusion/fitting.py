@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ FINE_TUNING_SAMPLES = 400  # validation samples of a member that judge its fine-
 FINE_TUNING_SOLVER_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
-PILOT = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}  # of short runs, which do not overfit
+# Of short runs, which do not overfit.
+PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Progress(Protocol):
 
     stopped: bool
 
-    def __call__(self, step: int, n_steps: int, loss: float, held_out: float | None) -> bool: ...
+    def __call__(self, step: int, n_steps: int, loss: float, validation_loss: float | None) -> bool | None: ...
 
     def fine_tuning(self, done: int) -> None: ...
 
@@ -107,6 +108,11 @@ def fit_diffusion(
     if options.solver.n_steps is None:
         flow = with_chosen_steps(flow, data, mapped)
     return DiffusionFit(flow, coordinates, training, tuning)
+
+
+def network_field(flow: ProbabilityFlow) -> NetworkField:
+    """The field of a fitted flow, which is that of networks."""
+    return cast(NetworkField, flow.field)
 
 
 def references(whitening: Whitening, min_gain: float) -> list[GaussianReference]:
@@ -240,8 +246,8 @@ def fine_tune_network(
     flow : ProbabilityFlow
     data, mapped : TrainingData and MappedData
     blend_score : callable
-        ``blend_score(log_prob, places)``: mean log-density of the blend of the flow, of these out-of-fold log-densities,
-        with the other components, at these places among the validation samples.
+        ``blend_score(log_prob, places)``: mean log-density of the blend of the flow, of these out-of-fold
+        log-densities, with the other components, at these places among the validation samples.
     plan : FineTuningPlan
 
     Returns
@@ -256,13 +262,14 @@ def fine_tune_network(
         places.append(start + local)
         start += len(fold)
     all_places = np.concatenate(places)
+    field = network_field(flow)
     fine_flow = replace(flow, stepper="ab4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
     def score(network: Network) -> float:
-        tuned = replace(fine_flow, field=flow.field.with_network(network))
+        tuned = replace(fine_flow, field=field.with_network(network))
         return blend_score(out_of_fold_log_prob(tuned, mapped, judged), all_places)
 
-    network = flow.field.network
+    network = field.network
     z = torch.as_tensor(mapped.z, dtype=network.dtype, device=network.device)
     return fine_tune(flow, TrainingSets(z, data.sample_weight, training), score, plan, data.rng)
 
@@ -284,11 +291,12 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    network, z = flow.field.network, mapped.z_left_out
+    field, z = network_field(flow), mapped.z_left_out
+    network = field.network
     folds = folds[: network.n_members]
     samples = np.concatenate(folds)
     singles = [
-        replace(flow, field=flow.field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
+        replace(flow, field=field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
     ]
     log_det = mapped.log_det_left_out[samples]
     if network.n_members < 3:

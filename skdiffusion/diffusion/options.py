@@ -138,7 +138,8 @@ class DiffusionOptions:
         )
 
     def adapted_to(self, narrowest: float) -> DiffusionOptions:
-        """The same, with a flow that resolves this standard deviation, in the units of the noise, if nothing was given."""
+        """The same, with a flow that resolves this standard deviation, in the units of the noise, if nothing was
+        given."""
         if not self.adapts_sigma_min:
             return self
         return self.stopping_at(float(np.arctan(np.clip(NARROWEST_SHARE * narrowest, MIN_SIGMA_MIN, SIGMA_MIN))))
@@ -213,5 +214,6 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
 
 
 def fine_tuning_pays(n: float, d: int) -> bool:
-    """Whether to raise the exact likelihood: with fewer samples members overfit, in the plane nothing is left to gain."""
+    """Whether to raise the exact likelihood: with fewer samples members overfit, in the plane nothing is left to
+    gain."""
     return n >= 5000 and d > 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
@@ -97,7 +97,7 @@ class BlendedDensityEstimator(MeanLogDensity):
     def _latent(self) -> TransformedDensity:
         """The component with a map to standard normal codes."""
         check_is_fitted(self)
-        return self.blend_.densities[self._latent_component]
+        return cast(TransformedDensity, self.blend_.densities[self._latent_component])
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -204,10 +204,8 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        if random_state is not None:
-            seed = generator_seed(random_state)
-        else:
-            seed = self._sample_seed if self.random_state is not None else None
+        own = self._sample_seed if self.random_state is not None else None
+        seed = own if random_state is None else generator_seed(random_state)
         with one_thread():
             out = self.blend_.draw(n_samples, self.n_features_in_, seed)
         return to_frame(out, self) if wanted else out
@@ -221,7 +219,7 @@ class FlowDensityEstimator(BlendedDensityEstimator):
     @property
     def _flow(self) -> ProbabilityFlow:
         """The probability flow, on whitened samples."""
-        return self._latent.density
+        return cast(ProbabilityFlow, self._latent.density)
 
     def log_density_error(self, X: Any) -> np.ndarray:
         """Estimated numerical error of `score_samples` per sample, in nats, by doubling the solver's steps.

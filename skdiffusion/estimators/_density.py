@@ -51,6 +51,7 @@ from skdiffusion.diffusion.fitting import (
     DiffusionFit,
     choose_coordinates,
     fit_diffusion,
+    network_field,
     out_of_fold_log_prob,
     train_further,
 )
@@ -86,8 +87,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
 
     Components are chosen by what they add to the blend, so that a kernel density may serve near copies of samples
     alone, and a mixture leave far samples to the others. Log-densities are in nats, in the units of the features: the
-    Jacobian of every internal map is included. A scaler placed before the estimator in a Pipeline shifts them by the sum
-    of its log scales (`skdiffusion.compose.DensityPipeline` does not).
+    Jacobian of every internal map is included. A scaler placed before the estimator in a Pipeline shifts them by the
+    sum of its log scales (`skdiffusion.compose.DensityPipeline` does not).
 
     Parameters
     ----------
@@ -144,8 +145,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         units of the features.
     component_weights_ : dict
         Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; ``mapped_`` stands before
-        those behind the feature transforms that suit these samples best, ``power_`` before those behind power transforms.
-        A weight below 1e-4 is zero, and its component is never evaluated.
+        those behind the feature transforms that suit these samples best, ``power_`` before those behind power
+        transforms. A weight below 1e-4 is zero, and its component is never evaluated.
     preprocessor_ : Preprocessor
         The map from features to whitened samples.
     n_iter_ : int
@@ -410,7 +411,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         """The field to continue from, if there is one; its networks must fit the parameters and the samples."""
         if not hasattr(self, "blend_"):
             return None
-        field, given = self._flow.field, Options() if self.options is None else self.options
+        field, given = network_field(self._flow), Options() if self.options is None else self.options
         network, (n_intervals, _) = field.network, check_noise_intervals(given.noise_intervals)
         sizes, of_network = layer_sizes(self.hidden_layer_sizes, n_intervals), network.hidden_layer_sizes
         if isinstance(sizes, tuple) and n_intervals > 1:
@@ -501,24 +502,26 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if not len(X):
             return
         started, flow = time.perf_counter(), self._flow
+        field = network_field(flow)
         data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
-        options = resolve_options(self, X.shape, flow.field.network.device, flow.field.network)
+        options = resolve_options(self, X.shape, field.network.device, field.network)
         options = options.continued(flow.theta_min, self.options is None or self.options.weight_decay == "auto")
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
         with FitProgress(self, options.n_checks) as progress:
-            result = train_further(flow.field, self.preprocessor_.transform(data.X)[0], data, options, progress)
+            result = train_further(field, self.preprocessor_.transform(data.X)[0], data, options, progress)
         _warn_if_interrupted(result, options.training.n_steps)
-        flow = replace(flow, field=flow.field.with_network(result.network))
+        flow = replace(flow, field=field.with_network(result.network))
         self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
 
     def _warn(self, data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
         """Warn of an interrupted fit, and of samples on a set of lower dimension."""
-        if diffusion.fine_tuning is not None and diffusion.fine_tuning.interrupted:
+        tuning, plan = diffusion.fine_tuning, options.fine_tuning
+        if tuning is not None and plan is not None and tuning.interrupted:
             warn_user(
-                f"The fit was interrupted after {diffusion.fine_tuning.n_steps} of {options.fine_tuning.n_steps} steps "
-                "of its fine-tuning: the best weights so far are kept.",
+                f"The fit was interrupted after {tuning.n_steps} of {plan.n_steps} steps of its fine-tuning: the best "
+                "weights so far are kept.",
                 InterruptedFitWarning,
             )
         _warn_if_interrupted(diffusion.training, options.training.n_steps)

@@ -32,8 +32,9 @@ MIN_KEPT_WEIGHT |= dict.fromkeys(("regression", "power_regression", "mapped_regr
 class DistilledDensityEstimator(BlendedDensityEstimator):
     r"""The density of a diffusion estimator, learnt again by a network that gives it in one evaluation.
 
-    Scoring a sample by a diffusion model solves a differential equation. Here an autoregressive network learns the distribution of
-    the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]` with
+    Scoring a sample by a diffusion model solves a differential equation. Here an autoregressive network learns the
+    distribution of the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]`
+    with
     :math:`r = \log p - \log q`, and takes its place in the blend. Components of weight keep theirs.
     The result is a normalized density, ten times as fast to score or more, and slower to draw from where features are
     many; `divergence_` says what it has lost.

@@ -46,8 +46,8 @@ class Options(BaseEstimator):
         Peak learning rate of AdamW. "auto" falls as one over the root of the steps where `max_iter` asks for more than
         the default makes.
     weight_decay : "auto" or float, default="auto"
-        Decoupled weight decay. "auto" is ``n_features * (200 / n_samples)**2``, at most 0.3, for more than two features,
-        and 1e-4 for one or two; later calls of `partial_fit` then have none.
+        Decoupled weight decay. "auto" is ``n_features * (200 / n_samples)**2``, at most 0.3, for more than two
+        features, and 1e-4 for one or two; later calls of `partial_fit` then have none.
     batch_size : "auto" or int, default="auto"
         Samples a step and network.
     n_training_steps : "auto" or int, default="auto"
@@ -57,12 +57,13 @@ class Options(BaseEstimator):
     decay_fraction : float, default=0.3
         Share of the steps over which the learning rate falls to zero.
     n_target_samples : "auto" or int, default="auto"
-        Samples among which the posterior mean is taken for training targets of less variance; 0 takes each sample alone.
+        Samples among which the posterior mean is taken for training targets of less variance; 0 takes each sample
+        alone.
     n_pilot_steps : "auto" or int, default="auto"
         Optimizer steps of the short runs that choose the coordinates of the noise.
     min_correlation_gain : float, default=0.05
-        Nats a feature that a Gaussian must gain by correlations for noise that is isotropic in features of unit variance
-        to be tried beside noise in whitened coordinates; infinity never tries it.
+        Nats a feature that a Gaussian must gain by correlations for noise that is isotropic in features of unit
+        variance to be tried beside noise in whitened coordinates; infinity never tries it.
     n_folds : int, default=8
         Folds of the samples. Every network leaves one of them out, for early stopping and for the weights of the blend;
         there are as many folds as networks at least.
@@ -72,14 +73,14 @@ class Options(BaseEstimator):
         `early_stopping` is off. It takes two or three hidden layers, and no intervals, clipping or constraints: "auto"
         leaves it out with these, True is then an error.
     sigma_min : "auto" or float, default="auto"
-        Noise level at which the flow stops before the data, in standard deviations: the density is smoothed at it. "auto"
-        is 0.01, or less where a mixture finds narrow components.
+        Noise level at which the flow stops before the data, in standard deviations: the density is smoothed at it.
+        "auto" is 0.01, or less where a mixture finds narrow components.
     sigma_max : float, default=20.0
         Noise level of the horizon, where samples start from the normal distribution.
     noise_intervals : int or array-like of float, default=1
         Intervals of noise levels, each with networks of its own: a number of them, which share the log noise level
-        equally, or the noise levels between them. Smaller networks at larger noise are what the minimax rate in W1 takes
-        (Oko, Akiyama and Suzuki, 2023); `skdiffusion.theory.besov.design` proposes both.
+        equally, or the noise levels between them. Smaller networks at larger noise are what the minimax rate in W1
+        takes (Oko, Akiyama and Suzuki, 2023); `skdiffusion.theory.besov.design` proposes both.
     score_clip : "auto", float or None, default=None
         Bound C of the score: predicted noise beyond ``C * sqrt(log(n_samples))`` is set to it. "auto" is C = 2.
     n_nonzero_weights : int or None, default=None
@@ -245,7 +246,7 @@ def layer_sizes(hidden_layer_sizes: Any, n_intervals: int = 1) -> Sizes | list[S
 
     def checked(sizes: Any) -> Sizes:
         sizes = np.atleast_1d(np.asarray(sizes, dtype=object))
-        if sizes.ndim != 1 or not len(sizes) or not all(isinstance(s, Integral) and s > 0 for s in sizes):
+        if sizes.ndim != 1 or not len(sizes) or not all(isinstance(s, Integral) and int(s) > 0 for s in sizes):
             raise ValueError(wrong)
         return tuple(int(s) for s in sizes)
 
@@ -270,7 +271,11 @@ def check_noise_intervals(noise_intervals: Any) -> tuple[int, np.ndarray | None]
     if isinstance(noise_intervals, Integral):
         return int(noise_intervals), None
     levels = np.asarray(noise_intervals, dtype=object)
-    if levels.ndim != 1 or not all(isinstance(s, Real) and s > 0 for s in levels) or (np.diff(levels) <= 0).any():
+    if (
+        levels.ndim != 1
+        or not all(isinstance(s, Real) and float(s) > 0 for s in levels)
+        or (np.diff(levels) <= 0).any()
+    ):
         raise ValueError(
             "The 'noise_intervals' option must be a positive integer, or the noise levels between the intervals, "
             f"positive and rising. Got {noise_intervals!r} instead."

@@ -53,8 +53,9 @@ class EstimatorDensity(Density):
 class StackedDensityEstimator(MeanLogDensity):
     r"""Mixture of density estimators, weighted by cross-validated likelihood.
 
-    Each component is fitted without one fold of the samples at a time and scored on it; the weights maximize the mean of
-    :math:`\log\sum_m w_m p_m(x)` over these out-of-fold log-densities, and the components are fitted again to all samples.
+    Each component is fitted without one fold of the samples at a time and scored on it. The weights maximize the mean
+    of :math:`\log\sum_m w_m p_m(x)` over these out-of-fold log-densities, and the components are fitted again to all
+    samples.
 
     Parameters
     ----------

@@ -75,8 +75,8 @@ def test_folds_may_be_given_as_pairs(X):
 
 
 def test_the_default_kernel_is_exact_in_many_features(rng):
-    # In units of the bandwidth, which knows nothing of the scale, these samples are far apart: over a tree scikit-learn's
-    # sum would be off by hundreds of nats.
+    # In units of the bandwidth, which knows nothing of the scale, these samples are far apart: over a tree
+    # scikit-learn's sum would be off by hundreds of nats.
     X = 10 * rng.standard_normal((200, 20))
     samples = X[:9] + 3 * rng.standard_normal((9, 20))
     kernel = StackedDensityEstimator(random_state=0).fit(X).estimators_[1]
