@@ -6,8 +6,8 @@
 One family of distributions, each feature bent by those before it; samples from 10^3 to 10^5 in 8 features, and features
 from 2 to 128 at 3000 samples. Every estimator is fitted with several budgets (ours: `max_fit_seconds` and none; the
 mixture: its number of components; the kernel: Scott's bandwidth) in a process of its own on one thread, and scores 2000
-and draws 10000 samples. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that far below the
-best.
+and draws 10000 samples. The time to a fixed excess is that of the cheapest budget whose held-out nats are at most that
+far below the best.
 """
 
 import resource

@@ -157,7 +157,7 @@ def fitted(request):
     X = correlated_samples(np.random.default_rng(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "skdiffusion.estimators._density.choose_coordinates",
+            "skdiffusion.estimators._stages.choose_coordinates",
             lambda data, p, _: Coordinates(p[0], GaussianReference(p[0].whitening.correlation, request.param)),
         )
         est = DiffusionDensityEstimator(max_iter=30, components=None, random_state=0).fit(X)

@@ -21,6 +21,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
+from skdiffusion.preprocessing import Preprocessor
 
 BLOCK_SAMPLES = 8192  # whose densities are in memory at a time
 DATA_TYPES = [np.float64, np.float32]
@@ -92,6 +93,7 @@ class BlendedDensityEstimator(MeanLogDensity):
 
     _latent_component: str
     blend_: Blend
+    preprocessor_: Preprocessor
 
     @property
     def _latent(self) -> TransformedDensity:

@@ -12,17 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from skdiffusion._utils.frames import note_frame
-from skdiffusion._utils.numerics import floored
-from skdiffusion._utils.progress import (
-    DENOISING_SHARE,
-    SEARCH_SHARE,
-    TRAINING_SHARE,
-    CallbackSupportMixin,
-    FitProgress,
-    training_deadline,
-    with_callbacks,
-)
-from skdiffusion._utils.protocols import Density
+from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     Interval,
@@ -35,31 +25,12 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
-from skdiffusion._utils.warnings import warn_user
-from skdiffusion.densities import (
-    Blend,
-    Component,
-    ComponentOptions,
-    TransformedDensity,
-    feature_transform_candidates,
-    improved,
-    validation_score,
-)
-from skdiffusion.densities.components import COMPONENTS, Spaces, fit_components
-from skdiffusion.diffusion.fitting import (
-    Coordinates,
-    DiffusionFit,
-    choose_coordinates,
-    fit_diffusion,
-    network_field,
-    out_of_fold_log_prob,
-    train_further,
-)
+from skdiffusion.densities.components import COMPONENTS
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_field, train_further
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
-from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._options import (
@@ -69,9 +40,18 @@ from skdiffusion.estimators._options import (
     layer_sizes,
     resolve_options,
 )
-from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
-from skdiffusion.manifold import support_dimension
-from skdiffusion.preprocessing import Preprocessor, TrainingData
+from skdiffusion.estimators._stages import (
+    FitPlan,
+    choose_transforms,
+    fit_closed_forms,
+    fit_flow,
+    spaces_of,
+    stack,
+    warn_if_interrupted,
+    warn_of_constant_features,
+    warn_of_fit,
+)
+from skdiffusion.preprocessing import TrainingData
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
@@ -318,13 +298,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
         """
         seed = self.random_state if random_state is None else random_state
-        given = {
-            "n_draws": n_draws,
-            "n_training_steps": n_training_steps,
-            "random_state": seed,
-            "verbose": self.verbose,
-        }
-        return DistilledDensityEstimator(clone(self), **given)._fit_to(self)
+        return DistilledDensityEstimator(
+            clone(self), n_draws=n_draws, n_training_steps=n_training_steps, random_state=seed, verbose=self.verbose
+        )._fit_to(self)
 
     def score_model(self, process: str | Process = "vp") -> ScoreModel:
         """The score, noise, denoised and velocity predictions of the networks, where the noise is isotropic.
@@ -384,28 +360,43 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         return names
 
     def _fit(self, X: Any, sample_weight: Any) -> None:
-        started, names, device = time.perf_counter(), self._component_names(), resolve_device(self.device)
         note_frame(self, X)
         X, w, bounds = self._check_samples(X, sample_weight, reset=True)
-        _warn_of_constant_features(X)
+        warn_of_constant_features(X)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
         previous = self._previous(X.shape[1]) if self.warm_start else None
-        options = resolve_options(self, X.shape, device, None if previous is None else previous.network)
+        plan = self._plan(X.shape, previous)
 
-        data = TrainingData.of(X, w, bounds, rng).split(options.n_folds, options.network.n_members)
-        preprocessors, coordinates = self._choose_coordinates(data, options, previous)
-        limits = component_options(self.options)
-        components = self._fit_components(data, preprocessors, names, limits)
-        options = options.adapted_to(min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest)
-        diffusion = self._fit_diffusion(data, coordinates, options, components, started)
-        self.blend_ = self._stack(data, diffusion, components, started)
+        data = TrainingData.of(X, w, bounds, rng).split(plan.diffusion.n_folds, plan.diffusion.network.n_members)
+        if previous is None:
+            coordinates, spaces = choose_transforms(data, plan)
+        else:
+            coordinates = Coordinates(self.preprocessor_, previous.reference)
+            spaces = spaces_of(data, [self.preprocessor_])
+        components = fit_closed_forms(data, spaces, plan)
+        narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
+        plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
+        with FitProgress(self, plan.diffusion.n_checks) as progress:
+            diffusion = fit_flow(data, coordinates, components, plan, progress)
+        self.blend_ = stack(data, diffusion, components, plan)
 
-        self._warn(data, diffusion, options)
+        warn_of_fit(data, diffusion, plan.diffusion)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed
-        self._record(diffusion, options, len(X))
+        self._record(diffusion, plan.diffusion, len(X))
+
+    def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
+        """What the parameters ask for, for a table of this shape."""
+        device, network = resolve_device(self.device), None if previous is None else previous.network
+        return FitPlan(
+            self.feature_transform,
+            self._component_names(),
+            resolve_options(self, shape, device, network),
+            component_options(self.options),
+            self.max_fit_seconds,
+        )
 
     def _previous(self, d: int) -> NetworkField | None:
         """The field to continue from, if there is one; its networks must fit the parameters and the samples."""
@@ -426,64 +417,6 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
                 "anew."
             )
         return field
-
-    def _choose_coordinates(
-        self, data: TrainingData, options: DiffusionOptions, previous: NetworkField | None
-    ) -> tuple[list[Preprocessor], Coordinates]:
-        """The preprocessors worth a network, and the one that it gets."""
-        if previous is not None:
-            return [self.preprocessor_], Coordinates(self.preprocessor_, previous.reference)
-        candidates = feature_transform_candidates(data, self.feature_transform)
-        preprocessors = [Preprocessor(data.X, data.sample_weight, c, data.bounds) for c in candidates]
-        return preprocessors, choose_coordinates(data, preprocessors, options)
-
-    def _fit_components(
-        self, data: TrainingData, preprocessors: list[Preprocessor], names: list[str], options: ComponentOptions
-    ) -> list[Component]:
-        """The components in closed form."""
-        if not names:
-            return []
-        plain = next((p for p in preprocessors if p.feature_transform is None), None)
-        plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds)
-        spaces = Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
-        allowed = np.inf if self.max_fit_seconds is None else SEARCH_SHARE * self.max_fit_seconds
-        # A stream of their own: the networks are the same whatever the components draw.
-        return fit_components(data, spaces, names, options, data.rng.spawn(1)[0], allowed)
-
-    def _fit_diffusion(
-        self,
-        data: TrainingData,
-        coordinates: Coordinates,
-        options: DiffusionOptions,
-        components: list[Component],
-        started: float,
-    ) -> DiffusionFit:
-        """The diffusion model, within its share of the time."""
-        limits = component_options(self.options)
-
-        def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
-            alone = log_prob if components else floored(log_prob, data.n_features)
-            others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
-            own = Component("diffusion", Density(), alone, "diffusion")
-            return validation_score([own, *others], data.validation_weight[places], limits)
-
-        share = TRAINING_SHARE if options.fine_tuning is None else DENOISING_SHARE
-        deadlines = [training_deadline(started, self.max_fit_seconds, s) for s in (share, TRAINING_SHARE)]
-        with FitProgress(self, options.n_checks) as progress:
-            return fit_diffusion(data, coordinates, options.ending_at(*deadlines), blend_score, progress)
-
-    def _stack(self, data: TrainingData, diffusion: DiffusionFit, components: list[Component], started: float) -> Blend:
-        """The blend of the diffusion with the other components."""
-        density = TransformedDensity(diffusion.coordinates.preprocessor, diffusion.flow)
-        limits = component_options(self.options)
-        if not components:
-            return Blend({"diffusion": density}, {"diffusion": 1.0})
-        mapped = data.mapped(diffusion.coordinates.preprocessor)
-        log_prob = out_of_fold_log_prob(diffusion.flow, mapped, data.validation_folds)
-        stack = [Component("diffusion", density, log_prob, "diffusion"), *components]
-        if time.perf_counter() < training_deadline(started, self.max_fit_seconds):
-            stack = improved(stack, data.validation_weight, limits)
-        return Blend.of(stack, data.validation_weight, limits)
 
     def _record(self, diffusion: DiffusionFit, options: DiffusionOptions, n: int) -> None:
         """Set the attributes that tell how training went."""
@@ -509,49 +442,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
         with FitProgress(self, options.n_checks) as progress:
             result = train_further(field, self.preprocessor_.transform(data.X)[0], data, options, progress)
-        _warn_if_interrupted(result, options.training.n_steps)
+        warn_if_interrupted(result, options.training.n_steps)
         flow = replace(flow, field=field.with_network(result.network))
         self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
         self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])
-
-    def _warn(self, data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
-        """Warn of an interrupted fit, and of samples on a set of lower dimension."""
-        tuning, plan = diffusion.fine_tuning, options.fine_tuning
-        if tuning is not None and plan is not None and tuning.interrupted:
-            warn_user(
-                f"The fit was interrupted after {tuning.n_steps} of {plan.n_steps} steps of its fine-tuning: the best "
-                "weights so far are kept.",
-                InterruptedFitWarning,
-            )
-        _warn_if_interrupted(diffusion.training, options.training.n_steps)
-        z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
-        k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
-        if k is not None:
-            warn_user(
-                f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with "
-                "respect to the volume of all features is then arbitrarily large. ManifoldDiffusionEstimator models "
-                "such samples.",
-                DegenerateDataWarning,
-            )
-
-
-def _warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
-    """Warn of a fit that Ctrl-C ended, and say how far it got."""
-    if result.interrupted:
-        warn_user(
-            f"The fit was interrupted after {result.n_steps} of {n_steps} steps: the best weights so far are kept. Fit "
-            "again, or with warm_start=True to continue.",
-            InterruptedFitWarning,
-        )
-
-
-def _warn_of_constant_features(X: np.ndarray) -> None:
-    """Warn of features that have no density."""
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
-    if len(constant):
-        warn_user(
-            f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "
-            "them to compare log-densities.",
-            DegenerateDataWarning,
-        )

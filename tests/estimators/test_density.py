@@ -413,7 +413,7 @@ def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
 
     monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     monkeypatch.setattr(
-        "skdiffusion.estimators._density.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
+        "skdiffusion.estimators._stages.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
     )
     with pytest.raises(KeyboardInterrupt):
         DiffusionDensityEstimator(**TINY).fit(X)
@@ -464,6 +464,13 @@ def test_counts_on_a_bound_have_the_density_of_their_cell():
     assert est.score_samples([[0.0]])[0] == pytest.approx(np.log(2 * np.exp(-1)), abs=0.7)
 
 
+def test_the_scale_of_features_is_that_of_the_data():
+    """Ties are dequantized for the fit; the scale that users see is of the values that they gave."""
+    X = np.random.default_rng(0).integers(0, 3, (60, 2)).astype(float)
+    est = DiffusionDensityEstimator(**TINY | {"max_iter": 1}).fit(X)
+    assert_allclose(est.feature_scale_, X.std(0), rtol=1e-12)
+
+
 def test_constant_features_warn_and_stay_finite(X):
     table = np.column_stack([X, np.full(len(X), 3.0)])
     with pytest.warns(DegenerateDataWarning, match=r"Features \[2\] are constant"):
@@ -496,7 +503,7 @@ def test_an_interrupt_outside_training_leaves_the_earlier_fit(X, fitted, monkeyp
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skdiffusion.estimators._density.fit_components", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._stages.fit_components", interrupt)
     with pytest.raises(KeyboardInterrupt):
         est.fit(two_blobs(100, 9)[:, :1])
     assert est.n_features_in_ == 2

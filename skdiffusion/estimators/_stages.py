@@ -1,0 +1,156 @@
+"""The stages of a fit, as `DiffusionDensityEstimator.fit` calls them: transforms, components, diffusion, blend."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.progress import DENOISING_SHARE, SEARCH_SHARE, TRAINING_SHARE, FitProgress, training_deadline
+from skdiffusion._utils.protocols import Density
+from skdiffusion._utils.warnings import warn_user
+from skdiffusion.densities import (
+    Blend,
+    Component,
+    ComponentOptions,
+    TransformedDensity,
+    feature_transform_candidates,
+    improved,
+    validation_score,
+)
+from skdiffusion.densities.components import Spaces, fit_components
+from skdiffusion.diffusion.fitting import (
+    Coordinates,
+    DiffusionFit,
+    choose_coordinates,
+    fit_diffusion,
+    out_of_fold_log_prob,
+)
+from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.training import TrainingResult
+from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
+from skdiffusion.manifold import support_dimension
+from skdiffusion.preprocessing import Preprocessor, TrainingData
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What the parameters of an estimator ask of a fit.
+
+    Parameters
+    ----------
+    feature_transform : str or None
+    component_names : list of str
+        Of the components in closed form.
+    diffusion : DiffusionOptions
+    components : ComponentOptions
+    max_seconds : float or None
+    started : float
+        Moment of `time.perf_counter`.
+    """
+
+    feature_transform: str | None
+    component_names: list[str]
+    diffusion: DiffusionOptions
+    components: ComponentOptions
+    max_seconds: float | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    def deadline(self, share: float = TRAINING_SHARE) -> float:
+        """Moment at which a share of the time is over."""
+        return training_deadline(self.started, self.max_seconds, share)
+
+
+def choose_transforms(data: TrainingData, plan: FitPlan) -> tuple[Coordinates, Spaces]:
+    """The coordinates of the diffusion, and the preprocessors of the other components."""
+    transforms = feature_transform_candidates(data, plan.feature_transform)
+    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds) for t in transforms]
+    return choose_coordinates(data, preprocessors, plan.diffusion), spaces_of(data, preprocessors)
+
+
+def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
+    """The preprocessor without a transform, which is made if there is none, and the one with a transform."""
+    plain = next((p for p in preprocessors if p.feature_transform is None), None)
+    plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds)
+    return Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
+
+
+def fit_closed_forms(data: TrainingData, spaces: Spaces, plan: FitPlan) -> list[Component]:
+    """The components in closed form."""
+    if not plan.component_names:
+        return []
+    allowed = np.inf if plan.max_seconds is None else SEARCH_SHARE * plan.max_seconds
+    # A stream of their own: the networks are the same whatever the components draw.
+    return fit_components(data, spaces, plan.component_names, plan.components, data.rng.spawn(1)[0], allowed)
+
+
+def fit_flow(
+    data: TrainingData, coordinates: Coordinates, components: list[Component], plan: FitPlan, progress: FitProgress
+) -> DiffusionFit:
+    """The diffusion model, within its share of the time; fine-tuning is judged by the whole blend."""
+
+    def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
+        alone = log_prob if components else floored(log_prob, data.n_features)
+        others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
+        own = Component("diffusion", Density(), alone, "diffusion")
+        return validation_score([own, *others], data.validation_weight[places], plan.components)
+
+    share = TRAINING_SHARE if plan.diffusion.fine_tuning is None else DENOISING_SHARE
+    options = plan.diffusion.ending_at(plan.deadline(share), plan.deadline())
+    return fit_diffusion(data, coordinates, options, blend_score, progress)
+
+
+def stack(data: TrainingData, diffusion: DiffusionFit, components: list[Component], plan: FitPlan) -> Blend:
+    """The blend of the diffusion with the other components, those of weight fitted again with more work."""
+    preprocessor = diffusion.coordinates.preprocessor
+    density = TransformedDensity(preprocessor, diffusion.flow)
+    if not components:
+        return Blend({"diffusion": density}, {"diffusion": 1.0})
+    log_prob = out_of_fold_log_prob(diffusion.flow, data.mapped(preprocessor), data.validation_folds)
+    everything = [Component("diffusion", density, log_prob, "diffusion"), *components]
+    if time.perf_counter() < plan.deadline():
+        everything = improved(everything, data.validation_weight, plan.components)
+    return Blend.of(everything, data.validation_weight, plan.components)
+
+
+def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
+    """Warn of an interrupted fit, and of samples on a set of lower dimension."""
+    tuning, plan = diffusion.fine_tuning, options.fine_tuning
+    if tuning is not None and plan is not None and tuning.interrupted:
+        warn_user(
+            f"The fit was interrupted after {tuning.n_steps} of {plan.n_steps} steps of its fine-tuning: the best "
+            "weights so far are kept.",
+            InterruptedFitWarning,
+        )
+    warn_if_interrupted(diffusion.training, options.training.n_steps)
+    z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
+    k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
+    if k is not None:
+        warn_user(
+            f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with respect "
+            "to the volume of all features is then arbitrarily large. ManifoldDiffusionEstimator models such samples.",
+            DegenerateDataWarning,
+        )
+
+
+def warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
+    """Warn of a training run that Ctrl-C ended, and say how far it got."""
+    if result.interrupted:
+        warn_user(
+            f"The fit was interrupted after {result.n_steps} of {n_steps} steps: the best weights so far are kept. Fit "
+            "again, or with warm_start=True to continue.",
+            InterruptedFitWarning,
+        )
+
+
+def warn_of_constant_features(X: np.ndarray) -> None:
+    """Warn of features that have no density."""
+    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+    if len(constant):
+        warn_user(
+            f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "
+            "them to compare log-densities.",
+            DegenerateDataWarning,
+        )
