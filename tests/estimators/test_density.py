@@ -17,9 +17,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator, Options
-from skdiffusion.densities import Blend, TransformedDensity
+from skdiffusion.densities import Blend, ComponentOptions, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.estimators._base import BLOCK_SAMPLES
+from skdiffusion.estimators._options import component_options
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
 
@@ -278,6 +279,28 @@ def test_every_parameter_changes_the_density(name, X):
     assert np.abs(before - after).max() > 1e-9
 
 
+COMPONENT_CHANGES = {
+    "min_total_gain": 5.0,
+    "min_improved_weight": 0.5,
+    "score_beside_others": False,
+    "em_restarts": 1,
+    "max_restart_cost": 1.0,
+    "max_search_cost": 1.0,
+    "weak_prior": 0.1,
+    "weakest_prior": 0.1,
+    "max_regression_orders": 1,
+    "adaptive_kernels": False,
+}
+
+
+@pytest.mark.parametrize("name", COMPONENT_CHANGES)
+def test_options_of_components_reach_them(name):
+    """What each does is tested with the components."""
+    value = COMPONENT_CHANGES[name]
+    assert getattr(component_options(Options()), name) == getattr(ComponentOptions(), name) != value
+    assert getattr(component_options(Options(**{name: value})), name) == value
+
+
 OPTION_CHANGES = {
     "activation": "tanh",
     "learning_rate": 1e-3,
@@ -301,7 +324,7 @@ OPTION_CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(Options().get_params())))
+@pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES)))
 def test_every_option_changes_the_density(name, X):
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, components=None, options=Options())
     if name in ("n_pilot_steps", "min_correlation_gain"):

@@ -72,6 +72,16 @@ BAD_OPTIONS = {
     "n_nonzero_weights": [0, 0.5],
     "weight_bound": [0.0, -1.0],
     "solver": ["dopri5"],
+    "min_total_gain": [-1.0],
+    "min_improved_weight": [1.5],
+    "score_beside_others": ["no"],
+    "em_restarts": [0],
+    "max_restart_cost": [-1.0],
+    "max_search_cost": [-1.0],
+    "weak_prior": [0.0],
+    "weakest_prior": [0.0],
+    "max_regression_orders": [0],
+    "adaptive_kernels": ["no"],
 }
 
 
