@@ -12,15 +12,10 @@ from torch import Tensor
 
 from skdiffusion._utils.blocks import padded_blocks, write
 from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
+from skdiffusion.diffusion.networks import _bits
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
-from skdiffusion.diffusion.networks._bits import (
-    block_size_choices,
-    sizes_of_same_bits,
-    trial_correlation,
-    trial_weights,
-)
 from skdiffusion.diffusion.networks._film import FilmEnsemble
-from skdiffusion.diffusion.networks._reference import GaussianReference, times
+from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField, times
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 PRECISIONS = ("auto", "single", "double")
@@ -69,7 +64,7 @@ class NetworkField(VelocityField):
 
     def _arithmetic(self, network: FilmEnsemble | SwitchedNetworks) -> tuple[torch.dtype, tuple[int, ...]]:
         """Type of the network and sizes of blocks."""
-        choices = block_size_choices(network.device)
+        choices = _bits.BLOCK_SIZES.get(network.device.type, _bits.OTHER_BLOCK_SIZES)
         if self.precision == "single":
             return torch.float32, choices[0]
         # The divergence of a clipped sample takes its Jacobian, whose rounding depends on the block.
@@ -103,7 +98,7 @@ class NetworkField(VelocityField):
     @property
     def flow_field(self) -> VelocityField:
         """The field that the flow of whitened samples follows."""
-        return self if self.reference is None else self.reference.whitened(self)
+        return self if self.reference is None else WhitenedField(self, self.reference)
 
     def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Padded blocks of samples as float64 tensors, each with the slice of the samples that it holds."""
@@ -111,7 +106,7 @@ class NetworkField(VelocityField):
             yield where, torch.as_tensor(block, device=self.network.device)
 
     def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
-        """Velocity (n, d) and its divergence (n,) or None, in float64, of an array of samples or of a block."""
+        """Velocity and divergence in float64, of an array of samples or of a block."""
         if isinstance(z, np.ndarray):
             return self._by_block(z, theta, divergence)
         velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
@@ -151,7 +146,7 @@ class NetworkField(VelocityField):
         return velocity, trace
 
     def jacobian(self, z: np.ndarray, theta: float) -> np.ndarray:
-        """Jacobian dF_i/dz_j of the velocity at samples z (n, d), in float64, shape (n, d, d)."""
+        """Jacobian of the velocity in float64."""
         n, d = z.shape
         out = np.empty((n, d, d))
         with torch.no_grad():
@@ -192,20 +187,16 @@ class NetworkField(VelocityField):
 
 
 def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """`sizes_of_same_bits` of the flow of an architecture, tried once for each and then remembered.
-
-    The weights of the network and the covariance of the reference do not matter (see `_bits`), only their shapes,
-    the device and the settings of torch that choose between implementations of a product.
-    """
+    """`sizes_of_same_bits` of the flow of an architecture, tried once for each device and setting of torch."""
     relative = None if reference is None else reference.relative
     shapes = network.n_features, network.hidden_layer_sizes, ACTIVATIONS[network.activation], network.n_members
     settings = str(network.device), torch.get_num_threads(), torch.get_float32_matmul_precision()
     key = shapes, relative, settings, sizes
     if key not in _proved:
-        trial = network.with_flat(trial_weights(network))
-        trial_reference = None if relative is None else GaussianReference(trial_correlation(trial.n_features), relative)
+        trial, d = network.with_flat(_bits.trial_weights(network)), network.n_features
+        trial_reference = None if relative is None else GaussianReference(_bits.trial_correlation(d), relative)
         field = NetworkField(trial, None, trial_reference, precision="single").flow_field
-        z = np.random.default_rng(0).standard_normal((sizes[-1], trial.n_features))
+        z = np.random.default_rng(0).standard_normal((sizes[-1], d))
         with torch.no_grad():
-            _proved[key] = sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
+            _proved[key] = _bits.sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
     return _proved[key]

@@ -107,6 +107,5 @@ def target_samples(sets: TrainingSets, index_sets: Sequence[np.ndarray]) -> Targ
     inside = np.arange(longest) < np.array([[len(t)] for t in index_sets])
     with np.errstate(divide="ignore"):
         log_weights = np.where(inside, np.log(sets.sample_weight[index]), -np.inf)
-    return TargetSamples(
-        samples[torch.as_tensor(index)], torch.as_tensor(log_weights).to(samples.device, samples.dtype)
-    )
+    weights = torch.as_tensor(log_weights).to(samples.device, samples.dtype)
+    return TargetSamples(samples[torch.as_tensor(index)], weights)
