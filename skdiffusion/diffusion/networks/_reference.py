@@ -118,11 +118,9 @@ class WhitenedField(VelocityField):
         self.edges = field.edges
 
     def at(self, theta: float) -> WhitenedField:
-        """The field of the networks of the interval of an angle."""
         return WhitenedField(self.field.at(theta), self.gaussian, self.departure)
 
     def __call__(self, w: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Velocity (n, d) and its divergence (n,) or None, for a block of samples (n, d)."""
         level = self.gaussian.matrices(theta, w)
         z = times(w, level.root)
         velocity, trace = self.field(z, theta, divergence)

@@ -19,7 +19,7 @@ import torch
 
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, WhitenedField
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, WhitenedField
 from skdiffusion.diffusion.ode import power_grid, solve
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import FineTuningPlan
@@ -58,8 +58,7 @@ class Likelihood(Objective):
         plan: FineTuningPlan,
         rng: np.random.Generator,
     ) -> None:
-        field = cast(NetworkField, flow.field)
-        self.network, self.reference = cast(FilmEnsemble, field.network), field.reference
+        self.network, self.reference = cast(FilmEnsemble, flow.network_field.network), flow.field.reference
         super().__init__(self.network.flat.clone())
         self.ends = flow.theta_min, flow.theta_max
         self.samples, self.validation_score, self.plan, self.rng = sets.samples, validation_score, plan, rng
