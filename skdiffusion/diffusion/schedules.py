@@ -2,8 +2,8 @@ r"""Noise schedules: the scales of signal and noise as functions of time, for ea
 
 A process adds noise to data by :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon` with
 :math:`\varepsilon\sim N(0, I)`, from data at :math:`t = 0` to noise at :math:`t = 1`. After division by
-:math:`\alpha_t` only the ratio :math:`\tau_t = \sigma_t / \alpha_t` is left, so all processes share one probability-flow
-equation (:mod:`skdiffusion.diffusion.ode`). Every function accepts floats or numpy arrays.
+:math:`\alpha_t` only the ratio :math:`\tau_t = \sigma_t / \alpha_t` is left, so all processes share one
+probability-flow equation (:mod:`skdiffusion.diffusion.ode`). Every function accepts floats or numpy arrays.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class NetworkField(VelocityField):
         return torch.float64, choices[0]  # where the bits of a sample differ by 1e-15 from block to block
 
     def with_network(self, network: FilmEnsemble | SwitchedNetworks) -> NetworkField:
-        """The field of another network of the same samples."""
+        """The field of another network."""
         return NetworkField(network, self.noise_limit, self.reference, self.precision)
 
     def _variant(self, **changes: Any) -> NetworkField:

@@ -15,8 +15,8 @@ from skdiffusion.diffusion.networks._film import FilmEnsemble
 class Passes:
     """Velocities of every member on its own samples, and the gradient of a loss of these velocities.
 
-    A batch has `n_samples` samples of each of `n_levels` noise levels. The parameters of the network may change in place
-    between calls. What a method returns is a buffer, which the next call overwrites.
+    A batch has `n_samples` samples of each of `n_levels` noise levels. The parameters of the network may change in
+    place between calls. What a method returns is a buffer, which the next call overwrites.
     """
 
     def __init__(self, network: FilmEnsemble, n_levels: int, n_samples: int):

@@ -71,7 +71,7 @@ def train(network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np
     network : FilmEnsemble
         Initialized members; its parameters are updated in place.
     sets : TrainingSets
-        Samples in coordinates in which the noise is isotropic.
+        Samples in coordinates where the noise is isotropic.
     plan : TrainingPlan
     rng : numpy Generator
 

@@ -58,9 +58,8 @@ def distill(
     ----------
     network : MaskedNetwork
     samples : array of shape (n_samples, d)
-        Draws of the distribution.
     log_density : array of shape (n_samples,)
-        Its log-densities at the samples, in nats.
+        Log-densities of the distribution at the samples, in nats.
     plan : DistillationPlan
     rng : numpy Generator
 

@@ -41,7 +41,7 @@ def add_noise(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin
 
 
 def plain_target(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Velocity along each sample's own path, samples sin - noise cos."""
+    """Velocity along the own path of each sample, samples sin - noise cos."""
     return samples * sin[:, None, None] - noise * cos[:, None, None]
 
 
