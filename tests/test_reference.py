@@ -13,9 +13,9 @@ from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.fitting import Coordinates, references
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, WhitenedField
 from skdiffusion.diffusion.training import TrainingPlan, TrainingSets
-from skdiffusion.diffusion.training._validation import ValidationDraws
+from skdiffusion.diffusion.training._batches import ValidationDraws
 from skdiffusion.manifold import denoiser_jacobian
 from skdiffusion.preprocessing import Preprocessor
 
@@ -38,7 +38,7 @@ class ExactField(VelocityField):
 
     @property
     def flow_field(self):
-        return self.reference.whitened(self)
+        return WhitenedField(self, self.reference)
 
 
 def network_field(rng, reference, spread=0.2, limit=None, precision="auto"):

@@ -23,9 +23,9 @@ from skdiffusion.diffusion.training import (
     run,
     train,
 )
+from skdiffusion.diffusion.training._batches import ValidationDraws
 from skdiffusion.diffusion.training._samples import SampleStream
 from skdiffusion.diffusion.training._targets import TargetSamples
-from skdiffusion.diffusion.training._validation import ValidationDraws
 from skdiffusion.estimators._options import resolve_options
 from tests.conftest import draw
 from tests.test_likelihood import standardized

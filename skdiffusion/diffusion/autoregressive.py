@@ -36,8 +36,7 @@ class AutoregressiveDensity(LatentDensity):
         return {"network": self.network.to("cpu")}
 
     def __setstate__(self, state: dict[str, MaskedNetwork]) -> None:
-        self.network = state["network"]
-        self._layers = self.network.layers(self.network.masks())
+        AutoregressiveDensity.__init__(self, state["network"])
 
     def _blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Padded blocks of samples as float32 tensors, each with the slice of the samples that it holds."""

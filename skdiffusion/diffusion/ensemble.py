@@ -6,21 +6,11 @@ from skdiffusion._utils.numerics import log_sum_exp
 
 
 def averaging_gain(log_densities: np.ndarray) -> np.ndarray:
-    """Expected rise of a log-density when as many exchangeable members as features are averaged.
+    """Expected rise of log-densities (n_samples, n_members) when all members are averaged, shape (n_samples,), in nats.
 
-    Out-of-fold log-densities come from single members, the final density from the average of all of them.
-    The spread of the members on a sample (each member's mean level removed) predicts what averaging gains
-    there; without it the blend would give the average too little weight.
-
-    Parameters
-    ----------
-    log_densities : array of shape (n_samples, n_members)
-        With NaN where the member left the sample out.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        Non-negative, in nats; 0 for fewer than three members.
+    Out-of-fold log-densities come from single members, the final density from the average of all of them. The spread of
+    the members on a sample (each member's mean level removed) predicts what averaging gains there; without it the blend
+    would give the average too little weight. NaN is a member to leave out; fewer than three members gain 0.
     """
     L = np.asarray(log_densities, dtype=float)
     n, m = L.shape

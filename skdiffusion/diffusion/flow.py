@@ -1,17 +1,13 @@
 r"""Log-densities, codes and samples along the probability flow, sample by sample independent of the batch.
 
 The density of a whitened sample x is that of the flow stopped at :math:`\theta_{min}`, the distribution of
-:math:`z = x\cos\theta_{min} + \varepsilon\sin\theta_{min}`, which has the covariance of x. With the
-standard normal prior of whitened data at the horizon,
+:math:`z = x\cos\theta_{min} + \varepsilon\sin\theta_{min}`. With the standard normal prior of whitened data,
 
 .. math:: \log p(x) = \log N(z_T; 0, I) - \int_{\theta_{min}}^{\theta_T}\nabla\cdot F\,d\theta .
 
-A field whose noise is isotropic in other coordinates than those of whitened samples has a `flow_field`, the same flow
-in coordinates of unit covariance. A zero field gives the fitted Gaussian exactly, and samples have this very density.
-
-Few explicit steps put mass between separated modes, where no validation sample shows it. So a sample whose
-error indicator is large is solved again with doubled steps until its log-density stops changing. The decision
-depends on that sample alone.
+A zero field gives the fitted Gaussian exactly, and samples have this very density. Few explicit steps put mass between
+separated modes, where no validation sample shows it. So a sample whose error indicator is large is solved again with
+doubled steps until its log-density stops changing. The decision depends on that sample alone.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ import torch
 
 from skdiffusion._utils.blocks import write
 from skdiffusion._utils.protocols import LatentDensity, SampleNoise, VelocityField
+from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
 
 LOG_2PI = np.log(2 * np.pi)
@@ -65,6 +62,12 @@ class ProbabilityFlow(LatentDensity):
     tolerance: float = 0.02
     grid: Callable[[int, float, float], np.ndarray] | None = None
 
+    @property
+    def network_field(self) -> NetworkField:
+        """The field, where it is a trained network."""
+        assert isinstance(self.field, NetworkField)
+        return self.field
+
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density of whitened samples x (n, d), in nats, shape (n,)."""
         return self.refined_log_density(x)[0]
@@ -73,19 +76,19 @@ class ProbabilityFlow(LatentDensity):
         """Log-density and the steps of the last solution of every sample, both of shape (n,)."""
         log_p, indicator = self._plain_log_density(x, self.density_steps)
         taken = np.full(len(x), self.density_steps)
-        if self.tolerance > 0:
-            # The indicator adds up the gaps of the steps, most of which cancel: nearly all errors above the tolerance
-            # have an indicator above ten times as much.
-            suspect = np.flatnonzero(~(indicator < 10.0 * self.tolerance))
-            steps = self.density_steps
-            while len(suspect) and steps < MAX_REFINED_STEPS:
-                steps *= 2
-                finer, _ = self._plain_log_density(x[suspect], steps)
-                moved = np.abs(finer - log_p[suspect])
-                log_p[suspect], taken[suspect] = finer, steps
-                # Far below the bulk an error of a few per cent of the depth carries no mass.
-                depth = np.maximum(0.0, -finer - 2.0 * x.shape[1] - 10.0)
-                suspect = suspect[~(moved < self.tolerance * (1 + depth))]
+        if not self.tolerance > 0:
+            return log_p, taken
+        # The indicator adds up the gaps of the steps, most of which cancel: nearly all errors above the tolerance have
+        # an indicator above ten times as much.
+        suspect, steps = np.flatnonzero(~(indicator < 10.0 * self.tolerance)), self.density_steps
+        while len(suspect) and steps < MAX_REFINED_STEPS:
+            steps *= 2
+            finer, _ = self._plain_log_density(x[suspect], steps)
+            moved = np.abs(finer - log_p[suspect])
+            log_p[suspect], taken[suspect] = finer, steps
+            # Far below the bulk an error of a few per cent of the depth carries no mass.
+            depth = np.maximum(0.0, -finer - 2.0 * x.shape[1] - 10.0)
+            suspect = suspect[~(moved < self.tolerance * (1 + depth))]
         return log_p, taken
 
     def _plain_log_density(self, x: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,21 +147,11 @@ class ProbabilityFlow(LatentDensity):
         return self._decode(normal, n_steps, self._sampler(n_steps))
 
     def sample_error(self, normal: np.ndarray, place: Callable[[np.ndarray], np.ndarray] | None = None) -> float:
-        """Numerical error of samples: their RMS distance to those of the exact flow from the same noise.
+        """RMS distance of samples to those of the exact flow from the same standard normal noise (n, d).
 
         It bounds the W2 distance of the two distributions. The exact flow is estimated by `FINER_STEPS` times as many
-        steps, and the stepper's order makes up for the error that these still have.
-
-        Parameters
-        ----------
-        normal : array of shape (n, d)
-            Standard normal noise.
-        place : callable, optional
-            Maps whitened samples to the units in which the distance is wanted.
-
-        Returns
-        -------
-        float
+        steps, and the stepper's order makes up for the error that these still have. `place` maps whitened samples to
+        the units in which the distance is wanted.
         """
         stepper = self._sampler(self.sample_steps)
         coarse, fine = (self._decode(normal, k * self.sample_steps, stepper) for k in (1, FINER_STEPS))

@@ -1,12 +1,9 @@
 r"""Noise schedules: the scales of signal and noise as functions of time, for each noising process.
 
 A process adds noise to data by :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon` with
-:math:`\varepsilon\sim N(0, I)`, from data at :math:`t = 0` to noise at :math:`t = 1`. After division
-by :math:`\alpha_t` only the ratio :math:`\tau_t = \sigma_t / \alpha_t` is left, so all processes share
-one probability-flow equation (:mod:`skdiffusion.diffusion.ode`). A process is a choice of time axis and horizon.
-
-The log signal-to-noise ratio is :math:`\log(\alpha_t^2/\sigma_t^2) = -2\log\tau_t`. Every function
-accepts floats or numpy arrays.
+:math:`\varepsilon\sim N(0, I)`, from data at :math:`t = 0` to noise at :math:`t = 1`. After division by
+:math:`\alpha_t` only the ratio :math:`\tau_t = \sigma_t / \alpha_t` is left, so all processes share one
+probability-flow equation (:mod:`skdiffusion.diffusion.ode`). Every function accepts floats or numpy arrays.
 """
 
 from __future__ import annotations
@@ -17,10 +14,7 @@ import numpy as np
 
 
 class Process:
-    """Base of the noising processes.
-
-    A process of its own gives `alpha`, `sigma`, their derivatives and `ratio_to_time`.
-    """
+    """Base of the noising processes, which give `alpha`, `sigma`, their derivatives and `ratio_to_time`."""
 
     def alpha(self, t: float | np.ndarray) -> np.ndarray:
         """Scale of the signal at time t."""
@@ -77,8 +71,7 @@ class VP(Process):
 
     References
     ----------
-    Song et al. (2021), Score-based generative modeling through stochastic differential equations,
-    equation 11.
+    Song et al. (2021), Score-based generative modeling through stochastic differential equations, equation 11.
     """
 
     beta_min: float = 0.1
@@ -136,7 +129,7 @@ class SubVP(VP):
 class VE(Process):
     r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min}(r^t - 1),\ r = 1 + \sigma_{max}/\sigma_{min}`.
 
-    A geometric schedule, shifted so that there is no noise at t = 0 and sigma_max at t = 1.
+    A geometric schedule, shifted so that there is no noise at t = 0.
 
     Parameters
     ----------
@@ -175,8 +168,7 @@ class FlowPath(Process):
 
     References
     ----------
-    Lipman et al. (2023), Flow matching for generative modeling; Liu, Gong, Liu (2023), Flow straight
-    and fast.
+    Lipman et al. (2023), Flow matching for generative modeling; Liu, Gong, Liu (2023), Flow straight and fast.
     """
 
     def alpha(self, t: float | np.ndarray) -> np.ndarray:
@@ -200,13 +192,7 @@ PROCESSES: dict[str, type[Process]] = {"vp": VP, "ve": VE, "subvp": SubVP, "flow
 
 
 def resolve_process(process: str | Process) -> Process:
-    """The process that a name or an instance stands for.
-
-    Raises
-    ------
-    ValueError
-        If `process` is neither a known name nor a `Process`.
-    """
+    """The process that a name or an instance stands for; any other `process` is a ValueError."""
     if isinstance(process, Process):
         return process
     if isinstance(process, str) and process in PROCESSES:

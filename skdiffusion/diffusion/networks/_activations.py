@@ -1,9 +1,4 @@
-"""Activations with the derivative that training and the divergence need.
-
-Both functions of an activation share what is expensive, mostly one exponential: ``value(p, out, kept)`` returns the
-activation and whatever its slope wants to keep, and ``slope(p, value, kept, out)`` returns the derivative. `out` and
-the `kept` of a value are buffers of the shape of p to write to, or None. The `out` of a slope may be its `kept`.
-"""
+"""Activations with the derivative that training and the divergence need."""
 
 from __future__ import annotations
 
@@ -15,14 +10,15 @@ from torch import Tensor
 
 
 class Activation(NamedTuple):
-    """An activation function and its derivative.
+    """An activation function and its derivative, which share what is expensive, mostly one exponential.
 
     Parameters
     ----------
     value : callable
-        ``value(p, out=None, kept=None) -> (activation, kept)``.
+        ``value(p, out=None, kept=None) -> (activation, kept)``: `kept` is what the slope wants. As arguments `out` and
+        `kept` are buffers of the shape of p to write to, or None.
     slope : callable
-        ``slope(p, value, kept, out=None) -> derivative``, from what the value returned.
+        ``slope(p, value, kept, out=None) -> derivative``, from what the value returned. Its `out` may be its `kept`.
     alone : callable, optional
         ``alone(p) -> activation`` in one pass, for where no slope is asked. None takes `value`.
     """

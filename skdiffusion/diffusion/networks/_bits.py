@@ -5,13 +5,11 @@ product depends on the batch only at 1e-15; in single precision that would be 1e
 blocks of a few sizes, and single precision is used only with sizes in all of which a sample has the same bits, wherever
 it stands in its block.
 
-Whether it has depends on the machine, and `sizes_of_same_bits` finds out by trying. It does not depend on the values of
-the weights. Which operations make up the result of a sample, and in which order, is decided by the shapes of the
-matrices, by their places in memory and by the number of threads. Only within a vectorized elementary function may the
-numbers decide, between its branches. So an architecture is tried once, with random weights whose preactivations reach
-from the linear range of the activations to their tails, and with which no difference of rounding cancels. A trial with
-the weights of a network would be no safer: those of an untrained network, whose last layer is zero, hide the rounding
-of all layers before.
+Whether it has depends on the machine, and `sizes_of_same_bits` finds out by trying. The order of the operations is
+decided by the shapes of the matrices, by their places in memory and by the number of threads, not by the weights; only
+within a vectorized elementary function may the numbers decide, between its branches. So an architecture is tried once,
+with random weights whose preactivations reach from the linear range of the activations to their tails. The weights of
+an untrained network would be no safer: its last layer is zero, which hides the rounding of all layers before.
 """
 
 from __future__ import annotations
@@ -24,35 +22,18 @@ import torch
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.networks._film import FilmEnsemble
 
-# Choices of block sizes, of which the first that keeps the bits of a sample is taken. The last size of a choice fits
-# the cache of a core, or fills a GPU; the others are for the samples that are left over.
+# By device, of which the first choice that keeps the bits of a sample is taken. The last size of a choice fits the
+# cache of a core, or fills a GPU; the others are for the samples that are left over.
 BLOCK_SIZES: dict[str, list[tuple[int, ...]]] = {"cpu": [(16, 64, 256, 384), (16, 64, 256)], "cuda": [(512, 8192)]}
 OTHER_BLOCK_SIZES: list[tuple[int, ...]] = [(1024,)]
 ANGLES = (0.02, 0.7, 1.5)
 WEIGHT_SCALE = 2.0  # of the weights of a trial, whose preactivations then spread over about ten units
 
 
-def block_size_choices(device: torch.device) -> list[tuple[int, ...]]:
-    """The choices of block sizes for a device."""
-    return BLOCK_SIZES.get(device.type, OTHER_BLOCK_SIZES)
-
-
 def sizes_of_same_bits(field: VelocityField, z: torch.Tensor, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The block sizes in which a sample has the bits that it has in the largest, wherever it stands.
+    """The block sizes, of rising ones, in which samples z (sizes[-1], d) have the bits that they have in the largest.
 
-    Parameters
-    ----------
-    field : VelocityField
-        On tensors.
-    z : tensor of shape (sizes[-1], d)
-        Samples to try.
-    sizes : tuple of int
-        Rising.
-
-    Returns
-    -------
-    tuple of int
-        Some of the sizes, the largest among them, or none at all.
+    None at all if these depend on the place of a sample in the largest.
     """
     order = torch.as_tensor(np.random.default_rng(0).permutation(len(z)), device=z.device)
     alone = torch.zeros_like(z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +13,10 @@ from torch import Tensor
 
 from skdiffusion._utils.blocks import padded_blocks, write
 from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
+from skdiffusion.diffusion.networks import _bits
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
-from skdiffusion.diffusion.networks._bits import (
-    block_size_choices,
-    sizes_of_same_bits,
-    trial_correlation,
-    trial_weights,
-)
-from skdiffusion.diffusion.networks._film import FilmEnsemble
-from skdiffusion.diffusion.networks._reference import GaussianReference, times
+from skdiffusion.diffusion.networks._film import FilmEnsemble, FilmEvaluator
+from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField, times
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 PRECISIONS = ("auto", "single", "double")
@@ -36,12 +32,12 @@ class NetworkField(VelocityField):
     network : FilmEnsemble or SwitchedNetworks
         Its parameters are copied.
     noise_limit : float or None, default=None
-        Bound of the predicted noise in every feature: predictions beyond it are set to it.
+        To which the predicted noise of every feature is clipped.
     reference : GaussianReference or None, default=None
         Distribution of the samples before noise. None is the standard normal distribution, that of whitened samples.
     precision : {"auto", "single", "double"}, default="auto"
-        Of the network. "auto" is single precision where it gives a sample the same bits in every block, which is tried
-        once for each architecture, else double.
+        Of the network. "auto" is single precision where a trial of the architecture gives a sample the same bits in
+        every block, else double.
     """
 
     _saved = ("network", "noise_limit", "reference", "precision")
@@ -62,14 +58,14 @@ class NetworkField(VelocityField):
         """Choose the arithmetic and the sizes of blocks, and make the evaluator."""
         dtype, self._sizes = self._arithmetic(network)
         with torch.no_grad():
-            # A copy starts at an aligned address, as the network of a trial does.
+            # A copy starts at an aligned address, as that of a trial does.
             self.network = network.copy(dtype, network.device)
-            self._evaluator = self.network.evaluator()
+            self._evaluators = [part.evaluator() for part in self.network.parts]
         self.edges = self.network.edges
 
     def _arithmetic(self, network: FilmEnsemble | SwitchedNetworks) -> tuple[torch.dtype, tuple[int, ...]]:
-        """Type of the network and sizes of blocks."""
-        choices = block_size_choices(network.device)
+        """Type of the network and sizes of blocks, rising."""
+        choices = _bits.BLOCK_SIZES.get(network.device.type, _bits.OTHER_BLOCK_SIZES)
         if self.precision == "single":
             return torch.float32, choices[0]
         # The divergence of a clipped sample takes its Jacobian, whose rounding depends on the block.
@@ -81,7 +77,7 @@ class NetworkField(VelocityField):
         return torch.float64, choices[0]  # where the bits of a sample differ by 1e-15 from block to block
 
     def with_network(self, network: FilmEnsemble | SwitchedNetworks) -> NetworkField:
-        """The field of another network of the same samples."""
+        """The field of another network."""
         return NetworkField(network, self.noise_limit, self.reference, self.precision)
 
     def _variant(self, **changes: Any) -> NetworkField:
@@ -90,31 +86,31 @@ class NetworkField(VelocityField):
         other.__dict__.update(self.__dict__, **changes)
         return other
 
+    def _evaluator(self, theta: float) -> FilmEvaluator:
+        """The evaluator of the interval of an angle."""
+        return self._evaluators[bisect.bisect_right(self.edges, theta)]
+
     def at(self, theta: float) -> NetworkField:
-        """The field of the network of the interval of an angle."""
         if not self.edges:
             return self
-        return self._variant(network=self.network.at(theta), _evaluator=self._evaluator.at(theta), edges=())
+        return self._variant(network=self.network.at(theta), _evaluators=[self._evaluator(theta)], edges=())
 
     def place(self, w: np.ndarray) -> np.ndarray:
-        """Whitened samples (n, d) in the coordinates of this field, where the noise is isotropic."""
         return w if self.reference is None else w @ self.reference.root
 
     @property
     def flow_field(self) -> VelocityField:
-        """The field that the flow of whitened samples follows."""
-        return self if self.reference is None else self.reference.whitened(self)
+        return self if self.reference is None else WhitenedField(self, self.reference)
 
     def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """Padded blocks of samples as float64 tensors, each with the slice of the samples that it holds."""
         for where, block in padded_blocks(samples, self._sizes):
             yield where, torch.as_tensor(block, device=self.network.device)
 
     def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
-        """Velocity (n, d) and its divergence (n,) or None, in float64, of an array of samples or of a block."""
+        """Velocity and divergence in float64, of an array of samples or of a block."""
         if isinstance(z, np.ndarray):
             return self._by_block(z, theta, divergence)
-        velocity, trace = self._evaluator(z.to(self.network.dtype), theta, divergence)
+        velocity, trace = self._evaluator(theta)(z.to(self.network.dtype), theta, divergence)
         velocity, trace = velocity.double(), None if trace is None else trace.double()
         if self.reference is not None and self.reference.relative:
             level = self.reference.matrices(theta, z)
@@ -151,7 +147,7 @@ class NetworkField(VelocityField):
         return velocity, trace
 
     def jacobian(self, z: np.ndarray, theta: float) -> np.ndarray:
-        """Jacobian dF_i/dz_j of the velocity at samples z (n, d), in float64, shape (n, d, d)."""
+        """Jacobian of the velocity in float64."""
         n, d = z.shape
         out = np.empty((n, d, d))
         with torch.no_grad():
@@ -166,7 +162,7 @@ class NetworkField(VelocityField):
 
     def _free_jacobian(self, z: Tensor, theta: float) -> Tensor:
         """Jacobian of the velocity before clipping."""
-        jacobian = self._evaluator.jacobian(z.to(self.network.dtype), theta).double()
+        jacobian = self._evaluator(theta).jacobian(z.to(self.network.dtype), theta).double()
         if self.reference is None or not self.reference.relative:
             return jacobian
         return jacobian + self.reference.matrices(theta, z).velocity[: z.shape[1], : z.shape[1]]
@@ -192,20 +188,16 @@ class NetworkField(VelocityField):
 
 
 def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """`sizes_of_same_bits` of the flow of an architecture, tried once for each and then remembered.
-
-    The weights of the network and the covariance of the reference do not matter (see `_bits`), only their shapes,
-    the device and the settings of torch that choose between implementations of a product.
-    """
+    """`sizes_of_same_bits` of the flow of an architecture, tried once for each device and setting of torch."""
     relative = None if reference is None else reference.relative
     shapes = network.n_features, network.hidden_layer_sizes, ACTIVATIONS[network.activation], network.n_members
     settings = str(network.device), torch.get_num_threads(), torch.get_float32_matmul_precision()
     key = shapes, relative, settings, sizes
     if key not in _proved:
-        trial = network.with_flat(trial_weights(network))
-        trial_reference = None if relative is None else GaussianReference(trial_correlation(trial.n_features), relative)
+        trial, d = network.with_flat(_bits.trial_weights(network)), network.n_features
+        trial_reference = None if relative is None else GaussianReference(_bits.trial_correlation(d), relative)
         field = NetworkField(trial, None, trial_reference, precision="single").flow_field
-        z = np.random.default_rng(0).standard_normal((sizes[-1], trial.n_features))
+        z = np.random.default_rng(0).standard_normal((sizes[-1], d))
         with torch.no_grad():
-            _proved[key] = sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
+            _proved[key] = _bits.sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
     return _proved[key]

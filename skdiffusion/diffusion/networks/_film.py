@@ -9,9 +9,7 @@ A member maps a noised sample z in R^d and an angle theta to a velocity in R^d:
 with h_0 = z. Gains g, shifts c and the last offset are linear in cosine features of the log noise level
 (feature-wise linear modulation, FiLM). All members are trained and evaluated in one batched product.
 
-The velocity that the network learns is :math:`F(z, \theta) = E[x_0\sin\theta - \varepsilon\cos\theta \mid z]` at
-:math:`z = x_0\cos\theta + \varepsilon\sin\theta`. It is the negative of the v-prediction of Salimans and Ho, in the
-angle of TrigFlow (Lu and Song). On data of mean 0 and covariance I it is zero for the standard Gaussian.
+The velocity that the network learns, as `VelocityField` defines it, is zero for the standard Gaussian.
 
 With two hidden layers the divergence is one bilinear form in the slopes
 :math:`s_l = \phi'(p_l)(1 + g_l)`, at about the cost of one more hidden product, whatever d:
@@ -28,8 +26,6 @@ Other depths carry the d tangents of the input through the layers, which is exac
 References
 ----------
 Perez et al. (2018), FiLM: visual reasoning with a general conditioning layer.
-Salimans and Ho (2022), Progressive distillation for fast sampling of diffusion models, arXiv 2202.00512.
-Lu and Song (2024), Simplifying, stabilizing and scaling continuous-time consistency models, arXiv 2410.11081.
 """
 
 from __future__ import annotations
@@ -58,9 +54,7 @@ def noise_features(theta: float | np.ndarray, dtype: torch.dtype, device: torch.
 
 
 class FilmEnsemble:
-    """`n_members` FiLM networks with all parameters in one flat buffer, zero at first.
-
-    The parameters are in single precision on the CPU; `to` gives others.
+    """FiLM networks with all parameters in one flat buffer: zero at first, in single precision on the CPU.
 
     Parameters
     ----------
@@ -93,10 +87,8 @@ class FilmEnsemble:
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"The 'activation' must be one of {sorted(ACTIVATIONS)}. Got {activation!r} instead.")
-        self.n_features = n_features
-        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
-        self.activation = activation
-        self.n_members = n_members
+        self.n_features, self.hidden_layer_sizes = n_features, tuple(hidden_layer_sizes)
+        self.activation, self.n_members = activation, n_members
         widths = (n_features, *self.hidden_layer_sizes, n_features)
         self._shapes: list[tuple[int, int]] = []
         for layer, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:])):
@@ -160,16 +152,14 @@ class FilmEnsemble:
     def initialize(self, rng: np.random.Generator, input_gain: float, hidden_gain: float) -> None:
         """Draw the parameters. The last layer is zero, so the velocity is zero: the fitted Gaussian.
 
-        `input_gain` scales the first layer (the larger, the finer is the structure of the data that training sees at
-        once, in low dimension), `hidden_gain` the others.
+        `input_gain` scales the first layer, `hidden_gain` the others: the larger, the finer is the structure of the
+        data that training sees at once.
         """
         gain = input_gain
-        for layer in self.views(self.flat)[:-1]:
-            weight, bias = layer[0], layer[1]
-            n_in = weight.shape[1]
-            draws = rng.standard_normal(tuple(weight.shape)) * (gain / math.sqrt(n_in))
-            weight.copy_(torch.as_tensor(draws))
-            bias.copy_(torch.as_tensor(rng.uniform(-1, 1, tuple(bias.shape)) * (gain / math.sqrt(n_in))))
+        for weight, bias, _ in self.views(self.flat)[:-1]:
+            scale = gain / math.sqrt(weight.shape[1])
+            weight.copy_(torch.as_tensor(rng.standard_normal(tuple(weight.shape)) * scale))
+            bias.copy_(torch.as_tensor(rng.uniform(-1, 1, tuple(bias.shape)) * scale))
             gain = hidden_gain
 
     def evaluator(self) -> FilmEvaluator:
@@ -206,15 +196,14 @@ class FilmEvaluator(VelocityField):
             features = noise_features(key, self.network.dtype, self.network.device)
             levels = []
             for w, b, film in self.layers[:-1]:
-                m = torch.matmul(features, film)
-                gain, shift = 1 + m[..., : w.shape[2]], m[..., w.shape[2] :]
+                modulation = torch.matmul(features, film)
+                gain, shift = 1 + modulation[..., : w.shape[2]], modulation[..., w.shape[2] :]
                 # The bias is folded into the shift: p = gain * (x W) + (gain * b + shift).
                 levels.append((gain, gain * b + shift))
             self._levels[key] = levels, torch.matmul(features, self.layers[-1][1]).mean(0)
         return self._levels[key]
 
     def __call__(self, z: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Mean velocity (n, d) and, if asked, its divergence (n,) for samples z (n, d) at angle theta."""
         levels, offset = self.modulation(theta)
         x = (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
         slopes = []
@@ -253,7 +242,6 @@ class FilmEvaluator(VelocityField):
         return tangents
 
     def jacobian(self, z: Tensor, theta: float) -> Tensor:
-        """Jacobian of the mean velocity, dF_i/dz_j at every sample: (n, d, d)."""
         levels, _ = self.modulation(theta)
         x, slopes = z.expand(self.network.n_members, *z.shape), []
         for (w, _, _), (gain, shift) in zip(self.layers[:-1], levels):

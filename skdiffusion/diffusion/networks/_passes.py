@@ -15,21 +15,8 @@ from skdiffusion.diffusion.networks._film import FilmEnsemble
 class Passes:
     """Velocities of every member on its own samples, and the gradient of a loss of these velocities.
 
-    Parameters
-    ----------
-    network : FilmEnsemble
-        Its parameters may change in place between calls.
-    n_levels, n_samples : int
-        Shape of a batch: samples of each noise level.
-
-    Attributes
-    ----------
-    grad : tensor
-        What `gradient` writes, of the shape of ``network.flat``.
-
-    Notes
-    -----
-    What a method returns is a buffer, which the next call overwrites.
+    A batch has `n_samples` samples of each of `n_levels` noise levels. The parameters of the network may change in
+    place between calls. What a method returns is a buffer, which the next call overwrites.
     """
 
     def __init__(self, network: FilmEnsemble, n_levels: int, n_samples: int):
@@ -53,15 +40,7 @@ class Passes:
         return x.view(len(x), self.n_levels, self.n_samples, -1)
 
     def velocity(self, z: Tensor, features: Tensor) -> Tensor:
-        """Velocity of each member on its own samples, of the shape of z.
-
-        Parameters
-        ----------
-        z : tensor of shape (n_members, n_levels, n_samples, d)
-            Samples, grouped by noise level.
-        features : tensor of shape (n_levels, N_FEATURES)
-            `noise_features` of the levels.
-        """
+        """Velocity of each member on its samples z (n_members, n_levels, n_samples, d), with `noise_features`."""
         *hidden, (weight, offset) = self._parameters
         features = features.expand(len(z), -1, -1)
         x, gains = z.reshape(len(z), self.n_levels * self.n_samples, -1), []

@@ -38,7 +38,7 @@ def times(z: Tensor, matrix: Tensor) -> Tensor:
 
 
 class LevelMatrices(NamedTuple):
-    """What a Gaussian reference is at one angle. The matrices are padded for `times`."""
+    """What a Gaussian reference is at one angle, in matrices padded for `times`."""
 
     velocity: Tensor  # of the linear velocity
     trace: float  # of this matrix
@@ -52,7 +52,6 @@ class GaussianReference:
     Parameters
     ----------
     covariance : array of shape (d, d)
-        Positive definite.
     relative : bool
         Whether networks learn the departure from its velocity, or all of the velocity.
     """
@@ -95,10 +94,6 @@ class GaussianReference:
             self._levels[key] = LevelMatrices(velocity, float(gains.sum()), root, inverse)
         return self._levels[key]
 
-    def whitened(self, field: VelocityField, departure: bool = False) -> WhitenedField:
-        """A field where the noise is isotropic, in the coordinates of unit covariance."""
-        return WhitenedField(field, self, departure)
-
     def velocity(self, z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines."""
         values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
@@ -113,16 +108,9 @@ class GaussianReference:
 
 
 class WhitenedField(VelocityField):
-    """A field of samples with a Gaussian reference, in the coordinates of unit covariance, where the flow runs.
+    """A field on tensors where the noise is isotropic, in the coordinates of unit covariance, where the flow runs.
 
-    Parameters
-    ----------
-    field : VelocityField
-        On tensors, where the noise is isotropic.
-    reference : GaussianReference
-        Of the samples before noise.
-    departure : bool
-        Whether the velocity of the field is only the departure from that of the reference.
+    The velocity of the field is the whole one, or only the `departure` from that of the reference.
     """
 
     def __init__(self, field: VelocityField, reference: GaussianReference, departure: bool = False):
@@ -130,11 +118,9 @@ class WhitenedField(VelocityField):
         self.edges = field.edges
 
     def at(self, theta: float) -> WhitenedField:
-        """The field of the networks of the interval of an angle."""
         return WhitenedField(self.field.at(theta), self.gaussian, self.departure)
 
     def __call__(self, w: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Velocity (n, d) and its divergence (n,) or None, for a block of samples (n, d)."""
         level = self.gaussian.matrices(theta, w)
         z = times(w, level.root)
         velocity, trace = self.field(z, theta, divergence)

@@ -1,8 +1,7 @@
-"""The probability-flow equation: grids, steppers and one driver.
+"""The probability-flow equation: grids, steppers and one driver, on numpy arrays and torch tensors.
 
 It follows a ``VelocityField`` on samples in normalized coordinates
-:math:`z = x_0\\cos\\theta + \\varepsilon\\sin\\theta`: a trained network or a closed-form density. Nothing here knows
-of noise schedules or estimators. Numpy arrays and torch tensors both work.
+:math:`z = x_0\\cos\\theta + \\varepsilon\\sin\\theta`, and knows of no noise schedules or estimators.
 """
 
 from skdiffusion.diffusion.ode._grids import (
@@ -17,16 +16,6 @@ from skdiffusion.diffusion.ode._solve import Solution, solve
 from skdiffusion.diffusion.ode._steppers import STEPPERS, Stepper, multistep, one_step
 
 __all__ = [
-    "GRIDS",
-    "STEPPERS",
-    "Solution",
-    "Stepper",
-    "angle_grid",
-    "equidistributed_grid",
-    "grid_with_edges",
-    "log_snr_grid",
-    "multistep",
-    "one_step",
-    "power_grid",
-    "solve",
-]
+    "GRIDS", "STEPPERS", "Solution", "Stepper", "angle_grid", "equidistributed_grid", "grid_with_edges", "log_snr_grid",
+    "multistep", "one_step", "power_grid", "solve",
+]  # fmt: skip

@@ -33,9 +33,7 @@ def grid_with_edges(
         return grid(n_steps, start, stop)
     ends = np.array([start, *edges, stop])
     shares = np.diff(np.interp(ends, grid(n_steps, start, stop), np.arange(n_steps + 1)))
-    pieces = [
-        grid(max(1, round(share)), low, high) for share, low, high in zip(shares, ends[:-1], ends[1:], strict=True)
-    ]
+    pieces = [grid(max(1, round(share)), low, high) for share, low, high in zip(shares, ends, ends[1:])]
     return np.concatenate([pieces[0], *(p[1:] for p in pieces[1:])])
 
 
@@ -44,9 +42,8 @@ def equidistributed_grid(
 ) -> np.ndarray:
     r"""Knots at equal increments of :math:`\int \mathrm{density}(\theta)\,d\theta`.
 
-    With ``density = sqrt(G Y)``, the square root of the error that a unit step makes at theta and carries
-    to the end, this is the grid that minimizes a first-order discretization bound. The quadrature is
-    log-uniform in tan(theta), where densities of flows vary slowly.
+    With ``density = sqrt(G Y)``, the square root of the error that a unit step makes at theta and carries to the end,
+    this is the grid that minimizes a first-order discretization bound. The quadrature is log-uniform in tan(theta).
     """
     theta = log_snr_grid(n_quadrature, start, stop)
     values = np.maximum(np.asarray(density(theta), dtype=float), 0.0) + 1e-12

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -48,30 +47,14 @@ class Knot(NamedTuple):
     trace: OptionalArray  # the same for the log-density, (n,)
 
 
-@dataclass(frozen=True)
 class Multistep:
-    """A multistep method of any order.
+    """A multistep method of any order that interpolates a quantity, a key of `QUANTITIES`."""
 
-    Parameters
-    ----------
-    order : int
-        Order of convergence in the step.
-    quantity : {"velocity", "drift", "denoised"}
-        What is interpolated: a key of `QUANTITIES`.
-    """
-
-    order: int
-    quantity: str
-
-    @property
-    def in_log_snr(self) -> bool:
-        """Whether the variable is lambda = -log tan(theta), half the log signal-to-noise ratio, or the angle."""
-        return self.quantity != "velocity"
-
-    @property
-    def estimates_error(self) -> bool:
-        """Whether a lower order, one less, is good enough to estimate the error of a log-density by."""
-        return self.order > 2
+    def __init__(self, order: int, quantity: str) -> None:
+        self.order, self.quantity = order, quantity
+        # The variable is lambda = -log tan(theta), half the log signal-to-noise ratio, or the angle.
+        self.in_log_snr = quantity != "velocity"
+        self.estimates_error = order > 2  # by the next lower order, which has to be good enough
 
     def solve(
         self, field: VelocityField, z: Array, log_p: OptionalArray, thetas: list[float]
@@ -87,8 +70,7 @@ class Multistep:
                 error = missed if error is None else error + missed
             knots = knots[: self.order]
             if 0 < k < self.order:
-                # The first steps had few values: each is done again through all that are known by now, which
-                # costs no evaluation and keeps the order.
+                # The first steps had few values: done again through all that are known by now, they keep the order.
                 z, log_p = start
                 for before, after in zip(thetas[:k], thetas[1:]):
                     z, log_p = self._step(z, log_p, before, after, knots)

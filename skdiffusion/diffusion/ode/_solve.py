@@ -22,9 +22,8 @@ class Solution:
     log_density_change : array or tensor of shape (n,), or None
         log p at the last angle and sample minus log p at the first, along each path, in nats.
     error : array or tensor of shape (n,), or None
-        With the log-density and a stepper that estimates its error: the sum over steps of the absolute gap to another
-        rule ("rk4": the trapezoid of the step's ends; multistep: the rule that also knows the value at its end). It is
-        free, and large where the steps of a sample are too long.
+        That of the log-density, where the stepper estimates it: the sum over steps of the absolute gap to another rule,
+        which is large where the steps of a sample are too long.
     """
 
     z: Array
@@ -45,7 +44,7 @@ def solve(
     z : array or tensor of shape (n, d)
         Samples at ``thetas[0]``, in normalized coordinates.
     thetas : sequence of float
-        Monotone angles in (0, pi / 2): rising towards noise, falling towards data.
+        Angles in (0, pi / 2), rising towards noise or falling towards data.
     stepper : str, default="rk4"
         A key of `STEPPERS`.
     divergence : bool, default=False

@@ -33,16 +33,15 @@ from skdiffusion.diffusion.ode._one_step import Step, exponential_heun, frozen_s
 
 @dataclass(frozen=True)
 class Stepper:
-    """A method to follow the flow, with what its users must know of it.
+    """A method to follow the flow.
 
     Parameters
     ----------
     order : int
         Order of convergence in the step.
     solve : callable
-        ``solve(field, z, log_p, thetas) -> (z, log_p, error)``: samples (n, d) and log-densities (n,) or None from the
-        first to the last of the angles. The error (n,) is the sum over steps of the absolute gap of the log-density to
-        that of another rule, or None.
+        ``solve(field, z, log_p, thetas) -> (z, log_p, error)``: samples (n, d), log-densities (n,) or None, and the
+        error of these or None (see `Solution`), from the first to the last of the angles.
     stages : int, default=1
         Evaluations of the field a step.
     grid : {"power", "angle", "log-snr"}, default="power"

@@ -1,9 +1,9 @@
-"""Batches of noised samples with the velocities that networks learn from them."""
+"""Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
 import numpy as np
 import torch
 
-from skdiffusion.diffusion.networks import noise_features
+from skdiffusion.diffusion.networks import Passes, noise_features
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 from skdiffusion.diffusion.training._targets import (
@@ -17,19 +17,11 @@ from skdiffusion.diffusion.training._targets import (
 
 
 class NoisedBatches:
-    """Batches for the steps of a training run; `draw` draws those of several steps at once.
+    """Batches for the steps of a training run; `draw` draws the samples and levels of several steps at once.
 
     Targets are plain at the lowest noise levels, where posterior means are no steadier, and stable above. Where the
-    samples of a member outnumber the target samples of the plan, a batch brings its own.
-
-    Parameters
-    ----------
-    sets : TrainingSets
-    plan : TrainingPlan
-    rng : numpy Generator
-        Draws samples and noise levels.
-    noise_seed : int
-        Seed of the noise, which is drawn on the device of the samples.
+    samples of a member outnumber the target samples of the plan, a batch brings its own. `noise_seed` is that of the
+    noise, which is drawn on the device of the samples.
     """
 
     def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator, noise_seed: int) -> None:
@@ -76,3 +68,49 @@ class NoisedBatches:
         if self.plan.reference is not None:
             target.sub_(self.plan.reference.velocity(z, cos, sin))
         return z, self._features[i], target
+
+
+class ValidationDraws:
+    """Validation samples of every member at fixed noise levels, drawn once so that the losses of checks compare.
+
+    The target, of shape (n_members, n_levels, n_draws, d), is the posterior mean over all validation samples of a
+    member. In expectation it is the plain target, without the noise that would decide between networks of nearly the
+    same loss. What every network pays to that noise is the `noise_floor`, of shape (n_members, n_levels). With it the
+    loss of the zero network is 1, or what the Gaussian reference leaves.
+    """
+
+    def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
+        samples, levels, most = sets.samples, plan.validation_levels, plan.max_validation_samples
+        dtype, device = samples.dtype, samples.device
+        per_level = max(1, plan.validation_draws // levels)
+        validation = [v[rng.permutation(len(v))[:most]] if len(v) > most else v for v in sets.validation]
+        picks = np.stack([s.take(levels * per_level) for s in sets.streams(validation, rng)])
+        picks = picks.reshape(len(validation), levels, per_level)
+        self.angles = noise_angles(rng, (1, levels), plan)[0]
+        self.features = noise_features(self.angles, dtype, device)
+        noise = rng.standard_normal((*picks.shape, samples.shape[1]))
+        e, cos, sin = (
+            torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(self.angles), np.sin(self.angles))
+        )
+        x = samples[torch.as_tensor(picks)]
+        self.z = add_noise(x, e, cos, sin)
+        target = target_samples(sets, validation).stable_target(self.z, x, cos, sin)
+        plain = plain_target(x, e, cos, sin)
+        if plan.reference is not None:
+            known = plan.reference.velocity(self.z, cos, sin)
+            target, plain = target - known, plain - known
+        self.target, self.noise_floor = target, (plain.square() - target.square()).mean((2, 3))
+
+    @property
+    def n_draws(self) -> int:
+        """Noised samples of a member at a level."""
+        return self.z.shape[2]
+
+    def losses(self, passes: Passes) -> np.ndarray:
+        """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples."""
+        losses = torch.empty_like(self.noise_floor)
+        for k in range(len(self.features)):  # one level at a time: its buffers stay in cache
+            level = slice(k, k + 1)
+            error = passes.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
+            losses[:, k] = error.square().mean((1, 2, 3))
+        return (losses + self.noise_floor).double().cpu().numpy()

@@ -16,25 +16,14 @@ from skdiffusion.diffusion.networks import FilmEnsemble
 class WeightConstraint:
     """Keeps the largest `n_nonzero` parameters of every member, each at most `bound` in size.
 
-    Every weight matrix keeps its share (`quotas`).
-
-    Parameters
-    ----------
-    network : FilmEnsemble
-        The network whose parameters are constrained.
-    n_nonzero : int or None
-        Parameters of a member that may differ from zero at the end.
-    bound : float or None
-        Largest absolute value of a parameter.
-    pruning_range : tuple of float
-        Fractions of the steps between which their number falls from all to `n_nonzero`.
+    Every weight matrix keeps its share (`quotas`). Their number falls from all to `n_nonzero` between the fractions
+    `pruning_range` of the steps.
     """
 
     def __init__(
         self, network: FilmEnsemble, n_nonzero: int | None, bound: float | None, pruning_range: tuple[float, float]
     ) -> None:
-        self.network, self.n_nonzero, self.bound = network, n_nonzero, bound
-        self.pruning_range = pruning_range
+        self.network, self.n_nonzero, self.bound, self.pruning_range = network, n_nonzero, bound, pruning_range
         self._mask: torch.Tensor | None = None
 
     def settled(self, step: int, n_steps: int) -> bool:
@@ -73,7 +62,7 @@ class WeightConstraint:
         mask = torch.zeros_like(flat)
         values = [v for layer in self.network.views(flat) for v in layer]
         kept = [v for layer in self.network.views(mask) for v in layer]
-        shares = quotas([v.shape[1:] for v in values], count)
+        shares = quotas([(v.shape[1], v.shape[2]) for v in values], count)
         for out, matrix, share in zip(kept, values, shares, strict=True):
             largest = matrix.abs().flatten(1).topk(share, dim=1).indices
             out.copy_(torch.zeros_like(matrix).flatten(1).scatter_(1, largest, 1.0).view_as(matrix))

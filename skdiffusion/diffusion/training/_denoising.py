@@ -10,16 +10,15 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
-from skdiffusion.diffusion.training._batches import NoisedBatches
+from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
 from skdiffusion.diffusion.training._constraints import WeightConstraint
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
-from skdiffusion.diffusion.training._validation import ValidationDraws
 
 
 class Denoising(Objective):
-    """Mean squared error of the velocities that an ensemble predicts from noised samples; parameters as for `train`."""
+    """Mean squared error of the velocities that an ensemble predicts from noised samples."""
 
     def __init__(self, network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
         super().__init__(network.flat)
@@ -72,10 +71,9 @@ def train(network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np
     network : FilmEnsemble
         Initialized members; its parameters are updated in place.
     sets : TrainingSets
-        Samples in coordinates in which the noise is isotropic.
+        Samples in coordinates where the noise is isotropic.
     plan : TrainingPlan
     rng : numpy Generator
-        Source of every random number.
 
     Returns
     -------

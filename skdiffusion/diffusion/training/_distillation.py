@@ -9,10 +9,7 @@ from skdiffusion.diffusion.training._plans import DistillationPlan
 
 
 class Distillation(Objective):
-    """Mean of log p - log q over samples of p, and of its square, for a masked network q; parameters as for `distill`.
-
-    The square is zero at the same distribution, and has no noise there.
-    """
+    """Mean of log p - log q over samples of p, and of its square, which has no noise where q is p."""
 
     def __init__(
         self,
@@ -61,12 +58,10 @@ def distill(
     ----------
     network : MaskedNetwork
     samples : array of shape (n_samples, d)
-        Draws of the distribution.
     log_density : array of shape (n_samples,)
-        Its log-densities at the samples, in nats.
+        Log-densities of the distribution at the samples, in nats.
     plan : DistillationPlan
     rng : numpy Generator
-        Draws the batches.
 
     Returns
     -------
@@ -81,4 +76,4 @@ def distill(
     objective = Distillation(network, samples, log_density, plan, rng)
     if run(objective, plan).interrupted:
         raise KeyboardInterrupt
-    return [float(divergence) for divergence in objective.divergences]
+    return torch.stack(objective.divergences).tolist()

@@ -17,8 +17,9 @@ from typing import cast
 import numpy as np
 import torch
 
+from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, WhitenedField
 from skdiffusion.diffusion.ode import power_grid, solve
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import FineTuningPlan
@@ -38,16 +39,16 @@ def negative_log_likelihood(
     network: FilmEnsemble, reference: GaussianReference | None, x: torch.Tensor, grid: list[float]
 ) -> torch.Tensor:
     """Minus the mean log-density of whitened samples x (n, d) in nats, differentiable in the parameters."""
-    field = network.evaluator()
+    field: VelocityField = network.evaluator()
     if reference is not None:
         # These levels never come again: a copy keeps their matrices only for this call.
-        field = copy(reference).whitened(field, departure=reference.relative)
+        field = WhitenedField(field, copy(reference), departure=reference.relative)
     end = solve(field, x, grid, "ab2", divergence=True)
     return (0.5 * end.z.square().sum(1) + end.log_density_change).mean() + 0.5 * x.shape[1] * np.log(2 * np.pi)
 
 
 class Likelihood(Objective):
-    """Minus the mean log-density of the samples of every member under its own flow; parameters as for `fine_tune`."""
+    """Minus the mean log-density of the samples of every member under its own flow."""
 
     def __init__(
         self,
@@ -57,9 +58,9 @@ class Likelihood(Objective):
         plan: FineTuningPlan,
         rng: np.random.Generator,
     ) -> None:
-        field = cast(NetworkField, flow.field)
-        super().__init__(field.network.flat.clone())
-        self.network, self.reference, self.ends = field.network, field.reference, (flow.theta_min, flow.theta_max)
+        self.network, self.reference = cast(FilmEnsemble, flow.network_field.network), flow.field.reference
+        super().__init__(self.network.flat.clone())
+        self.ends = flow.theta_min, flow.theta_max
         self.samples, self.validation_score, self.plan, self.rng = sets.samples, validation_score, plan, rng
         self._streams = sets.streams(sets.training, rng)
         self._gradient = torch.zeros_like(self.flat)
@@ -108,7 +109,6 @@ def fine_tune(
         nats. The weights with the highest score are kept, which may be those at the start.
     plan : FineTuningPlan
     rng : numpy Generator
-        Source of every random number.
 
     Returns
     -------

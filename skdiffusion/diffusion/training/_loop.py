@@ -19,15 +19,8 @@ from skdiffusion.diffusion.training._plans import Plan
 class Objective(ABC):
     """A loss of the parameters of an ensemble, with its gradient.
 
-    Parameters
-    ----------
-    flat : tensor of shape (n_members, n_parameters)
-        The parameters, which training updates in place.
-
-    Attributes
-    ----------
-    average : tensor of shape (n_members, n_parameters)
-        The average of the latest parameters, which training updates in place.
+    Training updates the parameters `flat` and the `average` of the latest ones, both of shape (n_members,
+    n_parameters), in place.
     """
 
     def __init__(self, flat: torch.Tensor) -> None:
@@ -35,28 +28,21 @@ class Objective(ABC):
 
     @abstractmethod
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gradient of the loss on the batch of a step, of the shape of `flat`, and the loss, a scalar.
-
-        Called without gradient tracking, with the number of steps as planned by then.
-        """
+        """Gradient of the loss on the batch of a step, of the shape of `flat`, and the loss."""
 
     @abstractmethod
     def network_of(self, flat: torch.Tensor) -> Any:
         """The network with parameters that training has found."""
 
-    def constrain(self) -> None:
+    def constrain(self) -> None:  # noqa: B027
         """Bring `flat` and `average` into the class of parameters that is allowed, in place."""
-        return
 
     def settled(self, step: int, n_steps: int) -> bool:
         """Whether parameters may be kept from this step on."""
         return True
 
     def validation_losses(self) -> np.ndarray | None:
-        """Losses of `average` on validation samples, of shape (n_members,), or (1,) for the ensemble as a whole.
-
-        None if there are no validation samples.
-        """
+        """Losses of `average` on validation samples, (n_members,), or (1,) for the ensemble; None without samples."""
         return None
 
 
@@ -69,7 +55,6 @@ class TrainingResult:
     best_step : int array of shape (n_members,), or (n_intervals, n_members)
         Step whose weights a member keeps; 0 without validation samples.
     network : FilmEnsemble, SwitchedNetworks or MaskedNetwork
-        The trained network.
     n_steps : int
         Optimizer steps taken.
     loss_curve, validation_curve : list of (step, loss)
@@ -169,21 +154,9 @@ class _Run:
             return True
         return latest is not None and 0 < plan.patience <= step - self.best.last_gain
 
-    def finish(self) -> TrainingResult:
-        """The result, with the weights to keep."""
-        validated = self.plan.keep_best and self.result.validation_curve
-        self.result.network = self.objective.network_of(self.best.flat if validated else self.objective.average)
-        return self.result
-
 
 def run(objective: Objective, plan: Plan) -> TrainingResult:
-    """Train the parameters of an objective as planned.
-
-    Parameters
-    ----------
-    objective : Objective
-        Its parameters are updated in place.
-    plan : Plan
+    """Train the parameters of an objective in place, as planned.
 
     Returns
     -------
@@ -192,14 +165,17 @@ def run(objective: Objective, plan: Plan) -> TrainingResult:
         those found so far.
     """
     training = _Run(objective, plan)
+    result = training.result
     try:
         with torch.no_grad():
             training.validate()
-            while training.result.n_steps < training.plan.n_steps:
+            while result.n_steps < training.plan.n_steps:
                 training.advance()
                 training.shorten()
                 if training.check():
                     break
     except KeyboardInterrupt:
-        training.result.interrupted = True
-    return training.finish()
+        result.interrupted = True
+    validated = plan.keep_best and result.validation_curve
+    result.network = objective.network_of(training.best.flat if validated else objective.average)
+    return result

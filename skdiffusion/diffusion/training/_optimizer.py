@@ -13,19 +13,19 @@ class AdamW:
     Loshchilov and Hutter (2019), Decoupled weight decay regularization.
     """
 
-    def __init__(
-        self, flat: torch.Tensor, weight_decay: float, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8
-    ) -> None:
-        self.flat, self.weight_decay, self.betas, self.eps = flat, weight_decay, betas, eps
+    BETAS, EPS = (0.9, 0.99), 1e-8
+
+    def __init__(self, flat: torch.Tensor, weight_decay: float) -> None:
+        self.flat, self.weight_decay = flat, weight_decay
         self.mean, self.square, self.root = (torch.zeros_like(flat) for _ in range(3))
         self.count = 0
 
     def step(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """Take one step."""
         self.count += 1
-        b1, b2 = self.betas
+        b1, b2 = self.BETAS
         self.mean.lerp_(gradient, 1 - b1)
         self.square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        root = torch.sqrt(self.square, out=self.root).mul_((1 - b2**self.count) ** -0.5).add_(self.eps)
+        root = torch.sqrt(self.square, out=self.root).mul_((1 - b2**self.count) ** -0.5).add_(self.EPS)
         self.flat.mul_(1 - learning_rate * self.weight_decay)
         self.flat.addcdiv_(self.mean, root, value=-learning_rate / (1 - b1**self.count))

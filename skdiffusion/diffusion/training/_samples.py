@@ -37,10 +37,8 @@ class TrainingSets:
         Of the type of the network and on its device.
     sample_weight : ndarray of shape (n_samples,)
         Non-negative; a sample is drawn as often as its weight asks.
-    training : sequence of int arrays
-        For each member, the indices of the samples that it learns from.
-    validation : sequence of int arrays, default=()
-        For each member, the indices of the samples that choose its weights; empty if none do.
+    training, validation : sequence of int arrays
+        For each member, the indices of the samples that it learns from, and of those that choose its weights, if any.
     """
 
     samples: torch.Tensor

@@ -41,7 +41,7 @@ def add_noise(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin
 
 
 def plain_target(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Velocity along each sample's own path, samples sin - noise cos."""
+    """Velocity along the own path of each sample, samples sin - noise cos."""
     return samples * sin[:, None, None] - noise * cos[:, None, None]
 
 
@@ -107,6 +107,5 @@ def target_samples(sets: TrainingSets, index_sets: Sequence[np.ndarray]) -> Targ
     inside = np.arange(longest) < np.array([[len(t)] for t in index_sets])
     with np.errstate(divide="ignore"):
         log_weights = np.where(inside, np.log(sets.sample_weight[index]), -np.inf)
-    return TargetSamples(
-        samples[torch.as_tensor(index)], torch.as_tensor(log_weights).to(samples.device, samples.dtype)
-    )
+    weights = torch.as_tensor(log_weights).to(samples.device, samples.dtype)
+    return TargetSamples(samples[torch.as_tensor(index)], weights)
