@@ -1,22 +1,26 @@
-"""Kernel densities: an isotropic Gaussian at every sample. With bandwidth 0 they are the empirical distribution."""
+"""Kernel densities: an isotropic Gaussian at every sample, all of one width or as wide as samples lie apart."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._mixture import LOG_2PI
-from skdiffusion.densities._spacing import Spacing
 from skdiffusion.densities._stacking import choose_component
 
 MAX_PAIRS = 100_000  # of a block of samples and the samples of the kernels: they stay in cache
+NEIGHBOR = 4  # whose distance is the spacing of a sample
+MIN_SPACING = 0.05  # of the geometric mean: nearer samples say nothing about the density around them
 
 
 class GaussianKernelDensity(DiffusedDensity):
-    """Gaussian kernel density of weighted samples.
+    """Gaussian kernel density of weighted samples; with bandwidth 0 the empirical distribution.
 
     Parameters
     ----------
@@ -88,6 +92,38 @@ class GaussianKernelDensity(DiffusedDensity):
         """Samples from random numbers: the uniform ones choose the kernels."""
         kernel = choose_component(self.weights, noise.uniform)
         return self.samples[kernel] + self.bandwidth[kernel, None] * noise.normal
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """How far apart samples lie around each of them: kernels as wide as that follow the density.
+
+    Parameters
+    ----------
+    scale, reach : arrays of shape (n_samples,)
+        Distance to a near neighbor, over the geometric mean of all these distances and as it is.
+    without : array of shape (n_samples,)
+        Factor of `scale` if any of the samples within `reach` were missing.
+    """
+
+    scale: np.ndarray
+    reach: np.ndarray
+    without: np.ndarray
+
+    @classmethod
+    def of_samples(cls, samples: np.ndarray, weights: np.ndarray) -> Spacing | None:
+        """The spacing of weighted samples (n_samples, n_features) among distinct ones; None where these are too few."""
+        distinct, inverse = np.unique(samples, axis=0, return_inverse=True)
+        if len(distinct) < NEIGHBOR + 2:
+            return None
+        distances, _ = NearestNeighbors(n_neighbors=NEIGHBOR + 2).fit(distinct).kneighbors(distinct)
+        distances = np.maximum(
+            distances[inverse.ravel(), NEIGHBOR:], 1e-12 * np.max(distances[:, NEIGHBOR])
+        )  # round-off
+        near, following = distances.T
+        mean = np.exp(np.average(np.log(near), weights=weights))
+        scale, next_scale = np.maximum(near / mean, MIN_SPACING), np.maximum(following / mean, MIN_SPACING)
+        return cls(scale, near, next_scale / scale)
 
 
 def kernel_density(

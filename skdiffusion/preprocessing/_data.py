@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 
@@ -72,12 +73,6 @@ class TrainingData:
         return self.X.shape[1]
 
     @property
-    def n_effective(self) -> float:
-        """Number of samples of equal weight that would be as informative."""
-        w = self.sample_weight
-        return float(w.sum() ** 2 / (w @ w))
-
-    @property
     def validation_folds(self) -> tuple[np.ndarray, ...]:
         """The folds that have out-of-fold log-densities."""
         return self.folds[: self.n_validated]
@@ -127,3 +122,7 @@ class MappedData:
         """Map the samples of a fit."""
         z, _ = preprocessor.transform(data.X)
         return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight))
+
+    def log_prob_left_out(self, density: Density, samples: np.ndarray) -> np.ndarray:
+        """Log-densities of samples, in the units of the features, by a density of z that was fitted without them."""
+        return density.log_prob(self.z_left_out[samples]) + self.log_det_left_out[samples]

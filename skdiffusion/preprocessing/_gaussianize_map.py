@@ -19,9 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from skdiffusion.preprocessing._feature_map import FeatureMap
+from skdiffusion.preprocessing._feature_map import LOG_2PI, FeatureMap
 
-LOG_2PI = np.log(2 * np.pi)
 TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the feature
 BROAD_SHARE = 0.02  # share of the broad Gaussian: no gap has density zero
 BROAD_SCALE = 1.5  # its standard deviation, in those of the feature
@@ -89,17 +88,7 @@ class GaussianizeMap(FeatureMap):
     """z = Phi^-1(F(x)) with F a smoothed distribution function.
 
     Beyond the data the map is linear with a slope capped at `TAIL_SLOPE`, since a steep tail makes one far sample cost
-    hundreds of nats.
-
-    Parameters
-    ----------
-    knots, values, slopes : arrays of shape (n_knots,)
-        x, z and dz/dx at the knots.
-    bandwidth : float
-        Of the kernel density.
-    kernels : tuple of three arrays of shape (n_knots,)
-        Mass of the kernel density below and above the knots, and its density there: what `left_out` takes a sample out
-        of.
+    hundreds of nats. At the knots x, z is `values`, dz/dx is `slopes`, and `kernels` is the kernel density.
     """
 
     _saved = ("knots", "values", "slopes", "bandwidth", "kernels")
@@ -137,9 +126,8 @@ class GaussianizeMap(FeatureMap):
         """The pieces whose edges, knots or values, are around the places."""
         k = np.clip(np.searchsorted(edges, places, side="right") - 1, 0, len(edges) - 2)
         knots, values, slopes = self.knots, self.values, self.slopes
-        return _Pieces(
-            knots[k], knots[k + 1] - knots[k], values[k], values[k + 1] - values[k], slopes[k], slopes[k + 1]
-        )
+        dx, dz = knots[k + 1] - knots[k], values[k + 1] - values[k]
+        return _Pieces(knots[k], dx, values[k], dz, slopes[k], slopes[k + 1])
 
     def _located(self, x: np.ndarray) -> tuple[_Pieces, np.ndarray]:
         """The piece of every sample, and its place there; samples beyond the data are at the ends."""
