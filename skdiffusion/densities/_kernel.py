@@ -117,10 +117,8 @@ class Spacing:
         if len(distinct) < NEIGHBOR + 2:
             return None
         distances, _ = NearestNeighbors(n_neighbors=NEIGHBOR + 2).fit(distinct).kneighbors(distinct)
-        distances = np.maximum(
-            distances[inverse.ravel(), NEIGHBOR:], 1e-12 * np.max(distances[:, NEIGHBOR])
-        )  # round-off
-        near, following = distances.T
+        least = 1e-12 * np.max(distances[:, NEIGHBOR])  # round-off
+        near, following = np.ascontiguousarray(np.maximum(distances[inverse.ravel(), NEIGHBOR:], least).T)
         mean = np.exp(np.average(np.log(near), weights=weights))
         scale, next_scale = np.maximum(near / mean, MIN_SPACING), np.maximum(following / mean, MIN_SPACING)
         return cls(scale, near, next_scale / scale)

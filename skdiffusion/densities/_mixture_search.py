@@ -19,20 +19,11 @@ PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are of
 
 
 class MixtureChoice(NamedTuple):
-    """The setting that a `MixtureSearch` chose.
-
-    Parameters
-    ----------
-    setting : MixtureSetting
-    score : float
-        Out-of-fold mean log-density in nats, in a blend with a single Gaussian.
-    densities : list of GaussianMixtureDensity
-        Mixtures of this setting, each fitted without one of the folds.
-    """
+    """The setting that a `MixtureSearch` chose."""
 
     setting: MixtureSetting
-    score: float
-    densities: list[GaussianMixtureDensity]
+    score: float  # out-of-fold mean log-density in nats, in a blend with a single Gaussian
+    densities: list[GaussianMixtureDensity]  # of this setting, each fitted without one of the folds
 
 
 @dataclass
@@ -40,25 +31,14 @@ class MixtureSearch:
     """Search for the mixture of greatest out-of-fold mean log-density.
 
     Candidates are scored in the best blend with a single Gaussian: the far samples that it explains do not decide.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-    sample_weight : array of shape (n_samples,)
-    folds : sequence of int arrays
-        Samples left out in turn; more folds make the choice steadier for few samples.
-    rng : numpy Generator
-    options : ComponentOptions
-    max_seconds : float
-        Time after which no larger number of components is tried.
     """
 
     X: np.ndarray
     sample_weight: np.ndarray
-    folds: Sequence[np.ndarray]
+    folds: Sequence[np.ndarray]  # samples left out in turn; more folds make the choice steadier for few samples
     rng: np.random.Generator
     options: ComponentOptions = DEFAULT_OPTIONS
-    max_seconds: float = np.inf
+    max_seconds: float = np.inf  # after which no larger number of components is tried
     _fitted: dict = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

@@ -27,25 +27,11 @@ from skdiffusion.densities._stacking import choose_component
 
 @dataclass(frozen=True, eq=False)
 class RegressionBasis:
-    """Basis functions of the features: a constant, the features, hinges and products, in this order.
+    """Basis functions of the features: a constant, the features, hinges and products, in this order."""
 
-    Parameters
-    ----------
-    reach : array of shape (2, n_features)
-        Lower and upper ends of the features, beyond which basis functions are constant.
-    hinges : pair of arrays of shape (n_hinges,)
-        Features and knots of hinges max(x - knot, 0).
-    products : array of shape (n_products, 2)
-        Pairs of features, equal ones for squares.
-    """
-
-    reach: np.ndarray
-    hinges: tuple[np.ndarray, np.ndarray]
-    products: np.ndarray
-
-    @property
-    def n_functions(self) -> int:
-        return 1 + self.reach.shape[1] + len(self.hinges[0]) + len(self.products)
+    reach: np.ndarray  # (2, n_features), ends of the features beyond which basis functions are constant
+    hinges: tuple[np.ndarray, np.ndarray]  # features and knots of hinges max(x - knot, 0)
+    products: np.ndarray  # (n_products, 2), pairs of features, equal ones for squares
 
     def clip(self, x: np.ndarray) -> np.ndarray:
         """Samples within the reach."""
@@ -54,7 +40,7 @@ class RegressionBasis:
     def values(self, clipped: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """Basis functions of clipped samples, all or those of some numbers, shape (n_samples, n_functions)."""
         d, (features, knots) = clipped.shape[1], self.hinges
-        which = np.arange(self.n_functions) if which is None else which
+        which = np.arange(1 + d + len(features) + len(self.products)) if which is None else which
         kinds = np.searchsorted([1, 1 + d, 1 + d + len(features)], which, side="right")
         linear, hinges, products = (which[kinds == kind] for kind in (1, 2, 3))
         hinges, products = hinges - 1 - d, self.products[products - 1 - d - len(features)]

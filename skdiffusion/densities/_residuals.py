@@ -18,10 +18,7 @@ MIN_DENSITY = 1e-290  # below which sums of exponentials lose digits
 class ResidualDistribution:
     """Distributions of standardized residuals: for each feature a mixture of Gaussians in one dimension.
 
-    Parameters
-    ----------
-    weights, means, scales : arrays of shape (n_features, n_parts)
-        Of the Gaussians; weights sum to 1 for each feature, and a part of weight 0 is none.
+    Weights, means and scales have the shape (n_features, n_parts); a part of weight 0 is none.
     """
 
     _saved = ("weights", "means", "scales")
@@ -103,15 +100,7 @@ class _Histogram:
 def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
     """The distribution of standardized residuals: for each feature a standard normal or, by BIC, a mixture.
 
-    Parameters
-    ----------
-    e : array of shape (n_samples, n_features)
-    w : array of shape (n_samples,)
-        Weights, which sum to the effective number of samples.
-
-    Returns
-    -------
-    ResidualDistribution
+    The weights sum to the effective number of samples.
     """
     histogram, d, largest = _Histogram(e, w), e.shape[1], max(N_PARTS)
     weights, means, scales = np.zeros((d, largest)), np.zeros((d, largest)), np.ones((d, largest))

@@ -51,8 +51,10 @@ class TransformedDensity(LatentDensity):
 
     def to_latent(self, X: np.ndarray) -> np.ndarray:
         """Codes of samples, where the density has a latent map."""
+        assert isinstance(self.density, LatentDensity)
         return self.density.to_latent(self.preprocessor.transform(X)[0])
 
     def from_latent(self, codes: np.ndarray) -> np.ndarray:
         """Samples of codes, the inverse of `to_latent`."""
+        assert isinstance(self.density, LatentDensity)
         return self.preprocessor.inverse_transform(self.density.from_latent(codes))
