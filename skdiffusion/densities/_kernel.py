@@ -143,10 +143,6 @@ def kernel_density(
         Non-negative.
     spacing : Spacing, optional
         Of these samples: the noise of a sample is `bandwidth` times its scale.
-
-    Returns
-    -------
-    GaussianKernelDensity
     """
     mean = np.average(samples, axis=0, weights=weights)
     scale = 1.0 if spacing is None else spacing.scale

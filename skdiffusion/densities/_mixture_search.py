@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -39,22 +38,19 @@ class MixtureSearch:
     rng: np.random.Generator
     options: ComponentOptions = DEFAULT_OPTIONS
     max_seconds: float = np.inf  # after which no larger number of components is tried
-    _fitted: dict = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def _training(self) -> list[np.ndarray]:
-        """The samples outside each fold."""
-        return [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
-
-    @property
-    def _strong(self) -> float:
-        return 2.0 + self.X.shape[1]
+    def __post_init__(self) -> None:
+        self._strong = 2.0 + self.X.shape[1]  # the strongest prior
+        self._training = [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
+        self._fitted: dict[tuple[MixtureSetting, int], tuple[GaussianMixtureDensity, np.ndarray]] = {}
 
     def _start(self, setting: MixtureSetting, i: int) -> GaussianMixtureDensity | None:
         """Under a strong prior EM finds good optima; from there it goes on under a weaker one."""
         o = self.options
         stronger = {o.medium_prior: self._strong, o.weak_prior: self._strong, o.weakest_prior: o.weak_prior}
-        known = self._fitted.get(((setting.n_components, stronger.get(setting.strength)), i))
+        if setting.strength not in stronger:
+            return None
+        known = self._fitted.get((MixtureSetting(setting.n_components, stronger[setting.strength]), i))
         return known[0] if known else None
 
     def _fit(self, setting: MixtureSetting, i: int) -> tuple[GaussianMixtureDensity, np.ndarray]:
