@@ -19,21 +19,12 @@ MAX_LEVERAGE = 0.9  # of a sample in its own covariance; more than this is round
 
 
 class KernelSamples:
-    """Samples at which kernels stand, for densities of every bandwidth, each sample left out of its own.
+    """Samples at which kernels stand, for densities of every bandwidth.
 
-    Parameters
-    ----------
-    samples : array of shape (n_samples, n_features)
-        In features of unit variance.
-    weights : array of shape (n_samples,)
-        Positive.
-    seen_from : array of shape (n_samples, n_features), optional
-        Places at which samples are scored when they are left out, where these differ from their own.
-    whitened : float, default=0.0
-        Share that the samples' own covariance has in the one that whitens them, 0 where none does. A sample is left out
-        of it as well: its distances to the others would else be too small, by a share of about n_features / n_samples.
-    spacing : Spacing, optional
-        Of the samples, for kernels as wide as that. A sample is left out of it too.
+    The samples have features of unit variance. `seen_from` are the places at which they are scored when they are left
+    out, where these differ from their own. `whitened` is the share of their own covariance in the one that whitens
+    them, 0 where none does. A sample is left out of it and of the spacing as well: its distances to the others would
+    else be too small, by a share of about n_features / n_samples.
     """
 
     def __init__(
@@ -114,14 +105,8 @@ class BandwidthSearch:
 
     It starts on a coarse grid; `refine` goes on about the best bandwidths.
 
-    Parameters
-    ----------
-    kernels : KernelSamples
-    queries : int array of shape (n_queries,)
-        Samples that are left out in turn.
-    others : array of shape (n_queries,)
-        Out-of-fold log-densities of the queries, in nats, under the density that the kernel is to be blended with.
-    options : ComponentOptions
+    The queries are numbers of samples that are left out in turn; `others` are their out-of-fold log-densities, in nats,
+    under the density that the kernel is to be blended with.
     """
 
     def __init__(

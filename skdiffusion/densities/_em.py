@@ -74,7 +74,7 @@ class ExpectationMaximization:
         if start is None:
             mixture = steps.of_labels(self._labels(steps.terms.X, steps.w, k, rng), k)
         else:
-            mixture = steps.centered(start)
+            mixture = _Parameters(steps.effective * start.weights, start.means - steps.center, start.covariances)
         previous = -np.inf
         # One Gaussian is its moments.
         for _ in range(self.max_iter if k > 1 else 0):
@@ -112,10 +112,6 @@ class _Steps:
         d = X.shape[1]
         self.terms = _QuadraticTerms(X, max_stored)
         self.floor = 1e-6 * max((self.w @ X**2).sum() / self.effective / d, 1e-12) * np.eye(d)
-
-    def centered(self, mixture: GaussianMixtureDensity) -> _Parameters:
-        """A mixture in the coordinates of the steps."""
-        return _Parameters(self.effective * mixture.weights, mixture.means - self.center, mixture.covariances)
 
     def of_labels(self, labels: np.ndarray, n_components: int) -> _Parameters:
         """The mixture of samples that are labeled with their component."""

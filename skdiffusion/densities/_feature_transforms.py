@@ -19,6 +19,7 @@ MIN_SELECTION_SAMPLES = 8
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
+EM = ExpectationMaximization(max_iter=50, tol=1e-3)
 
 
 class _Selection:
@@ -56,34 +57,20 @@ class _Selection:
         z_left_out, log_det = preprocessor.transform(X[fold])
         sums = np.full(len(N_COMPONENTS), -np.inf)
         for i, k in enumerate(N_COMPONENTS):
-            if k > 1 and MIN_COMPONENT_SAMPLES * k > len(train):
-                continue
-            em = ExpectationMaximization(max_iter=50, tol=1e-3)
-            mixture = em.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
-            sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
+            if k == 1 or MIN_COMPONENT_SAMPLES * k <= len(train):
+                mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
+                sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
         return sums
 
 
 def select_feature_transforms(
     data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS
 ) -> dict[FeatureTransform, float]:
-    """Out-of-fold mean log-density of the best closed form behind every candidate transform.
+    """Out-of-fold mean log-density, in nats and units of X, of the best closed form behind every candidate transform.
 
-    The candidates are the same transform for all features, and the transform that is best for each feature alone if
-    these are better than the first candidate on samples that did not choose them. The closed forms are a Gaussian and
-    mixtures.
-
-    Parameters
-    ----------
-    data : TrainingData
-        All of its folds are left out in turn.
-    candidates : sequence of None, str or float
-        See `Preprocessor`.
-
-    Returns
-    -------
-    dict
-        Candidate (a tuple if it differs by feature) -> mean log-density in nats, units of X.
+    The candidates are the same transform for all features, and the transform that is best for each feature alone (a
+    tuple) if these are better than the first candidate on samples that did not choose them. The closed forms are a
+    Gaussian and a mixture; all folds of the data are left out in turn.
     """
     scores: dict[FeatureTransform, float] = {}
     selection, n_folds, by_feature = _Selection(data), len(data.folds), []
@@ -107,21 +94,10 @@ def select_feature_transforms(
 
 
 def feature_transform_candidates(data: TrainingData, asked: str | None) -> list[FeatureTransform]:
-    """Feature transforms worth a network: the one asked for, or the best of the candidates by closed forms.
+    """Feature transforms worth a network: the one asked for, or the best by closed forms.
 
     No transform at all is a second candidate where it is not far behind: a transform that helps a mixture can bend what
     a network would have learned easily.
-
-    Parameters
-    ----------
-    data : TrainingData
-    asked : str or None
-        The parameter `feature_transform` of the estimator.
-
-    Returns
-    -------
-    list
-        One or two candidates, see `Preprocessor`.
     """
     if asked not in ("auto", "gaussianize"):
         return [asked]

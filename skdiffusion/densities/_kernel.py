@@ -96,19 +96,11 @@ class GaussianKernelDensity(DiffusedDensity):
 
 @dataclass(frozen=True)
 class Spacing:
-    """How far apart samples lie around each of them: kernels as wide as that follow the density.
+    """How far apart samples lie around each of them: kernels as wide as that follow the density."""
 
-    Parameters
-    ----------
-    scale, reach : arrays of shape (n_samples,)
-        Distance to a near neighbor, over the geometric mean of all these distances and as it is.
-    without : array of shape (n_samples,)
-        Factor of `scale` if any of the samples within `reach` were missing.
-    """
-
-    scale: np.ndarray
-    reach: np.ndarray
-    without: np.ndarray
+    scale: np.ndarray  # (n_samples,), distance to a near neighbor over the geometric mean of all these distances
+    reach: np.ndarray  # (n_samples,), the distance itself
+    without: np.ndarray  # (n_samples,), factor of `scale` if any of the samples within `reach` were missing
 
     @classmethod
     def of_samples(cls, samples: np.ndarray, weights: np.ndarray) -> Spacing | None:

@@ -56,13 +56,12 @@ class GaussianMixtureDensity(DiffusedDensity):
         return 3 * len(self.weights) * self.n_features + 1
 
     def _moments(self, x: np.ndarray, alpha: float, sigma: float) -> Moments:
-        d = self.n_features
         variances = alpha**2 * self._variances + sigma**2  # (K, d)
         # Coordinates along each component's axes, (K, n, d).
         q = np.matmul(x[None] - alpha * self.means[:, None], self._axes)
         u = q / variances[:, None]
         log_joint = np.log(self.weights)[:, None] - 0.5 * (q * u).sum(2)
-        log_joint -= 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)[:, None]
+        log_joint -= 0.5 * (np.log(variances).sum(1) + self.n_features * LOG_2PI)[:, None]
         log_density = log_sum_exp(log_joint, axis=0)
         r = np.exp(log_joint - log_density)
         r_axes = (r[:, :, None] * u) @ self._axes.transpose(0, 2, 1)

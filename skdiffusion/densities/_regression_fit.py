@@ -258,17 +258,10 @@ def _basis_and_coefficients(
 
 
 def informative_order(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Features in an order in which each is informative about those after it.
+    """Features of unit variance in an order in which each is informative about those after it, shape (n_features,).
 
     For every pair of features the gain of predicting the second from the first is measured: what a quadratic mean and
     log-variance add to a linear mean and a constant log-variance.
-
-    Parameters
-    ----------
-    x : array of shape (n_samples, n_features)
-        In features of unit variance.
-    weights : array of shape (n_samples,)
-        Non-negative.
     """
     x, w = x[weights > 0], weights[weights > 0] / weights.sum()
     gain = np.stack([_gain(x, w, k) for k in range(x.shape[1])])

@@ -72,7 +72,7 @@ class _Histogram:
         bins = np.clip(np.searchsorted(BINS, e) - 1, 0, n_bins - 1) + n_bins * np.arange(d)
         self.counts = np.bincount(bins.ravel(), np.repeat(w, d), minlength=d * n_bins).reshape(d, n_bins)
         self.total, self.centers = w.sum(), (BINS[1:] + BINS[:-1]) / 2
-        self._at = np.repeat(self.centers[:, None], d, axis=1)
+        self.at = np.repeat(self.centers[:, None], d, axis=1)
 
     def fit(self, n_parts: int) -> ResidualDistribution:
         """Mixtures of so many Gaussians by EM from quantiles."""
@@ -81,7 +81,7 @@ class _Histogram:
         quantiles = np.argmax(np.cumsum(self.counts, axis=1)[..., None] >= levels, axis=1)
         fitted = ResidualDistribution(np.full(shape, 1 / n_parts), self.centers[quantiles], np.full(shape, 0.6))
         for _ in range(N_STEPS):
-            share = fitted.log_joint(self._at)
+            share = fitted.log_joint(self.at)
             share -= share.max(2, keepdims=True)
             exp_in_place(np.maximum(share, -700.0, out=share))
             share *= (self.counts.T / share.sum(2))[..., None]
@@ -91,10 +91,6 @@ class _Histogram:
             scales = np.sqrt(np.maximum(variances, 0.0) + MIN_SCALE**2)
             fitted = ResidualDistribution(mass / mass.sum(1, keepdims=True), means, scales)
         return fitted
-
-    def information_criterion(self, fitted: ResidualDistribution, n_parts: int) -> np.ndarray:
-        """Log-likelihood less the penalty of the Bayesian information criterion, shape (n_features,)."""
-        return (self.counts.T * fitted.log_prob(self._at)).sum(0) - 0.5 * (3 * n_parts - 1) * np.log(self.total)
 
 
 def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
@@ -108,7 +104,8 @@ def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
     best = -0.5 * histogram.counts @ (LOG_2PI + histogram.centers**2)
     for k in N_PARTS:
         fitted = histogram.fit(k)
-        value = histogram.information_criterion(fitted, k)
+        likelihood = (histogram.counts.T * fitted.log_prob(histogram.at)).sum(0)
+        value = likelihood - 0.5 * (3 * k - 1) * np.log(histogram.total)
         better = value > best
         best = np.where(better, value, best)
         parts = fitted.weights, fitted.means, fitted.scales

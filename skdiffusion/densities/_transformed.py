@@ -10,17 +10,10 @@ from skdiffusion.preprocessing import Preprocessor
 
 @dataclass(frozen=True)
 class TransformedDensity(LatentDensity):
-    """A density of whitened samples behind a preprocessor.
-
-    Parameters
-    ----------
-    preprocessor : Preprocessor
-    density : Density
-        Of the whitened samples.
-    """
+    """A density of whitened samples behind a preprocessor."""
 
     preprocessor: Preprocessor
-    density: Density
+    density: Density  # of the whitened samples
 
     @property
     def degrees(self) -> float | None:  # type: ignore[override]

@@ -129,17 +129,15 @@ class GaussianizeMap(FeatureMap):
         dx, dz = knots[k + 1] - knots[k], values[k + 1] - values[k]
         return _Pieces(knots[k], dx, values[k], dz, slopes[k], slopes[k + 1])
 
-    def _located(self, x: np.ndarray) -> tuple[_Pieces, np.ndarray]:
-        """The piece of every sample, and its place there; samples beyond the data are at the ends."""
+    def _located(self, x: np.ndarray) -> tuple[_Pieces, np.ndarray, np.ndarray]:
+        """The piece of every sample, its place there, and how far it is beyond the data, where it is at an end."""
         inside = np.clip(x, self.knots[0], self.knots[-1])
         pieces = self._pieces(inside, self.knots)
-        return pieces, pieces.place(inside)
+        return pieces, pieces.place(inside), x - inside
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, dtype=float)
-        pieces, xi = self._located(x)
-        beyond = x - np.clip(x, self.knots[0], self.knots[-1])
-        return pieces.value(xi) + np.where(x < self.knots[0], self.slopes[0], self.slopes[-1]) * beyond
+        pieces, xi, beyond = self._located(np.asarray(x, dtype=float))
+        return pieces.value(xi) + np.where(beyond < 0, self.slopes[0], self.slopes[-1]) * beyond
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         z = np.asarray(z, dtype=float)
@@ -149,12 +147,12 @@ class GaussianizeMap(FeatureMap):
         return x + (z - inside) / np.where(z < self.values[0], self.slopes[0], self.slopes[-1])
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        pieces, xi = self._located(np.asarray(x, dtype=float))
+        pieces, xi, _ = self._located(np.asarray(x, dtype=float))
         return 2 * np.log(pieces.secant) + np.log(pieces.slope_numerator(xi)) - 2 * np.log(pieces.denominator(xi))
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, dtype=float)
-        pieces, xi = self._located(x)
+        pieces, xi, _ = self._located(x)
         d_numerator = 2 * pieces.d1 * xi + 2 * pieces.secant * (1 - 2 * xi) - 2 * pieces.d0 * (1 - xi)
         d_denominator = pieces.bend * (1 - 2 * xi)
         value = (d_numerator / pieces.slope_numerator(xi) - 2 * d_denominator / pieces.denominator(xi)) / pieces.dx
