@@ -13,10 +13,8 @@ from skdiffusion.preprocessing import (
     dequantize,
     feature_resolution,
 )
-from skdiffusion.preprocessing._bound_maps import BoxMap, HalfLineMap
-from skdiffusion.preprocessing._feature_map import AffineMap, ComposedMap
+from skdiffusion.preprocessing._feature_map import AffineMap, BoxMap, ComposedMap, HalfLineMap, YeoJohnsonMap
 from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap, kernel_masses
-from skdiffusion.preprocessing._power_map import YeoJohnsonMap
 from tests.conftest import gradient_of
 
 BOUNDS = (np.array([-np.inf, -np.inf, 0.0, 0.0]), np.array([np.inf, 30.0, 1.0, np.inf]))

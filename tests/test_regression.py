@@ -108,7 +108,7 @@ def test_samples_bound_means_and_spreads():
     assert not np.all(free)
     assert (mean >= Z.min(0)).all()
     assert (mean <= Z.max(0)).all()
-    functions = regression.basis.values(regression.basis.clip(Z))
+    functions = regression.basis.values(np.clip(Z, *regression.basis.reach))
     residual = Z - functions @ regression.mean  # of the fit itself, without bounds
     assert (np.exp(log_variance) <= (residual**2).max(0) * (1 + 1e-9)).all()
     noise = rng.standard_normal((5000, 12))

@@ -4,25 +4,28 @@ The noised density and score of the mixtures and kernels are known at every nois
 blend and the oracle of every test. All arithmetic is float64. The folder `components` fits them for a blend.
 """
 
-from skdiffusion.densities._bandwidth import BandwidthSearch
-from skdiffusion.densities._blend import Blend, in_blocks, validation_score
-from skdiffusion.densities._blend_weights import blend_weights, improved
-from skdiffusion.densities._component import Component
+from skdiffusion.densities._bandwidth import BandwidthSearch, KernelSamples
+from skdiffusion.densities._blend import (
+    Blend,
+    Component,
+    blend_weights,
+    improved,
+    in_blocks,
+    out_of_fold_log_prob,
+    validation_score,
+)
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
-from skdiffusion.densities._feature_order import informative_order
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
     feature_transform_candidates,
     select_feature_transforms,
 )
-from skdiffusion.densities._kernel import GaussianKernelDensity, kernel_density
-from skdiffusion.densities._leave_one_out import KernelSamples
+from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
-from skdiffusion.densities._regression_fit import fit_regression
-from skdiffusion.densities._spacing import Spacing
+from skdiffusion.densities._regression_fit import fit_regression, informative_order
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
 from skdiffusion.densities._transformed import TransformedDensity
@@ -55,6 +58,7 @@ __all__ = [
     "in_blocks",
     "informative_order",
     "kernel_density",
+    "out_of_fold_log_prob",
     "select_feature_transforms",
     "stacking_weights",
     "validation_score",

@@ -1,26 +1,103 @@
-"""The search for the bandwidth of a kernel density, by samples left out one at a time."""
+"""The bandwidth of a kernel density, by samples that are left out one at a time of the density they are scored by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.numerics import best_blend, clearly_better
-from skdiffusion.densities._leave_one_out import KernelSamples
+from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.numerics import best_blend, clearly_better, log_sum_exp
+from skdiffusion.densities._kernel import MAX_PAIRS, GaussianKernelDensity, Spacing, kernel_density
+from skdiffusion.densities._mixture import LOG_2PI
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 
 MIN_BANDWIDTH, MAX_BANDWIDTH = 0.02, 0.95  # beyond the largest, the density is almost a Gaussian
 N_COARSE = 9  # bandwidths of the first grid, which is geometric
 N_REFINEMENTS = 3
+MAX_LEVERAGE = 0.9  # of a sample in its own covariance; more than this is round-off or shrinkage
 
 
-class _Tried(NamedTuple):
-    """Log-densities of the queries under a kernel density, and under its best blend with the others."""
+class KernelSamples:
+    """Samples at which kernels stand, for densities of every bandwidth.
 
-    alone: np.ndarray
-    blended: np.ndarray
+    The samples have features of unit variance. `seen_from` are the places at which they are scored when they are left
+    out, where these differ from their own. `whitened` is the share of their own covariance in the one that whitens
+    them, 0 where none does. A sample is left out of it and of the spacing as well: its distances to the others would
+    else be too small, by a share of about n_features / n_samples.
+    """
+
+    def __init__(
+        self,
+        samples: np.ndarray,
+        weights: np.ndarray,
+        seen_from: np.ndarray | None = None,
+        whitened: float = 0.0,
+        spacing: Spacing | None = None,
+    ):
+        self.samples, self.weights, self.whitened, self.spacing = samples, weights, whitened, spacing
+        mean = np.average(samples, axis=0, weights=weights)
+        self.centered = samples - mean
+        self.norms, self.shares = (self.centered**2).sum(1), weights / weights.sum()
+        self.places = self.centered if seen_from is None else seen_from - mean
+
+    def density(self, bandwidth: float) -> GaussianKernelDensity:
+        """The kernel density of all samples."""
+        return kernel_density(self.samples, bandwidth, self.weights, self.spacing)
+
+    def leave_one_out(self, bandwidths: Sequence[float], queries: np.ndarray) -> np.ndarray:
+        """Log-densities of samples under the `kernel_density` of all others, in nats, (n_bandwidths, n_queries).
+
+        The queries are numbers of samples. A copy of a query (distance zero) is left out with it: otherwise duplicates
+        would reward a bandwidth of zero without bound.
+        """
+        out = np.empty((len(bandwidths), len(queries)))
+        for block in slices(len(queries), MAX_PAIRS // len(self.samples)):
+            left_out = _LeftOut(self, queries[block])
+            for b, bandwidth in enumerate(bandwidths):
+                out[b, block] = left_out.log_prob(bandwidth)
+        return out
+
+
+class _LeftOut:
+    """A block of samples, each under the kernels of all others."""
+
+    def __init__(self, kernels: KernelSamples, block: np.ndarray):
+        samples, d = kernels.centered, kernels.samples.shape[1]
+        self.kernels, self.own_samples, self.n_features = kernels, samples[block], d
+        own, self.gram = kernels.norms[block, None], samples[block] @ samples.T
+        apart = own + kernels.norms - 2 * self.gram
+        same = apart <= 2e-12 * (1 + own)
+        missing = np.minimum((same * kernels.shares).sum(1)[:, None], 1 - 1e-9)
+        self.log_weights = np.where(same, -np.inf, np.log(kernels.shares / (1 - missing)))
+        self.half_precisions: float | np.ndarray = 0.5
+        if kernels.spacing is not None:
+            near = apart <= np.square(kernels.spacing.reach) * (1 + 1e-9)
+            log_scale = np.log(kernels.spacing.scale) + np.where(near, np.log(kernels.spacing.without), 0.0)
+            self.log_weights -= d * log_scale
+            self.half_precisions = 0.5 * np.exp(-2 * log_scale)
+        # The others have the mean -odds sample, and about it the covariance (I - odds sample sample^T) / (1 - missing).
+        self.odds, self.missing = missing / (1 - missing), kernels.whitened * missing
+        self.leverage = np.minimum(kernels.whitened * self.odds * own, MAX_LEVERAGE)
+        self.log_det = 0.5 * (d * np.log1p(-self.missing) - np.log1p(-self.leverage))[:, 0]
+        self.places = kernels.places[block]
+        self.products = self.gram if kernels.places is kernels.centered else self.places @ samples.T
+
+    def log_prob(self, bandwidth: float) -> np.ndarray:
+        """Log-densities, in nats, shape (n_block,)."""
+        kept, whitened = np.sqrt(1 - bandwidth**2), self.kernels.whitened
+        moved = (1 - kept) * self.odds
+        place = self.places + moved * self.own_samples
+        squared = kept**2 * self.kernels.norms - 2 * kept * (self.products + moved * self.gram)
+        squared += (place**2).sum(1)[:, None]
+        if whitened:
+            along = (self.own_samples * place).sum(1)[:, None] - kept * self.gram
+            squared += whitened * self.odds / (1 - self.leverage) * np.square(along, out=along)
+            squared *= 1 - self.missing
+        np.maximum(squared, 0.0, out=squared)
+        squared *= self.half_precisions
+        total = log_sum_exp(self.log_weights - squared / bandwidth**2, axis=1)
+        return total + self.log_det - 0.5 * self.n_features * (2 * np.log(bandwidth) + LOG_2PI)
 
 
 class BandwidthSearch:
@@ -28,14 +105,8 @@ class BandwidthSearch:
 
     It starts on a coarse grid; `refine` goes on about the best bandwidths.
 
-    Parameters
-    ----------
-    kernels : KernelSamples
-    queries : int array of shape (n_queries,)
-        Samples that are left out in turn.
-    others : array of shape (n_queries,)
-        Out-of-fold log-densities of the queries, in nats, under the density that the kernel is to be blended with.
-    options : ComponentOptions
+    The queries are numbers of samples that are left out in turn; `others` are their out-of-fold log-densities, in nats,
+    under the density that the kernel is to be blended with.
     """
 
     def __init__(
@@ -47,46 +118,41 @@ class BandwidthSearch:
     ):
         self.kernels, self.queries, self.others, self.options = kernels, queries, others, options
         self.share = kernels.weights[queries] / kernels.weights[queries].sum()
-        self._tried: dict[float, _Tried] = {}
+        self._alone: dict[float, np.ndarray] = {}  # log-densities of the queries by bandwidth
+        self._blended: dict[float, np.ndarray] = {}  # the same of the best blend with the others
         self._ratio = (MAX_BANDWIDTH / MIN_BANDWIDTH) ** (1 / (N_COARSE - 1))
         self._evaluate(np.geomspace(MIN_BANDWIDTH, MAX_BANDWIDTH, N_COARSE).tolist())
 
     def _evaluate(self, bandwidths: Sequence[float]) -> None:
-        new = sorted({*bandwidths} - {*self._tried})
-        if not new:
-            return
+        new, beside = sorted({*bandwidths} - {*self._alone}), self.options.score_beside_others
         for bandwidth, log_prob in zip(new, self.kernels.leave_one_out(new, self.queries)):
-            beside = self.options.score_beside_others
-            blended = best_blend(log_prob, self.others, self.share) if beside else log_prob
-            self._tried[bandwidth] = _Tried(np.maximum(log_prob, -1e6), blended)
+            self._blended[bandwidth] = best_blend(log_prob, self.others, self.share) if beside else log_prob
+            self._alone[bandwidth] = np.maximum(log_prob, -1e6)
 
-    def _best_alone(self) -> float:
-        return max(self._tried, key=lambda h: self.share @ self._tried[h].alone)
-
-    def _best_blended(self) -> float:
-        return max(self._tried, key=lambda h: self.share @ self._tried[h].blended)
+    def _best(self, log_prob: dict[float, np.ndarray]) -> float:
+        return max(log_prob, key=lambda bandwidth: self.share @ log_prob[bandwidth])
 
     @property
     def bandwidth(self) -> float:
         """The one that is best alone, if no other is clearly better beside the others."""
-        alone, beside = self._best_alone(), self._best_blended()
-        pair = self._tried[beside].blended, self._tried[alone].blended
-        return beside if clearly_better(*pair, self.share, self.options.bandwidth_margin) else alone
+        alone, beside, margin = self._best(self._alone), self._best(self._blended), self.options.bandwidth_margin
+        better = clearly_better(self._blended[beside], self._blended[alone], self.share, margin)
+        return beside if better else alone
 
     @property
     def blended(self) -> np.ndarray:
         """Log-densities of the queries under the best blend with the others, in nats, shape (n_queries,)."""
-        return self._tried[self.bandwidth].blended
+        return self._blended[self.bandwidth]
 
     @property
     def max_gain(self) -> float:
         """Nats that the best blend of any bandwidth adds to the others at all queries together."""
-        best = self._tried[self._best_blended()]
-        return len(self.share) * float(self.share @ (best.blended - self.others))
+        best = self._blended[self._best(self._blended)]
+        return len(self.share) * float(self.share @ (best - self.others))
 
     def refine(self) -> None:
         """Narrow the grid about the bandwidth that is best alone, and about the one that is best beside the others."""
         for k in range(1, N_REFINEMENTS + 1):
             step = self._ratio**0.5**k
-            best = self._best_alone(), self._best_blended()
+            best = self._best(self._alone), self._best(self._blended)
             self._evaluate([min(h, MAX_BANDWIDTH) for center in best for h in (center / step, center * step)])

@@ -1,7 +1,8 @@
-r"""The blend: :math:`p(x) = \sum_k w_k p_k(x)` of the densities of several components."""
+r"""Components, and their blend :math:`p(x) = \sum_k w_k p_k(x)` with weights from out-of-fold log-densities."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,90 @@ import numpy as np
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
-from skdiffusion.densities._blend_weights import blend_weights
-from skdiffusion.densities._component import Component
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
-from skdiffusion.densities._stacking import blend_log_density, choose_component
+from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 
 BLOCK_SAMPLES = 8192  # whose densities and numbers are in memory at a time
+
+
+@dataclass(frozen=True)
+class Component:
+    """A density of the blend, fitted to all samples, and what fits without some of them say of these.
+
+    Parameters
+    ----------
+    name : str
+        Key in the blend, such as "mapped_mixture".
+    density : Density
+        In the units of the features.
+    held_out_log_prob : array of shape (n_validated,)
+        Log-densities, in nats, of the samples of the validation folds under densities that were fitted without them.
+    kind : str
+        What it is in whatever coordinates: "mapped_mixture" and "mixture" are of the kind "mixture".
+    min_weight : float, default=0.0
+        Least weight in the blend.
+    improve : callable, optional
+        Fits it again with more work, which pays only for a component of some weight.
+    """
+
+    name: str
+    density: Density
+    held_out_log_prob: np.ndarray
+    kind: str
+    min_weight: float = 0.0
+    improve: Callable[[], Component] | None = None
+
+
+def blend_weights(
+    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+) -> np.ndarray:
+    """Stacking weights of the components, each at least its `min_weight`; negligible ones are zero.
+
+    Parameters
+    ----------
+    components : sequence of Component
+    sample_weight : array of shape (n_validated,)
+        Of the samples of the validation folds.
+    options : ComponentOptions
+
+    Returns
+    -------
+    ndarray of shape (n_components,)
+        Non-negative, sum 1.
+    """
+    table = np.stack([c.held_out_log_prob for c in components], axis=1)
+    weights = stacking_weights(table, sample_weight, np.array([c.min_weight for c in components]))
+    weights[weights < options.negligible_weight] = 0.0
+    return weights / weights.sum()
+
+
+def out_of_fold_log_prob(
+    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+) -> np.ndarray:
+    """Log-densities of the blend of components at the validation samples, in nats, shape (n_validated,)."""
+    table = np.stack([c.held_out_log_prob for c in components], axis=1)
+    return blend_log_density(table, blend_weights(components, sample_weight, options))
+
+
+def validation_score(
+    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+) -> float:
+    """Mean log-density of the blend of components at the validation samples, in nats."""
+    return float(np.average(out_of_fold_log_prob(components, sample_weight, options), weights=sample_weight))
+
+
+def improved(
+    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+) -> list[Component]:
+    """The components, those whose kind has some weight in the blend fitted again with more work.
+
+    A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another.
+    """
+    share: defaultdict[str, float] = defaultdict(float)
+    for component, weight in zip(components, blend_weights(components, sample_weight, options)):
+        share[component.kind] += weight
+    least = options.min_improved_weight
+    return [c.improve() if c.improve is not None and share[c.kind] > least else c for c in components]
 
 
 @dataclass(frozen=True)
@@ -34,20 +113,9 @@ class Blend(Density):
 
     @classmethod
     def of(
-        cls,
-        components: Sequence[Component],
-        sample_weight: np.ndarray,
-        options: ComponentOptions = DEFAULT_OPTIONS,
+        cls, components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
     ) -> Blend:
-        """The blend of components, by the weights that are best for their out-of-fold log-densities.
-
-        Parameters
-        ----------
-        components : sequence of Component
-        sample_weight : array of shape (n_validated,)
-            Of the samples of the validation folds.
-        options : ComponentOptions
-        """
+        """The blend of components by their `blend_weights`."""
         weights = blend_weights(components, sample_weight, options)
         return cls({c.name: c.density for c in components}, {c.name: float(w) for c, w in zip(components, weights)})
 
@@ -117,19 +185,3 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np
     for block in slices(len(X), BLOCK_SAMPLES):
         out[block] = function(X[block])
     return out
-
-
-def validation_score(
-    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
-) -> float:
-    """Mean log-density of the blend of components at samples that they have not seen, in nats.
-
-    Parameters
-    ----------
-    components : sequence of Component
-    sample_weight : array of shape (n_validated,)
-    options : ComponentOptions
-    """
-    table = np.stack([c.held_out_log_prob for c in components], axis=1)
-    weights = blend_weights(components, sample_weight, options)
-    return float(np.average(blend_log_density(table, weights), weights=sample_weight))

@@ -53,10 +53,6 @@ class DiffusedDensity(Density, VelocityField):
         parts = [self._moments(x[block], float(alpha), float(sigma)) for block in slices(len(x), step)]
         return Moments(*map(np.concatenate, zip(*parts)))
 
-    def log_prob(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
-        """Log-density of the noised distribution at x, in nats, shape (n_samples,)."""
-        return self.moments(x, alpha, sigma).log_prob
-
     def score(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
         """Gradient of the log-density at x, shape (n_samples, n_features)."""
         return -self.moments(x, alpha, sigma).mean_u
@@ -70,15 +66,11 @@ class DiffusedDensity(Density, VelocityField):
         return self.moments(x, alpha, sigma).laplacian
 
     def __call__(self, z: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """Velocity F(z, theta) of the probability flow in the angle, with its divergence.
-
-        The same interface as a trained network: see :mod:`skdiffusion.diffusion.ode`.
-        """
+        """Velocity F(z, theta) of the probability flow in the angle, with its divergence."""
         cos, sin = np.cos(theta), np.sin(theta)
         m = self.moments(z, cos, sin)
         # Noise from the score and signal from the posterior mean: each stays accurate at its end.
         velocity = sin * m.denoised - cos * sin * m.mean_u
         if not divergence:
             return velocity, None
-        trace_noise = -sin * m.laplacian
-        return velocity, (sin * self.n_features - trace_noise) / cos if cos > 1e-8 else 0.0 * m.laplacian
+        return velocity, (sin * self.n_features + sin * m.laplacian) / cos if cos > 1e-8 else 0.0 * m.laplacian

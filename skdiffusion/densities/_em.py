@@ -21,23 +21,14 @@ from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import exp_in_place
 from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 
-MAX_K_MEANS_SAMPLES = 4000
-MAX_STORED = 40_000_000
 BLOCK_NUMBERS = 2_000_000  # terms of a block of samples
 
 
 class MixtureSetting(NamedTuple):
-    """What a mixture is fitted with.
-
-    Parameters
-    ----------
-    n_components : int
-    strength : float
-        Prior samples per component, nu above. Raising it makes the components more alike.
-    """
+    """What a mixture is fitted with."""
 
     n_components: int
-    strength: float
+    strength: float  # prior samples per component, nu above; raising it makes the components more alike
 
 
 class _Parameters(NamedTuple):
@@ -50,23 +41,12 @@ class _Parameters(NamedTuple):
 
 @dataclass(frozen=True)
 class ExpectationMaximization:
-    """Fit of Gaussian mixtures.
-
-    Parameters
-    ----------
-    max_iter : int
-    tol : float
-        It stops when the mean log-density rises by less than `tol` nats.
-    max_k_means_samples : int
-        Samples of k-means, which finds the start. EM itself takes all samples.
-    max_stored : int
-        Numbers up to which the quadratic terms of all samples are kept, instead of made again in every step.
-    """
+    """Fit of Gaussian mixtures."""
 
     max_iter: int = 200
-    tol: float = 1e-4
-    max_k_means_samples: int = MAX_K_MEANS_SAMPLES
-    max_stored: int = MAX_STORED
+    tol: float = 1e-4  # nats by which the mean log-density must rise in a step
+    max_k_means_samples: int = 4000  # of k-means, which finds the start; EM itself takes all samples
+    max_stored: int = 40_000_000  # numbers up to which the quadratic terms of all samples are kept for every step
 
     def fit(
         self,
@@ -88,17 +68,13 @@ class ExpectationMaximization:
             Of k-means; not needed with a `start`.
         start : GaussianMixtureDensity, optional
             Where EM starts; else from k-means.
-
-        Returns
-        -------
-        GaussianMixtureDensity
         """
         k, strength = setting
         steps = _Steps(X, weights, strength, self.max_stored)
         if start is None:
             mixture = steps.of_labels(self._labels(steps.terms.X, steps.w, k, rng), k)
         else:
-            mixture = steps.centered(start)
+            mixture = _Parameters(steps.effective * start.weights, start.means - steps.center, start.covariances)
         previous = -np.inf
         # One Gaussian is its moments.
         for _ in range(self.max_iter if k > 1 else 0):
@@ -137,10 +113,6 @@ class _Steps:
         self.terms = _QuadraticTerms(X, max_stored)
         self.floor = 1e-6 * max((self.w @ X**2).sum() / self.effective / d, 1e-12) * np.eye(d)
 
-    def centered(self, mixture: GaussianMixtureDensity) -> _Parameters:
-        """A mixture in the coordinates of the steps."""
-        return _Parameters(self.effective * mixture.weights, mixture.means - self.center, mixture.covariances)
-
     def of_labels(self, labels: np.ndarray, n_components: int) -> _Parameters:
         """The mixture of samples that are labeled with their component."""
         one_hot = np.zeros((len(labels), n_components))
@@ -149,9 +121,8 @@ class _Steps:
 
     def expectation(self, mixture: _Parameters) -> tuple[np.ndarray, float]:
         """Sums of the terms by component, weighted by its responsibilities; and the mean log-density."""
-        mass, means, covariances = mixture
-        coefficients = self.terms.coefficients(np.log(mass / mass.sum()), means, covariances)
-        sums, total = np.zeros((len(mass), self.terms.n_terms)), 0.0
+        coefficients = self.terms.coefficients(mixture)
+        sums, total = np.zeros((len(mixture.mass), self.terms.n_terms)), 0.0
         for block, made in self.terms:
             r = made @ coefficients
             top = r.max(1, keepdims=True)
@@ -199,9 +170,10 @@ class _QuadraticTerms:
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
         return zip(self.blocks, self._kept or (self._make(b) for b in self.blocks))
 
-    def coefficients(self, log_weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    def coefficients(self, mixture: _Parameters) -> np.ndarray:
         """Coefficients that turn the terms into log w_k N(x; m_k, C_k)."""
-        i, j = self.upper
+        (mass, means, covariances), (i, j) = mixture, self.upper
+        log_weights = np.log(mass / mass.sum())
         factors = np.linalg.cholesky(covariances)
         inverses = np.linalg.inv(factors)
         precisions = inverses.transpose(0, 2, 1) @ inverses
@@ -214,8 +186,7 @@ class _QuadraticTerms:
 
     def moments(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masses, means and scatter matrices about the means, from weighted sums of the terms."""
-        i, j = self.upper
-        d = self.X.shape[1]
+        (i, j), d = self.upper, self.X.shape[1]
         mass = np.maximum(sums[:, 0], 1e-10)
         means = sums[:, 1 : 1 + d] / mass[:, None]
         second = np.empty((len(mass), d, d))

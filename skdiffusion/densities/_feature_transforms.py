@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.numerics import floored
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
-from skdiffusion.preprocessing import Preprocessor, TrainingData
+from skdiffusion.preprocessing import FeatureTransform, Preprocessor, TrainingData
 
-FEATURE_TRANSFORMS = (None, "yeo-johnson", 1.0, 0.3, 0.1)
+Transform = str | float | None  # of one feature
+
+FEATURE_TRANSFORMS: tuple[Transform, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1)
 MAX_TRAINING_SAMPLES = 2000
 MIN_SELECTION_SAMPLES = 8
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
-
-Transform = str | float | None
-
-
-class _Score(NamedTuple):
-    """Mean log-density of the best mixture behind a transform, and sums by fold of each feature alone as a Gaussian."""
-
-    mean: float
-    by_feature: np.ndarray  # (n_folds, n_features)
+EM = ExpectationMaximization(max_iter=50, tol=1e-3)
 
 
 class _Selection:
@@ -40,8 +33,11 @@ class _Selection:
                 train = np.sort(data.rng.choice(train, MAX_TRAINING_SAMPLES, replace=False))
             self.splits.append((train, fold))
 
-    def score(self, transforms: Sequence[Transform | tuple[Transform, ...]]) -> _Score:
-        """The score of a transform for each fold."""
+    def score(self, transforms: Sequence[FeatureTransform]) -> tuple[float, np.ndarray]:
+        """Mean log-density of the best mixture behind a transform for each fold, and what each feature alone adds.
+
+        The latter are sums by fold, shape (n_folds, n_features), as if the feature were Gaussian behind its map.
+        """
         sums, by_feature, total = np.zeros(len(N_COMPONENTS)), [], 0.0
         for (train, fold), transform in zip(self.splits, transforms):
             X, w = self.data.X[train], self.data.sample_weight[train]
@@ -52,7 +48,7 @@ class _Selection:
             single = preprocessor.feature_log_density(self.data.X[fold])
             by_feature.append(held_out @ floored(single, 0))
             total += held_out.sum()
-        return _Score(float(sums.max() / total), np.stack(by_feature))
+        return float(sums.max() / total), np.stack(by_feature)
 
     def _mixture_sums(self, preprocessor: Preprocessor, train: np.ndarray, fold: np.ndarray) -> np.ndarray:
         """Sums of the log-densities of a fold under the mixtures behind a preprocessor."""
@@ -61,36 +57,22 @@ class _Selection:
         z_left_out, log_det = preprocessor.transform(X[fold])
         sums = np.full(len(N_COMPONENTS), -np.inf)
         for i, k in enumerate(N_COMPONENTS):
-            if k > 1 and MIN_COMPONENT_SAMPLES * k > len(train):
-                continue
-            em = ExpectationMaximization(max_iter=50, tol=1e-3)
-            mixture = em.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
-            sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
+            if k == 1 or MIN_COMPONENT_SAMPLES * k <= len(train):
+                mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
+                sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
         return sums
 
 
 def select_feature_transforms(
     data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS
-) -> dict[Transform | tuple[Transform, ...], float]:
-    """Out-of-fold mean log-density of the best closed form behind every candidate transform.
+) -> dict[FeatureTransform, float]:
+    """Out-of-fold mean log-density, in nats and units of X, of the best closed form behind every candidate transform.
 
-    The candidates are the same transform for all features, and the transform that is best for each feature alone if
-    these are better than the first candidate on samples that did not choose them. The closed forms are a Gaussian and
-    mixtures.
-
-    Parameters
-    ----------
-    data : TrainingData
-        All of its folds are left out in turn.
-    candidates : sequence of None, str or float
-        See `Preprocessor`.
-
-    Returns
-    -------
-    dict
-        Candidate (a tuple if it differs by feature) -> mean log-density in nats, units of X.
+    The candidates are the same transform for all features, and the transform that is best for each feature alone (a
+    tuple) if these are better than the first candidate on samples that did not choose them. The closed forms are a
+    Gaussian and a mixture; all folds of the data are left out in turn.
     """
-    scores: dict[Transform | tuple[Transform, ...], float] = {}
+    scores: dict[FeatureTransform, float] = {}
     selection, n_folds, by_feature = _Selection(data), len(data.folds), []
     for candidate in candidates:
         scores[candidate], sums = selection.score([candidate] * n_folds)
@@ -103,32 +85,19 @@ def select_feature_transforms(
     every = np.arange(n_folds)
     mixed = best_by_feature(every)
     if len(set(mixed)) > 1:
-        score = selection.score([mixed] * n_folds).mean
+        score = selection.score([mixed] * n_folds)[0]
         chosen_without = [best_by_feature(np.delete(every, i)) for i in every]
         # Among many features there is always one that a transform suits by chance.
-        if selection.score(chosen_without).mean > scores[candidates[0]]:
+        if selection.score(chosen_without)[0] > scores[candidates[0]]:
             scores[mixed] = score
     return scores
 
 
-def feature_transform_candidates(
-    data: TrainingData, asked: str | None
-) -> list[Transform] | list[Transform | tuple[Transform, ...]]:
-    """Feature transforms worth a network: the one asked for, or the best of the candidates by closed forms.
+def feature_transform_candidates(data: TrainingData, asked: str | None) -> list[FeatureTransform]:
+    """Feature transforms worth a network: the one asked for, or the best by closed forms.
 
     No transform at all is a second candidate where it is not far behind: a transform that helps a mixture can bend what
     a network would have learned easily.
-
-    Parameters
-    ----------
-    data : TrainingData
-    asked : str or None
-        The parameter `feature_transform` of the estimator.
-
-    Returns
-    -------
-    list
-        One or two candidates, see `Preprocessor`.
     """
     if asked not in ("auto", "gaussianize"):
         return [asked]

@@ -1,22 +1,26 @@
-"""Kernel densities: an isotropic Gaussian at every sample. With bandwidth 0 they are the empirical distribution."""
+"""Kernel densities: an isotropic Gaussian at every sample, all of one width or as wide as samples lie apart."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._mixture import LOG_2PI
-from skdiffusion.densities._spacing import Spacing
 from skdiffusion.densities._stacking import choose_component
 
 MAX_PAIRS = 100_000  # of a block of samples and the samples of the kernels: they stay in cache
+NEIGHBOR = 4  # whose distance is the spacing of a sample
+MIN_SPACING = 0.05  # of the geometric mean: nearer samples say nothing about the density around them
 
 
 class GaussianKernelDensity(DiffusedDensity):
-    """Gaussian kernel density of weighted samples.
+    """Gaussian kernel density of weighted samples; with bandwidth 0 the empirical distribution.
 
     Parameters
     ----------
@@ -90,6 +94,28 @@ class GaussianKernelDensity(DiffusedDensity):
         return self.samples[kernel] + self.bandwidth[kernel, None] * noise.normal
 
 
+@dataclass(frozen=True)
+class Spacing:
+    """How far apart samples lie around each of them: kernels as wide as that follow the density."""
+
+    scale: np.ndarray  # (n_samples,), distance to a near neighbor over the geometric mean of all these distances
+    reach: np.ndarray  # (n_samples,), the distance itself
+    without: np.ndarray  # (n_samples,), factor of `scale` if any of the samples within `reach` were missing
+
+    @classmethod
+    def of_samples(cls, samples: np.ndarray, weights: np.ndarray) -> Spacing | None:
+        """The spacing of weighted samples (n_samples, n_features) among distinct ones; None where these are too few."""
+        distinct, inverse = np.unique(samples, axis=0, return_inverse=True)
+        if len(distinct) < NEIGHBOR + 2:
+            return None
+        distances, _ = NearestNeighbors(n_neighbors=NEIGHBOR + 2).fit(distinct).kneighbors(distinct)
+        least = 1e-12 * np.max(distances[:, NEIGHBOR])  # round-off
+        near, following = np.ascontiguousarray(np.maximum(distances[inverse.ravel(), NEIGHBOR:], least).T)
+        mean = np.exp(np.average(np.log(near), weights=weights))
+        scale, next_scale = np.maximum(near / mean, MIN_SPACING), np.maximum(following / mean, MIN_SPACING)
+        return cls(scale, near, next_scale / scale)
+
+
 def kernel_density(
     samples: np.ndarray, bandwidth: float, weights: np.ndarray | None = None, spacing: Spacing | None = None
 ) -> GaussianKernelDensity:
@@ -109,10 +135,6 @@ def kernel_density(
         Non-negative.
     spacing : Spacing, optional
         Of these samples: the noise of a sample is `bandwidth` times its scale.
-
-    Returns
-    -------
-    GaussianKernelDensity
     """
     mean = np.average(samples, axis=0, weights=weights)
     scale = 1.0 if spacing is None else spacing.scale

@@ -33,24 +33,18 @@ class GaussianMixtureDensity(DiffusedDensity):
 
     def __init__(self, weights: np.ndarray, means: np.ndarray, covariances: np.ndarray):
         self.means = np.atleast_2d(np.asarray(means, dtype=float))
-        self.covariances = np.asarray(covariances, dtype=float).reshape(
-            len(self.means), self.means.shape[1], self.means.shape[1]
-        )
+        n_components, self.n_features = self.means.shape
+        self.covariances = np.asarray(covariances, dtype=float).reshape(n_components, self.n_features, self.n_features)
         weights = np.asarray(weights, dtype=float)
         self.weights = weights / weights.sum()
-        self.n_features = self.means.shape[1]
         eigenvalues, self._axes = np.linalg.eigh(self.covariances)
         self._variances = np.maximum(eigenvalues, 0.0)
 
     @classmethod
     def mean(cls, mixtures: Sequence[GaussianMixtureDensity]) -> GaussianMixtureDensity:
         """The distribution whose density is the mean of those of other mixtures."""
-        weights = np.concatenate([mixture.weights for mixture in mixtures])
-        return cls(
-            weights,
-            np.concatenate([mixture.means for mixture in mixtures]),
-            np.concatenate([mixture.covariances for mixture in mixtures]),
-        )
+        parts = zip(*((mixture.weights, mixture.means, mixture.covariances) for mixture in mixtures))
+        return cls(*map(np.concatenate, parts))
 
     @property
     def narrowest(self) -> float:  # type: ignore[override]
@@ -62,16 +56,12 @@ class GaussianMixtureDensity(DiffusedDensity):
         return 3 * len(self.weights) * self.n_features + 1
 
     def _moments(self, x: np.ndarray, alpha: float, sigma: float) -> Moments:
-        d = self.n_features
         variances = alpha**2 * self._variances + sigma**2  # (K, d)
         # Coordinates along each component's axes, (K, n, d).
         q = np.matmul(x[None] - alpha * self.means[:, None], self._axes)
         u = q / variances[:, None]
-        log_joint = (
-            np.log(self.weights)[:, None]
-            - 0.5 * (q * u).sum(2)
-            - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)[:, None]
-        )
+        log_joint = np.log(self.weights)[:, None] - 0.5 * (q * u).sum(2)
+        log_joint -= 0.5 * (np.log(variances).sum(1) + self.n_features * LOG_2PI)[:, None]
         log_density = log_sum_exp(log_joint, axis=0)
         r = np.exp(log_joint - log_density)
         r_axes = (r[:, :, None] * u) @ self._axes.transpose(0, 2, 1)
@@ -91,9 +81,8 @@ class GaussianMixtureDensity(DiffusedDensity):
         centers = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
         constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)
         roots = roots.reshape(d, -1)
-        step = max(1, MAX_COORDINATES // (n_components * d))
         out = np.empty(len(x))
-        for block in slices(len(x), step):
+        for block in slices(len(x), MAX_COORDINATES // (n_components * d)):
             scaled = (x[block] @ roots - centers).reshape(-1, n_components, d)
             log_joint = constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
             out[block] = log_sum_exp(log_joint, axis=1)

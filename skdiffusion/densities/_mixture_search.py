@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,20 +18,11 @@ PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are of
 
 
 class MixtureChoice(NamedTuple):
-    """The setting that a `MixtureSearch` chose.
-
-    Parameters
-    ----------
-    setting : MixtureSetting
-    score : float
-        Out-of-fold mean log-density in nats, in a blend with a single Gaussian.
-    densities : list of GaussianMixtureDensity
-        Mixtures of this setting, each fitted without one of the folds.
-    """
+    """The setting that a `MixtureSearch` chose."""
 
     setting: MixtureSetting
-    score: float
-    densities: list[GaussianMixtureDensity]
+    score: float  # out-of-fold mean log-density in nats, in a blend with a single Gaussian
+    densities: list[GaussianMixtureDensity]  # of this setting, each fitted without one of the folds
 
 
 @dataclass
@@ -40,41 +30,27 @@ class MixtureSearch:
     """Search for the mixture of greatest out-of-fold mean log-density.
 
     Candidates are scored in the best blend with a single Gaussian: the far samples that it explains do not decide.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-    sample_weight : array of shape (n_samples,)
-    folds : sequence of int arrays
-        Samples left out in turn; more folds make the choice steadier for few samples.
-    rng : numpy Generator
-    options : ComponentOptions
-    max_seconds : float
-        Time after which no larger number of components is tried.
     """
 
     X: np.ndarray
     sample_weight: np.ndarray
-    folds: Sequence[np.ndarray]
+    folds: Sequence[np.ndarray]  # samples left out in turn; more folds make the choice steadier for few samples
     rng: np.random.Generator
     options: ComponentOptions = DEFAULT_OPTIONS
-    max_seconds: float = np.inf
-    _fitted: dict = field(default_factory=dict, init=False, repr=False)
+    max_seconds: float = np.inf  # after which no larger number of components is tried
 
-    @cached_property
-    def _training(self) -> list[np.ndarray]:
-        """The samples outside each fold."""
-        return [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
-
-    @property
-    def _strong(self) -> float:
-        return 2.0 + self.X.shape[1]
+    def __post_init__(self) -> None:
+        self._strong = 2.0 + self.X.shape[1]  # the strongest prior
+        self._training = [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
+        self._fitted: dict[tuple[MixtureSetting, int], tuple[GaussianMixtureDensity, np.ndarray]] = {}
 
     def _start(self, setting: MixtureSetting, i: int) -> GaussianMixtureDensity | None:
         """Under a strong prior EM finds good optima; from there it goes on under a weaker one."""
         o = self.options
         stronger = {o.medium_prior: self._strong, o.weak_prior: self._strong, o.weakest_prior: o.weak_prior}
-        known = self._fitted.get(((setting.n_components, stronger.get(setting.strength)), i))
+        if setting.strength not in stronger:
+            return None
+        known = self._fitted.get((MixtureSetting(setting.n_components, stronger[setting.strength]), i))
         return known[0] if known else None
 
     def _fit(self, setting: MixtureSetting, i: int) -> tuple[GaussianMixtureDensity, np.ndarray]:

@@ -27,34 +27,16 @@ from skdiffusion.densities._stacking import choose_component
 
 @dataclass(frozen=True, eq=False)
 class RegressionBasis:
-    """Basis functions of the features: a constant, the features, hinges and products, in this order.
+    """Basis functions of the features: a constant, the features, hinges and products, in this order."""
 
-    Parameters
-    ----------
-    reach : array of shape (2, n_features)
-        Lower and upper ends of the features, beyond which basis functions are constant.
-    hinges : pair of arrays of shape (n_hinges,)
-        Features and knots of hinges max(x - knot, 0).
-    products : array of shape (n_products, 2)
-        Pairs of features, equal ones for squares.
-    """
-
-    reach: np.ndarray
-    hinges: tuple[np.ndarray, np.ndarray]
-    products: np.ndarray
-
-    @property
-    def n_functions(self) -> int:
-        return 1 + self.reach.shape[1] + len(self.hinges[0]) + len(self.products)
-
-    def clip(self, x: np.ndarray) -> np.ndarray:
-        """Samples within the reach."""
-        return np.clip(x, *self.reach)
+    reach: np.ndarray  # (2, n_features), ends of the features beyond which basis functions are constant
+    hinges: tuple[np.ndarray, np.ndarray]  # features and knots of hinges max(x - knot, 0)
+    products: np.ndarray  # (n_products, 2), pairs of features, equal ones for squares
 
     def values(self, clipped: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """Basis functions of clipped samples, all or those of some numbers, shape (n_samples, n_functions)."""
         d, (features, knots) = clipped.shape[1], self.hinges
-        which = np.arange(self.n_functions) if which is None else which
+        which = np.arange(1 + d + len(features) + len(self.products)) if which is None else which
         kinds = np.searchsorted([1, 1 + d, 1 + d + len(features)], which, side="right")
         linear, hinges, products = (which[kinds == kind] for kind in (1, 2, 3))
         hinges, products = hinges - 1 - d, self.products[products - 1 - d - len(features)]
@@ -82,31 +64,19 @@ class RegressionBasis:
 
 @dataclass(frozen=True, eq=False)
 class AutoregressiveRegression(Density):
-    """The density of one order of the features.
+    """The density of one order of the features."""
 
-    Parameters
-    ----------
-    order : array of shape (n_features,)
-    basis : RegressionBasis
-    mean, log_variance : arrays of shape (n_functions, n_features)
-        Coefficients of the basis functions.
-    bounds : array of shape (2, 2 * n_features)
-        Least and largest means and log-variances.
-    residuals : ResidualDistribution
-        Of the residuals over their standard deviations.
-    """
-
-    order: np.ndarray
+    order: np.ndarray  # (n_features,)
     basis: RegressionBasis
-    mean: np.ndarray
-    log_variance: np.ndarray
-    bounds: np.ndarray
-    residuals: ResidualDistribution
+    mean: np.ndarray  # (n_functions, n_features), coefficients of the basis functions
+    log_variance: np.ndarray  # the same for the log-variances
+    bounds: np.ndarray  # (2, 2 n_features), least and largest means and log-variances
+    residuals: ResidualDistribution  # of the residuals over their standard deviations
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Means and log-variances of all features, and whether each is within its bounds, (n_samples, n_features)."""
         coefficients = np.concatenate([self.mean, self.log_variance], axis=1)
-        free = samples_times_matrix(self.basis.values(self.basis.clip(x)), coefficients)
+        free = samples_times_matrix(self.basis.values(np.clip(x, *self.basis.reach)), coefficients)
         both = np.clip(free, *self.bounds)
         mean, v = np.split(both, 2, axis=1)
         mean_moves, v_moves = np.split(both == free, 2, axis=1)
@@ -126,7 +96,7 @@ class AutoregressiveRegression(Density):
         by_mean = np.where(mean_moves, -own, 0.0)
         by_variance = np.where(v_moves, -0.5 * (slope * e + 1), 0.0)
         by_function = by_mean @ self.mean.T + by_variance @ self.log_variance.T
-        clipped = self.basis.clip(x)
+        clipped = np.clip(x, *self.basis.reach)
         return own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:

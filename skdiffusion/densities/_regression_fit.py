@@ -12,14 +12,15 @@ Friedman (1991), Multivariate adaptive regression splines (hinges and products, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionBasis
 from skdiffusion.densities._residuals import fit_residuals
 
-REACH = 4.0  # standard deviations of a feature within which its basis functions move
+REACH = 4.0  # standard deviations of a feature within which its basis functions and powers move
 KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)  # of the hinges, in standard deviations
 N_ROUNDS = 3  # of choosing basis functions
 N_STEPS = 10  # of scoring after each of them
@@ -39,21 +40,8 @@ Name = tuple  # of a basis function: ("linear", a), ("hinge", a, knot) or ("prod
 class _Candidates:
     """Basis functions of the samples of a fit, features in their order: arrays whose last axis are the samples.
 
-    Parameters
-    ----------
-    x : array of shape (n_samples, n_features)
-        Features in the order of the regression, within their reach.
-    w : array of shape (n_samples,)
-        Weights, which sum to the effective number of samples.
-
-    Attributes
-    ----------
-    linear, centered : arrays of shape (n_features, n_samples)
-        The features, and the same less their means.
-    curves : array of shape (n_features, 1 + n_knots, n_samples)
-        The square and the hinges of every feature.
-    nonlinear : array of the same shape
-        What of them is not linear in the feature.
+    `curves` are the square and the hinges of every feature, `nonlinear` what of them is not linear in the feature. The
+    weights sum to the effective number of samples.
     """
 
     def __init__(self, x: np.ndarray, w: np.ndarray):
@@ -83,32 +71,14 @@ class _Candidates:
         return [("product", int(a), int(b)) for a, b in pairs], products, products - linear
 
 
-class _ScoreTest:
-    """Score statistics of basis functions, from the score and the information of every sample.
-
-    A statistic is near standard normal where a function adds nothing to the mean, or to the log-variance.
-    """
-
-    def __init__(self, score: np.ndarray, information: np.ndarray):
-        self.score, self.information = score, information
-
-    def __call__(self, functions: np.ndarray) -> np.ndarray:
-        variance = functions**2 @ self.information
-        scaled = functions @ self.score / np.sqrt(np.maximum(variance, 1e-12))
-        return np.where(variance > 1e-12, scaled, 0.0)
+def _score_statistics(score: np.ndarray, information: np.ndarray, functions: np.ndarray) -> np.ndarray:
+    """Statistics of basis functions, near standard normal for one that adds nothing to the mean or log-variance."""
+    variance = functions**2 @ information
+    return np.where(variance > 1e-12, functions @ score / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
 
 
 class _FeatureRegression:
-    """One feature given those before it: the basis functions chosen so far, their coefficients, the residuals.
-
-    Parameters
-    ----------
-    y : array of shape (n_samples,)
-        The feature.
-    j : int
-        Number of features before it.
-    candidates : _Candidates
-    """
+    """One feature y given the j before it: the basis functions chosen so far, their coefficients, the residuals."""
 
     def __init__(self, y: np.ndarray, j: int, candidates: _Candidates):
         self.y, self.candidates, self.j = y, candidates, j
@@ -166,19 +136,26 @@ class _FeatureRegression:
         in_mean = np.concatenate([in_mean, for_mean(nonlinear)])
         in_variance = np.concatenate([in_variance, for_variance(nonlinear), linear])
         to_mean = self._informative(in_mean, names, self.mean_names, threshold)
-        self._add_to_mean([names[k] for k in to_mean], [values[k] for k in to_mean])
+        self.mean_names += [names[k] for k in to_mean]
+        self.mean_functions = np.vstack([self.mean_functions, *(values[k] for k in to_mean)])
+        self.b = np.append(self.b, np.zeros(len(to_mean)))
         names, values = names + [("linear", a) for a in range(j)], [*values, *candidates.linear[:j]]
         to_variance = self._informative(in_variance, names, self.variance_names, threshold)
-        self._add_to_variance([names[k] for k in to_variance], [values[k] for k in to_variance])
+        self.variance_names += [names[k] for k in to_variance]
+        self.variance_functions = np.vstack([self.variance_functions, *(values[k] for k in to_variance)])
+        if len(self.s) == 1 and to_variance:
+            self._start_variance()
+        else:
+            self.s = np.append(self.s, np.zeros(len(to_variance)))
         return bool(to_mean or to_variance)
 
-    def _score_tests(self) -> tuple[_ScoreTest, _ScoreTest]:
-        """Of functions for the mean and for the log-variance."""
+    def _score_tests(self) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+        """Score statistics of functions for the mean and for the log-variance."""
         w, mean = self.candidates.w, self.candidates.mean
         standard = np.clip(self.residual * np.exp(-self.v / 2), -OUTLIER, OUTLIER)
         excess = standard**2 - mean(standard**2)
-        for_mean = _ScoreTest(w * standard * np.exp(-self.v / 2), w * np.exp(-self.v))
-        return for_mean, _ScoreTest(w * excess, w * mean(excess**2))
+        for_mean = partial(_score_statistics, w * standard * np.exp(-self.v / 2), w * np.exp(-self.v))
+        return for_mean, partial(_score_statistics, w * excess, w * mean(excess**2))
 
     def _informative(
         self, statistics: np.ndarray, names: Sequence[Name], taken: Sequence[Name], threshold: float
@@ -186,19 +163,6 @@ class _FeatureRegression:
         """Numbers of the most informative functions that are not taken yet; a function needs ten samples."""
         ranked = np.argsort(-np.abs(statistics), kind="stable")[: max(0, len(self.y) // 10 - len(taken))]
         return [k for k in ranked if statistics[k] ** 2 > threshold and names[k] not in taken][:MAX_NEW]
-
-    def _add_to_mean(self, names: list[Name], values: list[np.ndarray]) -> None:
-        self.mean_names += names
-        self.mean_functions = np.vstack([self.mean_functions, *values])
-        self.b = np.append(self.b, np.zeros(len(names)))
-
-    def _add_to_variance(self, names: list[Name], values: list[np.ndarray]) -> None:
-        self.variance_names += names
-        self.variance_functions = np.vstack([self.variance_functions, *values])
-        if len(self.s) == 1 and names:
-            self._start_variance()
-        else:
-            self.s = np.append(self.s, np.zeros(len(names)))
 
     def _start_variance(self) -> None:
         """Log-variances near those of greatest likelihood, by least squares of log squared residuals."""
@@ -256,10 +220,6 @@ def fit_regression(x: np.ndarray, weights: np.ndarray, order: np.ndarray) -> Aut
     weights : array of shape (n_samples,)
         Non-negative.
     order : int array of shape (n_features,)
-
-    Returns
-    -------
-    AutoregressiveRegression
     """
     kept = weights > 0
     x, w = x[kept], weights[kept] / weights.sum()
@@ -295,3 +255,34 @@ def _basis_and_coefficients(
     hinged = np.array([order[a] for _, a, _ in hinges], dtype=int), np.array([knot for *_, knot in hinges])
     pairs = np.array([(order[a], order[b]) for _, a, b in products], dtype=int).reshape(-1, 2)
     return RegressionBasis(reach, hinged, pairs), mean, log_variance
+
+
+def informative_order(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Features of unit variance in an order in which each is informative about those after it, shape (n_features,).
+
+    For every pair of features the gain of predicting the second from the first is measured: what a quadratic mean and
+    log-variance add to a linear mean and a constant log-variance.
+    """
+    x, w = x[weights > 0], weights[weights > 0] / weights.sum()
+    gain = np.stack([_gain(x, w, k) for k in range(x.shape[1])])
+    np.fill_diagonal(gain, 0.0)
+    gain = np.maximum(gain, 0.0)
+    left, order = list(range(x.shape[1])), []
+    while left:
+        lead = [gain[k, left].sum() - gain[left, k].sum() for k in left]
+        order.append(left.pop(int(np.argmax(lead))))
+    return np.array(order)
+
+
+def _gain(x: np.ndarray, w: np.ndarray, k: int) -> np.ndarray:
+    """Nats that feature k adds to the prediction of each feature, shape (n_features,)."""
+    root = np.sqrt(w)[:, None]
+    powers = np.clip(x, -REACH, REACH)[:, k : k + 1] ** np.arange(3)
+    quadratic = np.linalg.qr(powers * root)[0]
+    y = x * root
+    variance = ((y - quadratic[:, :2] @ (quadratic[:, :2].T @ y)) ** 2).sum(0)
+    residual = (y - quadratic @ (quadratic.T @ y)) / root
+    log_square = np.log(residual**2 + 1e-4 * (w @ residual**2) + 1e-300)
+    v = quadratic @ (quadratic.T @ (log_square * root)) / root
+    spread = np.log(w @ (residual**2 * np.exp(-v)) + 1e-300) + w @ v
+    return 0.5 * (np.log(variance + 1e-300) - spread)

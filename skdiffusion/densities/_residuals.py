@@ -18,10 +18,7 @@ MIN_DENSITY = 1e-290  # below which sums of exponentials lose digits
 class ResidualDistribution:
     """Distributions of standardized residuals: for each feature a mixture of Gaussians in one dimension.
 
-    Parameters
-    ----------
-    weights, means, scales : arrays of shape (n_features, n_parts)
-        Of the Gaussians; weights sum to 1 for each feature, and a part of weight 0 is none.
+    Weights, means and scales have the shape (n_features, n_parts); a part of weight 0 is none.
     """
 
     _saved = ("weights", "means", "scales")
@@ -75,7 +72,7 @@ class _Histogram:
         bins = np.clip(np.searchsorted(BINS, e) - 1, 0, n_bins - 1) + n_bins * np.arange(d)
         self.counts = np.bincount(bins.ravel(), np.repeat(w, d), minlength=d * n_bins).reshape(d, n_bins)
         self.total, self.centers = w.sum(), (BINS[1:] + BINS[:-1]) / 2
-        self._at = np.repeat(self.centers[:, None], d, axis=1)
+        self.at = np.repeat(self.centers[:, None], d, axis=1)
 
     def fit(self, n_parts: int) -> ResidualDistribution:
         """Mixtures of so many Gaussians by EM from quantiles."""
@@ -84,7 +81,7 @@ class _Histogram:
         quantiles = np.argmax(np.cumsum(self.counts, axis=1)[..., None] >= levels, axis=1)
         fitted = ResidualDistribution(np.full(shape, 1 / n_parts), self.centers[quantiles], np.full(shape, 0.6))
         for _ in range(N_STEPS):
-            share = fitted.log_joint(self._at)
+            share = fitted.log_joint(self.at)
             share -= share.max(2, keepdims=True)
             exp_in_place(np.maximum(share, -700.0, out=share))
             share *= (self.counts.T / share.sum(2))[..., None]
@@ -95,23 +92,11 @@ class _Histogram:
             fitted = ResidualDistribution(mass / mass.sum(1, keepdims=True), means, scales)
         return fitted
 
-    def information_criterion(self, fitted: ResidualDistribution, n_parts: int) -> np.ndarray:
-        """Log-likelihood less the penalty of the Bayesian information criterion, shape (n_features,)."""
-        return (self.counts.T * fitted.log_prob(self._at)).sum(0) - 0.5 * (3 * n_parts - 1) * np.log(self.total)
-
 
 def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
     """The distribution of standardized residuals: for each feature a standard normal or, by BIC, a mixture.
 
-    Parameters
-    ----------
-    e : array of shape (n_samples, n_features)
-    w : array of shape (n_samples,)
-        Weights, which sum to the effective number of samples.
-
-    Returns
-    -------
-    ResidualDistribution
+    The weights sum to the effective number of samples.
     """
     histogram, d, largest = _Histogram(e, w), e.shape[1], max(N_PARTS)
     weights, means, scales = np.zeros((d, largest)), np.zeros((d, largest)), np.ones((d, largest))
@@ -119,7 +104,8 @@ def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:
     best = -0.5 * histogram.counts @ (LOG_2PI + histogram.centers**2)
     for k in N_PARTS:
         fitted = histogram.fit(k)
-        value = histogram.information_criterion(fitted, k)
+        likelihood = (histogram.counts.T * fitted.log_prob(histogram.at)).sum(0)
+        value = likelihood - 0.5 * (3 * k - 1) * np.log(histogram.total)
         better = value > best
         best = np.where(better, value, best)
         parts = fitted.weights, fitted.means, fitted.scales

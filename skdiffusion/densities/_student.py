@@ -49,9 +49,8 @@ class StudentTDensity(Density):
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density in nats, shape (n_samples,)."""
         nu, d = self.degrees, self.n_features
-        constant = (
-            gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - np.log(np.diag(self._factor)).sum()
-        )
+        constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
+        constant -= np.log(np.diag(self._factor)).sum()
         scaled = (np.asarray(x, dtype=float) - self.location) @ self._inverse.T
         # log(1 + |scaled|^2 / nu) without squaring: this density bounds the cost of samples however far.
         largest = np.maximum(np.abs(scaled).max(1), 1e-300)
@@ -83,10 +82,6 @@ def fit_student_t(X: np.ndarray, weights: np.ndarray, n_iter: int = 40) -> Stude
     weights : array of shape (n_samples,)
     n_iter : int
         Largest number of steps of EM for each of the degrees of freedom.
-
-    Returns
-    -------
-    StudentTDensity
     """
     n, d = X.shape
     w = weights / weights.sum()

@@ -10,17 +10,10 @@ from skdiffusion.preprocessing import Preprocessor
 
 @dataclass(frozen=True)
 class TransformedDensity(LatentDensity):
-    """A density of whitened samples behind a preprocessor.
-
-    Parameters
-    ----------
-    preprocessor : Preprocessor
-    density : Density
-        Of the whitened samples.
-    """
+    """A density of whitened samples behind a preprocessor."""
 
     preprocessor: Preprocessor
-    density: Density
+    density: Density  # of the whitened samples
 
     @property
     def degrees(self) -> float | None:  # type: ignore[override]
@@ -51,8 +44,10 @@ class TransformedDensity(LatentDensity):
 
     def to_latent(self, X: np.ndarray) -> np.ndarray:
         """Codes of samples, where the density has a latent map."""
+        assert isinstance(self.density, LatentDensity)
         return self.density.to_latent(self.preprocessor.transform(X)[0])
 
     def from_latent(self, codes: np.ndarray) -> np.ndarray:
         """Samples of codes, the inverse of `to_latent`."""
+        assert isinstance(self.density, LatentDensity)
         return self.preprocessor.inverse_transform(self.density.from_latent(codes))

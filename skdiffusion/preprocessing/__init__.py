@@ -8,16 +8,17 @@ map or a gaussianizing one; see `Preprocessor`.
 
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
-from skdiffusion.preprocessing._preprocessor import Preprocessor
+from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
     "Bounds",
+    "FeatureTransform",
     "MappedData",
     "Preprocessor",
     "TrainingData",
     "Whitening",
     "bounds_with_margins",
-    "feature_resolution",
     "dequantize",
+    "feature_resolution",
 ]

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 
@@ -15,28 +16,14 @@ MAX_VALIDATION = 2500  # samples of a fold, of equal weight
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Validated and dequantized samples with their weights, split into folds.
+    """Validated and dequantized samples with their weights, split into folds."""
 
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-    sample_weight : array of shape (n_samples,)
-        Positive.
-    folds : tuple of int arrays
-        Disjoint sets of samples, each left out in turn; some of many samples are in none.
-    n_validated : int
-        How many of the folds have out-of-fold log-densities: one for each network of the ensemble.
-    bounds : Bounds or None
-    rng : numpy Generator
-        Of every random number of the fit.
-    """
-
-    X: np.ndarray
-    sample_weight: np.ndarray
-    folds: tuple[np.ndarray, ...]
-    n_validated: int
+    X: np.ndarray  # (n_samples, n_features)
+    sample_weight: np.ndarray  # (n_samples,), positive
+    folds: tuple[np.ndarray, ...]  # disjoint sets of samples, each left out in turn; some of many samples are in none
+    n_validated: int  # folds that have out-of-fold log-densities: one for each network of the ensemble
     bounds: Bounds | None
-    rng: np.random.Generator
+    rng: np.random.Generator  # of every random number of the fit
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -72,12 +59,6 @@ class TrainingData:
         return self.X.shape[1]
 
     @property
-    def n_effective(self) -> float:
-        """Number of samples of equal weight that would be as informative."""
-        w = self.sample_weight
-        return float(w.sum() ** 2 / (w @ w))
-
-    @property
     def validation_folds(self) -> tuple[np.ndarray, ...]:
         """The folds that have out-of-fold log-densities."""
         return self.folds[: self.n_validated]
@@ -108,22 +89,20 @@ class TrainingData:
 class MappedData:
     """The samples of a fit behind a preprocessor.
 
-    Parameters
-    ----------
-    preprocessor : Preprocessor
-    z : array of shape (n_samples, n_features)
-        Whitened samples.
-    z_left_out, log_det_left_out : arrays of shape (n_samples, n_features) and (n_samples,)
-        Whitened samples and log-Jacobians by maps that were fitted without the sample, for out-of-fold log-densities.
+    Those that are left out are mapped as if the maps had been fitted without them, for out-of-fold log-densities.
     """
 
     preprocessor: Preprocessor
-    z: np.ndarray
-    z_left_out: np.ndarray
-    log_det_left_out: np.ndarray
+    z: np.ndarray  # (n_samples, n_features), whitened samples
+    z_left_out: np.ndarray  # (n_samples, n_features), the same, each left out of its own map
+    log_det_left_out: np.ndarray  # (n_samples,), their log-Jacobians
 
     @classmethod
     def of(cls, data: TrainingData, preprocessor: Preprocessor) -> MappedData:
         """Map the samples of a fit."""
         z, _ = preprocessor.transform(data.X)
         return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight))
+
+    def log_prob_left_out(self, density: Density, samples: np.ndarray) -> np.ndarray:
+        """Log-densities of samples, in the units of the features, by a density of z that was fitted without them."""
+        return density.log_prob(self.z_left_out[samples]) + self.log_det_left_out[samples]

@@ -19,9 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from skdiffusion.preprocessing._feature_map import FeatureMap
+from skdiffusion.preprocessing._feature_map import LOG_2PI, FeatureMap
 
-LOG_2PI = np.log(2 * np.pi)
 TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the feature
 BROAD_SHARE = 0.02  # share of the broad Gaussian: no gap has density zero
 BROAD_SCALE = 1.5  # its standard deviation, in those of the feature
@@ -89,17 +88,7 @@ class GaussianizeMap(FeatureMap):
     """z = Phi^-1(F(x)) with F a smoothed distribution function.
 
     Beyond the data the map is linear with a slope capped at `TAIL_SLOPE`, since a steep tail makes one far sample cost
-    hundreds of nats.
-
-    Parameters
-    ----------
-    knots, values, slopes : arrays of shape (n_knots,)
-        x, z and dz/dx at the knots.
-    bandwidth : float
-        Of the kernel density.
-    kernels : tuple of three arrays of shape (n_knots,)
-        Mass of the kernel density below and above the knots, and its density there: what `left_out` takes a sample out
-        of.
+    hundreds of nats. At the knots x, z is `values`, dz/dx is `slopes`, and `kernels` is the kernel density.
     """
 
     _saved = ("knots", "values", "slopes", "bandwidth", "kernels")
@@ -137,21 +126,18 @@ class GaussianizeMap(FeatureMap):
         """The pieces whose edges, knots or values, are around the places."""
         k = np.clip(np.searchsorted(edges, places, side="right") - 1, 0, len(edges) - 2)
         knots, values, slopes = self.knots, self.values, self.slopes
-        return _Pieces(
-            knots[k], knots[k + 1] - knots[k], values[k], values[k + 1] - values[k], slopes[k], slopes[k + 1]
-        )
+        dx, dz = knots[k + 1] - knots[k], values[k + 1] - values[k]
+        return _Pieces(knots[k], dx, values[k], dz, slopes[k], slopes[k + 1])
 
-    def _located(self, x: np.ndarray) -> tuple[_Pieces, np.ndarray]:
-        """The piece of every sample, and its place there; samples beyond the data are at the ends."""
+    def _located(self, x: np.ndarray) -> tuple[_Pieces, np.ndarray, np.ndarray]:
+        """The piece of every sample, its place there, and how far it is beyond the data, where it is at an end."""
         inside = np.clip(x, self.knots[0], self.knots[-1])
         pieces = self._pieces(inside, self.knots)
-        return pieces, pieces.place(inside)
+        return pieces, pieces.place(inside), x - inside
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, dtype=float)
-        pieces, xi = self._located(x)
-        beyond = x - np.clip(x, self.knots[0], self.knots[-1])
-        return pieces.value(xi) + np.where(x < self.knots[0], self.slopes[0], self.slopes[-1]) * beyond
+        pieces, xi, beyond = self._located(np.asarray(x, dtype=float))
+        return pieces.value(xi) + np.where(beyond < 0, self.slopes[0], self.slopes[-1]) * beyond
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
         z = np.asarray(z, dtype=float)
@@ -161,12 +147,12 @@ class GaussianizeMap(FeatureMap):
         return x + (z - inside) / np.where(z < self.values[0], self.slopes[0], self.slopes[-1])
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        pieces, xi = self._located(np.asarray(x, dtype=float))
+        pieces, xi, _ = self._located(np.asarray(x, dtype=float))
         return 2 * np.log(pieces.secant) + np.log(pieces.slope_numerator(xi)) - 2 * np.log(pieces.denominator(xi))
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, dtype=float)
-        pieces, xi = self._located(x)
+        pieces, xi, _ = self._located(x)
         d_numerator = 2 * pieces.d1 * xi + 2 * pieces.secant * (1 - 2 * xi) - 2 * pieces.d0 * (1 - xi)
         d_denominator = pieces.bend * (1 - 2 * xi)
         value = (d_numerator / pieces.slope_numerator(xi) - 2 * d_denominator / pieces.denominator(xi)) / pieces.dx

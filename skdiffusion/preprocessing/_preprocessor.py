@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 
-from skdiffusion.preprocessing._bound_maps import bound_maps
 from skdiffusion.preprocessing._dequantization import Bounds
-from skdiffusion.preprocessing._feature_map import AffineMap, ComposedMap, FeatureMap
+from skdiffusion.preprocessing._feature_map import (
+    LOG_2PI,
+    AffineMap,
+    ComposedMap,
+    FeatureMap,
+    YeoJohnsonMap,
+    bound_maps,
+)
 from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
-from skdiffusion.preprocessing._power_map import YeoJohnsonMap
 from skdiffusion.preprocessing._whitening import Whitening
 
 FeatureTransform = str | float | None | tuple[str | float | None, ...]
@@ -40,11 +46,9 @@ class Preprocessor:
         Dequantized samples within the bounds.
     weights : array of shape (n_samples,)
     feature_transform : None, "yeo-johnson", float or tuple
-        Map of every feature: affine, power, or gaussianizing with this bandwidth factor. A tuple holds
-        one of them for each feature.
+        Map of every feature: affine, power, or gaussianizing with this bandwidth factor; a tuple has one for each.
     bounds : Bounds or pair of arrays of shape (n_features,), optional
-        Lower and upper bounds, infinite where there are none. Values within the margins of a `Bounds` are
-        read at the end of the margin.
+        Infinite where there are none. Values within the margins of a `Bounds` are read at the end of the margin.
 
     Attributes
     ----------
@@ -99,17 +103,23 @@ class Preprocessor:
         out = np.empty((len(X), self.n_features))
         for j, (feature, mean, scale) in enumerate(zip(self.maps, self.whitening.shift, self.whitening.scale)):
             u = (feature.forward(X[:, j]) - mean) / scale
-            out[:, j] = feature.log_slope(X[:, j]) - 0.5 * u**2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
+            out[:, j] = feature.log_slope(X[:, j]) - 0.5 * u**2 - np.log(scale) - 0.5 * LOG_2PI
         return out
 
-    def transform(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened samples (n_samples, n_features) and log |det dz/dx| (n_samples,)."""
+    def _whitened(
+        self, X: np.ndarray, mapped: Callable[[FeatureMap, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened samples and log-determinants, from the values and log-slopes that `mapped` gives for a feature."""
         X = self._read(X)
         U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
         for j, feature in enumerate(self.maps):
-            U[:, j] = feature.forward(X[:, j])
-            log_det += feature.log_slope(X[:, j])
+            U[:, j], log_slope = mapped(feature, X[:, j])
+            log_det += log_slope
         return self.whitening.forward(U), log_det
+
+    def transform(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened samples (n_samples, n_features) and log |det dz/dx| (n_samples,)."""
+        return self._whitened(X, lambda feature, x: (feature.forward(x), feature.log_slope(x)))
 
     def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         """Samples in the user's features, clipped to the bounds."""
@@ -133,9 +143,5 @@ class Preprocessor:
         Samples that are left out of everything else must be left out of the maps too, or their likelihood would be
         flattered. The few moments of the other maps are not corrected.
         """
-        X, share = self._read(X), weights / weights.sum()
-        U, log_det = np.empty((len(X), self.n_features)), np.full(len(X), self.whitening.log_det)
-        for j, feature in enumerate(self.maps):
-            U[:, j], log_slope = feature.left_out(X[:, j], share)
-            log_det += log_slope
-        return self.whitening.forward(U), log_det
+        share = weights / weights.sum()
+        return self._whitened(X, lambda feature, x: feature.left_out(x, share))

@@ -35,9 +35,8 @@ class Whitening:
 
     Parameters
     ----------
-    U : array of shape (n_samples, n_features)
-    w : array of shape (n_samples,)
-        Weights of the samples.
+    U, w : arrays of shape (n_samples, n_features) and (n_samples,)
+        The samples and their weights.
 
     Attributes
     ----------

@@ -40,21 +40,11 @@ def fit_components(
     data : TrainingData
     spaces : Spaces
     names : collection of str
-        Families, keys of `COMPONENTS`.
+        Families, keys of `COMPONENTS`, in the order of which they are fitted; any other name is a ValueError.
     options : ComponentOptions
     rng : numpy Generator
     max_seconds : float
         Time that the search for the number of Gaussians of each mixture may take.
-
-    Returns
-    -------
-    list of Component
-        In the order of the table.
-
-    Raises
-    ------
-    ValueError
-        For a name that is not in the table.
     """
     unknown = set(names) - set(COMPONENTS)
     if unknown:

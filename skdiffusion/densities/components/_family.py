@@ -7,24 +7,16 @@ from functools import cached_property
 
 import numpy as np
 
-from skdiffusion.densities import Component, ComponentOptions, blend_log_density, blend_weights
+from skdiffusion.densities import Component, ComponentOptions, out_of_fold_log_prob
 from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """The preprocessors behind which components are fitted.
+    """The preprocessors behind which components are fitted."""
 
-    Parameters
-    ----------
-    plain : Preprocessor
-        Without a feature transform.
-    mapped : Preprocessor or None
-        With the transform that suits the samples best; None if that is none.
-    """
-
-    plain: Preprocessor
-    mapped: Preprocessor | None = None
+    plain: Preprocessor  # without a feature transform
+    mapped: Preprocessor | None = None  # with the transform that suits the samples best; None if that is none
 
     def by_prefix(self) -> dict[str, Preprocessor]:
         """The spaces by the prefix that they give to the name of a component."""
@@ -33,34 +25,20 @@ class Spaces:
 
 @dataclass
 class ComponentFit:
-    """The state of a fit of components, which every family reads.
-
-    Parameters
-    ----------
-    data : TrainingData
-    spaces : Spaces
-    options : ComponentOptions
-    rng : numpy Generator
-        Of the components: the networks draw from another.
-    max_seconds : float
-        Time that the search for each mixture may take.
-    components : list of Component
-        Those fitted so far.
-    """
+    """The state of a fit of components, which every family reads."""
 
     data: TrainingData
     spaces: Spaces
     options: ComponentOptions
-    rng: np.random.Generator
-    max_seconds: float = np.inf
-    components: list[Component] = field(default_factory=list)
+    rng: np.random.Generator  # of the components: the networks draw from another
+    max_seconds: float = np.inf  # that the search for each mixture may take
+    components: list[Component] = field(default_factory=list)  # those fitted so far
 
     def others(self) -> np.ndarray:
         """Out-of-fold log-densities of the blend of the components so far, shape (n_validated,); -inf without any."""
         if not self.components:
             return np.full(len(self.data.validated), -np.inf)
-        weights = blend_weights(self.components, self.data.validation_weight, self.options)
-        return blend_log_density(np.stack([c.held_out_log_prob for c in self.components], 1), weights)
+        return out_of_fold_log_prob(self.components, self.data.validation_weight, self.options)
 
     @cached_property
     def left_out_together(self) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,15 +21,7 @@ class KernelFamily(ComponentFamily):
     def fit(self, fit: ComponentFit) -> list[Component]:
         if fit.data.n_samples > fit.options.max_kernel_samples:
             return []
-        spaces = [*fit.spaces.by_prefix().values()]
-        return fit_kernel(fit, spaces, fit.others())
-
-
-class _Queries(NamedTuple):
-    """Samples that choose the bandwidth and the space: their numbers, and the log-densities of the others."""
-
-    samples: np.ndarray
-    others: np.ndarray
+        return fit_kernel(fit, [*fit.spaces.by_prefix().values()], fit.others())
 
 
 def fit_kernel(fit: ComponentFit, spaces: Sequence[Preprocessor], others: np.ndarray) -> list[Component]:
@@ -39,50 +30,40 @@ def fit_kernel(fit: ComponentFit, spaces: Sequence[Preprocessor], others: np.nda
     It is left out where no bandwidth in no space adds enough to the blend. Beside a mixture a kernel may serve near
     copies of samples alone.
     """
-    held_out, n_queries = fit.data.validated, fit.options.max_kernel_queries
-    queries = _Queries(held_out, others)
-    if len(held_out) > n_queries:
-        chosen = np.sort(fit.rng.choice(len(held_out), n_queries, replace=False))
-        queries = _Queries(held_out[chosen], others[chosen])
+    queries, n_queries = fit.data.validated, fit.options.max_kernel_queries
+    if len(queries) > n_queries:
+        chosen = np.sort(fit.rng.choice(len(queries), n_queries, replace=False))
+        queries, others = queries[chosen], others[chosen]
     correlated = [space for space in spaces if space.whitening.is_correlated(fit.options.min_correlation_gain)]
     mapped = [fit.data.mapped(space) for space in spaces]
     mapped += [MappedData.of(fit.data, space.unwhitened()) for space in correlated]
-    tried = [KernelCandidate(fit, m, queries) for m in mapped]
+    tried = [KernelCandidate(fit, m, queries, others) for m in mapped]
     if max(candidate.search.max_gain for candidate in tried) < fit.options.min_total_gain:
         return []
     finalists = [max(tried, key=KernelCandidate.score)]
     if fit.options.adaptive_kernels:
-        finalists.append(KernelCandidate(fit, finalists[0].mapped, queries, adaptive=True))
+        finalists.append(KernelCandidate(fit, finalists[0].mapped, queries, others, adaptive=True))
     for candidate in finalists:
         candidate.search.refine()
     return [max(finalists, key=KernelCandidate.score).component()]
 
 
 class KernelCandidate:
-    """Kernels at the samples behind a preprocessor, and the search for their bandwidth.
+    """Kernels at the samples behind a preprocessor, adaptive or of one width, and the search for their bandwidth."""
 
-    Parameters
-    ----------
-    fit : ComponentFit
-    mapped : MappedData
-    queries : _Queries
-    adaptive : bool
-        Whether kernels are as wide as samples lie apart.
-    """
-
-    def __init__(self, fit: ComponentFit, mapped: MappedData, queries: _Queries, adaptive: bool = False):
-        self.data, self.queries, self.mapped = fit.data, queries.samples, mapped
-        z, w = self.mapped.z, self.data.sample_weight
+    def __init__(
+        self, fit: ComponentFit, mapped: MappedData, queries: np.ndarray, others: np.ndarray, adaptive: bool = False
+    ):
+        self.data, self.mapped = fit.data, mapped
+        z, w = mapped.z, fit.data.sample_weight
         spacing = Spacing.of_samples(z, w) if adaptive else None
-        whitened = 1 - mapped.preprocessor.whitening.shrinkage
-        self.kernels = KernelSamples(z, w, self.mapped.z_left_out, whitened, spacing)
-        others = queries.others - self.mapped.log_det_left_out[self.queries]
-        self.search = BandwidthSearch(self.kernels, self.queries, others, fit.options)
+        self.kernels = KernelSamples(z, w, mapped.z_left_out, 1 - mapped.preprocessor.whitening.shrinkage, spacing)
+        self.log_det, self.query_weight = mapped.log_det_left_out[queries], w[queries]
+        self.search = BandwidthSearch(self.kernels, queries, others - self.log_det, fit.options)
 
     def score(self) -> float:
         """Mean log-density of the queries under the best blend with the others."""
-        log_prob = self.search.blended + self.mapped.log_det_left_out[self.queries]
-        return np.average(log_prob, weights=self.data.sample_weight[self.queries])
+        return np.average(self.search.blended + self.log_det, weights=self.query_weight)
 
     def component(self) -> Component:
         """The component, whose samples are left out one at a time."""

@@ -26,11 +26,11 @@ class MixtureFamily(ComponentFamily):
     """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose."""
 
     def fit(self, fit: ComponentFit) -> list[Component]:
-        spaces = {prefix: fit.data.mapped(preprocessor) for prefix, preprocessor in fit.spaces.by_prefix().items()}
-        return [
-            MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture")
-            for prefix, mapped in spaces.items()
-        ]
+        components = []
+        for prefix, preprocessor in fit.spaces.by_prefix().items():
+            mapped = fit.data.mapped(preprocessor)
+            components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
+        return components
 
 
 def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
@@ -48,13 +48,6 @@ class MixtureRuns:
 
     Where EM ends depends on where it starts. Out-of-fold log-densities are those of the mean of several runs; the
     density of all samples goes on from the better half of the runs of all folds, which takes few steps.
-
-    Parameters
-    ----------
-    fit : ComponentFit
-    mapped : MappedData
-    choice : MixtureChoice
-        Its densities leave out the first folds of all.
     """
 
     def __init__(self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice):
@@ -75,14 +68,12 @@ class MixtureRuns:
         """The component of so many runs of EM for each fold."""
         for train, runs in zip(self.training, self.runs):
             runs += [self._run(train) for _ in range(n_runs - len(runs))]
-        held_out = [
-            GaussianMixtureDensity.mean(runs).log_prob(self.mapped.z_left_out[fold])
-            + self.mapped.log_det_left_out[fold]
-            for fold, runs in zip(self.folds, self.runs)
-        ]
-        density = GaussianMixtureDensity.mean([self._of_all_samples(start) for start in self._best_runs(n_runs)])
+        means = [GaussianMixtureDensity.mean(runs) for runs in self.runs]
+        held_out = [self.mapped.log_prob_left_out(mean, fold) for mean, fold in zip(means, self.folds)]
+        z, w, setting = self.mapped.z, self.w, self.setting
+        of_all_samples = [OF_ALL_SAMPLES.fit(z, w, setting, start=start) for start in self._best_runs(n_runs)]
+        transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(of_all_samples))
         improve = partial(self.component, name, self.max_runs) if n_runs < self.max_runs else None
-        transformed = TransformedDensity(self.mapped.preprocessor, density)
         return Component(name, transformed, np.concatenate(held_out), "mixture", improve=improve)
 
     def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
@@ -90,6 +81,3 @@ class MixtureRuns:
         runs = [run for of_fold in self.runs for run in of_fold]
         runs = sorted(runs, key=lambda run: self.w @ run.log_prob(self.mapped.z))
         return runs[len(runs) // 2 :] if n_runs > 1 else runs[-1:]
-
-    def _of_all_samples(self, start: GaussianMixtureDensity) -> GaussianMixtureDensity:
-        return OF_ALL_SAMPLES.fit(self.mapped.z, self.w, self.setting, start=start)

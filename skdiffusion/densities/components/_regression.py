@@ -34,17 +34,11 @@ class RegressionFamily(ComponentFamily):
     """
 
     def fit(self, fit: ComponentFit) -> list[Component]:
-        if not self._affordable(fit):
-            return []
-        spaces, others = self._spaces(fit), fit.others()
-        rng = fit.rng.spawn(1)[0]
-        return fit_regressions(fit, spaces, others, rng)
-
-    @staticmethod
-    def _affordable(fit: ComponentFit) -> bool:
         n, d, options = fit.data.n_samples, fit.data.n_features, fit.options
         cost = min(n, options.max_regression_samples) * d**3
-        return d > 1 and n >= options.min_regression_samples and cost < options.max_regression_cost
+        if d == 1 or n < options.min_regression_samples or cost >= options.max_regression_cost:
+            return []
+        return fit_regressions(fit, self._spaces(fit), fit.others(), fit.rng.spawn(1)[0])
 
     @staticmethod
     def _spaces(fit: ComponentFit) -> dict[str, Preprocessor]:
@@ -72,18 +66,9 @@ def fit_regressions(
 def gaining_names(
     candidates: Mapping[str, np.ndarray], others: np.ndarray, weights: np.ndarray, min_total_gain: float
 ) -> list[str]:
-    """Names of the candidates that add to the blend, the one that adds most first.
+    """Names of the candidates that add so many nats, over all samples, to the blend with those before them.
 
-    Parameters
-    ----------
-    candidates : dict of str to array of shape (n_samples,)
-        Out-of-fold log-densities.
-    others : array of shape (n_samples,)
-        Log-densities of the blend.
-    weights : array of shape (n_samples,)
-        Of the samples, sum 1.
-    min_total_gain : float
-        Nats, over all samples, that each must add to the blend with those before it.
+    The one that adds most comes first. The weights sum to 1.
     """
     left, chosen = dict(candidates), []
     while left:
@@ -99,15 +84,7 @@ def gaining_names(
 
 
 class RegressionOrders:
-    """Autoregressive regressions of the features of unit variance of a space, in several orders of the features.
-
-    Parameters
-    ----------
-    fit : ComponentFit
-    preprocessor : Preprocessor
-        The regressions are behind its maps, without whitening.
-    rng : numpy Generator
-    """
+    """Autoregressive regressions behind the maps of a preprocessor, not whitened, in several orders of the features."""
 
     def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, rng: np.random.Generator):
         self.data, self.options, self.rng = fit.data, fit.options, rng
@@ -132,7 +109,7 @@ class RegressionOrders:
             if sum(map(len, known)) >= min_samples:
                 break
             regression = self.fit_order(self.data.without(part), self.orders[k])
-            known.append(regression.log_prob(self.mapped.z_left_out[part]) + self.mapped.log_det_left_out[part])
+            known.append(self.mapped.log_prob_left_out(regression, part))
         return np.concatenate(known)
 
     def _draw_orders(self, n_orders: int) -> None:

@@ -16,8 +16,7 @@ class StudentTFamily(ComponentFamily):
         held_out = []
         for fold in fit.left_out_together:
             train = fit.data.without(fold)
-            density = fit_student_t(mapped.z[train], w[train])
-            held_out.append(density.log_prob(mapped.z_left_out[fold]) + mapped.log_det_left_out[fold])
+            held_out.append(mapped.log_prob_left_out(fit_student_t(mapped.z[train], w[train]), fold))
         transformed = TransformedDensity(mapped.preprocessor, fit_student_t(mapped.z, w))
         min_weight = fit.options.min_student_weight
         return [Component("student", transformed, np.concatenate(held_out), "student", min_weight=min_weight)]
