@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -108,11 +108,6 @@ def fit_diffusion(
     if options.solver.n_steps is None:
         flow = with_chosen_steps(flow, data, mapped)
     return DiffusionFit(flow, coordinates, training, tuning)
-
-
-def network_field(flow: ProbabilityFlow) -> NetworkField:
-    """The field of a fitted flow, which is that of networks."""
-    return cast(NetworkField, flow.field)
 
 
 def references(whitening: Whitening, min_gain: float) -> list[GaussianReference]:
@@ -262,7 +257,7 @@ def fine_tune_network(
         places.append(start + local)
         start += len(fold)
     all_places = np.concatenate(places)
-    field = network_field(flow)
+    field = flow.network_field
     fine_flow = replace(flow, stepper="ab4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
     def score(network: Network) -> float:
@@ -291,7 +286,7 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    field, z = network_field(flow), mapped.z_left_out
+    field, z = flow.network_field, mapped.z_left_out
     network = field.network
     folds = folds[: network.n_members]
     samples = np.concatenate(folds)

@@ -26,7 +26,7 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
 )
 from skdiffusion.densities.components import COMPONENTS
-from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_field, train_further
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, train_further
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
@@ -402,7 +402,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         """The field to continue from, if there is one; its networks must fit the parameters and the samples."""
         if not hasattr(self, "blend_"):
             return None
-        field, given = network_field(self._flow), Options() if self.options is None else self.options
+        field, given = self._flow.network_field, Options() if self.options is None else self.options
         network, (n_intervals, _) = field.network, check_noise_intervals(given.noise_intervals)
         sizes, of_network = layer_sizes(self.hidden_layer_sizes, n_intervals), network.hidden_layer_sizes
         if isinstance(sizes, tuple) and n_intervals > 1:
@@ -435,7 +435,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if not len(X):
             return
         started, flow = time.perf_counter(), self._flow
-        field = network_field(flow)
+        field = flow.network_field
         data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
         options = resolve_options(self, X.shape, field.network.device, field.network)
         options = options.continued(flow.theta_min, self.options is None or self.options.weight_decay == "auto")
