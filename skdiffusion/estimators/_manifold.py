@@ -33,11 +33,7 @@ from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._options import Options
-from skdiffusion.estimators._support import (
-    SupportedDensityEstimator,
-    diffusion_of,
-    has_linear_support,
-)
+from skdiffusion.estimators._support import SupportedDensityEstimator, diffusion_of, has_linear_support
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.manifold import (
     IntrinsicDensity,

@@ -75,11 +75,7 @@ class TrajectoryDisplay(AxesDisplay):
         return cls(paths, np.tan(angles), feature_names(estimator)).plot(**plot_options)
 
     def plot(
-        self,
-        ax: Axes | None = None,
-        *,
-        features: tuple[int | str, int | str] = (0, 1),
-        line_color: Any = "0.55",
+        self, ax: Axes | None = None, *, features: tuple[int | str, int | str] = (0, 1), line_color: Any = "0.55"
     ) -> TrajectoryDisplay:
         """Draw the paths, the noise they start from and the samples they end in.
 

@@ -1,16 +1,7 @@
 """Distances between samples and between densities, their floors, and scorers for model selection."""
 
-from skdiffusion.metrics._density import (
-    highest_density_coverage,
-    importance_mass,
-    kl_divergence,
-    total_variation,
-)
-from skdiffusion.metrics._discrepancies import (
-    classifier_two_sample_test,
-    energy_distance,
-    maximum_mean_discrepancy,
-)
+from skdiffusion.metrics._density import highest_density_coverage, importance_mass, kl_divergence, total_variation
+from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._floor import two_sample_floor
 from skdiffusion.metrics._scorers import (
     SAMPLE_METRICS,
@@ -29,12 +20,7 @@ from skdiffusion.metrics._support import (
     novelty,
     subspace_error,
 )
-from skdiffusion.metrics._transport import (
-    gaussian_wasserstein_2,
-    sliced_wasserstein_1,
-    wasserstein_1,
-    wasserstein_2,
-)
+from skdiffusion.metrics._transport import gaussian_wasserstein_2, sliced_wasserstein_1, wasserstein_1, wasserstein_2
 
 __all__ = [
     "SAMPLE_METRICS",

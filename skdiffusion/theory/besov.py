@@ -184,13 +184,7 @@ class Design:
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS, switching=["boolean"], sparse=["boolean"])
 def design(
-    n: float,
-    smoothness: float,
-    n_features: int,
-    *,
-    loss: str = "tv",
-    switching: bool = False,
-    sparse: bool = False,
+    n: float, smoothness: float, n_features: int, *, loss: str = "tv", switching: bool = False, sparse: bool = False
 ) -> Design:
     """Sizes and noise levels for n samples of a density of known smoothness.
 
