@@ -23,7 +23,7 @@ class SampleNoise(NamedTuple):
 
     def take(self, which: np.ndarray) -> SampleNoise:
         """The numbers of some of the samples."""
-        return SampleNoise(*(None if part is None else part[which] for part in self))
+        return SampleNoise._make(None if part is None else part[which] for part in self)
 
 
 class NoiseStream:

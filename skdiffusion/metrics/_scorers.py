@@ -66,19 +66,7 @@ class SampleScorer:
         return f"make_sample_scorer({self.metric if isinstance(self.metric, str) else list(self.metric)!r})"
 
     def __call__(self, estimator: BaseEstimator, X: ArrayLike, y: None = None) -> float | dict[str, float]:
-        """The score, or a dict of scores by name.
-
-        Parameters
-        ----------
-        estimator : fitted density estimator, Pipeline or search object
-        X : array-like of shape (n_samples, n_features)
-            Samples left out of the fit.
-        y : ignored
-
-        Returns
-        -------
-        float or dict
-        """
+        """The score of a fitted estimator on samples left out of the fit, or a dict of scores by name."""
         metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
         scores = {}
         with one_thread():
