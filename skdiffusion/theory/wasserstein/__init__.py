@@ -30,16 +30,7 @@ from skdiffusion.theory.wasserstein._regularity import (
 from skdiffusion.theory.wasserstein._steps import StepAdvice, optimal_levels, suggest_steps
 
 __all__ = [
-    "INTEGRATORS",
-    "Regularity",
-    "SamplerErrors",
-    "StepAdvice",
-    "WassersteinBound",
-    "bounded_regularity",
-    "gaussian_regularity",
-    "mixture_regularity",
-    "optimal_levels",
-    "sampling_bound",
-    "step_coefficient",
+    "INTEGRATORS", "Regularity", "SamplerErrors", "StepAdvice", "WassersteinBound", "bounded_regularity",
+    "gaussian_regularity", "mixture_regularity", "optimal_levels", "sampling_bound", "step_coefficient",
     "suggest_steps",
-]
+]  # fmt: skip

@@ -134,12 +134,10 @@ def sampling_bound(
     c = step_coefficient(integrator, tau[:-1], tau[1:])
     growth = 1 - c * regularity.concavity(tau[:-1]) + c * lipschitz
     truncation = _truncation_errors(regularity, tau, integrator)
-    bound = WassersteinBound(float(errors.start), 0.0, 0.0)
-    for factor, local, score in np.column_stack([growth, truncation, c * score_error]).tolist():
-        bound = WassersteinBound(
-            factor * bound.start, factor * bound.discretization + local, factor * bound.score + score
-        )
-    return bound
+    start, discretization, score = float(errors.start), 0.0, 0.0
+    for factor, local, error in np.column_stack([growth, truncation, c * score_error]).tolist():
+        start, discretization, score = factor * start, factor * discretization + local, factor * score + error
+    return WassersteinBound(start, discretization, score)
 
 
 def _truncation_errors(regularity: Regularity, levels: np.ndarray, integrator: str) -> np.ndarray:

@@ -69,16 +69,13 @@ class Regularity:
         variance = np.minimum(poincare, 1 / a + self.M / a**2)
         shifts = (0.0, max((self.L0 + low) / 2, 0.0), self.L0)
         spread = np.min([np.maximum(self.L0 - b, b - low) / (1 + tau**2 * b) for b in shifts], axis=0)
-        third = np.min(
-            [
-                8 * self.sixth_moment**3 + 0 * tau,
-                8 * tau**3 * np.sqrt(d * (d + 2.0) * (d + 4.0)),
-                2 * np.sqrt(d) * variance * np.sqrt(poincare),
-                2 * np.sqrt(d) * tau**2 * spread * poincare * np.sqrt(variance),
-            ],
-            axis=0,
+        third = (
+            8 * self.sixth_moment**3 + 0 * tau,
+            8 * tau**3 * np.sqrt(d * (d + 2.0) * (d + 4.0)),
+            2 * np.sqrt(d) * variance * np.sqrt(poincare),
+            2 * np.sqrt(d) * tau**2 * spread * poincare * np.sqrt(variance),
         )
-        return (1 - tau**2 * self.concavity(tau)) * np.sqrt(d * self.smoothness(tau)) + third / tau**4
+        return (1 - tau**2 * self.concavity(tau)) * np.sqrt(d * self.smoothness(tau)) + np.min(third, axis=0) / tau**4
 
 
 def _gaussian_sixth_moment(covariance: np.ndarray) -> float:

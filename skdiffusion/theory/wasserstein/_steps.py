@@ -31,10 +31,9 @@ def optimal_levels(regularity: Regularity, n_steps: int, first: float, last: flo
     def difficulty(tau: np.ndarray) -> np.ndarray:
         return np.sqrt(regularity.expansion(tau, last) * regularity.curvature(tau))
 
-    def steps_per_angle(theta: np.ndarray) -> np.ndarray:
-        return difficulty(np.tan(theta)) / np.cos(theta) ** 2
-
-    angles = equidistributed_grid(n_steps, np.arctan(last), np.arctan(first), steps_per_angle)
+    angles = equidistributed_grid(
+        n_steps, np.arctan(last), np.arctan(first), lambda angle: difficulty(np.tan(angle)) / np.cos(angle) ** 2
+    )
     tau = np.geomspace(last, first, 4000)
     value = difficulty(tau)
     total = ((value[1:] + value[:-1]) / 2 * np.diff(tau)).sum()
@@ -98,7 +97,13 @@ def suggest_steps(
         If no number of steps up to `max_steps` is certified: the constants are then too weak to be of use.
     """
     if regularity is None:
-        return _uncertified_steps(error, first or 10.0, last, max_steps)
+        estimate = np.pi**2 / (8 * error)
+        if estimate > max_steps:
+            raise ValueError(
+                f"An error of {error} asks for more than 'max_steps'={max_steps} steps: raise one of them."
+            )
+        angles = np.linspace(np.arctan(first or 10.0), np.arctan(last), int(np.ceil(estimate)) + 1)
+        return StepAdvice(np.tan(angles), len(angles) - 1, None)
     start = 10.0 * regularity.sixth_moment if first is None else first
 
     def bound(n_steps: int) -> WassersteinBound:
@@ -109,30 +114,15 @@ def suggest_steps(
     return StepAdvice(optimal_levels(regularity, n_steps, start, last)[0], n_steps, bound(n_steps))
 
 
-def _uncertified_steps(error: float, first: float, last: float, max_steps: int) -> StepAdvice:
-    """Advice for a distribution of which nothing is known but unit variances."""
-    estimate = np.pi**2 / (8 * error)
-    if estimate > max_steps:
-        raise ValueError(f"An error of {error} asks for more than 'max_steps'={max_steps} steps: raise one of them.")
-    n_steps = int(np.ceil(estimate))
-    angles = np.linspace(np.arctan(first), np.arctan(last), n_steps + 1)
-    return StepAdvice(np.tan(angles), n_steps, None)
-
-
 def _fewest_steps(error: float, bound: Callable[[int], float], guess: float, max_steps: int) -> int:
-    """Smallest number of steps whose bound is below an error, from a first guess.
-
-    Raises
-    ------
-    ValueError
-        If there is none up to `max_steps`.
-    """
-    if not guess <= 2 * max_steps:
-        raise _not_certified(error, guess, max_steps)
+    """Smallest number of steps whose bound is below an error, from a guess; at most `max_steps`, else ValueError."""
     too_few, enough, n_guesses = 0, None, 0
     while True:
-        if too_few == max_steps:
-            raise _not_certified(error, guess, max_steps)
+        if too_few == max_steps or not (n_guesses or guess <= 2 * max_steps):
+            raise ValueError(
+                f"No {max_steps} steps are certified to reach an error of {error}: about {guess:.0f} would be. The "
+                "bound is loose; choose the steps by doubling them (n_steps='auto')."
+            )
         n_steps = int(np.clip(guess, too_few + 1, max_steps if enough is None else enough - 1))
         reached = bound(n_steps)
         too_few, enough = (too_few, n_steps) if reached <= error else (n_steps, enough)
@@ -143,10 +133,3 @@ def _fewest_steps(error: float, bound: Callable[[int], float], guess: float, max
         guess = np.ceil(n_steps * reached / error)
         if n_guesses % 3 == 0 or not np.isfinite(guess):
             guess = 2 * too_few + 1 if enough is None else (too_few + enough) // 2
-
-
-def _not_certified(error: float, guess: float, max_steps: int) -> ValueError:
-    return ValueError(
-        f"No {max_steps} steps are certified to reach an error of {error}: about {guess:.0f} would be. The bound is "
-        "loose; choose the steps by doubling them (n_steps='auto')."
-    )
