@@ -431,12 +431,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         return self._density.log_prob(self._onto_support(U))
 
     def sample(
-        self,
-        n_samples: int = 1,
-        random_state: int | np.random.RandomState | None = None,
-        *,
-        denoise: bool = True,
-        as_frame: str | bool = "auto",
+        self, n_samples: int = 1, random_state: Any = None, *, denoise: bool = True, as_frame: str | bool = "auto"
     ) -> Any:
         """Draw samples on the support.
 
