@@ -147,8 +147,7 @@ def _weights_are_repetition(estimator: BaseEstimator) -> None:
         assert abs(share - expected) < 0.05, f"weight {weight}: share of draws {share:.3f}, of weight {expected:.3f}"
 
 
-Check = Callable[[BaseEstimator], None]
-CHECKS: dict[str, Check] = {
+CHECKS: dict[str, Callable[[BaseEstimator], None]] = {
     "normalized": _normalized,
     "samples_agree": _samples_agree,
     "sample_is_array": _sample_is_array,
@@ -223,23 +222,15 @@ def check_density_estimator(
     if not skipped <= set(OPTIONAL):
         raise ValueError(f"The 'skip' argument must hold names from {list(OPTIONAL)}. Got {skip!r} instead.")
     results = []
-    for name in CHECKS:
-        result = _skipped(name) if name in skipped else _outcome(name, estimator)
-        if result["status"] == "failed" and on_fail == "raise":
-            message = f"{type(estimator).__name__} fails the check {name!r} ({CHECKS[name].__doc__})"
-            raise AssertionError(f"{message} {result['exception']}") from result["exception"]
-        results.append(result)
+    for name, check in CHECKS.items():
+        status, exception = "skipped" if name in skipped else "passed", None
+        if name not in skipped:
+            try:
+                check(estimator)
+            except Exception as error:  # whatever an estimator of someone else raises is a failure of the check
+                status, exception = "failed", error
+        if exception is not None and on_fail == "raise":
+            message = f"{type(estimator).__name__} fails the check {name!r} ({check.__doc__})"
+            raise AssertionError(f"{message} {exception}") from exception
+        results.append({"check_name": name, "status": status, "exception": exception})
     return results
-
-
-def _skipped(name: str) -> dict[str, Any]:
-    return {"check_name": name, "status": "skipped", "exception": None}
-
-
-def _outcome(name: str, estimator: BaseEstimator) -> dict[str, Any]:
-    """Name, status and exception of one check."""
-    try:
-        CHECKS[name](estimator)
-    except Exception as error:  # whatever an estimator of someone else raises is a failure of the check
-        return {"check_name": name, "status": "failed", "exception": error}
-    return {"check_name": name, "status": "passed", "exception": None}

@@ -28,7 +28,7 @@ from skdiffusion import (
     load,
 )
 from skdiffusion._utils.persistence import KEY, digest
-from skdiffusion._utils.saved_classes import CLASSES, saved_class, schema
+from skdiffusion._utils.saved_classes import CLASSES, saved_object, schema
 from skdiffusion.datasets import Sphere
 from skdiffusion.exceptions import InconsistentVersionWarning
 
@@ -309,7 +309,7 @@ def test_foreign_parts_are_refused_on_saving(tmp_path):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_class_of_files_states_its_schema(name):
-    cls = saved_class(name)
+    cls = saved_object(name)
     assert cls.__module__ == CLASSES[name]
     must, may = schema(cls)
     if issubclass(cls, BaseEstimator):

@@ -9,17 +9,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skdiffusion._utils.saved_classes import (
-    CLASSES,
-    FUNCTIONS,
-    difference,
-    parameter_defaults,
-    saved_class,
-    saved_function,
-)
+from skdiffusion._utils.saved_classes import CLASSES, FUNCTIONS, difference, parameter_defaults, saved_object
 
 TRANSIENT = ("_skl_callbacks", "_parent_callback_ctx")  # scikit-learn's callbacks, which belong to a running program
 MERSENNE_WORDS = 624
+NOT_ENCODED = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 class SchemaError(ValueError):
@@ -29,10 +23,7 @@ class SchemaError(ValueError):
 class Encoder:
     """Values to JSON. Arrays go to the table `tensors`, objects to the table `objects`, each once.
 
-    Raises
-    ------
-    TypeError
-        For a value that is neither a plain one nor of a class of skdiffusion.
+    It raises TypeError for a value that is neither a plain one nor of a class of skdiffusion.
     """
 
     def __init__(self) -> None:
@@ -54,7 +45,9 @@ class Encoder:
         if isinstance(value, dict):
             return {"dict": [[self(k), self(v)] for k, v in value.items()]}
         if isinstance(value, np.random.RandomState):
-            return {"RandomState": self._random_state(value)}
+            if not isinstance(state := value.get_state(legacy=True), tuple):
+                raise TypeError("Cannot save a RandomState of another bit generator than MT19937.")
+            return {"RandomState": self(state)}
         if type(value).__module__.startswith("torch"):
             return {"tensor": self._once(value, lambda: self._tensor(value.detach().cpu().numpy()))}
         if inspect.isfunction(value) and FUNCTIONS.get(value.__name__) == value.__module__:
@@ -84,12 +77,6 @@ class Encoder:
             raise TypeError(f"Cannot save an array of dtype {array.dtype}.")
         return self._tensor(array)
 
-    def _random_state(self, state: np.random.RandomState) -> Any:
-        values = state.get_state(legacy=True)
-        if not isinstance(values, tuple):
-            raise TypeError("Cannot save a RandomState of another bit generator than MT19937.")
-        return self(values)
-
     def _object(self, value: Any) -> dict:
         cls = type(value)
         if CLASSES.get(cls.__name__) != cls.__module__:
@@ -101,8 +88,7 @@ class Encoder:
             state = {name: v for name, v in vars(value).items() if name not in TRANSIENT}
         else:
             state = value.__getstate__() or {}
-        wrong = difference(cls, state)
-        if wrong:
+        if wrong := difference(cls, state):
             raise TypeError(f"Cannot save an object that does not match the schema of its class: {wrong}.")
         self.objects.append({"class": cls.__name__, "state": {name: self(v) for name, v in state.items()}})
         return {"ref": len(self.objects) - 1}
@@ -111,24 +97,13 @@ class Encoder:
 class Decoder:
     """The inverse of `Encoder`. It makes objects and sets the attributes of their schemas, and runs nothing else.
 
-    Parameters
-    ----------
-    objects : list of dict
-        The table of objects.
-    tensors : dict of str to array
-
-    Raises
-    ------
-    SchemaError
-        If an object has other attributes than its class states.
-    ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError
-        For anything else that `Encoder` does not write.
+    It raises SchemaError if an object has other attributes than its class states, and one of `NOT_ENCODED` for
+    anything else that `Encoder` does not write.
     """
 
     def __init__(self, objects: list[dict], tensors: dict[str, np.ndarray]) -> None:
-        self.tensors = tensors
+        self.tensors, self.built = tensors, []
         self._arrays: dict[str, np.ndarray] = {}
-        self.built: list[Any] = []
         for entry in objects:
             self.built.append(self._object(entry["class"], entry["state"]))
 
@@ -155,15 +130,14 @@ class Decoder:
 
             return torch.from_numpy(np.array(self._array(value)))
         if kind == "function":
-            return saved_function(value)
+            return saved_object(value, FUNCTIONS, "function")
         if kind == "RandomState":
             return self._random_state(self(value))
         raise ValueError(f"unknown value {code!r}")
 
     def _object(self, name: str, state: dict) -> Any:
-        cls = saved_class(name)
-        wrong = difference(cls, state)
-        if wrong:
+        cls = saved_object(name)
+        if wrong := difference(cls, state):
             raise SchemaError(wrong)
         values = {key: self(code) for key, code in state.items()}
         made: Any = object.__new__(cls)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 LIBRARIES = ("pandas", "polars")
+INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
 def note_frame(estimator: BaseEstimator, X: Any) -> None:
@@ -17,13 +18,7 @@ def note_frame(estimator: BaseEstimator, X: Any) -> None:
 
 
 def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:
-    """Whether `sample` should return a frame.
-
-    Raises
-    ------
-    ValueError
-        If a frame is asked for and `fit` saw none.
-    """
+    """Whether `sample` should return a frame; ValueError if one is asked for and `fit` saw none."""
     if as_frame not in ("auto", True, False):
         raise ValueError(f"The 'as_frame' argument must be 'auto', True or False. Got {as_frame!r} instead.")
     if as_frame is True and estimator._frame is None:
@@ -34,22 +29,16 @@ def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:
     return as_frame is not False and estimator._frame is not None
 
 
-def _rounded(values: np.ndarray, kind: type | str, low: float, high: float) -> np.ndarray:
-    """Values as integers between two bounds."""
-    return np.clip(np.round(values), low, high).astype(kind)
-
-
 def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
     """Values as the numbers that a dtype of this name can hold."""
     name = dtype.lower()
     if name.startswith("bool"):
-        return _rounded(values, np.int8, 0, 1).astype(bool)
-    for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
-        if name == kind:
-            bounds = np.iinfo(kind)
-            # The largest values of 64 bits are not doubles.
-            return _rounded(values, kind, np.nextafter(float(bounds.min), 0), np.nextafter(float(bounds.max), 0))
-    return values
+        return np.clip(np.round(values), 0, 1).astype(bool)
+    if name not in INTEGERS:
+        return values
+    # The largest values of 64 bits are not doubles.
+    low, high = (np.nextafter(float(bound), 0) for bound in (np.iinfo(name).min, np.iinfo(name).max))
+    return np.clip(np.round(values), low, high).astype(name)
 
 
 def to_frame(samples: np.ndarray, estimator: BaseEstimator) -> Any:

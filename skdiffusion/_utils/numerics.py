@@ -25,11 +25,9 @@ def log_sum_exp(a: np.ndarray, axis: int) -> np.ndarray:
     # A term below exp(-700) does not change the sum, and subnormal numbers are slow.
     np.maximum(shifted, -700.0, out=shifted)
     exp_in_place(shifted)
-    total = (
-        np.sum(shifted, axis=axis)
-        if np.isfinite(top).all()
-        else np.sum(np.where(np.isneginf(a), 0.0, shifted), axis=axis)
-    )
+    if not np.isfinite(top).all():
+        shifted = np.where(np.isneginf(a), 0.0, shifted)
+    total = np.sum(shifted, axis=axis)
     with np.errstate(divide="ignore"):
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
 
@@ -39,18 +37,7 @@ def best_blend(log_density: np.ndarray, others: np.ndarray, weights: np.ndarray)
 
     A component of a blend need not cover every sample. If it were chosen by its own log-density, a few far samples
     would decide, and ask for a density that is too wide everywhere else. Chosen by what it adds to a blend, it may
-    leave to the other components what they do better.
-
-    Parameters
-    ----------
-    log_density, others : arrays of shape (n_samples,)
-        Log-densities of the component and of the rest of the blend at validation samples, in nats.
-    weights : array of shape (n_samples,)
-        Sample weights.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
+    leave to the other components what they do better. All arrays have the shape (n_samples,), in nats.
     """
     gain = np.exp(np.clip(log_density - others, -700.0, 700.0))
     # The log-density is concave in the share: bisection of its derivative.

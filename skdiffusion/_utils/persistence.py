@@ -14,21 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from contextlib import suppress
+import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import skdiffusion
-from skdiffusion._utils.encoding import Decoder, Encoder, SchemaError
+from skdiffusion._utils.encoding import NOT_ENCODED, Decoder, Encoder, SchemaError
 from skdiffusion._utils.saved_classes import ESTIMATORS
 
 FORMAT = 2
 KEY = "skdiffusion"
-# What the decoder raises for a description that no encoder has written.
-BAD_DESCRIPTION = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
@@ -95,7 +92,7 @@ def load(path: str | os.PathLike) -> Any:
             f"version, {skdiffusion.__version__}: {error}. Fit the estimator again, or load the file with the version "
             "that wrote it."
         ) from error
-    except BAD_DESCRIPTION as error:
+    except NOT_ENCODED as error:
         raise ValueError(f"{path} does not describe an estimator of skdiffusion: {error}.") from error
     if type(estimator).__name__ not in ESTIMATORS:
         raise ValueError(f"{path} does not hold an estimator of skdiffusion.")
@@ -146,21 +143,12 @@ def _check(path: str | os.PathLike, document: Any, tensors: dict[str, np.ndarray
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write a file under its name only when it is complete."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    finally:
+        temporary.unlink(missing_ok=True)

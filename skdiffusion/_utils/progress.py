@@ -1,8 +1,6 @@
 """How far a fit has come: a progress bar, scikit-learn's callbacks where it has them, and a time limit."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -37,15 +35,7 @@ def training_deadline(started: float, max_fit_seconds: float | None, share: floa
 
 
 class _FitTask:
-    """The task that a fit is to callbacks, a context manager that ends it however the fit ends.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that is being fitted.
-    max_subtasks : int
-        Subtasks at most.
-    """
+    """The task that a fit is to callbacks, a context manager that ends it however the fit ends."""
 
     def __init__(self, estimator: Any, max_subtasks: int) -> None:
         self.estimator, self._context = estimator, None
@@ -57,9 +47,7 @@ class _FitTask:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -70,48 +58,23 @@ class _FitTask:
 
 
 class FitParts(_FitTask):
-    """The fits within a fit: callbacks see each as a task, and those meant for it go on to the inner estimator.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that is being fitted.
-    n_parts : int
-        Inner fits at most.
-    """
-
-    def __init__(self, estimator: Any, n_parts: int) -> None:
-        super().__init__(estimator, n_parts)
+    """The fits within a fit: callbacks see each as a task, and those meant for it go on to the inner estimator."""
 
     def fit(self, name: str, inner: Any, X: np.ndarray) -> Any:
         """Fit an inner estimator to the samples of X."""
-        with self._part(name, inner):
-            return inner.fit(X)
-
-    @contextmanager
-    def _part(self, name: str, inner: Any) -> Iterator[None]:
         if self._context is None:
-            yield
-            return
+            return inner.fit(X)
         task = self._context.subcontext(task_name=name)
         task.call_on_fit_task_begin(estimator=self.estimator)
         try:
             with task.propagate_callback_context(inner):
-                yield
+                return inner.fit(X)
         finally:
             task.call_on_fit_task_end(estimator=self.estimator)
 
 
 class FitProgress(_FitTask):
-    """Monitor of a training run: each of its reports is a subtask of the fit, and moves the progress bar.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator that is being fitted, with the parameter `verbose`.
-    n_checks : int
-        Reports of a whole training run.
-    """
+    """Monitor of a training run: each of its reports is a subtask of the fit, and moves the progress bar."""
 
     def __init__(self, estimator: Any, n_checks: int) -> None:
         super().__init__(estimator, n_checks)
@@ -134,9 +97,8 @@ class FitProgress(_FitTask):
         if self.bar is not None:
             self.bar.total = n_steps
             self.bar.set_description(self._title(), refresh=False)
-            shown = {"loss": f"{loss:.4f}"}
-            if validation_loss is not None:
-                shown["validation"] = f"{validation_loss:.4f}"
+            losses = {"loss": loss, "validation": validation_loss}
+            shown = {name: f"{value:.4f}" for name, value in losses.items() if value is not None}
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(step - self.bar.n)
         if self._context is not None:

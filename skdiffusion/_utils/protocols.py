@@ -12,41 +12,22 @@ OptionalArray: TypeAlias = Any  # the same, or None
 
 
 class SampleNoise(NamedTuple):
-    """Random numbers that a density turns into samples, one set for each sample.
+    """Random numbers that a density turns into samples, one set for each sample."""
 
-    Parameters
-    ----------
-    normal : array of shape (n_samples, n_features)
-        Standard normal.
-    uniform : array of shape (n_samples,), optional
-        Chooses the component of a mixture, the kernel or the order of a regression.
-    chi2 : array of shape (n_samples,), optional
-        Chi-square with the degrees of freedom of a Student-t: the radius of its samples.
-    choice : array of shape (n_samples,), optional
-        Uniform, chooses the component of a blend.
-    """
-
-    normal: np.ndarray
-    uniform: np.ndarray | None = None
-    chi2: np.ndarray | None = None
-    choice: np.ndarray | None = None
+    normal: np.ndarray  # standard normal, shape (n_samples, n_features)
+    uniform: np.ndarray | None = None  # (n_samples,): the component of a mixture, the kernel, the order of a regression
+    chi2: np.ndarray | None = (
+        None  # (n_samples,), with the degrees of freedom of a Student-t: the radius of its samples
+    )
+    choice: np.ndarray | None = None  # (n_samples,), uniform: the component of a blend
 
     def take(self, which: np.ndarray) -> SampleNoise:
         """The numbers of some of the samples."""
-        return SampleNoise(*(None if part is None else part[which] for part in self))
+        return SampleNoise._make(None if part is None else part[which] for part in self)
 
 
 class NoiseStream:
-    """Endless random numbers for samples: fewer of them are a prefix of more.
-
-    Parameters
-    ----------
-    seed : int or None
-        None takes fresh entropy.
-    n_features : int
-    degrees : float or None
-        Degrees of freedom of the chi-square numbers; None draws none.
-    """
+    """Endless random numbers for samples: fewer of them are a prefix of more. A seed of None takes fresh entropy."""
 
     def __init__(self, seed: int | None, n_features: int, degrees: float | None = None):
         self.n_features, self.degrees = n_features, degrees

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -56,30 +56,11 @@ CLASSES = {
 FUNCTIONS = {name: "skdiffusion.diffusion.ode._grids" for name in ("power_grid", "angle_grid", "log_snr_grid")}
 
 
-def saved_class(name: str) -> type:
-    """The class of a name in a file.
-
-    Raises
-    ------
-    ValueError
-        If it is not one of `CLASSES`.
-    """
-    if name not in CLASSES:
-        raise ValueError(f"it names a class that is not skdiffusion's: {name!r}")
-    return getattr(import_module(CLASSES[name]), name)
-
-
-def saved_function(name: str) -> Callable[..., Any]:
-    """The function of a name in a file.
-
-    Raises
-    ------
-    ValueError
-        If it is not one of `FUNCTIONS`.
-    """
-    if name not in FUNCTIONS:
-        raise ValueError(f"it names a function that is not skdiffusion's: {name!r}")
-    return getattr(import_module(FUNCTIONS[name]), name)
+def saved_object(name: str, table: dict[str, str] = CLASSES, kind: str = "class") -> Any:
+    """The class or function of a name in a file; ValueError if the table does not have it."""
+    if name not in table:
+        raise ValueError(f"it names a {kind} that is not skdiffusion's: {name!r}")
+    return getattr(import_module(table[name]), name)
 
 
 def parameter_defaults(cls: type) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+LIBRARIES = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster", "sklearn.neighbors")
 _lock = threading.Lock()
 _inside = 0
 _blas_limit: Any = None  # of threadpoolctl, while a context is active
@@ -23,20 +24,15 @@ _blas_limit: Any = None  # of threadpoolctl, while a context is active
 
 @cache
 def _controller(loaded: tuple[bool, ...]) -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def _loaded_controller() -> ThreadpoolController:
     """A controller of the libraries that are loaded, made anew once more of them are."""
-    libraries = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster", "sklearn.neighbors")
-    return _controller(tuple(name in sys.modules for name in libraries))
+    return ThreadpoolController()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run the body with one thread of torch, OpenMP and BLAS, then restore the former numbers."""
     global _inside, _blas_limit
-    controller = _loaded_controller()
+    controller = _controller(tuple(name in sys.modules for name in LIBRARIES))
     # Where nobody has imported torch, there is nothing to limit.
     torch: Any = sys.modules.get("torch")
     saved = torch.get_num_threads() if torch else 1

@@ -9,38 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
+from sklearn.base import _fit_context as fit_context
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions, validate_params
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "NON_NEGATIVE",
-    "POSITIVE",
-    "HasMethods",
-    "Interval",
-    "Number",
-    "Options",
-    "RandomState",
-    "StrOptions",
-    "at_least",
-    "check_bounds",
-    "check_count",
-    "check_magnitude",
-    "check_mixture",
-    "check_weights",
-    "fit_context",
-    "generator_seed",
-    "resolve_device",
-    "restored_on_failure",
-    "validated",
-    "weighted_mean",
-]
-
-fit_context = _fit_context
+    "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
+    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "fit_context",
+    "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
+]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
 Constraints = list[Any]  # of scikit-learn's parameter validation: types, intervals, options
@@ -105,10 +87,7 @@ def check_magnitude(**arrays: np.ndarray) -> None:
 def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     """Sample weights as float64, scaled to a largest weight of 1; ones if None.
 
-    Raises
-    ------
-    ValueError
-        If a weight is negative or not finite, if all are zero, or if the shape is not (n_samples,).
+    ValueError tells of a negative or infinite weight, of zeros only, and of another shape than (n_samples,).
     """
     if sample_weight is None:
         return np.ones(len(X))
@@ -127,13 +106,7 @@ def weighted_mean(values: np.ndarray, sample_weight: ArrayLike | None) -> float:
 
 
 def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """(low, high) arrays of shape (n_features,), or None.
-
-    Raises
-    ------
-    ValueError
-        If `bounds` is not a pair of scalars or arrays of shape (n_features,) with low < high.
-    """
+    """(low, high) arrays of shape (n_features,), or None; ValueError for what is no pair of these with low < high."""
     if bounds is None:
         return None
     message = (
@@ -152,10 +125,7 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] 
 def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Weights of a mixture, scaled to a sum of 1, and means, of shapes (n_components,) and (n_components, n_features).
 
-    Raises
-    ------
-    ValueError
-        If a weight is negative or not finite, if all are zero, or if there is not one for each mean.
+    ValueError tells of a negative or infinite weight, of zeros only, and of more or fewer weights than means.
     """
     centers = check_array(means, dtype=np.float64, input_name="means")
     shares = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
@@ -169,10 +139,7 @@ def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.
 def resolve_device(device: str) -> torch.device:
     """The torch device of a name; "auto" is a CUDA GPU where there is one, else the CPU.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the device is not available on this machine.
+    ValueError tells of an unknown name and of a device that this machine does not have.
     """
     import torch  # only where a network is wanted: metrics need none
 

@@ -2,27 +2,17 @@
 
 import sys
 import warnings
-from types import FrameType
 
 # Packages whose frames are passed over: ours, and those that call or wrap our methods.
 PASSED_OVER = {"skdiffusion", "sklearn", "torch", "joblib", "pickle"}
-
-
-def _is_passed_over(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
     """Warn at the first frame outside skdiffusion and the libraries that call it.
 
     A fixed `stacklevel` is wrong as soon as scikit-learn wraps a method once more, as its callbacks do.
-
-    Parameters
-    ----------
-    message : str
-    category : type of warning
     """
     frame, level = sys._getframe(1), 2
-    while _is_passed_over(frame) and frame.f_back is not None:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

@@ -38,24 +38,13 @@ def _constant(X: np.ndarray, log_det: float) -> np.ndarray:
     return np.full(len(X), float(log_det))
 
 
-def _scaler_log_det(t: StandardScaler | RobustScaler, X: np.ndarray) -> np.ndarray:
-    scale = t.scale_
-    return _constant(X, 0.0 if scale is None else -np.log(scale).sum())
-
-
-def _refuse_clipping(t: MinMaxScaler | MaxAbsScaler) -> None:
+def _scaler_log_det(t: BaseEstimator, X: np.ndarray) -> np.ndarray:
     if getattr(t, "clip", False):
         raise not_invertible(t, "clip=True maps every sample outside the training range to the same values")
-
-
-def _min_max_log_det(t: MinMaxScaler, X: np.ndarray) -> np.ndarray:
-    _refuse_clipping(t)
-    return _constant(X, np.log(t.scale_).sum())
-
-
-def _max_abs_log_det(t: MaxAbsScaler, X: np.ndarray) -> np.ndarray:
-    _refuse_clipping(t)
-    return _scaler_log_det(t, X)
+    if t.scale_ is None:
+        return np.zeros(len(X))
+    # MinMaxScaler multiplies by what the others divide by.
+    return _constant(X, np.log(t.scale_).sum() * (1 if isinstance(t, MinMaxScaler) else -1))
 
 
 def _pca_log_det(t: PCA, X: np.ndarray) -> np.ndarray:
@@ -66,11 +55,8 @@ def _pca_log_det(t: PCA, X: np.ndarray) -> np.ndarray:
 
 def _power_log_det(t: PowerTransformer, X: np.ndarray) -> np.ndarray:
     X = values_of(X)
-    if t.method == "box-cox":
-        log_slopes = (t.lambdas_ - 1) * np.log(X)
-    else:
-        log_slopes = (t.lambdas_ - 1) * np.sign(X) * np.log1p(np.abs(X))
-    out = log_slopes.sum(1)
+    logs = np.log(X) if t.method == "box-cox" else np.sign(X) * np.log1p(np.abs(X))
+    out = ((t.lambdas_ - 1) * logs).sum(1)
     return out - np.log(t._scaler.scale_).sum() if t.standardize else out
 
 
@@ -120,8 +106,8 @@ def _pipeline_log_det(t: Pipeline, X: np.ndarray) -> np.ndarray:
 LOG_DETS: dict[type, Callable[..., np.ndarray]] = {
     StandardScaler: _scaler_log_det,
     RobustScaler: _scaler_log_det,
-    MaxAbsScaler: _max_abs_log_det,
-    MinMaxScaler: _min_max_log_det,
+    MaxAbsScaler: _scaler_log_det,
+    MinMaxScaler: _scaler_log_det,
     PCA: _pca_log_det,
     PowerTransformer: _power_log_det,
     QuantileTransformer: _quantile_log_det,

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
 from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
-from skdiffusion.compose._drawing import draw_through
+from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._transformers import active_steps, not_invertible
 

@@ -1,7 +1,7 @@
-"""How scikit-learn's composite transformers are put together, and the functions whose slope and inverse are known."""
+"""How scikit-learn's composite transformers are put together, the functions whose slope is known, and inverses."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,13 +61,9 @@ def rule_for(table: dict[type, Callable], transformer: BaseEstimator) -> Callabl
     return next((table[c] for c in type(transformer).__mro__ if c in table), None)
 
 
-def _is_passthrough(step: Any) -> bool:
-    return step is None or (isinstance(step, str) and step == "passthrough")
-
-
 def active_steps(pipeline: Pipeline) -> list[tuple[str, BaseEstimator]]:
     """Named steps of a Pipeline that do something."""
-    return [(name, step) for name, step in pipeline.steps if not _is_passthrough(step)]
+    return [(name, step) for name, step in pipeline.steps if not (step is None or isinstance(step, str))]
 
 
 class Part(NamedTuple):
@@ -81,10 +77,8 @@ class Part(NamedTuple):
 def feature_parts(t: ColumnTransformer) -> list[Part]:
     """The parts of a fitted ColumnTransformer.
 
-    Raises
-    ------
-    TypeError
-        If a feature is dropped, or used by two parts, or if a part makes more or fewer features than it takes.
+    TypeError tells of a feature that is dropped or used by two parts, and of a part that makes more or fewer features
+    than it takes.
     """
     parts: list[Part] = []
     used: list[int] = []
@@ -103,3 +97,61 @@ def feature_parts(t: ColumnTransformer) -> list[Part]:
     if sorted(used) != list(range(t.n_features_in_)):
         raise not_invertible(t, "some feature is used twice or not at all")
     return parts
+
+
+def _parts_inverse(t: ColumnTransformer, Z: np.ndarray) -> np.ndarray:
+    out = np.empty((len(Z), t.n_features_in_))
+    for part in feature_parts(t):
+        block = Z[:, part.outputs]
+        out[:, part.inputs] = block if part.transformer is None else inverse_samples(part.transformer, block)
+    return out
+
+
+def _function_inverse(t: FunctionTransformer, Z: np.ndarray) -> np.ndarray:
+    if t.func is None:
+        return Z
+    if t.inverse_func is not None:
+        return t.inverse_transform(Z)
+    if t.func not in KNOWN_FUNCTIONS:
+        # Without inverse_func, scikit-learn's inverse_transform would return its argument as it is.
+        raise not_invertible(t, f"it has no inverse_func, and that of {function_name(t.func)} is not known")
+    return KNOWN_FUNCTIONS[t.func].inverse(Z)
+
+
+def _pipeline_inverse(t: Pipeline, Z: np.ndarray) -> np.ndarray:
+    for _, step in reversed(active_steps(t)):
+        Z = inverse_samples(step, Z)
+    return Z
+
+
+INVERSES: dict[type, Callable[..., np.ndarray]] = {
+    ColumnTransformer: _parts_inverse,
+    FunctionTransformer: _function_inverse,
+    Pipeline: _pipeline_inverse,
+}
+
+
+def inverse_samples(transformer: BaseEstimator, Z: ArrayLike) -> np.ndarray:
+    """Samples of a fitted transformer's output, mapped back to its input.
+
+    Parameters
+    ----------
+    transformer : fitted transformer
+        ColumnTransformer is inverted part by part, FunctionTransformer by the inverse of a known function.
+    Z : array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+
+    Raises
+    ------
+    TypeError
+        If the transformer has no inverse.
+    """
+    rule = rule_for(INVERSES, transformer)
+    if rule is not None:
+        return values_of(rule(transformer, values_of(Z)))
+    if not hasattr(transformer, "inverse_transform"):
+        raise not_invertible(transformer, "it has no inverse_transform")
+    return values_of(transformer.inverse_transform(Z))

@@ -1,7 +1,6 @@
 """Distributions with known densities and supports, for tests, examples and benchmarks."""
 
 from skdiffusion.datasets._besov import BesovDensity
-from skdiffusion.datasets._manifolds import Sphere, SwissRoll, Torus
-from skdiffusion.datasets._subspace import Subspace
+from skdiffusion.datasets._manifolds import Sphere, Subspace, SwissRoll, Torus
 
 __all__ = ["BesovDensity", "Sphere", "Subspace", "SwissRoll", "Torus"]

@@ -95,16 +95,7 @@ class BesovDensity:
         return np.where(inside, total / 2**self.n_features, 0.0)
 
     def log_prob(self, X: ArrayLike) -> np.ndarray:
-        """Log-density of samples in nats; -inf outside the cube.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
+        """Log-density of samples in nats, with the shapes of `density`; -inf outside the cube."""
         with np.errstate(divide="ignore"):
             return np.log(self.density(X))
 

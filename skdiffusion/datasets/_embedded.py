@@ -1,6 +1,5 @@
 """Distributions of a low dimension, carried into R^D by a random rotation."""
 
-from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
@@ -95,14 +94,3 @@ class Embedded:
         ndarray of shape (n_samples,)
         """
         return self._log_density(np.asarray(X, dtype=float) @ self.frame)
-
-
-def accepted(n: int, candidates: Callable[[int], np.ndarray], keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The first n of many candidates that are kept: rejection sampling."""
-    parts, found = [], 0
-    while found < n:
-        samples = candidates(2 * n + 16)
-        samples = samples[keep(samples)]
-        parts.append(samples)
-        found += len(samples)
-    return np.concatenate(parts)[:n] if parts else candidates(0)

@@ -1,9 +1,10 @@
-r"""Distributions on manifolds of R^D, with exact distance, projection and intrinsic log-density.
+r"""Distributions on manifolds and subspaces of R^D, with exact distance, projection and intrinsic log-density.
 
 Densities: "uniform" by volume; "kinked", proportional to 0.2 + |c| in one coordinate c, not differentiable at c = 0;
 "vmf", von Mises-Fisher, on spheres.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 from scipy.stats import vonmises_fisher
 
+from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import StrOptions, validated
-from skdiffusion.datasets._embedded import COUNT, EMBEDDING, Embedded, accepted
+from skdiffusion.datasets._embedded import COUNT, EMBEDDING, Embedded
+from skdiffusion.densities import GaussianMixtureDensity
 
 KINK_FLOOR = 0.2
 
@@ -31,6 +34,17 @@ def directions(Y: np.ndarray, otherwise: ArrayLike) -> np.ndarray:
     """Samples divided by their norms; a given unit vector for samples of norm zero, where all are equally near."""
     norm = np.linalg.norm(Y, axis=1, keepdims=True)
     return np.where(norm > 0, Y / np.where(norm > 0, norm, 1.0), otherwise)
+
+
+def accepted(n: int, candidates: Callable[[int], np.ndarray], keep: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The first n of many candidates that are kept: rejection sampling."""
+    parts, found = [], 0
+    while found < n:
+        samples = candidates(2 * n + 16)
+        samples = samples[keep(samples)]
+        parts.append(samples)
+        found += len(samples)
+    return np.concatenate(parts)[:n] if parts else candidates(0)
 
 
 class Sphere(Embedded):
@@ -111,8 +125,7 @@ class Torus(Surface):
     ----------
     n_features : int, default=3
     density : {"uniform", "kinked"}, default="uniform"
-    noise : float, default=0
-    rotation_seed : int, default=0
+    noise, rotation_seed : as for `Sphere`
     """
 
     tube = 0.4
@@ -146,8 +159,7 @@ class SwissRoll(Surface):
     ----------
     n_features : int, default=3
     density : {"uniform", "kinked"}, default="uniform"
-    noise : float, default=0
-    rotation_seed : int, default=0
+    noise, rotation_seed : as for `Sphere`
     """
 
     scale, low, high, width = 0.1, 1.5 * np.pi, 4.5 * np.pi, 20.0
@@ -188,3 +200,45 @@ class SwissRoll(Surface):
         area = self.scale**2 * self.width * (np.diff(self._length(np.array([self.low, self.high])))[0])
         c = 2 * Y[:, 1] / (self.scale * self.width) - 1
         return -np.log(area) + (log_kink(c, 0.5) if self.density == "kinked" else np.zeros(len(Y)))
+
+
+class Subspace(Embedded):
+    """A Gaussian mixture on a k-dimensional linear subspace.
+
+    Parameters
+    ----------
+    dimension : int, default=2
+        k.
+    n_features : int, default=16
+    noise : float, default=0
+        Standard deviation of isotropic noise.
+    rotation_seed : int, default=0
+        Of the subspace and of the mixture on it.
+
+    Attributes
+    ----------
+    latent : GaussianMixtureDensity
+        The distribution of the coordinates, of mean 0 and covariance near the identity.
+    frame : ndarray of shape (n_features, k)
+        Orthonormal basis of the subspace.
+    """
+
+    @validated(dimension=COUNT, **EMBEDDING)
+    def __init__(self, dimension: int = 2, n_features: int = 16, *, noise: float = 0.0, rotation_seed: int = 0) -> None:
+        self.dimension = dimension
+        super().__init__(dimension, n_features, "uniform", noise, rotation_seed)
+        # The latent distribution does not depend on the number of features.
+        rng = np.random.default_rng([rotation_seed, dimension])
+        weights = rng.dirichlet(np.full(3, 4.0))
+        means = rng.standard_normal((3, dimension))
+        means -= weights @ means
+        self.latent = GaussianMixtureDensity(weights, means, np.stack([v * np.eye(dimension) for v in (0.1, 0.2, 0.4)]))
+
+    def _draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        return self.latent.sample(SampleNoise(rng.standard_normal((n, self.dimension)), rng.random(n)))
+
+    def _nearest(self, Y: np.ndarray) -> np.ndarray:
+        return Y
+
+    def _log_density(self, Y: np.ndarray) -> np.ndarray:
+        return self.latent.log_prob(Y)

@@ -16,7 +16,7 @@ from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import check_count, check_weights, generator_seed
+from skdiffusion._utils.validation import check_count, generator_seed, weighted_mean
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
@@ -77,11 +77,7 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
         -------
         float
         """
-        log_density = self.score_samples(X)
-        if sample_weight is None:
-            return float(log_density.mean())
-        w = check_weights(sample_weight, log_density[:, None])
-        return float(np.average(log_density[w > 0], weights=w[w > 0]))
+        return weighted_mean(self.score_samples(X), sample_weight)
 
 
 class BlendedDensityEstimator(MeanLogDensity):

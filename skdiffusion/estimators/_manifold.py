@@ -33,11 +33,7 @@ from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._options import Options
-from skdiffusion.estimators._support import (
-    SupportedDensityEstimator,
-    diffusion_of,
-    has_linear_support,
-)
+from skdiffusion.estimators._support import SupportedDensityEstimator, diffusion_of, has_linear_support
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.manifold import (
     IntrinsicDensity,
@@ -90,17 +86,10 @@ class _InnerFits:
 
 @dataclass(frozen=True)
 class _StoppedFlow(Density):
-    """A flow that stops at a noise level: the density of whitened samples with that much noise.
-
-    Parameters
-    ----------
-    flow : ProbabilityFlow
-    level : float
-        Noise-to-signal ratio at which the flow stops.
-    """
+    """A flow that stops at a noise level: the density of whitened samples with that much noise."""
 
     flow: ProbabilityFlow
-    level: float
+    level: float  # noise-to-signal ratio
 
     @property
     def _cos(self) -> float:
@@ -108,11 +97,9 @@ class _StoppedFlow(Density):
         return np.cos(np.arctan(self.level))
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
-        """Log-density of samples X, in nats, shape (n_samples,)."""
         return self.flow.log_prob(self._cos * X) + X.shape[1] * np.log(self._cos)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
-        """Samples from random numbers, shape (n_samples, n_features)."""
         return self.flow.sample(noise) / self._cos
 
 
@@ -258,8 +245,6 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
             tags.transformer_tags = TransformerTags(preserves_dtype=[])
         return tags
 
-    # -- fitting ---------------------------------------------------------------------------------
-
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None) -> ManifoldDiffusionEstimator:
@@ -304,7 +289,6 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
                 self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
                 self.estimator_ = inner.density(U)
                 self.noise_floor_ = self._linear_noise_floor(U)
-                self._warn_if_full()
             self.n_iter_ = self.estimator_.n_iter_
 
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
@@ -338,9 +322,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         self.components_, self.noise_variance_ = directions[:r], noise_variance
         return centered @ self.components_.T
 
-    def _find_dimension(
-        self, inner: _InnerFits, U: np.ndarray, rng: np.random.Generator
-    ) -> DiffusionDensityEstimator | None:
+    def _find_dimension(self, inner: _InnerFits, U: np.ndarray, rng: np.random.Generator) -> Any:
         """Set the intrinsic dimension; return the model that saw it or that a nonlinear support needs, if any."""
         r = U.shape[1]
         self.dimension_spectrum_ = self.flipd_dimension_ = None
@@ -375,22 +357,17 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         self._density = IntrinsicDensity(self.surface_, rng)
 
     def _linear_noise_floor(self, U: np.ndarray) -> float:
-        """Noise at which the flow on a linear support stops; 0 if the samples fill the space."""
-        if self.support_ == "full":
-            return 0.0
-        if self.noise_floor != "auto":
-            return float(self.noise_floor)
-        return float(max(np.sqrt(self.noise_variance_), MIN_FLOOR * np.sqrt(U.var(0).mean())))
-
-    def _warn_if_full(self) -> None:
+        """Noise at which the flow on a linear support stops; 0, with a warning, if the samples fill the space."""
         if self.support_ == "full":
             warn_user(
                 f"The samples fill all {self.n_features_in_} features: no lower dimension was found, and the fit is "
                 "that of DiffusionDensityEstimator.",
                 FullDimensionWarning,
             )
-
-    # -- the density -------------------------------------------------------------------------------
+            return 0.0
+        if self.noise_floor != "auto":
+            return float(self.noise_floor)
+        return float(max(np.sqrt(self.noise_variance_), MIN_FLOOR * np.sqrt(U.var(0).mean())))
 
     def _stopped_diffusion(self) -> TransformedDensity:
         """The diffusion along the components of a nonlinear support, its flow stopped at the noise floor."""
@@ -454,12 +431,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         return self._density.log_prob(self._onto_support(U))
 
     def sample(
-        self,
-        n_samples: int = 1,
-        random_state: int | np.random.RandomState | None = None,
-        *,
-        denoise: bool = True,
-        as_frame: str | bool = "auto",
+        self, n_samples: int = 1, random_state: Any = None, *, denoise: bool = True, as_frame: str | bool = "auto"
     ) -> Any:
         """Draw samples on the support.
 
@@ -483,9 +455,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        seed = self._sample_seed if self.random_state is not None else None
-        if random_state is not None:
-            seed = generator_seed(random_state)
+        own = self._sample_seed if self.random_state is not None else None
+        seed = own if random_state is None else generator_seed(random_state)
         along, across = np.random.SeedSequence(seed).spawn(2)
         samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:

@@ -14,6 +14,7 @@ from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_cal
 from skdiffusion._utils.validation import (
     HasMethods,
     Interval,
+    RandomState,
     StrOptions,
     check_magnitude,
     fit_context,
@@ -82,11 +83,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     }
 
     def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        contamination: str | float = "auto",
-        random_state: int | np.random.RandomState | None = None,
+        self, estimator: Any = None, *, contamination: str | float = "auto", random_state: RandomState = None
     ) -> None:
         self.estimator = estimator
         self.contamination = contamination
@@ -115,10 +112,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             check_magnitude(X=samples)
             seed = None if self.random_state is None else generator_seed(self.random_state)
-            if self.estimator is None:
-                self.estimator_ = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
-            else:
-                self.estimator_ = clone(self.estimator)
+            own = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
+            self.estimator_ = own if self.estimator is None else clone(self.estimator)
             with FitParts(self, 1) as parts:
                 parts.fit("density", self.estimator_, samples[self._inliers(samples)])
                 self.offset_ = self._threshold(samples, seed)
@@ -137,9 +132,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         n_kept = len(X) - int(share * len(X))
         if n_kept < MIN_SAMPLES:
             return np.arange(len(X))
-        weights = np.ones(len(X))
-        whitening = Preprocessor(X.astype(np.float64), weights)
-        z, log_det = whitening.transform(X.astype(np.float64))
+        X, weights = X.astype(np.float64), np.ones(len(X))
+        z, log_det = Preprocessor(X, weights).transform(X)
         log_density = fit_student_t(z, weights).log_prob(z) + log_det
         return np.sort(np.argsort(-log_density, kind="stable")[:n_kept])
 

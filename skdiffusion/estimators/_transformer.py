@@ -10,7 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clon
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._utils.validation import HasMethods, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import HasMethods, RandomState, fit_context, generator_seed, restored_on_failure
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 
@@ -55,7 +55,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator: Any = None, *, random_state: int | np.random.RandomState | None = None) -> None:
+    def __init__(self, estimator: Any = None, *, random_state: RandomState = None) -> None:
         self.estimator = estimator
         self.random_state = random_state
 

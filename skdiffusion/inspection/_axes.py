@@ -18,13 +18,7 @@ DATA, MODEL, QUIET = "#1f4e79", "#b5441f", "0.6"
 
 
 def pyplot() -> Any:
-    """matplotlib.pyplot.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing; the error says how to install it.
-    """
+    """matplotlib.pyplot; where matplotlib is missing, the error says how to install it."""
     try:
         from matplotlib import pyplot as plt
     except ImportError as error:
@@ -39,13 +33,7 @@ def hide_box(ax: Axes) -> Axes:
 
 
 class AxesDisplay:
-    """Base of the displays on a single pair of axes.
-
-    Attributes
-    ----------
-    ax_ : matplotlib axes
-    figure_ : matplotlib figure
-    """
+    """Base of the displays on a single pair of axes."""
 
     ax_: Axes
     figure_: Figure | SubFigure
@@ -88,13 +76,7 @@ def feature_names(estimator: BaseEstimator) -> list[str]:
 
 
 def named_samples(estimator: BaseEstimator, X: ArrayLike) -> tuple[np.ndarray, list[str]]:
-    """Samples as an array, and the names of their features.
-
-    Raises
-    ------
-    ValueError
-        If samples are not finite, or have other features than the estimator was fitted on.
-    """
+    """Finite samples of the features that an estimator was fitted on, as an array, and the names of the features."""
     samples = check_array(X, dtype=np.float64, input_name="X")
     if samples.shape[1] != estimator.n_features_in_:
         raise ValueError(
@@ -104,13 +86,7 @@ def named_samples(estimator: BaseEstimator, X: ArrayLike) -> tuple[np.ndarray, l
 
 
 def feature_positions(features: Iterable[int | str], names: list[str], count: int | None = None) -> list[int]:
-    """Positions of features given by position or name.
-
-    Raises
-    ------
-    ValueError
-        If one is unknown, or if there are not `count` of them.
-    """
+    """Positions of features given by position or name; ValueError if one is unknown or there are not `count`."""
     out = []
     for feature in features:
         known = feature in names if isinstance(feature, str) else 0 <= feature < len(names)

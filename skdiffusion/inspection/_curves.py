@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -32,7 +32,7 @@ class TrainingDisplay(CurveDisplay):
         self.loss_curve, self.validation_curve = loss_curve, validation_curve
 
     @classmethod
-    def from_estimator(cls, estimator: DiffusionDensityEstimator, *, ax: Axes | None = None) -> TrainingDisplay:
+    def from_estimator(cls, estimator: DiffusionDensityEstimator, *, ax: Axes | None = None) -> Self:
         """Plot the curves of a fitted DiffusionDensityEstimator.
 
         Parameters
@@ -71,11 +71,11 @@ class NoiseLossDisplay(CurveDisplay):
     ax_, figure_ : matplotlib artists
     """
 
-    def __init__(self, loss_by_noise: np.ndarray) -> None:
+    def __init__(self, loss_by_noise: Any) -> None:
         self.loss_by_noise = loss_by_noise
 
     @classmethod
-    def from_estimator(cls, estimator: DiffusionDensityEstimator, *, ax: Axes | None = None) -> NoiseLossDisplay:
+    def from_estimator(cls, estimator: DiffusionDensityEstimator, *, ax: Axes | None = None) -> Self:
         """Plot the losses of a fitted DiffusionDensityEstimator.
 
         Parameters
@@ -116,9 +116,7 @@ class DimensionSpectrumDisplay(CurveDisplay):
         self.spectrum, self.levels, self.dimension = spectrum, levels, dimension
 
     @classmethod
-    def from_estimator(
-        cls, estimator: ManifoldDiffusionEstimator, *, ax: Axes | None = None
-    ) -> DimensionSpectrumDisplay:
+    def from_estimator(cls, estimator: ManifoldDiffusionEstimator, *, ax: Axes | None = None) -> Self:
         """Plot the spectrum of a fitted ManifoldDiffusionEstimator.
 
         Parameters

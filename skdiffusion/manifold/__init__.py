@@ -6,8 +6,10 @@ from skdiffusion.manifold._dimension import (
     denoiser_jacobian,
     dimension_spectrum,
     flipd,
+    linear_dimension,
     local_dimension,
     plateau_dimension,
+    principal_directions,
     support_dimension,
 )
 from skdiffusion.manifold._intrinsic_density import IntrinsicDensity
@@ -17,22 +19,9 @@ from skdiffusion.manifold._local_polynomials import (
     fit_local_polynomials,
     sample_spacing,
 )
-from skdiffusion.manifold._principal_directions import linear_dimension, principal_directions
 
 __all__ = [
-    "PLATEAU",
-    "TANGENT",
-    "IntrinsicDensity",
-    "LocalPolynomials",
-    "coarse_samples",
-    "denoiser_jacobian",
-    "dimension_spectrum",
-    "fit_local_polynomials",
-    "flipd",
-    "linear_dimension",
-    "local_dimension",
-    "plateau_dimension",
-    "principal_directions",
-    "sample_spacing",
-    "support_dimension",
-]
+    "PLATEAU", "TANGENT", "IntrinsicDensity", "LocalPolynomials", "coarse_samples", "denoiser_jacobian",
+    "dimension_spectrum", "fit_local_polynomials", "flipd", "linear_dimension", "local_dimension",
+    "plateau_dimension", "principal_directions", "sample_spacing", "support_dimension",
+]  # fmt: skip

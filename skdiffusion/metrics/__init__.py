@@ -1,17 +1,12 @@
 """Distances between samples and between densities, their floors, and scorers for model selection."""
 
-from skdiffusion.metrics._density import (
-    highest_density_coverage,
-    importance_mass,
-    kl_divergence,
-    total_variation,
-)
+from skdiffusion.metrics._density import highest_density_coverage, importance_mass, kl_divergence, total_variation
 from skdiffusion.metrics._discrepancies import (
     classifier_two_sample_test,
     energy_distance,
     maximum_mean_discrepancy,
+    two_sample_floor,
 )
-from skdiffusion.metrics._floor import two_sample_floor
 from skdiffusion.metrics._scorers import (
     SAMPLE_METRICS,
     make_sample_scorer,
@@ -29,37 +24,13 @@ from skdiffusion.metrics._support import (
     novelty,
     subspace_error,
 )
-from skdiffusion.metrics._transport import (
-    gaussian_wasserstein_2,
-    sliced_wasserstein_1,
-    wasserstein_1,
-    wasserstein_2,
-)
+from skdiffusion.metrics._transport import gaussian_wasserstein_2, sliced_wasserstein_1, wasserstein_1, wasserstein_2
 
 __all__ = [
-    "SAMPLE_METRICS",
-    "classifier_two_sample_test",
-    "delta_coverage",
-    "density_comparability",
-    "energy_distance",
-    "fidelity",
-    "gaussian_wasserstein_2",
-    "highest_density_coverage",
-    "importance_mass",
-    "kl_divergence",
-    "make_sample_scorer",
-    "maximum_mean_discrepancy",
-    "mean_log_likelihood",
-    "memorized_excess",
-    "memorized_fraction",
-    "neg_c2st",
-    "neg_sliced_wasserstein_1",
-    "neg_wasserstein_1",
-    "novelty",
-    "sliced_wasserstein_1",
-    "subspace_error",
-    "total_variation",
-    "two_sample_floor",
-    "wasserstein_1",
+    "SAMPLE_METRICS", "classifier_two_sample_test", "delta_coverage", "density_comparability", "energy_distance",
+    "fidelity", "gaussian_wasserstein_2", "highest_density_coverage", "importance_mass", "kl_divergence",
+    "make_sample_scorer", "maximum_mean_discrepancy", "mean_log_likelihood", "memorized_excess",
+    "memorized_fraction", "neg_c2st", "neg_sliced_wasserstein_1", "neg_wasserstein_1", "novelty",
+    "sliced_wasserstein_1", "subspace_error", "total_variation", "two_sample_floor", "wasserstein_1",
     "wasserstein_2",
-]
+]  # fmt: skip

@@ -6,16 +6,11 @@ from sklearn.utils.validation import check_array
 
 from skdiffusion._utils.validation import check_magnitude
 
+Weights = ArrayLike | None
+
 
 def check_same_features(**arrays: ArrayLike) -> list[np.ndarray]:
-    """Several sets of samples as arrays of the same features.
-
-    Raises
-    ------
-    ValueError
-        If one is empty, not finite or not two-dimensional, if its squares overflow, or if the numbers of features
-        differ. The error names the argument.
-    """
+    """Several sets of samples as finite arrays of the same features, whose squares do not overflow, else ValueError."""
     samples = {name: check_array(a, dtype=np.float64, input_name=name) for name, a in arrays.items()}
     if len({s.shape[1] for s in samples.values()}) > 1:
         found = ", ".join(f"{name} has {s.shape[1]}" for name, s in samples.items())
@@ -25,25 +20,14 @@ def check_same_features(**arrays: ArrayLike) -> list[np.ndarray]:
 
 
 def check_pair(
-    X: ArrayLike, Y: ArrayLike, x_weight: ArrayLike | None = None, y_weight: ArrayLike | None = None
+    X: ArrayLike, Y: ArrayLike, x_weight: Weights = None, y_weight: Weights = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two sets of samples of the same features and their weights, each summing to 1.
-
-    Raises
-    ------
-    ValueError
-        As `check_same_features`; or if weights are negative, not finite, all zero, or not one for each sample.
-    """
-    first, second = check_same_features(X=X, Y=Y)
-    return (
-        first,
-        second,
-        _normalized(x_weight, len(first), "x_weight"),
-        _normalized(y_weight, len(second), "y_weight"),
-    )
+    """Two sets of samples of the same features and their weights, each non-negative and summing to 1."""
+    x, y = check_same_features(X=X, Y=Y)
+    return x, y, _normalized(x_weight, len(x), "x_weight"), _normalized(y_weight, len(y), "y_weight")
 
 
-def _normalized(weight: ArrayLike | None, n_samples: int, name: str) -> np.ndarray:
+def _normalized(weight: Weights, n_samples: int, name: str) -> np.ndarray:
     """Weights divided by their sum; equal ones for None."""
     if weight is None:
         return np.full(n_samples, 1.0 / n_samples)

@@ -4,6 +4,7 @@ A density is a callable ``log_density(X)`` -> array of shape (n,), in nats, such
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +17,7 @@ from skdiffusion._utils.validation import RandomState
 from skdiffusion.compose import draw_samples, log_density_of
 
 LogDensity = Callable[[np.ndarray], np.ndarray]
-Bounds = tuple[ArrayLike, ArrayLike]
+Bounds = tuple[ArrayLike, ArrayLike] | None
 QUADRATURE_NODES = {1: 20_001, 2: 401}
 
 
@@ -27,7 +28,7 @@ def _check_log_density(name: str, log_density: LogDensity, points: np.ndarray) -
     return values
 
 
-def _quadrature(bounds: Bounds, n_nodes: int | None) -> tuple[np.ndarray, float]:
+def _quadrature(bounds: tuple[ArrayLike, ArrayLike], n_nodes: int | None) -> tuple[np.ndarray, float]:
     """Mid-points of a box of one or two features, and the volume of a cell."""
     low, high = (np.atleast_1d(np.asarray(b, dtype=np.float64)) for b in bounds)
     if low.shape != high.shape or len(low) > 2 or not (low < high).all() or not np.isfinite([low, high]).all():
@@ -40,7 +41,7 @@ def _quadrature(bounds: Bounds, n_nodes: int | None) -> tuple[np.ndarray, float]
 
 
 def _evaluated(
-    log_p: LogDensity, log_q: LogDensity, bounds: Bounds | None, samples: ArrayLike | None, n_nodes: int | None
+    log_p: LogDensity, log_q: LogDensity, bounds: Bounds, samples: ArrayLike | None, n_nodes: int | None
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
     """log p and log q at quadrature nodes or at samples of p, and the volume of a cell (None for samples)."""
     if bounds is not None and samples is None:
@@ -58,12 +59,7 @@ def _evaluated(
 
 
 def total_variation(
-    log_p: LogDensity,
-    log_q: LogDensity,
-    *,
-    bounds: Bounds | None = None,
-    samples: ArrayLike | None = None,
-    n_nodes: int | None = None,
+    log_p: LogDensity, log_q: LogDensity, *, bounds: Bounds = None, samples: Any = None, n_nodes: int | None = None
 ) -> float:
     r"""Total variation distance between two densities: :math:`\tfrac12\int |p - q|`, between 0 and 1.
 
@@ -89,12 +85,7 @@ def total_variation(
 
 
 def kl_divergence(
-    log_p: LogDensity,
-    log_q: LogDensity,
-    *,
-    bounds: Bounds | None = None,
-    samples: ArrayLike | None = None,
-    n_nodes: int | None = None,
+    log_p: LogDensity, log_q: LogDensity, *, bounds: Bounds = None, samples: Any = None, n_nodes: int | None = None
 ) -> float:
     r"""Kullback-Leibler divergence :math:`\int p \log (p/q)`, in nats.
 
@@ -102,17 +93,12 @@ def kl_divergence(
     ----------
     log_p, log_q : callables, (n, n_features) -> (n,)
         Log-densities in nats; p is the truth.
-    bounds : pair of array-likes of shape (n_features,), optional
-        Box on which to integrate, for one or two features.
-    samples : array-like of shape (n, n_features), optional
-        Samples drawn from p, for any number of features. The Monte Carlo mean can be negative.
-    n_nodes : int, optional
-        Nodes along each feature (mid-point rule); by default 20001 for one feature, 401 for two.
+    bounds, samples, n_nodes : as for `total_variation`
 
     Returns
     -------
     float
-        inf if q vanishes where p does not.
+        inf if q vanishes where p does not. The Monte Carlo mean over samples can be negative.
     """
     p, q, cell = _evaluated(log_p, log_q, bounds, samples, n_nodes)
     positive = np.isfinite(p)

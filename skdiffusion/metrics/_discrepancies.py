@@ -1,31 +1,27 @@
-r"""Discrepancies by kernels and by a classifier."""
+"""Discrepancies by kernels and by a classifier, and what a perfect model would get."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import RandomState
-from skdiffusion.metrics._checks import check_pair
+from skdiffusion.metrics._checks import Weights, check_pair
 
 BLOCK_SAMPLES = 1000
 BANDWIDTH_SAMPLES = 1000  # of each set, whose distances give the default bandwidth
 
 
-def _mean_kernel(
-    x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, kernel: Callable[[np.ndarray], np.ndarray]
-) -> float:
-    """Weighted mean of kernel(distance) over all pairs, in blocks of samples."""
+def _mean_kernel(x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarray, kernel: Callable = np.asarray) -> float:
+    """Weighted mean of kernel(distance) over all pairs, in blocks of samples; of the distance itself by default."""
     return sum(wx[s] @ kernel(cdist(x[s], y)) @ wy for s in slices(len(x), BLOCK_SAMPLES))
 
 
-def energy_distance(
-    X: ArrayLike, Y: ArrayLike, *, x_weight: ArrayLike | None = None, y_weight: ArrayLike | None = None
-) -> float:
+def energy_distance(X: ArrayLike, Y: ArrayLike, *, x_weight: Weights = None, y_weight: Weights = None) -> float:
     r"""Square root of the energy distance of Szekely and Rizzo, in root units of the features.
 
     .. math:: D^2 = 2 E\|X - Y\| - E\|X - X'\| - E\|Y - Y'\|,
@@ -50,12 +46,8 @@ def energy_distance(
     O((n + m)**2) time, O(n + m) memory.
     """
     x, y, wx, wy = check_pair(X, Y, x_weight, y_weight)
-
-    def distance(D: np.ndarray) -> np.ndarray:
-        return D
-
-    squared = 2 * _mean_kernel(x, y, wx, wy, distance)
-    squared -= _mean_kernel(x, x, wx, wx, distance) + _mean_kernel(y, y, wy, wy, distance)
+    squared = 2 * _mean_kernel(x, y, wx, wy)
+    squared -= _mean_kernel(x, x, wx, wx) + _mean_kernel(y, y, wy, wy)
     return float(np.sqrt(max(squared, 0.0)))
 
 
@@ -69,20 +61,13 @@ def _median_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def maximum_mean_discrepancy(
-    X: ArrayLike,
-    Y: ArrayLike,
-    *,
-    x_weight: ArrayLike | None = None,
-    y_weight: ArrayLike | None = None,
-    bandwidth: float | None = None,
+    X: ArrayLike, Y: ArrayLike, *, x_weight: Weights = None, y_weight: Weights = None, bandwidth: float | None = None
 ) -> float:
     r"""Maximum mean discrepancy with a Gaussian kernel (Gretton et al., 2012); no unit, between 0 and sqrt 2.
 
     Parameters
     ----------
-    X : array-like of shape (n, n_features)
-    Y : array-like of shape (m, n_features)
-    x_weight, y_weight : array-like of shape (n,) and (m,), optional
+    X, Y, x_weight, y_weight : as for `energy_distance`
     bandwidth : float, optional
         Standard deviation of the kernel, in the units of the features. None takes the median distance
         between the first 1000 samples of both; fix it to compare values.
@@ -162,3 +147,62 @@ def classifier_two_sample_test(
         correct = cross_val_predict(trees, samples, label, cv=folds) == label
     accuracy = float(correct.mean())
     return (accuracy, float(correct.std() / np.sqrt(len(correct)))) if return_error else accuracy
+
+
+def two_sample_floor(
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    X: ArrayLike,
+    *,
+    n_samples: int | None = None,
+    n_repeats: int = 20,
+    random_state: RandomState = 0,
+) -> tuple[float, float]:
+    """Mean of a metric between disjoint halves of real samples: what a perfect model would get.
+
+    Every two-sample metric is positive for two finite sets of samples of the same distribution. This bias depends on
+    the number of samples and on the distribution: a distance is informative only beside its floor.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(A, B)`` -> float, such as `wasserstein_1`.
+    X : array-like of shape (n, n_features)
+        Real samples, drawn independently of any model.
+    n_samples : int, optional
+        Number of samples in each half; n // 2 by default. Compare with a distance between as many samples.
+    n_repeats : int, default=20
+        Random splits.
+    random_state : int, RandomState or None, default=0
+        Seed of the splits.
+
+    Returns
+    -------
+    floor : float
+    standard_error : float
+        Of the mean over the splits. The splits share samples: the variation over other real samples is not included.
+
+    Raises
+    ------
+    ValueError
+        If `n_samples` is not between 1 and n // 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.metrics import two_sample_floor, wasserstein_1
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> floor, error = two_sample_floor(wasserstein_1, X)
+    >>> 0.1 < floor < 0.5
+    True
+    """
+    real = check_array(X, dtype=np.float64, input_name="X", ensure_min_samples=2)
+    largest = len(real) // 2
+    n_samples = largest if n_samples is None else n_samples
+    if not 1 <= n_samples <= largest:
+        raise ValueError(f"The 'n_samples' argument must lie between 1 and {largest}. Got {n_samples!r} instead.")
+    rng = check_random_state(random_state)
+    values = []
+    for _ in range(n_repeats):
+        pick = rng.permutation(len(real))[: 2 * n_samples]
+        values.append(metric(real[pick[:n_samples]], real[pick[n_samples:]]))
+    return float(np.mean(values)), float(np.std(values) / np.sqrt(n_repeats))

@@ -66,25 +66,11 @@ class SampleScorer:
         return f"make_sample_scorer({self.metric if isinstance(self.metric, str) else list(self.metric)!r})"
 
     def __call__(self, estimator: BaseEstimator, X: ArrayLike, y: None = None) -> float | dict[str, float]:
-        """The score, or a dict of scores by name.
-
-        Parameters
-        ----------
-        estimator : fitted density estimator, Pipeline or search object
-        X : array-like of shape (n_samples, n_features)
-            Samples left out of the fit.
-        y : ignored
-
-        Returns
-        -------
-        float or dict
-        """
+        """The score of a fitted estimator on samples left out of the fit, or a dict of scores by name."""
         metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
-        scores = {}
+        by_samples = [m for m in metrics if m != LIKELIHOOD]
         with one_thread():
-            if LIKELIHOOD in metrics:
-                scores[LIKELIHOOD] = mean_log_likelihood(estimator, X)
-            by_samples = [m for m in metrics if m != LIKELIHOOD]
+            scores = {LIKELIHOOD: mean_log_likelihood(estimator, X)} if LIKELIHOOD in metrics else {}
             if by_samples:
                 scores |= self._sample_scores(estimator, X, by_samples)
         return next(iter(scores.values())) if isinstance(self.metric, str) else scores
@@ -100,17 +86,11 @@ class SampleScorer:
                 raise ValueError(
                     f"{name} has {samples.shape[1]} features, but the estimator draws samples of {draws.shape[1]}."
                 )
-        scale = self._scale(estimator, left_out)
+        scale = training_scale(estimator, left_out) if self.X_ref is None else self.X_ref.std(0)
+        scale = np.where(scale > 0, scale, 1.0)
         factor = self._novelty_factor(draws, left_out, scale)
         real = left_out[pick] / scale
         return {f"neg_{m}": -float(SAMPLE_METRICS[m](draws / scale, real)) * factor for m in metrics}
-
-    def _scale(self, estimator: BaseEstimator, left_out: np.ndarray) -> np.ndarray:
-        """Standard deviations of the features, 1 for constant ones."""
-        if self.X_ref is None:
-            return training_scale(estimator, left_out)
-        scale = self.X_ref.std(0)
-        return np.where(scale > 0, scale, 1.0)
 
     def _novelty_factor(self, draws: np.ndarray, left_out: np.ndarray, scale: np.ndarray) -> float:
         """What multiplies the distances of draws: 1, and more the nearer they are to training samples."""

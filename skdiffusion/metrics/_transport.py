@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_array
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.validation import RandomState
-from skdiffusion.metrics._checks import check_pair
+from skdiffusion.metrics._checks import Weights, check_pair
 
 MAX_ITERATIONS = 10_000_000
 BLOCK_FLOATS = 20_000_000  # of projected values held at once: 160 MB
@@ -41,7 +41,7 @@ def _sorted_transport(x: np.ndarray, y: np.ndarray, wx: np.ndarray, wy: np.ndarr
     return out
 
 
-def _wasserstein(X: ArrayLike, Y: ArrayLike, x_weight: ArrayLike | None, y_weight: ArrayLike | None, p: int) -> float:
+def _wasserstein(X: ArrayLike, Y: ArrayLike, x_weight: Weights, y_weight: Weights, p: int) -> float:
     x, y, wx, wy = check_pair(X, Y, x_weight, y_weight)
     if x.shape[1] == 1:
         return float(_sorted_transport(x, y, wx, wy, p)[0] ** (1 / p))
@@ -52,9 +52,7 @@ def _wasserstein(X: ArrayLike, Y: ArrayLike, x_weight: ArrayLike | None, y_weigh
     return float(max(ot.emd2(wx, wy, cost, numItermax=MAX_ITERATIONS), 0.0) ** (1 / p))
 
 
-def wasserstein_1(
-    X: ArrayLike, Y: ArrayLike, *, x_weight: ArrayLike | None = None, y_weight: ArrayLike | None = None
-) -> float:
+def wasserstein_1(X: ArrayLike, Y: ArrayLike, *, x_weight: Weights = None, y_weight: Weights = None) -> float:
     r"""Exact Wasserstein-1 distance between two samples, in the units of the features.
 
     .. math:: W_1 = \min_\pi \sum_{ij} \pi_{ij} \|x_i - y_j\|.
@@ -88,27 +86,20 @@ def wasserstein_1(
     return _wasserstein(X, Y, x_weight, y_weight, 1)
 
 
-def wasserstein_2(
-    X: ArrayLike, Y: ArrayLike, *, x_weight: ArrayLike | None = None, y_weight: ArrayLike | None = None
-) -> float:
+def wasserstein_2(X: ArrayLike, Y: ArrayLike, *, x_weight: Weights = None, y_weight: Weights = None) -> float:
     r"""Exact Wasserstein-2 distance between two samples, in the units of the features.
 
     .. math:: W_2^2 = \min_\pi \sum_{ij} \pi_{ij} \|x_i - y_j\|^2.
 
+    Cost and floor are those of `wasserstein_1`.
+
     Parameters
     ----------
-    X : array-like of shape (n, n_features)
-    Y : array-like of shape (m, n_features)
-    x_weight, y_weight : array-like of shape (n,) and (m,), optional
-        Non-negative; each is divided by its sum.
+    X, Y, x_weight, y_weight : as for `wasserstein_1`
 
     Returns
     -------
     float
-
-    Notes
-    -----
-    Cost and floor are those of `wasserstein_1`.
     """
     return _wasserstein(X, Y, x_weight, y_weight, 2)
 
@@ -129,14 +120,14 @@ def gaussian_wasserstein_2(
     -------
     float
     """
-    means, covariances = (
-        {"mean_x": mean_x, "mean_y": mean_y},
-        {"covariance_x": covariance_x, "covariance_y": covariance_y},
-    )
     m_x, m_y = (
-        check_array(np.atleast_1d(m), dtype=np.float64, ensure_2d=False, input_name=name) for name, m in means.items()
+        check_array(np.atleast_1d(mean), dtype=np.float64, ensure_2d=False, input_name=name)
+        for name, mean in {"mean_x": mean_x, "mean_y": mean_y}.items()
     )
-    c_x, c_y = (check_array(np.atleast_2d(c), dtype=np.float64, input_name=name) for name, c in covariances.items())
+    c_x, c_y = (
+        check_array(np.atleast_2d(covariance), dtype=np.float64, input_name=name)
+        for name, covariance in {"covariance_x": covariance_x, "covariance_y": covariance_y}.items()
+    )
     shapes = [a.shape for a in (m_x, m_y, c_x, c_y)]
     d = len(m_x)
     if shapes != [(d,), (d,), (d, d), (d, d)]:
@@ -152,8 +143,8 @@ def sliced_wasserstein_1(
     X: ArrayLike,
     Y: ArrayLike,
     *,
-    x_weight: ArrayLike | None = None,
-    y_weight: ArrayLike | None = None,
+    x_weight: Weights = None,
+    y_weight: Weights = None,
     n_projections: int = 200,
     random_state: RandomState = 0,
 ) -> float:
@@ -161,10 +152,7 @@ def sliced_wasserstein_1(
 
     Parameters
     ----------
-    X : array-like of shape (n, n_features)
-    Y : array-like of shape (m, n_features)
-    x_weight, y_weight : array-like of shape (n,) and (m,), optional
-        Non-negative; each is divided by its sum.
+    X, Y, x_weight, y_weight : as for `wasserstein_1`
     n_projections : int, default=200
         Directions, uniform on the sphere. The spread over directions divided by the root of their number
         is the Monte Carlo error.

@@ -176,21 +176,15 @@ class Design:
         if self.switching_levels is not None:
             options["noise_intervals"] = self.switching_levels
         if self.n_nonzero_weights is not None:
-            options["activation"] = "relu"
-            options["n_nonzero_weights"], options["weight_bound"] = self.n_nonzero_weights, self.weight_bound
+            options |= {"activation": "relu", "weight_bound": self.weight_bound}
+            options["n_nonzero_weights"] = self.n_nonzero_weights
         sizes = layers[0] if self.switching_levels is None else layers
         return {"hidden_layer_sizes": sizes, "components": None, "options": Options(**options)}
 
 
 @validated(n=SAMPLES, smoothness=POSITIVE, n_features=DIMENSION, loss=LOSS, switching=["boolean"], sparse=["boolean"])
 def design(
-    n: float,
-    smoothness: float,
-    n_features: int,
-    *,
-    loss: str = "tv",
-    switching: bool = False,
-    sparse: bool = False,
+    n: float, smoothness: float, n_features: int, *, loss: str = "tv", switching: bool = False, sparse: bool = False
 ) -> Design:
     """Sizes and noise levels for n samples of a density of known smoothness.
 
@@ -222,18 +216,9 @@ def design(
     if switching:
         # The paper's time is that of dX = -X dt + sqrt(2) dW.
         ratio = np.sqrt(np.expm1(2 * edges[1:-1]))
-        kept = ratio > level
-        switching_levels = ratio[kept].tolist()
-        functions = sizes[len(sizes) - kept.sum() - 1 :].tolist()
-    wider = 2 if sparse else 1
-    return Design(
-        size,
-        level,
-        clipping_level(n),
-        edges,
-        sizes,
-        [wider * max(MIN_WIDTH, int(np.ceil(np.sqrt(WEIGHTS_PER_FUNCTION * m)))) for m in functions],
-        switching_levels,
-        int(np.ceil(WEIGHTS_PER_FUNCTION * size)) if sparse else None,
-        max(MIN_WEIGHT_BOUND, size) if sparse else None,
-    )
+        switching_levels = ratio[ratio > level].tolist()
+        functions = sizes[len(sizes) - len(switching_levels) - 1 :].tolist()
+    factor = 2 if sparse else 1
+    widths = [factor * max(MIN_WIDTH, int(np.ceil(np.sqrt(WEIGHTS_PER_FUNCTION * m)))) for m in functions]
+    limits = (int(np.ceil(WEIGHTS_PER_FUNCTION * size)), max(MIN_WEIGHT_BOUND, size)) if sparse else (None, None)
+    return Design(size, level, clipping_level(n), edges, sizes, widths, switching_levels, *limits)

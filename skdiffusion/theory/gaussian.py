@@ -67,11 +67,7 @@ def unit_mixture_relative_score(X: ArrayLike, theta: float, weights: ArrayLike, 
 
 
 def relative_score(
-    tilt_gradient: Callable[[np.ndarray], np.ndarray],
-    tilt: Callable[[np.ndarray], np.ndarray],
-    X: ArrayLike,
-    theta: float,
-    noise: np.ndarray,
+    tilt_gradient: Callable, tilt: Callable, X: ArrayLike, theta: float, noise: np.ndarray
 ) -> np.ndarray:
     """N(x, t) of any tilt by self-normalized importance sampling from the Gaussian posterior.
 
