@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import skdiffusion
-from benchmarks.any_rows import rows
+from benchmarks.any_rows import samples
 from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionOutlierDetector,
@@ -170,14 +170,14 @@ def estimator_case(draw):
         if key in TINY and isinstance(parameters[key], str):
             parameters[key] = TINY[key]  # whole defaults take seconds, and are tested elsewhere
     plain = np.random.default_rng(draw(st.integers(0, 999))).random(size=(14, draw(st.integers(1, 3))))
-    X = draw(rows()) if unusual in ("rows", "all") else plain[:12]
+    X = draw(samples()) if unusual in ("rows", "all") else plain[:12]
     d = X.shape[1] if getattr(X, "ndim", 0) == 2 else None
     odd = unusual in ("calls", "all")
     calls = []
     for _ in range(draw(st.integers(1, 3))):
         what = draw(st.sampled_from([*QUERIES, "sample", "from_latent", "inverse_transform", "pickle", "save"]))
         if what in QUERIES or what in ("from_latent", "inverse_transform"):
-            calls.append((what, (draw(rows(d)) if odd else np.resize(plain, (5, d or 2)),), {}))
+            calls.append((what, (draw(samples(d)) if odd else np.resize(plain, (5, d or 2)),), {}))
         elif what == "sample":
             frame = draw(st.sampled_from(["auto", True, False, "yes"]))
             given_count, given_state = ([1, 2, 7, *JUNK], [0, None, *JUNK]) if odd else ([1, 5], [0, None])
@@ -334,7 +334,7 @@ def function_case(draw):
     name = draw(st.sampled_from(list(table)))
     function, count = table[name]
     d = draw(st.integers(1, 3))
-    return name, function, tuple(draw(rows(d)) for _ in range(count))
+    return name, function, tuple(draw(samples(d)) for _ in range(count))
 
 
 def _log_normal(X):

@@ -113,7 +113,7 @@ def run_ours(X, scored, seed, out):
     diffusion = model.blend_.densities["diffusion"].log_prob(scored)
     out["diffusion"] = float(np.maximum(diffusion, floor_nats(X.shape[1])).mean())
     out["weights"] = {k: round(float(w), 4) for k, w in model.component_weights_.items()}
-    out["map"] = str(model.preprocessor_.marginals)
+    out["map"] = str(model.preprocessor_.feature_transform)
     out["log_density_error"] = float(model.log_density_error(scored[:500]).mean())
     student = model.blend_.densities["student"].log_prob(scored) + np.log(model.component_weights_["student"])
     out["below_promise"] = float(np.max(student - density))

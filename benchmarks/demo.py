@@ -34,9 +34,9 @@ def picture(X, sample, path):
     ):
         ax.scatter(samples[:, a], samples[:, b], s=9, alpha=0.55, color=color, linewidths=0)
         ax.set_title(title)
-        ax.set_xlabel(f"{names[0]} (standardised)")
+        ax.set_xlabel(f"{names[0]} (standardized)")
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("mean concavity (standardised)")
+    axes[0].set_ylabel("mean concavity (standardized)")
     axes[0].set_xlim(*np.quantile(X[:, a], [0, 1]) + [-0.6, 0.6])
     axes[0].set_ylim(*np.quantile(X[:, b], [0, 1]) + [-0.6, 0.6])
     fig.savefig(path, dpi=140)

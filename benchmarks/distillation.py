@@ -54,7 +54,7 @@ def report(files):
     """One line a set."""
     records = [r for r in cells.read(*files) if r["d"] <= MAX_FEATURES]
     print("| set | columns | KL from the teacher, nats | held-out nats, teacher | student | ", end="")
-    print("rows scored a second, teacher | student | kernel kept | seconds to distil |\n" + "|---" * 9 + "|")
+    print("rows scored a second, teacher | student | kernel kept | seconds to distill |\n" + "|---" * 9 + "|")
     for r in sorted(records, key=lambda r: (r["d"], r["dataset"], r["seed"])):
         line = [r["dataset"], r["d"], f"{r['divergence']:.4f} ({r['error']:.4f})", f"{r['teacher_nats']:.3f}"]
         line += [f"{r['nats']:.3f}", f"{r['teacher_rate']:.0f}", f"{r['rate']:.0f}"]

@@ -45,10 +45,10 @@ axes[1].imshow(
 )
 paths = TrajectoryDisplay.from_estimator(est, n_samples=700, n_times=40, ax=axes[2], line_color="#4dabf7").paths
 axes[2].clear()
-colours = plt.get_cmap("cool")(np.linspace(0, 1, len(paths) - 1))
+colors = plt.get_cmap("cool")(np.linspace(0, 1, len(paths) - 1))
 for step in range(len(paths) - 1):
     both = paths[step : step + 2]
-    axes[2].plot(both[:, :, 0], both[:, :, 1], color=colours[step], linewidth=0.45, alpha=0.5)
+    axes[2].plot(both[:, :, 0], both[:, :, 1], color=colors[step], linewidth=0.45, alpha=0.5)
 axes[2].scatter(*paths[-1].T, s=4, color="#ffd8a8", linewidths=0, zorder=3)
 for ax, title in zip(axes, ("3000 points", "the fitted density", "noise on its way to new points")):
     ax.set(xlim=(-4, 4), ylim=(-4, 4), title=title, xticks=[], yticks=[])

@@ -41,13 +41,13 @@ loss, distance, new, memory = np.array(curves).T
 
 slopes, rates = {}, {}
 for density in ("uniform", "kinked"):
-    law = Sphere(1, density=density)
+    target = Sphere(1, density=density)
     spacing, errors = [], []
     for n in (250, 500, 1000, 2000, 4000):
-        repeats = [(law.sample(n, seed), law.sample(500, 100 + seed)) for seed in range(5)]
+        repeats = [(target.sample(n, seed), target.sample(500, 100 + seed)) for seed in range(5)]
         spacing.append(np.mean([sample_spacing(samples) for samples, _ in repeats]))
         errors.append(
-            np.median([fidelity(LocalPolynomials(r, 1, s, 2, 12.0).project(y), law.distance) for (r, y), s in
+            np.median([fidelity(LocalPolynomials(r, 1, s, 2, 12.0).project(y), target.distance) for (r, y), s in
                        zip(repeats, [spacing[-1]] * 5)])
         )  # fmt: skip
     slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
@@ -73,7 +73,7 @@ axes[0].plot(steps, new, "s-", color="#2e8b57", label="novelty")
 axes[0].plot(steps, memory, "^-", color="#b5441f", label="memorized beyond fresh samples")
 axes[0].axhline(0.1, color="#b5441f", linewidth=0.8, linestyle=":")
 axes[0].set_xscale("log")
-axes[0].set_xlabel("optimiser steps on 16 points")
+axes[0].set_xlabel("optimizer steps on 16 points")
 axes[0].legend(frameon=False, fontsize=9)
 for (density, (spacing, errors)), color in zip(rates.items(), ("#1f4e79", "#b5441f")):
     label = f"{density}: slope {slopes[density]:.2f}"
@@ -85,7 +85,7 @@ axes[1].legend(frameon=False, fontsize=9)
 for (degree, (errors, slope)), color in zip(orders.items(), ("#1f4e79", "#2e8b57", "#b5441f")):
     axes[2].loglog(reach * 2 * np.pi / 4096, errors, "o-", color=color, label=f"degree {degree}: slope {slope:.2f}")
 axes[2].xaxis.set_minor_formatter(NullFormatter())
-axes[2].set_xlabel("width of the neighbourhood")
+axes[2].set_xlabel("width of the neighborhood")
 axes[2].set_ylabel("distance after projection")
 axes[2].legend(frameon=False, fontsize=9, loc="center right")
 axes[2].set_ylim(top=0.02)

@@ -50,7 +50,7 @@ moved = {
 for n, error, said, *samples in zip(steps, nats, stated, *moved.values()):
     shown = ", ".join(f"{name} {e:.4f}" for name, e in zip(moved, samples))
     print(f"{n:3d} steps: {error:.4f} nats off (stated {said:.4f}); samples moved by {shown}")
-print(f"the fit chose {member.law.density_steps} steps for densities and {member.law.sample_steps} for samples")
+print(f"the fit chose {member.density.density_steps} steps for densities and {member.density.sample_steps} for samples")
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 4), layout="constrained")

@@ -3,7 +3,7 @@ Is my fit good?
 ===============
 
 Four questions to ask of a fitted density, each with a picture. Did training end where held-out samples say it should?
-At which noise levels has the network learnt anything? Are the densities calibrated: does the region that should hold
+At which noise levels has the network learned anything? Are the densities calibrated: does the region that should hold
 half of the mass hold half of the fresh samples? And do the samples look like the data, pair by pair?
 """
 

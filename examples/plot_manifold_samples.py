@@ -14,8 +14,8 @@ from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator
 from skdiffusion.datasets import Torus
 from skdiffusion.metrics import fidelity, memorized_excess, novelty
 
-law = Torus(density="kinked")
-X, fresh = law.sample(2000, 0), law.sample(2000, 1)
+target = Torus(density="kinked")
+X, fresh = target.sample(2000, 0), target.sample(2000, 1)
 models = {
     "plain diffusion": DiffusionDensityEstimator(components=None, random_state=0).fit(X),
     "manifold estimator": ManifoldDiffusionEstimator(random_state=0).fit(X),
@@ -30,13 +30,13 @@ fig = plt.figure(figsize=(10, 3.8), layout="constrained")
 distances = {}
 for i, (name, model) in enumerate(models.items()):
     draws = model.sample(4000, random_state=2)
-    distances[name] = fidelity(draws, law.distance)
+    distances[name] = fidelity(draws, target.distance)
     print(
         f"{name:20} distance {distances[name]:.1e}  novelty {novelty(draws, X, fresh):.2f}  "
         f"memorized beyond fresh samples {memorized_excess(draws, X, fresh):+.3f}"
     )
     ax = fig.add_subplot(1, 2, i + 1, projection="3d")
-    color = np.log10(np.maximum(law.distance(draws), 1e-7))
+    color = np.log10(np.maximum(target.distance(draws), 1e-7))
     points = ax.scatter(*draws.T, c=color, s=4, cmap="viridis", vmin=-6, vmax=-1.5, linewidths=0)
     ax.set_title(f"{name}: median distance {distances[name]:.0e}")
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), zlim=(-0.6, 0.6))

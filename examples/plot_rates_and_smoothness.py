@@ -20,32 +20,32 @@ from skdiffusion.theory.besov import rate_tv
 BOX = ([-1.0], [1.0])
 
 
-def distance(law, log_q):
-    return total_variation(law.log_prob, log_q, bounds=BOX, n_nodes=801)
+def distance(target, log_q):
+    return total_variation(target.log_prob, log_q, bounds=BOX, n_nodes=801)
 
 
-def oracle_kernel(law, X):
+def oracle_kernel(target, X):
     """Total variation of a kernel density, reflected at both ends, with the bandwidth that makes it least."""
     mirrored = np.concatenate([X, -2 - X, 2 - X])
     best = np.inf
     for bandwidth in np.geomspace(0.004, 0.3, 16):
         kernel = KernelDensity(bandwidth=bandwidth, rtol=1e-4).fit(mirrored)
-        best = min(best, distance(law, lambda x, k=kernel: k.score_samples(x) + np.log(3)))
+        best = min(best, distance(target, lambda x, k=kernel: k.score_samples(x) + np.log(3)))
     return best
 
 
 sizes = (300, 1200, 4800)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 for smoothness, color in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
-    law = BesovDensity(smoothness)
+    target = BesovDensity(smoothness)
     grid = np.linspace(-1, 1, 1000)[:, None]
-    axes[0].plot(grid, law.density(grid), color=color, linewidth=1, label=f"smoothness {smoothness}")
+    axes[0].plot(grid, target.density(grid), color=color, linewidth=1, label=f"smoothness {smoothness}")
     ours, kernel = [], []
     for n in sizes:
-        X = law.sample(n, random_state=0)
+        X = target.sample(n, random_state=0)
         est = DiffusionDensityEstimator(bounds=(-1, 1), components=None, random_state=0).fit(X)
-        ours.append(distance(law, est.score_samples))
-        kernel.append(oracle_kernel(law, X))
+        ours.append(distance(target, est.score_samples))
+        kernel.append(oracle_kernel(target, X))
     axes[1].loglog(sizes, ours, "o-", color=color)
     axes[1].loglog(sizes, kernel, "s--", color=color, alpha=0.5)
     rate = np.array([rate_tv(n, smoothness, 1) for n in sizes])

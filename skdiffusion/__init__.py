@@ -5,7 +5,7 @@ The public names are loaded on first use, so that ``import skdiffusion`` does no
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",

@@ -26,8 +26,7 @@ def param_distributions(n_samples: int, n_features: int, *, prefix: str = "") ->
     Returns
     -------
     dict
-        Name of a parameter of `DiffusionDensityEstimator` -> list or scipy distribution. The estimator that is searched
-        needs ``options=Options()``, whose parameters are among them.
+        Name of a parameter of `DiffusionDensityEstimator` -> list or scipy distribution.
 
     Examples
     --------

@@ -47,6 +47,8 @@ def edges():
                 assert node.level == 0, f"{path}: relative import"
                 members = [a.name for a in node.names if a.name.startswith("_") or a.name in RANK]
                 names = [node.module, *(f"{node.module}.{name}" for name in members)]
+                if node.module == "skdiffusion":  # public names, which come from their rooms
+                    names += [skdiffusion._PUBLIC[a.name] for a in node.names if a.name in skdiffusion._PUBLIC]
             for name in names:
                 if name.startswith("skdiffusion."):
                     yield path.relative_to(ROOT).as_posix(), source, name

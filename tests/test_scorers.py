@@ -195,7 +195,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_the_ready_search_space(rng):
     X = rng.normal(size=(80, 2))
-    model = DiffusionDensityEstimator(max_iter=1, components=None, n_steps=4, random_state=0, options=Options())
+    model = DiffusionDensityEstimator(max_iter=1, components=None, n_steps=4, random_state=0)
     space = param_distributions(80, 2)
     search = RandomizedSearchCV(model, space, n_iter=3, cv=2, random_state=0, scoring=FAST, error_score="raise").fit(X)
     assert set(search.best_params_) == set(space)

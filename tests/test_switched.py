@@ -143,6 +143,10 @@ def test_an_estimator_with_intervals_goes_on_and_is_saved(rng, tmp_path):
     assert est.score_model().field.edges == edges
     with pytest.raises(ValueError, match="'noise_intervals'"):
         est.set_params(options__noise_intervals=2, hidden_layer_sizes="auto").fit(X)
+    with pytest.raises(ValueError, match="'noise_intervals'"):
+        est.set_params(options__noise_intervals=[0.3, 3.0]).fit(X)
+    with pytest.raises(ValueError, match="'noise_intervals'"):
+        est.partial_fit(X)
 
 
 def test_one_width_serves_all_intervals(rng):

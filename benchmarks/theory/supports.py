@@ -43,13 +43,13 @@ def error_of_the_subspace(quick, kept):
     for n, eta in ((2000, 0.1), (500, 0.2)):
         measured, predicted = [], []
         for seed in range(4 if quick else 10):
-            law = Subspace(2, 64, noise=eta, rotation_seed=seed)
-            samples = law.sample(n, seed)
+            target = Subspace(2, 64, noise=eta, rotation_seed=seed)
+            samples = target.sample(n, seed)
             est = ManifoldDiffusionEstimator(2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1).fit(
                 samples
             )
-            measured.append(subspace_error(est.components_.T, law.frame))
-            spread = np.linalg.eigvalsh(np.cov((samples @ law.frame).T)) - eta**2
+            measured.append(subspace_error(est.components_.T, target.frame))
+            spread = np.linalg.eigvalsh(np.cov((samples @ target.frame).T)) - eta**2
             predicted.append(subspace.subspace_error(n, 64, eta, spread))
         ratio = np.mean(measured) / np.mean(predicted)
         error = np.std(measured) / np.mean(predicted) / np.sqrt(len(measured))
@@ -66,12 +66,12 @@ def irregular_density(quick, kept):
 
     slopes = {}
     for density in ("uniform", "kinked"):
-        law, spacing, errors = Sphere(1, density=density), [], []
+        target, spacing, errors = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
-            X = [law.sample(n, seed) for seed in range(4 if quick else 12)]
+            X = [target.sample(n, seed) for seed in range(4 if quick else 12)]
             spacing.append(np.mean([sample_spacing(samples) for samples in X]))
             fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
-            errors.append(np.median([fidelity(f.project(law.sample(300, 50)), law.distance) for f in fits]))
+            errors.append(np.median([fidelity(f.project(target.sample(300, 50)), target.distance) for f in fits]))
         slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
     ratio = slopes["kinked"] / slopes["uniform"]
     shown = f"{ratio:.2f} ({slopes['uniform']:.2f} uniform, {slopes['kinked']:.2f} kinked)"
@@ -123,9 +123,9 @@ def features_cell(n_features, seed):
     from skdiffusion import ManifoldDiffusionEstimator
     from skdiffusion.datasets import Subspace
 
-    law = Subspace(2, n_features)
-    est = ManifoldDiffusionEstimator(2, "linear", random_state=seed).fit(law.sample(2000, seed))
-    return float(est.intrinsic_log_density(law.sample(2000, 1000 + seed)).mean())
+    target = Subspace(2, n_features)
+    est = ManifoldDiffusionEstimator(2, "linear", random_state=seed).fit(target.sample(2000, seed))
+    return float(est.intrinsic_log_density(target.sample(2000, 1000 + seed)).mean())
 
 
 def features_do_not_matter(quick, kept):
@@ -151,12 +151,12 @@ def across_the_subspace(quick, kept):
     from skdiffusion import ManifoldDiffusionEstimator
     from skdiffusion.datasets import Subspace
 
-    law, ratios = Subspace(2, 16, noise=0.05), []
+    target, ratios = Subspace(2, 16, noise=0.05), []
     for seed in range(2 if quick else 5):
         est = ManifoldDiffusionEstimator(
             2, "linear", hidden_layer_sizes=(8,), n_estimators=1, max_iter=1, random_state=seed
         )
-        est.fit(law.sample(1000, seed))
+        est.fit(target.sample(1000, seed))
         samples = est.sample(20_000, denoise=False)
         left = samples - est.inverse_transform(est.transform(samples))
         stated = np.sqrt(est.noise_variance_ + est.noise_floor_**2)

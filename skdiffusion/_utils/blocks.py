@@ -6,7 +6,7 @@ zeros, keep the bits of a sample whatever the other samples of a call are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def slices(n_samples: int, size: int) -> Iterator[slice]:
+BLOCK_SAMPLES = 8192  # of a call, whose densities and random numbers are in memory at a time
+
+
+def slices(n_samples: int, size: int = BLOCK_SAMPLES) -> Iterator[slice]:
     """Slices that cover so many samples, each of at most `size` of them."""
     for start in range(0, n_samples, max(1, size)):
         yield slice(start, min(start + max(1, size), n_samples))
@@ -31,6 +34,14 @@ def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple
         block = np.zeros((next(size for size in sizes if size >= count), samples.shape[1]))
         block[:count] = samples[where]
         yield where, block
+
+
+def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+    """Values, one for each sample, of a function of samples, with the temporaries of one block in memory."""
+    out = np.empty(len(X))
+    for block in slices(len(X)):
+        out[block] = function(X[block])
+    return out
 
 
 def write(out: np.ndarray, where: slice, values: np.ndarray | torch.Tensor) -> None:

@@ -10,7 +10,6 @@ from skdiffusion.densities._blend import (
     Component,
     blend_weights,
     improved,
-    in_blocks,
     out_of_fold_log_prob,
     validation_score,
 )
@@ -55,7 +54,6 @@ __all__ = [
     "fit_student_t",
     "gaussian_flow_map",
     "improved",
-    "in_blocks",
     "informative_order",
     "kernel_density",
     "out_of_fold_log_prob",

@@ -13,8 +13,6 @@ from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 
-BLOCK_SAMPLES = 8192  # whose densities and numbers are in memory at a time
-
 
 @dataclass(frozen=True)
 class Component:
@@ -126,7 +124,10 @@ class Blend(Density):
     @property
     def degrees(self) -> float | None:  # type: ignore[override]
         """Degrees of freedom of the chi-square numbers that samples take."""
-        return next((d.degrees for d in self.densities.values() if d.degrees is not None), None)
+        found = {d.degrees for d in self.densities.values() if d.degrees is not None}
+        if len(found) > 1:
+            raise ValueError(f"Components of {sorted(found)} degrees of freedom cannot share their random numbers.")
+        return found.pop() if found else None
 
     def component_log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of every component, shape (n_samples, n_components); -inf for those of weight zero."""
@@ -174,14 +175,6 @@ class Blend(Density):
     def draw(self, n_samples: int, n_features: int, seed: int | None) -> np.ndarray:
         """Samples from a seed; fewer of them are a prefix of more."""
         stream, out = NoiseStream(seed, n_features, self.degrees), np.empty((n_samples, n_features))
-        for block in slices(n_samples, BLOCK_SAMPLES):
+        for block in slices(n_samples):
             out[block] = self.sample(stream.take(block.stop - block.start))
         return out
-
-
-def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Values, one for each sample, of a function of samples, with the temporaries of one block in memory."""
-    out = np.empty(len(X))
-    for block in slices(len(X), BLOCK_SAMPLES):
-        out[block] = function(X[block])
-    return out

@@ -153,12 +153,14 @@ class DiffusionOptions:
             fine_tuning=None if tuning is None else replace(tuning, deadline=fine_tuning),
         )
 
-    def continued(self, theta_min: float, forget_decay: bool) -> DiffusionOptions:
-        """The same for new samples, which should move the networks and not erase them."""
+    def continued(self, theta_min: float, theta_max: float, forget_decay: bool) -> DiffusionOptions:
+        """The same for new samples, which should move the networks and not erase them, in the angles of a flow."""
         plan = self.training
         weight_decay = 0.0 if forget_decay else plan.weight_decay
         gentle = replace(plan, learning_rate=plan.learning_rate / 4, weight_decay=weight_decay)
-        return replace(self, training=gentle, fine_tuning=None).stopping_at(theta_min)
+        largest = plan.sigma_range[1] if np.arctan(plan.sigma_range[1]) == theta_max else float(np.tan(theta_max))
+        sigma_range = float(np.tan(theta_min)), largest
+        return replace(self, training=replace(gentle, sigma_range=sigma_range), fine_tuning=None)
 
 
 def equal_edges(theta_min: float, theta_max: float, n_intervals: int) -> tuple[float, ...]:
@@ -168,7 +170,7 @@ def equal_edges(theta_min: float, theta_max: float, n_intervals: int) -> tuple[f
 
 
 def default_network(n: float, d: int) -> NetworkOptions:
-    """The ensemble for n samples (effective) and d features."""
+    """The ensemble for n samples and d features."""
     # Wider networks cost a fifth to a quarter more, and gain nothing on most sets of 2000 or 10000 samples.
     sizes: Sizes = (96, 96)
     n_members = 2 if d == 1 else 4
@@ -186,7 +188,7 @@ def default_network(n: float, d: int) -> NetworkOptions:
 
 
 def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
-    """The plan of training for n samples (effective) and d features, and the steps of the short runs before it."""
+    """The plan of training for n samples and d features, and the steps of the short runs before it."""
     n_steps, batch_size, learning_rate, n_pilot_steps = 1000, 512, 1e-2, 250
     if d == 2:
         # Sharp edges take many steps and targets of little noise.

@@ -23,7 +23,6 @@ from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
 from skdiffusion.preprocessing import Preprocessor
 
-BLOCK_SAMPLES = 8192  # whose densities are in memory at a time
 DATA_TYPES = [np.float64, np.float32]
 
 
@@ -104,7 +103,7 @@ class BlendedDensityEstimator(MeanLogDensity):
     def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Write the values of a function of the samples within the bounds to their places in `out`, block by block."""
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for part in slices(len(X), BLOCK_SAMPLES):
+            for part in slices(len(X)):
                 block = X[part].astype(np.float64)
                 inside = self.preprocessor_.inside(block)
                 if inside.any():

@@ -35,6 +35,7 @@ from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._options import (
     Options,
+    OptionsMixin,
     check_noise_intervals,
     component_options,
     layer_sizes,
@@ -54,7 +55,7 @@ from skdiffusion.estimators._stages import (
 from skdiffusion.preprocessing import TrainingData
 
 
-class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
+class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityEstimator):
     r"""Density estimation by a diffusion model, blended with densities in closed form.
 
     Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised samples, and
@@ -283,7 +284,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
     def distill(
         self, *, n_draws: int = 131_072, n_training_steps: int = 2000, random_state: Any = None
     ) -> DistilledDensityEstimator:
-        """A density of one evaluation a sample that has learnt this one: ten times as fast to score, or more.
+        """A density of one evaluation a sample that has learned this one: ten times as fast to score, or more.
 
         Parameters
         ----------
@@ -403,18 +404,19 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if not hasattr(self, "blend_"):
             return None
         field, given = self._flow.network_field, Options() if self.options is None else self.options
-        network, (n_intervals, _) = field.network, check_noise_intervals(given.noise_intervals)
+        network, (n_intervals, levels) = field.network, check_noise_intervals(given.noise_intervals)
         sizes, of_network = layer_sizes(self.hidden_layer_sizes, n_intervals), network.hidden_layer_sizes
         if isinstance(sizes, tuple) and n_intervals > 1:
             sizes = [sizes] * n_intervals
         asked = network.n_members if self.n_estimators == "auto" else self.n_estimators
         same = (d, sizes or of_network, given.activation, asked, n_intervals)
         intervals = len(network.edges) + 1
-        if same != (network.n_features, of_network, network.activation, network.n_members, intervals):
+        moved = levels is not None and intervals == n_intervals and not np.allclose(np.tan(network.edges), levels)
+        if moved or same != (network.n_features, of_network, network.activation, network.n_members, intervals):
             raise ValueError(
-                "With 'warm_start' the number of features, 'hidden_layer_sizes', 'n_estimators' and the options "
-                "'activation' and 'noise_intervals' must be those of the previous fit: set warm_start=False to start "
-                "anew."
+                "Networks that go on ('warm_start', 'partial_fit') keep the number of features, 'hidden_layer_sizes', "
+                "'n_estimators' and the options 'activation' and 'noise_intervals' of the previous fit: leave these as "
+                "they were, or call fit with warm_start=False to start anew."
             )
         return field
 
@@ -435,10 +437,12 @@ class DiffusionDensityEstimator(CallbackSupportMixin, FlowDensityEstimator):
         if not len(X):
             return
         started, flow = time.perf_counter(), self._flow
-        field = flow.network_field
+        field = self._previous(X.shape[1]) or flow.network_field
         data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
         options = resolve_options(self, X.shape, field.network.device, field.network)
-        options = options.continued(flow.theta_min, self.options is None or self.options.weight_decay == "auto")
+        options = options.continued(
+            flow.theta_min, flow.theta_max, self.options is None or self.options.weight_decay == "auto"
+        )
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
         with FitProgress(self, options.n_checks) as progress:
             result = train_further(field, self.preprocessor_.transform(data.X)[0], data, options, progress)

@@ -11,11 +11,12 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from skdiffusion._utils.blocks import in_blocks
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure
-from skdiffusion.densities import Blend, TransformedDensity, in_blocks
+from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import DistillationPlan, distill
@@ -23,14 +24,14 @@ from skdiffusion.estimators._base import BlendedDensityEstimator, FlowDensityEst
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
 N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
-# Least weight of a component that stays as it is; a lighter one is learnt with the flow. Mixtures are cheap, and narrow
+# Least weight of a component that stays as it is; a lighter one is learned with the flow. Mixtures are cheap, and narrow
 # components hard to learn; a network's tails are no heavier than a Gaussian's.
 MIN_KEPT_WEIGHT = {"student": 0.0, "mapped_mixture": 0.02, "mixture": 0.02, "kernel": 0.1}
 MIN_KEPT_WEIGHT |= dict.fromkeys(("regression", "power_regression", "mapped_regression"), 0.1)
 
 
 class DistilledDensityEstimator(BlendedDensityEstimator):
-    r"""The density of a diffusion estimator, learnt again by a network that gives it in one evaluation.
+    r"""The density of a diffusion estimator, learned again by a network that gives it in one evaluation.
 
     Scoring a sample by a diffusion model solves a differential equation. Here an autoregressive network learns the
     distribution of the teacher's flow from draws of it and their exact log-densities, :math:`\min_q E_p[r + r^2/2]`
@@ -120,7 +121,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DistilledDensityEstimator:
-        """Fit a clone of the teacher to the samples of X, and distil it.
+        """Fit a clone of the teacher to the samples of X, and distill it.
 
         Parameters
         ----------
@@ -168,7 +169,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         network = MaskedNetwork(d, sizes, N_COMPONENTS, rng, device)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             samples = rest.draw(self.n_draws, d, generator_seed(seeds[1]))
-            log_prob = in_blocks(rest.log_prob, samples)
+            log_prob = self._finite(in_blocks(rest.log_prob, samples), "the teacher")
             z, log_det = preprocessor.transform(samples)
             plan = DistillationPlan(n_steps=self.n_training_steps)
             with FitProgress(self, plan.n_checks) as progress:

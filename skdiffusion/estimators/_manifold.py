@@ -32,7 +32,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
-from skdiffusion.estimators._options import Options
+from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._support import SupportedDensityEstimator, diffusion_of, has_linear_support
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
 from skdiffusion.manifold import (
@@ -48,7 +48,6 @@ from skdiffusion.manifold import (
 if TYPE_CHECKING:
     from skdiffusion.diffusion.flow import ProbabilityFlow
 
-BLOCK_SAMPLES = 8192
 MIN_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear support stops
 DETECTION_SAMPLES, DETECTION_LEVEL = 200, 0.1  # samples that look for the dimension; noise level of its second estimate
 # Parameters of the diffusion models within, and their constraints.
@@ -103,7 +102,7 @@ class _StoppedFlow(Density):
         return self.flow.sample(noise) / self._cos
 
 
-class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator):
+class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDensityEstimator):
     r"""Density and samples on an unknown linear subspace or manifold near which the samples lie.
 
     Principal directions that carry nothing but isotropic noise are split off, and modeled exactly by a
@@ -139,7 +138,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
     verbose : int, default=0
         Show a progress bar for every network if positive.
     options : Options or None, default=None
-        Everything else, as for `DiffusionDensityEstimator`.
+        Everything else, as for `DiffusionDensityEstimator`. The model that looks at the support is never fine-tuned.
 
     Attributes
     ----------
@@ -407,7 +406,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         else:
             density, along = self._stopped_diffusion(), np.empty(len(U))
             with one_thread():
-                for part in slices(len(U), BLOCK_SAMPLES):
+                for part in slices(len(U)):
                     along[part] = density.log_prob(U[part])
         return along + self._log_density_across(residual)
 
@@ -472,7 +471,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, SupportedDensityEstimator
         density, rng = self._stopped_diffusion(), np.random.default_rng(seed)
         U = np.empty((n_samples, len(self.components_)))
         with one_thread():
-            for part in slices(n_samples, BLOCK_SAMPLES):
+            for part in slices(n_samples):
                 U[part] = density.sample(SampleNoise(rng.standard_normal(U[part].shape)))
                 if denoise:
                     U[part] = self._onto_support(U[part])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -29,14 +29,15 @@ from skdiffusion.diffusion.options import (
 )
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan
 
+N_FOLDS = 8  # of "auto", unless there are more networks
 AUTOMATIC_CLIP = 2.0  # times sqrt(log n): true scores do not reach it
 
 
 class Options(BaseEstimator):
     r"""Settings of a diffusion fit beyond the parameters of the estimator.
 
-    The defaults are chosen from the shape of the table and need no change. They can be searched under ``options__``
-    names where ``options=Options()`` is passed to the estimator.
+    The defaults are chosen from the shape of the table and need no change. They can be set and searched under
+    ``options__`` names of the estimator.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Options(BaseEstimator):
     batch_size : "auto" or int, default="auto"
         Samples a step and network.
     n_training_steps : "auto" or int, default="auto"
-        Optimizer steps of training, where `max_iter` is "auto".
+        Optimizer steps of training, in place of the epochs of `max_iter`.
     patience : "auto" or int, default="auto"
         Optimizer steps without a lower validation loss after which training stops early.
     decay_fraction : float, default=0.3
@@ -62,11 +63,11 @@ class Options(BaseEstimator):
     n_pilot_steps : "auto" or int, default="auto"
         Optimizer steps of the short runs that choose the coordinates of the noise.
     min_correlation_gain : float, default=0.05
-        Nats a feature that a Gaussian must gain by correlations for noise that is isotropic in features of unit
-        variance to be tried beside noise in whitened coordinates; infinity never tries it.
-    n_folds : int, default=8
-        Folds of the samples. Every network leaves one of them out, for early stopping and for the weights of the blend;
-        there are as many folds as networks at least.
+        Nats a feature that a Gaussian must gain by correlations for features of unit variance to be tried beside
+        whitened coordinates, for the noise of the diffusion and for the kernel; infinity never tries them.
+    n_folds : "auto" or int, default="auto"
+        Folds of the samples. Every network leaves out another, for early stopping and for the weights of the blend:
+        there are at most as many networks. "auto" is 8, or the number of networks if that is larger.
     fine_tune : "auto" or bool, default="auto"
         Whether to raise the exact likelihood of the trained networks, by gradients through the flow, as long as
         validation samples gain. "auto" does from 5000 samples of three features on, unless `max_iter` is given or
@@ -114,8 +115,8 @@ class Options(BaseEstimator):
     --------
     >>> from skdiffusion import DiffusionDensityEstimator, Options
     >>> est = DiffusionDensityEstimator(options=Options(learning_rate=5e-3))
-    >>> est.set_params(options__batch_size=128).options.batch_size
-    128
+    >>> est.set_params(options__batch_size=128).options
+    Options(batch_size=128, learning_rate=0.005)
     """
 
     _saved = ()  # parameters only
@@ -131,7 +132,7 @@ class Options(BaseEstimator):
         "n_target_samples": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "n_pilot_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "min_correlation_gain": [Interval(Real, 0, None, closed="both")],
-        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "n_folds": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "fine_tune": [StrOptions({"auto"}), "boolean"],
         "sigma_min": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "sigma_max": [Interval(Real, 0, None, closed="neither")],
@@ -165,7 +166,7 @@ class Options(BaseEstimator):
         n_target_samples: Any = "auto",
         n_pilot_steps: Any = "auto",
         min_correlation_gain: float = 0.05,
-        n_folds: int = 8,
+        n_folds: Any = "auto",
         fine_tune: Any = "auto",
         sigma_min: Any = "auto",
         sigma_max: float = SIGMA_MAX,
@@ -214,6 +215,27 @@ class Options(BaseEstimator):
         self.weakest_prior = weakest_prior
         self.max_regression_orders = max_regression_orders
         self.adaptive_kernels = adaptive_kernels
+
+
+class OptionsMixin(BaseEstimator):
+    """Estimators with the parameter `options`, whose settings can be searched where it is None too."""
+
+    options: Options | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name; ``options__`` names set those of `options`, which are made where there are none.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self
+        """
+        if self.options is None and any(name.startswith("options__") for name in params):
+            self.options = Options()
+        return super().set_params(**params)
 
 
 def component_options(options: Options | None) -> ComponentOptions:
@@ -330,7 +352,7 @@ def resolve_options(
     edges = interval_edges(given.noise_intervals, solver)
     training, n_pilot_steps = _resolve_training(est, given, shape)
     training = replace(training, sigma_range=(float(np.tan(solver.theta_min)), float(given.sigma_max)))
-    n_folds = min(shape[0], max(network.n_members, int(given.n_folds)))
+    n_folds = _resolve_folds(est, given, shape[0], network.n_members)
     network = replace(network, n_members=int(min(network.n_members, n_folds)), edges=edges)
     options = DiffusionOptions(
         network=network,
@@ -358,22 +380,36 @@ def _resolve_network(
     return replace(network, **_given(n_members=est.n_estimators))
 
 
+def _resolve_folds(est: Any, given: Options, n_samples: int, n_members: int) -> int:
+    """Number of folds, of which every network leaves out another."""
+    if isinstance(given.n_folds, str):
+        return min(n_samples, max(n_members, N_FOLDS))
+    if est.n_estimators != "auto" and est.n_estimators > given.n_folds:
+        raise ValueError(
+            f"Each of the {est.n_estimators} networks of 'n_estimators' leaves out another fold, but the 'n_folds' "
+            f"option is {given.n_folds}: raise it, or leave it at 'auto'."
+        )
+    return min(n_samples, int(given.n_folds))
+
+
 def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple[TrainingPlan, int]:
     """The plan of training that the parameters ask for, and the steps of the short runs before it."""
-    plan, n_pilot_steps = default_training(*shape)
-    asked = {"n_steps": given.n_training_steps, "batch_size": given.batch_size, "learning_rate": given.learning_rate}
-    asked |= {
-        "weight_decay": given.weight_decay,
-        "patience": given.patience,
-        "n_target_samples": given.n_target_samples,
-    }
-    plan = replace(plan, **_given(**asked))
+    default, n_pilot_steps = default_training(*shape)
+    asked = {"batch_size": given.batch_size, "learning_rate": given.learning_rate, "patience": given.patience}
+    asked |= {"weight_decay": given.weight_decay, "n_target_samples": given.n_target_samples}
+    plan = replace(default, **_given(**asked))
+    if est.max_iter != "auto" and given.n_training_steps != "auto":
+        raise ValueError(
+            "'max_iter' and the 'n_training_steps' option both set the length of training: leave one of them at 'auto'."
+        )
+    n_steps = plan.n_steps if given.n_training_steps == "auto" else int(given.n_training_steps)
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * shape[0] / plan.batch_size))
+    if n_steps != default.n_steps or est.max_iter != "auto":
         n_pilot_steps = min(n_pilot_steps, -(-n_steps // 4))
         if given.learning_rate == "auto":
             # At the default's rate, runs of more than twice its steps can end in spikes of the loss.
-            slower = min(1.0, np.sqrt(plan.n_steps / n_steps))
+            slower = min(1.0, np.sqrt(default.n_steps / n_steps))
             plan = replace(plan, learning_rate=float(plan.learning_rate * slower))
         plan = replace(plan, n_steps=n_steps)
     if not est.early_stopping:

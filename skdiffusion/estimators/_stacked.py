@@ -15,7 +15,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
-from skdiffusion._utils.protocols import Density
+from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
@@ -48,6 +48,14 @@ class EstimatorDensity(Density):
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X, in nats, shape (n_samples,)."""
         return self.estimator.score_samples(X)
+
+    def score(self, X: np.ndarray) -> np.ndarray:
+        """No gradient is known of an estimator of another library."""
+        raise TypeError(f"The gradient of the density of {type(self.estimator).__name__} is not known.")
+
+    def sample(self, noise: SampleNoise) -> np.ndarray:
+        """An estimator of another library draws its own random numbers."""
+        raise TypeError(f"{type(self.estimator).__name__} draws its own samples: use `sample` of the estimator.")
 
 
 class StackedDensityEstimator(MeanLogDensity):

@@ -118,7 +118,7 @@ class Preprocessor:
         return self.whitening.forward(U), log_det
 
     def transform(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened samples (n_samples, n_features) and log |det dz/dx| (n_samples,)."""
+        """Whitened samples (n_samples, n_features) and ``log |det dz/dx|`` (n_samples,)."""
         return self._whitened(X, lambda feature, x: (feature.forward(x), feature.log_slope(x)))
 
     def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ class Preprocessor:
         return np.clip(X, self.low, self.high)
 
     def pull_back(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Gradient in X of f(z(x)) + log |det dz/dx|, given the gradient of f in z, (n_samples, n_features)."""
+        """Gradient in X of f(z(x)) + ``log |det dz/dx|``, given the gradient of f in z, (n_samples, n_features)."""
         given, X = X, self._read(X)
         out = gradient @ self.whitening.matrix.T
         for j, feature in enumerate(self.maps):

@@ -45,7 +45,7 @@ class Whitening:
     matrix, inverse : arrays of shape (n_features, n_features)
         z = (u - shift) @ matrix, u = z @ inverse + shift.
     log_det : float
-        log |det matrix|.
+        ``log |det matrix|``.
     correlation : array of shape (n_features, n_features)
         The shrunk correlation matrix, which becomes the identity.
     shrinkage : float

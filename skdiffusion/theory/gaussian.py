@@ -4,7 +4,7 @@ If :math:`p_0 = e^f N(0, I)` with f of bounded gradient, then under the variance
 
 .. math:: S(x, t) = -x + \alpha\,N(x, t),\qquad N = E[\nabla f(x_0) \mid x_t = x],
 
-so that the part to be learnt is bounded by the Lipschitz constant of f at every noise level and in every dimension,
+so that the part to be learned is bounded by the Lipschitz constant of f at every noise level and in every dimension,
 and a network that is zero gives the Gaussian exactly. The networks of this package are parametrized in this way.
 """
 

@@ -17,9 +17,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from skdiffusion import DiffusionDensityEstimator, Options
+from skdiffusion._utils.blocks import BLOCK_SAMPLES
 from skdiffusion.densities import Blend, ComponentOptions, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.estimators._base import BLOCK_SAMPLES
 from skdiffusion.estimators._options import component_options
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
@@ -261,6 +261,13 @@ CHANGES = {
 NO_EFFECT = {"verbose", "device", "warm_start", "max_fit_seconds"}  # the last is tested with progress
 
 
+def test_options_can_be_set_by_name_without_any():
+    est = DiffusionDensityEstimator().set_params(options__batch_size=32, max_iter=3)
+    assert (est.options.batch_size, est.max_iter) == (32, 3)
+    with pytest.raises(ValueError, match="rate"):
+        est.set_params(options__rate=3)
+
+
 def test_there_are_fourteen_parameters():
     assert len(DiffusionDensityEstimator().get_params(deep=False)) == 14
 
@@ -291,6 +298,25 @@ COMPONENT_CHANGES = {
     "max_regression_orders": 1,
     "adaptive_kernels": False,
 }
+
+
+def test_a_fit_asks_its_components_for_what_the_options_say():
+    X = np.random.default_rng(0).standard_normal((200, 2))
+    X[:, 1] += X[:, 0] ** 2
+    few = TINY | {"max_iter": 1, "n_steps": 4}
+    plain = DiffusionDensityEstimator(**few).fit(X)
+    strict = DiffusionDensityEstimator(**few, options=Options(min_total_gain=np.inf)).fit(X)
+    assert any("regression" in name for name in plain.component_weights_)
+    assert not any("regression" in name or "kernel" in name for name in strict.component_weights_)
+
+
+def test_lengths_and_folds_that_contradict_each_other_are_refused(X):
+    with pytest.raises(ValueError, match="'max_iter' and the 'n_training_steps' option"):
+        DiffusionDensityEstimator(max_iter=3, options=Options(n_training_steps=50)).fit(X)
+    with pytest.raises(ValueError, match="'n_estimators' .* 'n_folds'"):
+        DiffusionDensityEstimator(n_estimators=4, options=Options(n_folds=2)).fit(X)
+    few = DiffusionDensityEstimator(max_iter=1, components=None, n_steps=4, options=Options(n_folds=2)).fit(X)
+    assert few.score_model().field.network.n_members == 2  # each leaves out another fold
 
 
 @pytest.mark.parametrize("name", COMPONENT_CHANGES)
@@ -418,12 +444,17 @@ def test_warm_start_continues_from_the_last_networks(X):
 
 @pytest.mark.parametrize(
     "change",
-    [{"hidden_layer_sizes": (8,)}, {"options": Options(activation="tanh")}, {"n_estimators": 3}],
-    ids=lambda c: next(iter(c)),
+    [
+        {"hidden_layer_sizes": (8,)},
+        {"options": Options(activation="tanh")},
+        {"n_estimators": 3},
+        {"options": Options(noise_intervals=2)},
+    ],
+    ids=str,
 )
 def test_warm_start_refuses_another_architecture(change, X, fitted):
     est = pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True, **change)
-    with pytest.raises(ValueError, match="set warm_start=False"):
+    with pytest.raises(ValueError, match="with warm_start=False"):
         est.fit(X)
 
 
