@@ -81,8 +81,8 @@ class Encoder:
         cls = type(value)
         if CLASSES.get(cls.__name__) != cls.__module__:
             raise TypeError(
-                f"Cannot save an object of {cls.__module__}.{cls.__name__}: a file has no description of it, as of estimators of "
-                "other libraries. Use joblib.dump, whose files run code when they are loaded."
+                f"Cannot save an object of {cls.__module__}.{cls.__name__}: a file has no description of it, as of "
+                "estimators of other libraries. Use joblib.dump, whose files run code when they are loaded."
             )
         if issubclass(cls, BaseEstimator):
             state = {name: v for name, v in vars(value).items() if name not in TRANSIENT}
