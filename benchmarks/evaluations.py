@@ -3,7 +3,7 @@
     python -m benchmarks.evaluations run --out benchmarks/results/evaluations.jsonl [--data FOLDER] [--seeds 1]
     python -m benchmarks.evaluations report benchmarks/results/evaluations.jsonl
 
-One network a set, fitted by our default; its diffusion member alone is solved in many ways, from the same noise.
+One network a set, fitted by our default; its diffusion component alone is solved in many ways, from the same noise.
 """
 
 from collections import defaultdict
@@ -30,39 +30,39 @@ def run_cell(name, n, seed, data):
 
     X, test, target = targets.load(name, n, seed, data)
     model = DiffusionDensityEstimator(random_state=seed).fit(X)
-    member = model.blend_.densities["diffusion"]
+    component = model.blend_.densities["diffusion"]
     scale, rng = X.std(0), np.random.default_rng([seed, 5])
     m = min(500, len(test))
     fresh = [target.sample(m, rng) if target else test[rng.permutation(len(test))[:m]] for _ in range(N_PAIRS)]
     noise = rng.standard_normal((N_PAIRS * m, X.shape[1]))
 
     def distance(flow, n_steps):
-        samples = member.preprocessor.inverse_transform(flow.draw(noise, n_steps=n_steps)) / scale
+        samples = component.preprocessor.inverse_transform(flow.draw(noise, n_steps=n_steps)) / scale
         return np.mean([wasserstein_1(a, b / scale) for a, b in zip(np.split(samples, N_PAIRS), fresh)])
 
-    best = distance(replace(member.density, sample_stepper="rk4"), CONVERGED)
-    default = distance(member.density, member.density.sample_steps)
-    out = {"dataset": name, "n": n, "seed": seed, "d": X.shape[1], "default_steps": member.density.sample_steps}
+    best = distance(replace(component.density, sample_stepper="rk4"), CONVERGED)
+    default = distance(component.density, component.density.sample_steps)
+    out = {"dataset": name, "n": n, "seed": seed, "d": X.shape[1], "default_steps": component.density.sample_steps}
     out |= {"default_ratio": default / best, "ratios": {}, "errors": {}}
     for stepper, grid in SAMPLERS:
-        flow = replace(member.density, sample_stepper=stepper, grid=GRIDS[grid])
+        flow = replace(component.density, sample_stepper=stepper, grid=GRIDS[grid])
         for evaluations in EVALUATIONS:
             solved = distance(flow, evaluations // STEPPERS[stepper].stages)
             out["ratios"][f"{stepper}/{grid}/{evaluations}"] = solved / best
-    samples = member.preprocessor.transform(test[:500])[0]
-    exact = replace(member.density, stepper="rk4", tolerance=0.0, density_steps=2 * CONVERGED).log_prob(samples)
+    samples = component.preprocessor.transform(test[:500])[0]
+    exact = replace(component.density, stepper="rk4", tolerance=0.0, density_steps=2 * CONVERGED).log_prob(samples)
     for stepper, grid in DENSITIES:
-        plain = replace(member.density, stepper=stepper, grid=GRIDS[grid], tolerance=0.0)
+        plain = replace(component.density, stepper=stepper, grid=GRIDS[grid], tolerance=0.0)
         for evaluations in DENSITY_EVALUATIONS:
             solved = replace(plain, density_steps=evaluations // STEPPERS[stepper].stages).log_prob(samples)
             out["errors"][f"{stepper}/{evaluations}"] = float(np.abs(solved - exact).mean())
-    log_p, taken = member.density.refined_log_density(samples)
+    log_p, taken = component.density.refined_log_density(samples)
     out["default_error"] = float(np.abs(log_p - exact).mean())
     once, twice = (
-        replace(member.density, density_steps=k * member.density.density_steps).log_prob(samples) for k in (1, 2)
+        replace(component.density, density_steps=k * component.density.density_steps).log_prob(samples) for k in (1, 2)
     )
     out["default_stated_error"] = float(np.abs(once - twice).mean())
-    out["default_density_evaluations"] = float((2 * taken - member.density.density_steps).mean())
+    out["default_density_evaluations"] = float((2 * taken - component.density.density_steps).mean())
     return out
 
 

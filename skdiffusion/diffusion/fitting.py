@@ -27,7 +27,7 @@ from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData, Wh
 
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 12  # where the search for a number of steps starts
-FINE_TUNING_SAMPLES = 400  # validation samples of a member that judge its fine-tuning
+FINE_TUNING_SAMPLES = 400  # validation samples of a member that decide when its fine-tuning ends
 FINE_TUNING_SOLVER_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
@@ -250,10 +250,10 @@ def fine_tune_network(
     TrainingResult
     """
     training = [data.without(fold) for fold in data.validation_folds]
-    judged, places, start = [], [], 0
+    chosen, places, start = [], [], 0
     for fold in data.validation_folds:
         local = np.sort(data.rng.permutation(len(fold))[:FINE_TUNING_SAMPLES])
-        judged.append(fold[local])
+        chosen.append(fold[local])
         places.append(start + local)
         start += len(fold)
     all_places = np.concatenate(places)
@@ -262,7 +262,7 @@ def fine_tune_network(
 
     def score(network: Network) -> float:
         tuned = replace(fine_flow, field=field.with_network(network))
-        return blend_score(out_of_fold_log_prob(tuned, mapped, judged), all_places)
+        return blend_score(out_of_fold_log_prob(tuned, mapped, chosen), all_places)
 
     network = field.network
     z = torch.as_tensor(mapped.z, dtype=network.dtype, device=network.device)

@@ -1,4 +1,4 @@
-"""StackedDensityEstimator: a blend of any density estimators by held-out likelihood."""
+"""StackedDensityEstimator: a blend of any density estimators by out-of-fold likelihood."""
 
 from __future__ import annotations
 

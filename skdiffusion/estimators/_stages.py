@@ -89,7 +89,7 @@ def fit_closed_forms(data: TrainingData, spaces: Spaces, plan: FitPlan) -> list[
 def fit_flow(
     data: TrainingData, coordinates: Coordinates, components: list[Component], plan: FitPlan, progress: FitProgress
 ) -> DiffusionFit:
-    """The diffusion model, within its share of the time; fine-tuning is judged by the whole blend."""
+    """The diffusion model, within its share of the time; fine-tuning ends by the log-density of the whole blend."""
 
     def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
         alone = log_prob if components else floored(log_prob, data.n_features)

@@ -180,6 +180,6 @@ def test_a_failed_stack_keeps_the_earlier_fit():
 @pytest.mark.parametrize("feature_transform", [None, "yeo-johnson", "gaussianize"])
 @pytest.mark.parametrize("distance", [1e5, 1e100, 1e300, -1e300])
 def test_no_sample_is_too_far(feature_transform, distance):
-    """The Student-t member gives every finite sample a finite density, without warnings."""
+    """The Student-t component gives every finite sample a finite density, without warnings."""
     est = DiffusionDensityEstimator(**TINY, feature_transform=feature_transform).fit(X)
     assert np.isfinite(est.score_samples([[distance, 0.0], [0.0, distance]])).all()

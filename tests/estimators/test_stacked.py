@@ -18,39 +18,39 @@ def X():
     return np.concatenate([rng.normal(-3, 0.3, (150, 2)), rng.normal(2, 1.0, (150, 2))])
 
 
-MEMBERS = [
+ESTIMATORS = [
     ("mixture", GaussianMixture(2, random_state=0)),
     ("kernel", KernelDensity(bandwidth=0.4)),
     ("poor", KernelDensity(bandwidth=20.0)),
 ]
 
 
-def test_the_right_member_gets_the_weight(X):
-    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+def test_the_right_component_gets_the_weight(X):
+    est = StackedDensityEstimator(ESTIMATORS, random_state=0).fit(X)
     assert est.component_weights_["mixture"] > 0.8
     assert est.component_weights_["poor"] < 1e-3
 
 
 def test_the_density_is_the_blend(X):
-    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+    est = StackedDensityEstimator(ESTIMATORS, random_state=0).fit(X)
     densities = [w * np.exp(e.score_samples(X)) for w, e in zip(est.component_weights_.values(), est.estimators_)]
     assert_allclose(est.score_samples(X), np.log(sum(densities)))
     assert est.score(X) == pytest.approx(est.score_samples(X).mean())
 
 
 def test_samples_come_from_all_members_with_one_seed(X):
-    est = StackedDensityEstimator(MEMBERS, random_state=0).fit(X)
+    est = StackedDensityEstimator(ESTIMATORS, random_state=0).fit(X)
     assert_array_equal(est.sample(50, random_state=1), est.sample(50, random_state=1))
     draws = est.sample(4000, random_state=2)
     assert np.abs(draws.mean(0) - X.mean(0)).max() < 0.25
     assert (np.sign(draws[:20, 0]) != np.sign(draws[0, 0])).any(), "components must not come in blocks"
 
 
-def test_other_folds_and_our_own_estimator_as_a_member(X):
+def test_other_folds_and_our_own_estimator_as_a_component(X):
     ours = DiffusionDensityEstimator(
         hidden_layer_sizes=(16, 16), max_iter=10, n_estimators=2, n_steps=4, random_state=0
     )
-    est = StackedDensityEstimator([*MEMBERS[:2], ("diffusion", ours)], cv=KFold(3, shuffle=True, random_state=0))
+    est = StackedDensityEstimator([*ESTIMATORS[:2], ("diffusion", ours)], cv=KFold(3, shuffle=True, random_state=0))
     est.set_params(random_state=0).fit(X)
     assert sum(est.component_weights_.values()) == pytest.approx(1.0)
     assert est.sample(30).shape == (30, 2)
@@ -60,16 +60,16 @@ def test_other_folds_and_our_own_estimator_as_a_member(X):
     "cv", [(), np.array(5), [5], [(0, 1)], [([0, 1], [2], [3])], [([0, 1], [900])], [([0.5], [1])], [([], [1])]]
 )
 def test_folds_that_are_not_pairs_of_sample_numbers_are_refused(X, cv):
-    members = [("one", GaussianMixture(1)), ("two", GaussianMixture(2))]
+    components = [("one", GaussianMixture(1)), ("two", GaussianMixture(2))]
     with pytest.raises(ValueError, match="The 'cv' parameter"):
-        StackedDensityEstimator(members, cv=cv).fit(X[:100])
+        StackedDensityEstimator(components, cv=cv).fit(X[:100])
 
 
 def test_folds_may_be_given_as_pairs(X):
-    members = [("one", GaussianMixture(1, random_state=0)), ("two", GaussianMixture(2, random_state=0))]
+    components = [("one", GaussianMixture(1, random_state=0)), ("two", GaussianMixture(2, random_state=0))]
     mask = np.arange(100) < 50
-    given = StackedDensityEstimator(members, cv=[(np.arange(50), np.arange(50, 100))]).fit(X[:100])
-    masked = StackedDensityEstimator(members, cv=[(mask, ~mask)]).fit(X[:100])
+    given = StackedDensityEstimator(components, cv=[(np.arange(50), np.arange(50, 100))]).fit(X[:100])
+    masked = StackedDensityEstimator(components, cv=[(mask, ~mask)]).fit(X[:100])
     assert sum(given.component_weights_.values()) == pytest.approx(1.0)
     assert masked.component_weights_ == pytest.approx(given.component_weights_, rel=1e-12)
 
