@@ -62,7 +62,7 @@ VARIANTS = {
     "half the steps": ({}, {"n_training_steps": of_training(lambda plan: plan.n_steps // 2)}),
     "rate falls from the start": ({}, {"decay_fraction": 1.0}),
     "no fine-tuning": ({}, {"fine_tune": False}),
-    # scikit-learn in the place of a component of ours; its regressions have one order.
+    # scikit-learn in the place of a component of ours; its regressions are of one order of the features.
     "boosted trees as regression": ({"components": ["mixture", "student", "boosting", "kernel"]}, {}),
     "splines as regression": ({"components": ["mixture", "student", "splines", "kernel"]}, {}),
     "GaussianMixture as mixture": ({"components": ["gaussian_mixture", "student", "regression", "kernel"]}, {}),
@@ -75,8 +75,8 @@ TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 PLANE = ("ring8", "grid25", "checkerboard", "moons", "pinwheel", "rings", "banana")
 # Elsewhere these are the default, or would be another choice.
 OF_THE_PLANE = ("default", "512 target samples", "two hidden layers", "two members")
-BESIDE_LIBRARIES = ("default", *LIBRARIES)
-LIBRARY_DATASETS = ("moons", "funnel5", "warped8", "diabetes")
+BESIDE_LIBRARIES = ("default", "one order of the regressions", *LIBRARIES)
+LIBRARY_DATASETS = ("moons", "funnel5", "warped8", "breast_cancer", "diabetes")
 LIBRARY_TABLES = ("kin8nm", "power_plant", "concrete", "wine_red")
 LARGE_DATASETS = ("funnel5", "tcopula5", "warped8", "gmm_sep_d8", "warped16", "gmm_mix_d32")
 LARGE_TABLES = ("kin8nm", "magic", "power_plant")

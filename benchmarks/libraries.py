@@ -77,7 +77,6 @@ def backward_cell(d, batch_size):
     from skdiffusion.diffusion.options import default_network, default_training
     from skdiffusion.diffusion.training import TrainingSets, train
 
-    torch.set_num_threads(1)
     options, (plan, _), rng = default_network(N_SAMPLES, d), default_training(N_SAMPLES, d), np.random.default_rng(0)
     plan = replace(plan, batch_size=batch_size, n_steps=N_TRAINING_STEPS)
     network = FilmEnsemble(d, options.hidden_layer_sizes, options.activation, options.n_members)
@@ -189,8 +188,6 @@ def distillation_cell(name, n_draws, n_steps):
     from skdiffusion.diffusion.networks import MaskedNetwork
     from skdiffusion.diffusion.training import DistillationPlan, distill
 
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
     X, _, _ = targets.load(name, N_SAMPLES, 0)
     teacher, d = DiffusionDensityEstimator(components=None, random_state=0).fit(X), X.shape[1]
     blend, preprocessor = Blend(teacher.blend_.densities, teacher.blend_.weights), teacher.preprocessor_
@@ -237,7 +234,11 @@ def distillation_cell(name, n_draws, n_steps):
 
 
 def run_cell(what, *arguments):
-    """Records of one measurement."""
+    """Records of one measurement, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     return [backward_cell(*arguments)] if what == "backward" else distillation_cell(*arguments)
 
 

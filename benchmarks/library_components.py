@@ -18,6 +18,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
 
+from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.protocols import Density
 from skdiffusion.densities import Component, TransformedDensity, informative_order, validation_score
 from skdiffusion.densities.components import COMPONENTS, ComponentFamily, ComponentFit
@@ -29,8 +30,8 @@ RESIDUAL_PARTS = (1, 2, 3, 5)  # Gaussians of the distribution of standardized r
 FOLDS = KFold(3, shuffle=True, random_state=0)  # of the residuals that the log-variance is fitted to
 FOLDS_TOGETHER = 2  # validation folds that are left out at a time, as in ours
 
-N_GAUSSIANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-REGULARIZATIONS = (1e-6, 1e-2)  # reg_covar: the default of scikit-learn, and one for few samples
+N_GAUSSIANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
+MEDIUM, OTHERS = 1e-3, (1e-6, 1e-4, 1e-2)  # reg_covar: with which the number of Gaussians is chosen, and tried after it
 SEARCH_FOLDS = 3  # that choose the number of Gaussians, as in ours
 MAX_LOSSES = 3  # numbers of Gaussians in a row that gain nothing, after which the search ends
 N_RUNS = 3  # fits from different starts whose mean is the component, as in ours
@@ -213,36 +214,56 @@ class LibraryMixture(Density):
 
 
 class LibraryMixtureFamily(ComponentFamily):
-    """A mixture behind each preprocessor, of the size and regularization that out-of-fold log-densities choose."""
+    """A mixture behind each preprocessor, whitened or not, where out-of-fold log-densities are greatest."""
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         return [self._component(fit, prefix, space) for prefix, space in fit.spaces.by_prefix().items()]
 
     @staticmethod
     def _component(fit: ComponentFit, prefix: str, preprocessor: Preprocessor) -> Component:
-        mapped = fit.data.mapped(preprocessor)
-        setting = _best_setting(fit, mapped.z)
-        log_prob = []
-        for fold in fit.left_out_together:
-            density = LibraryMixture(mapped.z[fit.data.without(fold)], *setting, N_RUNS)
-            log_prob.append(density.log_prob(mapped.z_left_out[fold]) + mapped.log_det_left_out[fold])
-        transformed = TransformedDensity(preprocessor, LibraryMixture(mapped.z, *setting, N_RUNS))
+        tried = [MixtureSearch(fit, fit.data.mapped(preprocessor))]
+        tried.append(MixtureSearch(fit, MappedData.of(fit.data, preprocessor.unwhitened())))
+        best = max(tried, key=MixtureSearch.run)
+        mapped, n_runs = best.mapped, N_RUNS
+        log_prob = [best.left_out(fold, *best.setting, n_runs) for fold in fit.left_out_together]
+        transformed = TransformedDensity(mapped.preprocessor, LibraryMixture(mapped.z, *best.setting, n_runs))
         return Component(f"{prefix}gaussian_mixture", transformed, np.concatenate(log_prob), "mixture")
 
 
-def _best_setting(fit: ComponentFit, z: np.ndarray) -> tuple[int, float]:
-    """Number of Gaussians and regularization of greatest out-of-fold log-density."""
-    parts = [(fit.data.without(fold), fold) for fold in fit.data.folds[:SEARCH_FOLDS]]
-    best = -np.inf, 1, REGULARIZATIONS[0]
-    for reg_covar in REGULARIZATIONS:
-        losses, known = 0, -np.inf
-        for k in N_GAUSSIANS:
-            if losses == MAX_LOSSES or 2 * k > len(z):
+class MixtureSearch:
+    """The number of Gaussians and the regularization of greatest out-of-fold log-density, in some coordinates."""
+
+    def __init__(self, fit: ComponentFit, mapped: MappedData):
+        self.data, self.mapped = fit.data, mapped
+        self.scores: dict[tuple[int, float], float] = {}
+
+    @property
+    def setting(self) -> tuple[int, float]:
+        """The best setting so far."""
+        return max(self.scores, key=self.scores.__getitem__)
+
+    def left_out(self, fold: np.ndarray, k: int, reg_covar: float, n_runs: int = 1) -> np.ndarray:
+        """Log-densities of the samples of a fold by a mixture of the others."""
+        density = LibraryMixture(self.mapped.z[self.data.without(fold)], k, reg_covar, n_runs)
+        return density.log_prob(self.mapped.z_left_out[fold]) + self.mapped.log_det_left_out[fold]
+
+    def _try(self, k: int, reg_covar: float) -> None:
+        log_prob = np.concatenate([self.left_out(fold, k, reg_covar) for fold in self.data.folds[:SEARCH_FOLDS]])
+        # No far sample decides.
+        self.scores[k, reg_covar] = float(floored(log_prob, self.data.n_features).mean())
+
+    def run(self) -> float:
+        """Try rising numbers of Gaussians, then other regularizations; the best score."""
+        sizes = [k for k in N_GAUSSIANS if 2 * k < len(self.mapped.z)]
+        for i, k in enumerate(sizes):
+            self._try(k, MEDIUM)
+            if i - sizes.index(self.setting[0]) == MAX_LOSSES:
                 break
-            score = float(np.mean([LibraryMixture(z[a], k, reg_covar).log_prob(z[b]).mean() for a, b in parts]))
-            losses, known = (0, score) if score > known else (losses + 1, known)
-            best = max(best, (score, k, reg_covar))
-    return best[1:]
+        best = sizes.index(self.setting[0])
+        for k in sizes[best : best + 2]:
+            for reg_covar in OTHERS:
+                self._try(k, reg_covar)
+        return max(self.scores.values())
 
 
 # The family that each takes the place of.

@@ -115,15 +115,17 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, dimensions, distillation, evaluations, manifolds, scaling
+    from benchmarks import ablation, compare, dimensions, distillation, evaluations, libraries, manifolds, scaling
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    for name in ("ablation", "ablation_plane"):
+    for name in ("ablation", "ablation_plane", "libraries"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
+    torch_table = printed(libraries.report, [RESULTS / "libraries_torch.jsonl"])
+    (folder / "libraries_torch.rst").write_text(to_rst(torch_table))
     (folder / "manifolds.rst").write_text(to_rst(printed(manifolds.report, RESULTS / "manifolds.jsonl")))
     (folder / "dimensions.rst").write_text(to_rst(printed(dimensions.report, RESULTS / "dimensions.jsonl")))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))

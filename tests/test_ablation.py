@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from benchmarks import ablation, cells, library_components
+from benchmarks import ablation, cells, libraries, library_components
 from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.densities.components import COMPONENTS
+from skdiffusion.diffusion.training import DistillationPlan
 
 RESULTS = Path(ablation.__file__).parent / "results"
 
@@ -38,7 +40,7 @@ def test_a_variant_is_parameters_and_options(variant):
     assert all(est.options.get_params()[name] == value != default[name] for name, value in fields.items())
 
 
-@pytest.mark.parametrize("name", ["ablation", "ablation_plane"])
+@pytest.mark.parametrize("name", ["ablation", "ablation_plane", "libraries"])
 def test_the_records_are_of_known_variants(name):
     records = cells.read(RESULTS / f"{name}.jsonl")
     assert records
@@ -72,3 +74,18 @@ def test_a_regression_of_the_library_is_normalized(regressors, samples):
     given = density.log_prob(np.column_stack([np.full(4001, 0.3), grid]))
     alone = density.fits[0][1].score_samples([[0.3]])
     assert np.exp(given - alone).sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_gradient_by_hand_is_that_of_automatic_differentiation():
+    record = libraries.backward_cell(3, 32)
+    assert record["difference"] < 1e-5
+
+
+def test_a_masked_network_of_zuko_learns_what_ours_learns():
+    """Both learn a normal distribution of correlated features from its draws."""
+    pytest.importorskip("zuko")
+    z = np.random.default_rng(0).standard_normal((2000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+    exact = multivariate_normal(np.zeros(2), [[1.0, 0.8], [0.8, 1.0]]).logpdf(z)
+    plan = DistillationPlan(n_steps=200, batch_size=200)
+    model = libraries.train_zuko(libraries.masked_mixture(2), z, exact, plan)
+    assert np.mean(exact - libraries.scores_of(model, z)) == pytest.approx(0, abs=0.05)
