@@ -183,7 +183,8 @@ def distillation_cell(name, n_draws, n_steps):
     import zuko  # noqa: F401, before the clock runs
 
     from skdiffusion import DiffusionDensityEstimator
-    from skdiffusion.densities import Blend, in_blocks
+    from skdiffusion._utils.blocks import in_blocks
+    from skdiffusion.densities import Blend
     from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
     from skdiffusion.diffusion.networks import MaskedNetwork
     from skdiffusion.diffusion.training import DistillationPlan, distill

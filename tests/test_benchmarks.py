@@ -1,5 +1,6 @@
-"""Every command of the benchmarks imports, and the comparison runs on a few samples."""
+"""What the benchmarks and examples take from the package is there, and the comparison runs on a few samples."""
 
+import ast
 from importlib import import_module
 from pathlib import Path
 
@@ -9,17 +10,28 @@ import pytest
 import benchmarks
 from benchmarks import compare
 
-ROOT = Path(benchmarks.__file__).parent
-MODULES = [
-    ".".join(["benchmarks", *path.relative_to(ROOT).with_suffix("").parts])
-    for path in sorted(ROOT.rglob("*.py"))
-    if not path.name.startswith("__")
-]
+ROOT = Path(benchmarks.__file__).parent.parent
+FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_import(name):
-    import_module(name)
+def taken(path):
+    """Modules and names of the project that a file imports, those within functions too."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in ("skdiffusion", "benchmarks"):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def is_there(module, name):
+    """Whether a module has a name, or a module of this name within it."""
+    try:
+        return hasattr(import_module(module), name) or bool(import_module(f"{module}.{name}"))
+    except ImportError:
+        return False
+
+
+@pytest.mark.parametrize("path", sorted(FILES))
+def test_what_is_imported_is_there(path):
+    assert [f"{module}.{name}" for module, name in taken(path) if not is_there(module, name)] == []
 
 
 def test_the_comparison_records_what_ours_says_of_a_few_samples():
