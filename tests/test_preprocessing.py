@@ -198,7 +198,7 @@ def test_values_on_a_bound_are_read_off_it(rng, kind):
     z, log_det = p.transform(end)
     assert np.abs(z).max() < 6
     assert log_det[0] < 20
-    # The margin holds next to no samples, and values beyond it are told apart.
+    # The margin holds next to no samples, and values beyond it are distinguished.
     nearest = np.abs(x).min(keepdims=True) * (-1.0 if kind == "mirrored" else 1.0)
     assert np.abs(p.transform(nearest)[0] - z).min() > 0.1
     assert_array_equal(p.pull_back(end, np.ones((1, 1))), 0.0)

@@ -2,7 +2,7 @@
 
 A file is one safetensors container. Its metadata describe the estimator: every object by the name of its class and
 the attributes that the class states (see `saved_classes`); arrays are tensors of the container. Loading makes these
-objects, sets these attributes and runs nothing else. A digest of the whole tells a damaged file.
+objects, sets these attributes and runs nothing else. A digest of the whole shows a damaged file.
 
 skops.io (0.16) is not used, because it cannot write torch tensors, and because it sets whatever attributes a file names
 on every class that the reader has declared as trusted: for a default fit more than a dozen private classes. Here every

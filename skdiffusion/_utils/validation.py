@@ -87,7 +87,7 @@ def check_magnitude(**arrays: np.ndarray) -> None:
 def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     """Sample weights as float64, scaled to a largest weight of 1; ones if None.
 
-    ValueError tells of a negative or infinite weight, of zeros only, and of another shape than (n_samples,).
+    ValueError for a negative or infinite weight, of zeros only, and of another shape than (n_samples,).
     """
     if sample_weight is None:
         return np.ones(len(X))
@@ -125,7 +125,7 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] 
 def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Weights of a mixture, scaled to a sum of 1, and means, of shapes (n_components,) and (n_components, n_features).
 
-    ValueError tells of a negative or infinite weight, of zeros only, and of more or fewer weights than means.
+    ValueError for a negative or infinite weight, of zeros only, and of more or fewer weights than means.
     """
     centers = check_array(means, dtype=np.float64, input_name="means")
     shares = check_array(weights, dtype=np.float64, ensure_2d=False, input_name="weights")
@@ -139,7 +139,7 @@ def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.
 def resolve_device(device: str) -> torch.device:
     """The torch device of a name; "auto" is a CUDA GPU where there is one, else the CPU.
 
-    ValueError tells of an unknown name and of a device that this machine does not have.
+    ValueError for an unknown name and of a device that this machine does not have.
     """
     import torch  # only where a network is wanted: metrics need none
 

@@ -77,7 +77,7 @@ class Part(NamedTuple):
 def feature_parts(t: ColumnTransformer) -> list[Part]:
     """The parts of a fitted ColumnTransformer.
 
-    TypeError tells of a feature that is dropped or used by two parts, and of a part that makes more or fewer features
+    TypeError for a feature that is dropped or used by two parts, and of a part that makes more or fewer features
     than it takes.
     """
     parts: list[Part] = []

@@ -68,7 +68,7 @@ class DiffusionFit:
 
 
 class Progress(Protocol):
-    """What is told of the progress of a fit, and may stop it."""
+    """What hears of the progress of a fit, and may stop it."""
 
     stopped: bool
 

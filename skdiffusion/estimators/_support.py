@@ -24,6 +24,7 @@ def diffusion_of(estimator: Any) -> tuple[ProbabilityFlow, Preprocessor]:
 
 
 def has_linear_support(estimator: SupportedDensityEstimator) -> bool:
+    """Whether the support that was found, or is asked for before the fit, is a subspace."""
     return vars(estimator).get("support_", estimator.support) == "linear"
 
 

@@ -58,8 +58,8 @@ def wasserstein_1(X: ArrayLike, Y: ArrayLike, *, x_weight: Weights = None, y_wei
     .. math:: W_1 = \min_\pi \sum_{ij} \pi_{ij} \|x_i - y_j\|.
 
     Two sets of n samples of the *same* distribution are about n**(-1/d) apart. Compare with `two_sample_floor`, and
-    read a value at the floor as "cannot be told from fresh data", not as zero. A model that copies the training
-    samples is at the floor too: look at its novelty or its likelihood on left-out samples as well.
+    read a value at the floor as "cannot be distinguished from fresh data", not as zero. A model that copies the
+    training samples is at the floor too: look at its novelty or its likelihood on left-out samples as well.
 
     Parameters
     ----------
