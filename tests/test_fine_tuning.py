@@ -15,7 +15,7 @@ from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, Netw
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingSets, fine_tune
 from skdiffusion.diffusion.training._likelihood import negative_log_likelihood, random_grid
-from skdiffusion.estimators._options import resolve_options
+from skdiffusion.estimators._resolve import resolve_options
 from skdiffusion.exceptions import InterruptedFitWarning
 
 C = np.array([[1.0, 0.6, 0.3], [0.6, 1.0, 0.8], [0.3, 0.8, 1.0]])

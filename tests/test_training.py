@@ -26,7 +26,7 @@ from skdiffusion.diffusion.training import (
 from skdiffusion.diffusion.training._batches import ValidationDraws
 from skdiffusion.diffusion.training._samples import SampleStream
 from skdiffusion.diffusion.training._targets import TargetSamples
-from skdiffusion.estimators._options import resolve_options
+from skdiffusion.estimators._resolve import resolve_options
 from tests.conftest import draw
 from tests.test_likelihood import standardized
 

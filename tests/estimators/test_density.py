@@ -20,7 +20,7 @@ from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion._utils.blocks import BLOCK_SAMPLES
 from skdiffusion.densities import Blend, ComponentOptions, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.estimators._options import component_options
+from skdiffusion.estimators._resolve import component_options
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
 from tests.conftest import gradient_of
 
