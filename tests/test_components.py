@@ -28,7 +28,7 @@ from skdiffusion.densities.components._family import join_folds
 from skdiffusion.densities.components._kernel import fit_kernel
 from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture
 from skdiffusion.densities.components._regression import RegressionOrders, fit_regressions
-from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData
+from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData
 from tests.conftest import gradient_of
 
 OPTIONS = ComponentOptions()
@@ -37,7 +37,7 @@ OPTIONS = ComponentOptions()
 def component_fit(X, folds, rng=None, n_validated=None, **options):
     """The state of a fit of components to samples of equal weight, without a feature transform."""
     n_validated = len(folds) if n_validated is None else n_validated
-    data = TrainingData(X, np.ones(len(X)), tuple(folds), n_validated, None, rng)
+    data = TrainingData(X, np.ones(len(X)), tuple(folds), n_validated, None, rng, Resolution.of(X))
     return ComponentFit(data, Spaces(Preprocessor(X, np.ones(len(X)))), ComponentOptions(**options), rng)
 
 
@@ -313,7 +313,11 @@ def test_kernels_may_be_kept_to_one_width(rng):
 
 def test_folds_of_many_samples_are_cut(rng):
     def make_folds(w):
-        return TrainingData(np.zeros((len(w), 1)), w, (), 0, None, rng).split(8, 2).folds
+        return (
+            TrainingData(np.zeros((len(w), 1)), w, (), 0, None, rng, Resolution.of(np.zeros((len(w), 1))))
+            .split(8, 2)
+            .folds
+        )
 
     folds = make_folds(np.ones(40_000))
     assert [len(fold) for fold in folds] == [2500] * 8

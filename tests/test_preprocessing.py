@@ -7,11 +7,10 @@ from scipy.stats import norm
 from skdiffusion.densities import FEATURE_TRANSFORMS, select_feature_transforms
 from skdiffusion.preprocessing import (
     Preprocessor,
+    Resolution,
     TrainingData,
     Whitening,
     bounds_with_margins,
-    dequantize,
-    feature_resolution,
 )
 from skdiffusion.preprocessing._feature_map import AffineMap, BoxMap, ComposedMap, HalfLineMap, YeoJohnsonMap
 from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap, kernel_masses
@@ -151,48 +150,12 @@ def test_a_sample_left_out_is_mapped_as_a_refit_without_it_would(factor, rng):
     assert np.abs((log_slope - slope_refit).mean()) < 0.5 * flattery or flattery < 0.05
 
 
-def test_resolution_is_the_grid_step_of_tied_features_only(rng):
-    X = np.column_stack(
-        [rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)]
-    )
-    resolution = feature_resolution(X)
-    assert resolution[0] == 0
-    assert_allclose(resolution[1:3], [1.0, 0.25])
-    assert 0 < resolution[3] < 0.01
-    spread = dequantize(X, resolution, rng)
-    assert_array_equal(spread[:, 0], X[:, 0])
-    assert np.abs(spread - X).max() <= 0.5
-    assert len(np.unique(spread[:, 1])) == 500
-
-
-def test_copies_of_samples_are_not_ties(rng):
-    X = np.repeat(rng.standard_normal((50, 2)), 4, axis=0)
-    assert not feature_resolution(X).any()
-
-
-@pytest.mark.parametrize("distribution", ["counts", "half as many zeros"])
-def test_a_single_feature_has_ties_too(rng, distribution):
-    x = rng.poisson(2.0, 500).astype(float) if distribution == "counts" else np.maximum(rng.standard_normal(500), 0)
-    resolution = feature_resolution(x[:, None])[0]
-    assert resolution == (1.0 if distribution == "counts" else pytest.approx(0.05 * x.std()))
-    resampled = rng.choice(rng.standard_normal(500), (500, 1))
-    assert not feature_resolution(resampled).any()
-
-
-def test_dequantized_ties_stay_within_bounds(rng):
-    X = rng.integers(0, 3, (300, 1)).astype(float)
-    bounds = (np.array([0.0]), np.array([2.0]))
-    spread = dequantize(X, feature_resolution(X, bounds), rng, bounds)
-    assert spread.min() >= 0
-    assert spread.max() <= 2
-
-
 @pytest.mark.parametrize("kind", ["box", "half-line", "mirrored"])
 def test_values_on_a_bound_are_read_off_it(rng, kind):
     x = {"box": rng.random((1000, 1)), "half-line": rng.exponential(size=(1000, 1))}.get(kind)
     x, low, high = (-rng.exponential(size=(1000, 1)), -np.inf, 0.0) if x is None else (x, 0.0, np.inf)
     low, high = np.array([low]), np.array([1.0 if kind == "box" else high])
-    bounds = bounds_with_margins(x, feature_resolution(x), (low, high))
+    bounds = bounds_with_margins(x, Resolution.of(x), (low, high))
     p = Preprocessor(x, np.ones(1000), None, bounds)
     end = np.zeros((1, 1))
     z, log_det = p.transform(end)
@@ -207,13 +170,13 @@ def test_values_on_a_bound_are_read_off_it(rng, kind):
 
 def test_the_margin_of_a_tied_feature_is_a_thousandth_of_its_step(rng):
     x = rng.integers(0, 5, (500, 1)).astype(float)
-    bounds = bounds_with_margins(x, feature_resolution(x), (np.array([0.0]), np.array([np.inf])))
+    bounds = bounds_with_margins(x, Resolution.of(x), (np.array([0.0]), np.array([np.inf])))
     assert_array_equal(bounds.margins, [[0.001], [0.0]])
 
 
 def transform_scores(X, folds, rng):
     """Scores of the feature transforms of samples of equal weight."""
-    return select_feature_transforms(TrainingData(X, np.ones(len(X)), tuple(folds), 0, None, rng))
+    return select_feature_transforms(TrainingData(X, np.ones(len(X)), tuple(folds), 0, None, rng, Resolution.of(X)))
 
 
 def test_a_skewed_table_chooses_a_map_and_a_gaussian_one_does_not(rng):
@@ -265,4 +228,4 @@ def test_the_gaussianizing_map_is_finite_however_far_the_samples(n):
             z = m.forward(x)
             assert (np.diff(z) >= 0).all()
             assert np.isfinite(m.log_slope(x)).all()
-            assert np.isfinite(m.left_out(x, 1 / n)).all()
+            assert np.isfinite(m.left_out(x, np.full(n, 1 / n))).all()

@@ -57,6 +57,11 @@ def clearly_better(log_density: np.ndarray, other: np.ndarray, weight: np.ndarra
     return bool(mean > max(TIE, margin * np.sqrt((weight**2) @ (gain - mean) ** 2)))
 
 
+def effective_number(weight: np.ndarray) -> float:
+    """The number of samples of equal weight that tell as much as weighted ones (Kish, 1965)."""
+    return float(weight.sum() ** 2 / (weight @ weight))
+
+
 def samples_times_matrix(samples: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """samples @ matrix, with bits that do not depend on how many samples there are."""
     out = np.empty((len(samples), matrix.shape[1]))

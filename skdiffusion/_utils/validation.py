@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "fit_context",
+    "check_bounds", "check_count", "check_groups", "check_magnitude", "check_mixture", "check_weights", "fit_context",
     "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
 ]  # fmt: skip
 
@@ -95,6 +95,26 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     if not w.any():
         raise ValueError("Every value of 'sample_weight' is zero: at least one weight must be positive.")
     return w / w.max()
+
+
+def check_groups(groups: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:
+    """Numbers of the groups of samples from 0 on, shape (n_samples,), or None.
+
+    ValueError for another shape, for missing labels, and for fewer than two groups, of which none can be left out.
+    """
+    if groups is None:
+        return None
+    labels = column_or_1d(groups, dtype=None)
+    check_consistent_length(X, labels)
+    if any(label is None or label != label for label in labels.tolist()):
+        raise ValueError("'groups' has missing labels: every sample needs one.")
+    known, numbers = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+    if len(known) < 2:
+        raise ValueError(
+            f"'groups' holds the one label {labels.tolist()[0]!r}: at least two are needed, of which one can be left "
+            "out. Leave 'groups' out if the samples are independent."
+        )
+    return numbers
 
 
 def weighted_mean(values: np.ndarray, sample_weight: ArrayLike | None) -> float:

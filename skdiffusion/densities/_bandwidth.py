@@ -24,7 +24,8 @@ class KernelSamples:
     The samples have features of unit variance. `seen_from` are the places at which they are scored when they are left
     out, where these differ from their own. `whitened` is the share of their own covariance in the one that whitens
     them, 0 where none does. A sample is left out of it and of the spacing as well: its distances to the others would
-    else be too small, by a share of about n_features / n_samples.
+    else be too small, by a share of about n_features / n_samples. With the numbers of `groups`, the kernels of all
+    samples of its group are left out with it.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class KernelSamples:
         seen_from: np.ndarray | None = None,
         whitened: float = 0.0,
         spacing: Spacing | None = None,
+        groups: np.ndarray | None = None,
     ):
-        self.samples, self.weights, self.whitened, self.spacing = samples, weights, whitened, spacing
+        self.samples, self.weights, self.whitened = samples, weights, whitened
+        self.spacing, self.groups = spacing, groups
         mean = np.average(samples, axis=0, weights=weights)
         self.centered = samples - mean
         self.norms, self.shares = (self.centered**2).sum(1), weights / weights.sum()
@@ -70,6 +73,10 @@ class _LeftOut:
         same = apart <= 2e-12 * (1 + own)
         missing = np.minimum((same * kernels.shares).sum(1)[:, None], 1 - 1e-9)
         self.log_weights = np.where(same, -np.inf, np.log(kernels.shares / (1 - missing)))
+        if kernels.groups is not None:
+            grouped = same | (kernels.groups[block, None] == kernels.groups)
+            left = np.maximum(1 - (grouped * kernels.shares).sum(1)[:, None], 1e-9)
+            self.log_weights = np.where(grouped, -np.inf, np.log(kernels.shares / left))
         self.half_precisions: float | np.ndarray = 0.5
         if kernels.spacing is not None:
             near = apart <= np.square(kernels.spacing.reach) * (1 + 1e-9)

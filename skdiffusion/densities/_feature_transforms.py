@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.numerics import effective_number, floored
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.preprocessing import FeatureTransform, Preprocessor, TrainingData
 
@@ -57,7 +57,7 @@ class _Selection:
         z_left_out, log_det = preprocessor.transform(X[fold])
         sums = np.full(len(N_COMPONENTS), -np.inf)
         for i, k in enumerate(N_COMPONENTS):
-            if k == 1 or MIN_COMPONENT_SAMPLES * k <= len(train):
+            if k == 1 or MIN_COMPONENT_SAMPLES * k <= effective_number(w[train]):
                 mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
                 sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
         return sums
@@ -104,9 +104,9 @@ def feature_transform_candidates(data: TrainingData, asked: str | None) -> list[
     candidates = FEATURE_TRANSFORMS
     if asked == "gaussianize":
         candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
-    if data.n_samples < MIN_SELECTION_SAMPLES:
+    if data.n_effective < MIN_SELECTION_SAMPLES:
         return [candidates[0]]
-    n_folds = 2 if data.n_samples > 600 else 4
+    n_folds = 2 if data.n_effective > 600 else 4
     scores = select_feature_transforms(replace(data, folds=data.folds[:n_folds]), candidates)
     best, plain = max(scores, key=lambda c: scores[c]), candidates[0]
     clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.numerics import TIE, best_blend, clearly_better
+from skdiffusion._utils.numerics import TIE, best_blend, clearly_better, effective_number
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
@@ -77,7 +77,7 @@ class MixtureSearch:
         """Scores on the first third of the folds, from the fewest components on."""
         n, d = self.X.shape
         affordable = max(self.options.cheap_components, int(self.options.max_search_cost / (n * d**2)))
-        largest = min(affordable, len(self._training[0]) // 2)
+        largest = min(affordable, round(effective_number(self.sample_weight[self._training[0]])) // 2)
         n_folds = max(1, len(self.folds) // 3)
         scores: dict[MixtureSetting, float] = {}
         highest, since_gain = -np.inf, 0

@@ -161,7 +161,9 @@ class _FeatureRegression:
         self, statistics: np.ndarray, names: Sequence[Name], taken: Sequence[Name], threshold: float
     ) -> list[int]:
         """Numbers of the most informative functions that are not taken yet; a function needs ten samples."""
-        ranked = np.argsort(-np.abs(statistics), kind="stable")[: max(0, len(self.y) // 10 - len(taken))]
+        ranked = np.argsort(-np.abs(statistics), kind="stable")[
+            : max(0, round(self.candidates.total) // 10 - len(taken))
+        ]
         return [k for k in ranked if statistics[k] ** 2 > threshold and names[k] not in taken][:MAX_NEW]
 
     def _start_variance(self) -> None:

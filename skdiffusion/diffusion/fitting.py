@@ -127,7 +127,7 @@ class _Pilots:
         # The average of a few members on samples that none of them has seen, as in the whole fit.
         self.training = np.concatenate(folds[n_left_out:])
         self.validation = np.concatenate(folds[:n_left_out])
-        self.n_members = min(options.network.n_members, 4 if data.n_samples < 1000 else 2)
+        self.n_members = min(options.network.n_members, 4 if data.n_effective < 1000 else 2)
         self.network = replace(options.network, n_members=self.n_members, edges=())
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
         self.known: dict[Coordinates, float] = {}

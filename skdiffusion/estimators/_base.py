@@ -21,7 +21,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import Preprocessor, Resolution
 
 DATA_TYPES = [np.float64, np.float32]
 
@@ -82,13 +82,14 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
 class BlendedDensityEstimator(MeanLogDensity):
     """Base of the density estimators that blend densities, of which one has a latent map.
 
-    A subclass sets in `fit`: `blend_`, `component_weights_`, `preprocessor_` and `_sample_seed`; it has the parameter
-    `random_state`, and `_latent_component`, the name of the component with the latent map.
+    A subclass sets in `fit`: `blend_`, `component_weights_`, `preprocessor_`, `_resolution` and `_sample_seed`;
+    it has the parameter `random_state`, and `_latent_component`, the name of the component with the latent map.
     """
 
     _latent_component: str
     blend_: Blend
     preprocessor_: Preprocessor
+    _resolution: Resolution
 
     @property
     def _latent(self) -> TransformedDensity:
@@ -179,7 +180,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         codes = self._checked(codes)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             samples = self._latent.from_latent(codes.astype(np.float64))
-        return self._finite(samples, "'codes'")
+        return self._resolution.requantized(self._finite(samples, "'codes'"))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
         """Draw samples from the fitted density.
@@ -204,7 +205,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         own = self._sample_seed if self.random_state is not None else None
         seed = own if random_state is None else generator_seed(random_state)
         with one_thread():
-            out = self.blend_.draw(n_samples, self.n_features_in_, seed)
+            out = self._resolution.requantized(self.blend_.draw(n_samples, self.n_features_in_, seed))
         return to_frame(out, self) if wanted else out
 
 

@@ -18,6 +18,7 @@ from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
     check_bounds,
+    check_groups,
     check_magnitude,
     check_weights,
     fit_context,
@@ -46,7 +47,9 @@ from skdiffusion.estimators._stages import (
     warn_of_constant_features,
     warn_of_fit,
 )
-from skdiffusion.preprocessing import TrainingData
+from skdiffusion.preprocessing import TrainingData, WeightedSamples
+
+MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityEstimator):
@@ -160,7 +163,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     _saved = (
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
-        "likelihood_curve_", "_sample_seed", "_frame",
+        "likelihood_curve_", "_resolution", "_sample_seed", "_frame",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -217,7 +220,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DiffusionDensityEstimator:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> DiffusionDensityEstimator:
         """Fit the density to the samples of X.
 
         Parameters
@@ -228,7 +231,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative weights. A sample of weight zero is absent; multiplying all by a constant changes
-            nothing.
+            nothing. A copy of a sample adds to its weight, and networks and components are sized by the effective
+            number of samples (Kish, 1965).
+        groups : array-like of shape (n_samples,), optional
+            Labels of samples that belong together, such as the samples of a patient, a chain or a stretch of time. A
+            group is never split between samples that are learned from and samples that are left out.
 
         Returns
         -------
@@ -248,7 +255,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
             For constant features, which have no density, and for samples that lie on a set of lower dimension.
         """
         with restored_on_failure(self), one_thread():
-            self._fit(X, sample_weight)
+            self._fit(X, sample_weight, groups)
         return self
 
     @with_callbacks
@@ -315,14 +322,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         return ScoreModel(self._flow.field, resolve_process(process))
 
     def _check_samples(
-        self, X: Any, sample_weight: Any, reset: bool
-    ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-        """Samples of positive weight in float64, their weights, and the bounds of the features."""
+        self, X: Any, sample_weight: Any, groups: Any = None, *, reset: bool
+    ) -> tuple[WeightedSamples, tuple[np.ndarray, np.ndarray] | None]:
+        """Samples of some weight, with their weights and groups, and the bounds of the features."""
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
         check_magnitude(X=X)
-        X, w = X[w > 0].astype(np.float64), w[w > 0]
+        groups = check_groups(groups, X)
+        kept = w > MIN_WEIGHT
+        X, w, groups = X[kept], w[kept], None if groups is None else groups[kept]
         if reset and len(X) < 2:
             raise ValueError(
                 f"Found array with {len(X)} sample(s) of positive 'sample_weight' while a minimum of 2 is required."
@@ -334,7 +343,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
                     f"{outside.sum()} of {len(X)} samples of X lie outside 'bounds' (the first is sample "
                     f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these samples."
                 )
-        return X, w, bounds
+        return WeightedSamples(X, w, groups), bounds
 
     def _component_names(self) -> list[str]:
         """The components in closed form that are asked for.
@@ -354,16 +363,17 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
             )
         return names
 
-    def _fit(self, X: Any, sample_weight: Any) -> None:
+    def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
         note_frame(self, X)
-        X, w, bounds = self._check_samples(X, sample_weight, reset=True)
-        warn_of_constant_features(X)
+        samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
-        previous = self._previous(X.shape[1]) if self.warm_start else None
-        plan = self._plan(X.shape, previous)
+        data = TrainingData.of(samples, bounds, rng)
+        warn_of_constant_features(data)
+        previous = self._previous(data.n_features) if self.warm_start else None
+        plan = self._plan((data.n_effective, data.n_features), previous)
 
-        data = TrainingData.of(X, w, bounds, rng).split(plan.diffusion.n_folds, plan.diffusion.network.n_members)
+        data = data.split(plan.diffusion.n_folds, plan.diffusion.network.n_members)
         if previous is None:
             coordinates, spaces = choose_transforms(data, plan)
         else:
@@ -378,9 +388,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
 
         warn_of_fit(data, diffusion, plan.diffusion)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
-        self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
+        self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed
-        self._record(diffusion, plan.diffusion, len(X))
+        self._record(diffusion, plan.diffusion, data.n_effective)
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
         """What the parameters ask for, for a table of this shape."""
@@ -427,13 +437,14 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
 
     def _continue(self, X: Any, sample_weight: Any) -> None:
         """Train the networks further on new samples."""
-        X, w, bounds = self._check_samples(X, sample_weight, reset=False)
-        if not len(X):
+        samples, bounds = self._check_samples(X, sample_weight, reset=False)
+        if not len(samples.X):
             return
         started, flow = time.perf_counter(), self._flow
-        field = self._previous(X.shape[1]) or flow.network_field
-        data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
-        options = resolve_options(self, X.shape, field.network.device, field.network)
+        field = self._previous(self.n_features_in_) or flow.network_field
+        rng = np.random.default_rng([self._sample_seed, self.n_iter_])
+        data = TrainingData.of(samples, bounds, rng, self._resolution)
+        options = resolve_options(self, data.X.shape, field.network.device, field.network)
         options = options.continued(
             flow.theta_min, flow.theta_max, self.options is None or self.options.weight_decay == "auto"
         )
@@ -443,5 +454,5 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         warn_if_interrupted(result, options.training.n_steps)
         flow = replace(flow, field=field.with_network(result.network))
         self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
-        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
+        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / data.n_samples)))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])

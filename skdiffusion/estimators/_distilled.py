@@ -88,8 +88,8 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     """
 
     _saved = (
-        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_",
-        "component_weights_", "divergence_", "divergence_error_", "loss_curve_", "_sample_seed", "_frame",
+        "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
+        "divergence_", "divergence_error_", "loss_curve_", "_resolution", "_sample_seed", "_frame",
     )  # fmt: skip
 
     _latent_component = "autoregressive"
@@ -182,6 +182,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
             fresh = blend.restricted(blend.densities)[0].draw(N_VALIDATION, d, generator_seed(seeds[3]))
             gap = in_blocks(blend.log_prob, fresh) - in_blocks(self.blend_.log_prob, fresh)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, preprocessor
+        self._resolution = teacher._resolution
         self.feature_scale_, self.n_features_in_ = teacher.feature_scale_, d
         self.loss_curve_, self._sample_seed = np.array(curve), seeds[2]
         self.divergence_, self.divergence_error_ = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))

@@ -44,6 +44,7 @@ from skdiffusion.manifold import (
     plateau_dimension,
     principal_directions,
 )
+from skdiffusion.preprocessing import originals, without_round_off
 
 if TYPE_CHECKING:
     from skdiffusion.diffusion.flow import ProbabilityFlow
@@ -293,8 +294,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""
         note_frame(self, X)
-        samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
-        check_magnitude(X=samples)
+        given = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+        check_magnitude(X=given)
+        samples = without_round_off(given.astype(np.float64), np.finfo(given.dtype).eps)
         self.feature_scale_ = samples.std(0)
         # The mean of equal values may be a rounding away from them.
         self.mean_ = np.where(np.ptp(samples, axis=0) > 0, samples.mean(0), samples[0])
@@ -318,7 +320,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             # A nonlinear support of k dimensions bends into one direction more at least.
             if k is not None and r < k + (self.support == "nonlinear"):
                 r, noise_variance = spanned, 0.0
-        self.components_, self.noise_variance_ = directions[:r], noise_variance
+        # Round-off along constant features would come back in generated samples.
+        self.components_, self.noise_variance_ = np.where(centered.any(0), directions[:r], 0.0), noise_variance
         return centered @ self.components_.T
 
     def _find_dimension(self, inner: _InnerFits, U: np.ndarray, rng: np.random.Generator) -> Any:
@@ -344,6 +347,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         """The nonlinear support, the noise floor that suits it, and the density on it."""
         # Copies of a sample say nothing about the set.
         samples = np.unique(U, axis=0)
+        samples = samples[np.unique(originals(samples))]
         min_samples = 2 * (self.intrinsic_dimension_ + 1)
         if len(samples) < min_samples:
             raise ValueError(

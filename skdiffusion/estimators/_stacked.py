@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import check_count, check_groups, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
+from skdiffusion.preprocessing import random_folds, together_with_copies
 
 
 def _is_split(split: Any, n: int) -> bool:
@@ -130,13 +131,16 @@ class StackedDensityEstimator(MeanLogDensity):
         return self.estimators
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None) -> StackedDensityEstimator:
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> StackedDensityEstimator:
         """Fit the components and their weights.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : ignored
+        groups : array-like of shape (n_samples,), optional
+            Labels of samples that belong together. The folds of an int `cv` do not split a group, nor copies of a
+            sample; a splitter is given the labels.
 
         Returns
         -------
@@ -145,10 +149,10 @@ class StackedDensityEstimator(MeanLogDensity):
         # The components see numpy arrays: not all of them know other namespaces.
         with restored_on_failure(self), config_context(array_api_dispatch=False):
             note_frame(self, X)
-            self._fit(X)
+            self._fit(X, groups)
         return self
 
-    def _splits(self, X: np.ndarray, seed: int) -> list:
+    def _splits(self, X: np.ndarray, groups: np.ndarray | None, seed: int) -> list:
         """Pairs of training and validation samples.
 
         Raises
@@ -158,13 +162,13 @@ class StackedDensityEstimator(MeanLogDensity):
         """
         cv = self.cv
         if isinstance(cv, (int, np.integer)):
-            n_folds = min(int(cv), len(X))
-            folds = np.array_split(np.random.default_rng(seed).permutation(len(X)), n_folds)
-            splits = [(np.setdiff1d(np.arange(len(X)), f), np.sort(f)) for f in folds]
+            together = together_with_copies(X, groups)
+            folds = random_folds(np.ones(len(X)), together, int(cv), np.random.default_rng(seed), np.inf)
+            splits = [(np.setdiff1d(np.arange(len(X)), f), f) for f in folds]
         elif isinstance(cv, Iterable) and not hasattr(cv, "split"):
             splits = list(cv) if getattr(cv, "ndim", 1) else []  # an array without dimensions cannot be walked
         else:
-            splits = list(check_cv(cv).split(X))
+            splits = list(check_cv(cv).split(X, groups=groups))
         if not splits or not all(_is_split(split, len(X)) for split in splits):
             raise ValueError(
                 "The 'cv' parameter must give pairs (train, test) of sample numbers: pass a number of folds or a "
@@ -172,10 +176,10 @@ class StackedDensityEstimator(MeanLogDensity):
             )
         return splits
 
-    def _fit(self, X: Any) -> None:
+    def _fit(self, X: Any, groups: Any) -> None:
         X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
         seed = generator_seed(self.random_state)
-        splits = self._splits(X, seed)
+        splits = self._splits(X, check_groups(groups, X), seed)
         components = self._components(min(len(train) for train, _ in splits))
         tables = [
             np.column_stack([clone(e).fit(X[train]).score_samples(X[validation]) for _, e in components])

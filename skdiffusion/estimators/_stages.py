@@ -145,9 +145,9 @@ def warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
         )
 
 
-def warn_of_constant_features(X: np.ndarray) -> None:
+def warn_of_constant_features(data: TrainingData) -> None:
     """Warn of features that have no density."""
-    constant = np.flatnonzero(np.ptp(X, axis=0) == 0)
+    constant = data.resolution.constant
     if len(constant):
         warn_user(
             f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "

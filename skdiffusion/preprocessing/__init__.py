@@ -2,13 +2,17 @@
 
     X --dequantization--> X' --bounds, feature transform (per feature)--> U --whitening--> Z
 
-Dequantization is for fitting only: it spreads tied values over the gap that ties leave. A feature transform is a power
-map or a gaussianizing one; see `Preprocessor`.
+Before a fit, copies of samples become weights, and values that repeat are spread over the cells that they stand for. A
+feature transform is a power map or a gaussianizing one; see `Preprocessor`.
 """
 
+from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
-from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
+from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
+from skdiffusion.preprocessing._resolution import Resolution
+from skdiffusion.preprocessing._ties import without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
@@ -16,9 +20,13 @@ __all__ = [
     "FeatureTransform",
     "MappedData",
     "Preprocessor",
+    "Resolution",
     "TrainingData",
+    "WeightedSamples",
     "Whitening",
     "bounds_with_margins",
-    "dequantize",
-    "feature_resolution",
+    "originals",
+    "random_folds",
+    "together_with_copies",
+    "without_round_off",
 ]

@@ -7,16 +7,19 @@ from functools import cached_property
 
 import numpy as np
 
+from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.protocols import Density
-from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
+from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies
+from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import Preprocessor
-
-MAX_VALIDATION = 2500  # samples of a fold, of equal weight
+from skdiffusion.preprocessing._resolution import Resolution
+from skdiffusion.preprocessing._ties import without_round_off
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Validated and dequantized samples with their weights, split into folds."""
+    """Distinct and dequantized samples with their weights, split into folds."""
 
     X: np.ndarray  # (n_samples, n_features)
     sample_weight: np.ndarray  # (n_samples,), positive
@@ -24,35 +27,42 @@ class TrainingData:
     n_validated: int  # folds that have out-of-fold log-densities: one for each network of the ensemble
     bounds: Bounds | None
     rng: np.random.Generator  # of every random number of the fit
+    resolution: Resolution  # cells over which values that repeat were spread
+    groups: np.ndarray | None = None  # (n_samples,), numbers of those that stay on one side of every split, if any
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
         cls,
-        X: np.ndarray,
-        sample_weight: np.ndarray,
+        samples: WeightedSamples,
         bounds: tuple[np.ndarray, np.ndarray] | None,
         rng: np.random.Generator,
+        resolution: Resolution | None = None,
     ) -> TrainingData:
-        """Validated samples, their ties dequantized, without folds."""
-        resolution = feature_resolution(X, bounds)
+        """Validated samples, their copies merged and their ties dequantized, without folds.
+
+        The resolution is that of the samples, unless one is given.
+        """
+        X = without_round_off(samples.X.astype(np.float64), np.finfo(samples.X.dtype).eps)
+        X, weight, groups = merged_copies(samples._replace(X=X))
+        resolution = Resolution.of(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
-        return cls(dequantize(X, resolution, rng, bounds), sample_weight, (), 0, margins, rng)
+        groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
+        return cls(resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups)
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:
-        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities.
-
-        A fold of many samples is cut: more than `MAX_VALIDATION` of equal weight decide nothing that these do not, and
-        each costs every candidate its density.
-        """
-        n, w = self.n_samples, self.sample_weight
-        size = round(MAX_VALIDATION * n * (w @ w) / w.sum() ** 2)  # uneven weights take more samples to tell as much
-        parts = np.array_split(self.rng.permutation(n), min(n_folds, n))
-        return replace(self, folds=tuple(np.sort(part[:size]) for part in parts), n_validated=n_validated)
+        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""
+        folds = random_folds(self.sample_weight, self.groups, n_folds, self.rng)
+        return replace(self, folds=folds, n_validated=min(n_validated, len(folds)))
 
     @property
     def n_samples(self) -> int:
         return len(self.X)
+
+    @property
+    def n_effective(self) -> int:
+        """The number of samples of equal weight that tell as much: what the size of models follows."""
+        return max(2, round(effective_number(self.sample_weight)))
 
     @property
     def n_features(self) -> int:
@@ -101,7 +111,7 @@ class MappedData:
     def of(cls, data: TrainingData, preprocessor: Preprocessor) -> MappedData:
         """Map the samples of a fit."""
         z, _ = preprocessor.transform(data.X)
-        return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight))
+        return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight, data.groups))
 
     def log_prob_left_out(self, density: Density, samples: np.ndarray) -> np.ndarray:
         """Log-densities of samples, in the units of the features, by a density of z that was fitted without them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
@@ -33,8 +35,13 @@ class FeatureMap:
         """Derivative of `log_slope`, for gradients of log-densities."""
         raise NotImplementedError
 
-    def left_out(self, x: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`forward` and `log_slope` of all samples of a fit with weights of sum 1, each as if it had been left out."""
+    def left_out(
+        self, x: np.ndarray, share: np.ndarray, members: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`forward` and `log_slope` of all samples of a fit with weights of sum 1, each as if it had been left out.
+
+        Those whose numbers stand together in one of `members` are left out together.
+        """
         return self.forward(x), self.log_slope(x)
 
 
@@ -222,9 +229,11 @@ class ComposedMap(FeatureMap):
             x = m.forward(x)
         return total
 
-    def left_out(self, x: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(
+        self, x: np.ndarray, share: np.ndarray, members: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
         total = np.zeros(np.shape(x))
         for m in self.maps:
-            x, log_slope = m.left_out(x, share)
+            x, log_slope = m.left_out(x, share, members)
             total = total + log_slope
         return x, total

@@ -12,6 +12,7 @@ Silverman (1986), Density estimation for statistics and data analysis, section 3
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -158,14 +159,17 @@ class GaussianizeMap(FeatureMap):
         value = (d_numerator / pieces.slope_numerator(xi) - 2 * d_denominator / pieces.denominator(xi)) / pieces.dx
         return np.where((x < self.knots[0]) | (x > self.knots[-1]), 0.0, value)
 
-    def left_out(self, x: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def left_out(
+        self, x: np.ndarray, share: np.ndarray, members: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
         """z and log slope of the samples of the fit, each under the map that is fitted without it.
 
         The knots stay; the sample's own kernel, of weight `share`, is taken out of the distribution at the two knots
-        around it. The smallest and the largest sample are mapped from the next knot, as a sample beyond the data is.
+        around it, and with it those of the other samples of its group. The smallest and the largest sample are mapped
+        from the next knot, as a sample beyond the data is.
         """
         k = np.clip(np.searchsorted(self.knots, x, side="right") - 1, 0, len(self.knots) - 2)
-        (z0, d0), (z1, d1) = self._knots_without(x, share, k), self._knots_without(x, share, k + 1)
+        (z0, d0), (z1, d1) = (self._knots_without(x, share, at, members) for at in (k, k + 1))
         dx, dz = self.knots[k + 1] - self.knots[k], np.maximum(z1 - z0, 1e-12)
         pieces = _Pieces(self.knots[k], dx, z0, dz, d0, d1)
         xi = np.clip(pieces.place(x), 0.0, 1.0)
@@ -176,11 +180,19 @@ class GaussianizeMap(FeatureMap):
         z = np.where(first, z1 - tail1 * (self.knots[k + 1] - x), z)
         return z, np.where(first, np.log(tail1), np.where(last, np.log(tail0), log_slope))
 
-    def _knots_without(self, x: np.ndarray, share: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and slopes at the knots of numbers k, each without the kernel of its sample."""
+    def _knots_without(
+        self, x: np.ndarray, share: np.ndarray, k: np.ndarray, members: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and slopes at the knots of numbers k, each without the kernels of its sample and of its group."""
         u = (self.knots[k] - x) / self.bandwidth
-        own = (ndtr(u), ndtr(-u), np.exp(-0.5 * u**2 - 0.5 * LOG_2PI) / self.bandwidth)
-        rest = [np.maximum(whole[k] - share * part, 0.0) / (1 - share) for whole, part in zip(self.kernels, own)]
+        own = share * np.stack([ndtr(u), ndtr(-u), np.exp(-0.5 * u**2 - 0.5 * LOG_2PI) / self.bandwidth])
+        missing = share.copy()
+        for group in members:
+            ranked, knots = group[np.argsort(x[group])], np.unique(k[group])
+            masses = kernel_masses(self.knots[knots], x[ranked], share[ranked], self.bandwidth)
+            own[:, group] = np.stack(masses)[:, np.searchsorted(knots, k[group])]
+            missing[group] = share[group].sum()
+        rest = [np.maximum(whole[k] - part, 0.0) / (1 - missing) for whole, part in zip(self.kernels, own)]
         values, slopes = values_and_slopes(self.knots[k], _Kernels(*rest))
         outer = (k == 0) | (k == len(self.knots) - 1)
         return values, np.where(outer, np.minimum(slopes, TAIL_SLOPE), slopes)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skdiffusion.preprocessing._dequantization import Bounds
+from skdiffusion.preprocessing._bounds import Bounds
 from skdiffusion.preprocessing._feature_map import (
     LOG_2PI,
     AffineMap,
@@ -16,6 +16,7 @@ from skdiffusion.preprocessing._feature_map import (
     YeoJohnsonMap,
     bound_maps,
 )
+from skdiffusion.preprocessing._folds import members_of
 from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
 from skdiffusion.preprocessing._whitening import Whitening
 
@@ -70,9 +71,9 @@ class Preprocessor:
     ):
         n_features = X.shape[1]
         bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
-        self.low, self.high, margins, resolution = Bounds(*bounds)
+        self.low, self.high, margins, cells = Bounds(*bounds)
         self.margins = np.broadcast_to(margins, (2, n_features))
-        self.half_step = np.broadcast_to(resolution, n_features) / 2
+        self.half_step = np.broadcast_to(cells, (2, n_features)) / 2
         self.feature_transform, self.n_features = feature_transform, n_features
         X = self._read(X)
         by_feature = feature_transform if isinstance(feature_transform, tuple) else (feature_transform,) * n_features
@@ -83,8 +84,9 @@ class Preprocessor:
         self.whitening = Whitening(U, weights)
 
     def _read(self, X: np.ndarray) -> np.ndarray:
-        """Samples within the bounds, moved off them: a tied value to the middle of its half step."""
-        X = np.where(X == self.low, X + self.half_step / 2, np.where(X == self.high, X - self.half_step / 2, X))
+        """Samples within the bounds, moved off them: a tied value to the middle of its half cell."""
+        above, below = self.half_step / 2
+        X = np.where(X == self.low, X + above, np.where(X == self.high, X - below, X))
         return np.clip(X, self.low + self.margins[0], self.high - self.margins[1])
 
     def unwhitened(self) -> Preprocessor:
@@ -137,11 +139,14 @@ class Preprocessor:
             out[:, j] = out[:, j] * np.exp(feature.log_slope(X[:, j])) + feature.curvature(X[:, j])
         return np.where(X == given, out, 0.0)
 
-    def transform_left_out(self, X: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`transform` of the samples of the fit, each as if its gaussianizing maps had been fitted without it.
+    def transform_left_out(
+        self, X: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`transform` of the samples of the fit, each as if its gaussianizing maps had been fitted without its group.
 
         Samples that are left out of everything else must be left out of the maps too, or their likelihood would be
-        flattered. The few moments of the other maps are not corrected.
+        flattered. The few moments of the other maps are not corrected. Without groups, of which the numbers are given
+        for each sample, a sample is left out alone.
         """
-        share = weights / weights.sum()
-        return self._whitened(X, lambda feature, x: feature.left_out(x, share))
+        share, members = weights / weights.sum(), members_of(groups)
+        return self._whitened(X, lambda feature, x: feature.left_out(x, share, members))

@@ -57,7 +57,8 @@ class KernelCandidate:
         self.data, self.mapped = fit.data, mapped
         z, w = mapped.z, fit.data.sample_weight
         spacing = Spacing.of_samples(z, w) if adaptive else None
-        self.kernels = KernelSamples(z, w, mapped.z_left_out, 1 - mapped.preprocessor.whitening.shrinkage, spacing)
+        whitened = 1 - mapped.preprocessor.whitening.shrinkage
+        self.kernels = KernelSamples(z, w, mapped.z_left_out, whitened, spacing, fit.data.groups)
         self.log_det, self.query_weight = mapped.log_det_left_out[queries], w[queries]
         self.search = BandwidthSearch(self.kernels, queries, others - self.log_det, fit.options)
 

@@ -36,9 +36,9 @@ class MixtureFamily(ComponentFamily):
 def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
     """The number of Gaussians and the strength of their prior."""
     data, folds = fit.data, fit.left_out_together[:1]
-    if data.n_samples <= FEW_SAMPLES:
+    if data.n_effective <= FEW_SAMPLES:
         folds = list(data.folds)
-    elif data.n_samples <= MANY_SAMPLES:
+    elif data.n_effective <= MANY_SAMPLES:
         folds = list(data.folds[:3])
     return MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, fit.max_seconds).choose()
 

@@ -36,7 +36,8 @@ class RegressionFamily(ComponentFamily):
     def fit(self, fit: ComponentFit) -> list[Component]:
         n, d, options = fit.data.n_samples, fit.data.n_features, fit.options
         cost = min(n, options.max_regression_samples) * d**3
-        if d == 1 or n < options.min_regression_samples or cost >= options.max_regression_cost:
+        too_few = fit.data.n_effective < options.min_regression_samples
+        if d == 1 or too_few or cost >= options.max_regression_cost:
             return []
         return fit_regressions(fit, self._spaces(fit), fit.others(), fit.rng.spawn(1)[0])
 

@@ -1,0 +1,182 @@
+"""Copies of samples, as chains, bootstraps and oversampling make them, as weights of distinct samples.
+
+Equal samples on both sides of a split would let everything that is chosen on samples left out see what it leaves out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from scipy.stats import poisson
+
+from skdiffusion.preprocessing._ties import Ties, is_regular
+
+NEAR = 1e-5  # distance of near copies in every feature, in its local scale
+MAX_CHANCE = 0.1  # near pairs that chance may make, in samples
+SCALE_SHARE = 0.1  # of the distinct values of a feature, whose shortest interval gives the local scale
+FURTHER = 100.0  # times the distance of near copies, where samples that are no copies show how many chance makes
+RANGE = 5.0  # local scales within which most pairs of samples lie
+MIN_ROUNDED = 50  # values of a feature on a grid that tell samples apart
+GRID_STEPS = 5  # within which samples of values on grids show how many are equal by chance
+MAX_COUNTED = 4000  # samples among which pairs are counted
+UNLIKELY = 10.0  # times the pairs that chance makes, which are none of chance
+
+
+class WeightedSamples(NamedTuple):
+    """Samples, their weights and, where these are given, the groups that must stay on one side of every split."""
+
+    X: np.ndarray  # (n_samples, n_features)
+    weight: np.ndarray  # (n_samples,)
+    groups: np.ndarray | None = None  # (n_samples,)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Standard deviations of the features, shape (n_features,)."""
+        X, w = self.X.astype(np.float64), self.weight
+        return np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
+
+
+def merged_copies(samples: WeightedSamples) -> WeightedSamples:
+    """The distinct samples, with the weights of their copies added up; groups that share a copy become one group."""
+    X, weight, groups = samples
+    kept, place = np.unique(originals(X), return_inverse=True)
+    if len(kept) == len(X):
+        return samples
+    total = np.bincount(place, weight)
+    merged = None if groups is None else joined_groups(groups, place)[kept]
+    return WeightedSamples(X[kept], total / total.max(), merged)
+
+
+def originals(X: np.ndarray) -> np.ndarray:
+    """For every sample the number of the first one that it is a copy of, its own where it is none, (n_samples,).
+
+    A sample is a copy if all its values are those of another, one of which is of a feature whose values do not repeat
+    by themselves: equal samples of counts or categories are no copies. Of rounded values, equal samples are copies
+    where they are too many for chance, and so are samples that differ by next to nothing in every feature.
+    """
+    distinct, first, inverse = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    inverse, numbers = inverse.ravel(), np.arange(len(X))
+    individual = _individual_entries(X, distinct)
+    rounded = not individual.any()
+    if rounded:
+        individual = _rounded_entries(distinct)
+    own = np.asarray(individual.any(axis=1))
+    source = np.where(own[inverse], first[inverse], numbers)
+    if rounded and not _more_than_chance(X[:, individual.any(axis=0)], source):
+        return numbers
+    candidates = np.flatnonzero(own[inverse] & (source == numbers))
+    near = candidates[_near_copies(X[candidates], individual)]
+    return np.where(own[inverse], np.append(near, 0)[np.searchsorted(candidates, source)], numbers)
+
+
+def _individual_entries(X: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+    """Which values of the distinct samples do not repeat by themselves, shape (n_distinct, n_features) of bool."""
+    out = np.zeros(distinct.shape, dtype=bool)
+    for j, x in enumerate(distinct.T):
+        ties = Ties.of_single(X[:, 0]) if X.shape[1] == 1 else Ties.of(x)
+        if not (ties.on_grid or is_regular(ties.values[~ties.spiked])):
+            out[:, j] = ~ties.spiked[np.searchsorted(ties.values, x)]
+    return out
+
+
+def _rounded_entries(distinct: np.ndarray) -> np.ndarray:
+    """Which values of the distinct samples are among many of a grid, shape (n_distinct, n_features) of bool."""
+    out = np.zeros(distinct.shape, dtype=bool)
+    for j, x in enumerate(distinct.T):
+        ties = Ties.of(x)
+        if (~ties.spiked).sum() >= MIN_ROUNDED:
+            out[:, j] = ~ties.spiked[np.searchsorted(ties.values, x)]
+    return out
+
+
+def _more_than_chance(X: np.ndarray, source: np.ndarray) -> bool:
+    """Whether more samples of values on grids equal another, their `source`, than independent ones do by chance."""
+    counts = np.bincount(source)
+    n_equal = (counts * (counts - 1) / 2).sum()
+    if not n_equal or X.shape[1] < 2:
+        return False
+    steps = np.array([np.diff(np.unique(x)).min() for x in X.T])
+    # Values within k steps of each other are those of intervals 2 k + 1 steps wide.
+    ratio, span = 2 * GRID_STEPS + 1, 2 * (np.ptp(X, axis=0) / steps).max() + 1
+    return n_equal > _most_by_chance(X / steps, GRID_STEPS, ratio, span)
+
+
+def _near_copies(X: np.ndarray, individual: np.ndarray) -> np.ndarray:
+    """For each of distinct samples, the number of the first that it is a near copy of; its own where it is none."""
+    n, numbers, n_individual = len(X), np.arange(len(X)), individual.sum(axis=0)
+    if n < 2:
+        return numbers
+    distance = min(NEAR, (MAX_CHANCE / n) ** (1 / np.count_nonzero(n_individual)))
+    scaled = X / np.array([_local_scale(x) for x in X.T])
+    near = _pairs_within(scaled, distance, int(n_individual.argmax()))
+    if not len(near) or len(near) < _most_by_chance(scaled, FURTHER * distance, FURTHER, RANGE / distance, distance):
+        return numbers
+    linked = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(n, n))
+    labels = connected_components(linked, directed=False)[1]
+    return np.unique(labels, return_index=True)[1][labels]
+
+
+def _pairs_within(X: np.ndarray, distance: float, feature: int) -> np.ndarray:
+    """Pairs of samples that differ by no more than a distance in any feature, shape (n_pairs, 2).
+
+    Few samples must be that near to each other in the one feature that is named.
+    """
+    order = np.argsort(X[:, feature])
+    pairs, first = [np.empty((0, 2), dtype=int)], np.arange(len(X) - 1)
+    for apart in range(1, len(X)):
+        first = first[first < len(X) - apart]
+        first = first[X[order[first + apart], feature] - X[order[first], feature] <= distance]
+        if not len(first):
+            break
+        pair = np.stack([order[first], order[first + apart]], axis=1)
+        pairs.append(pair[(np.abs(X[pair[:, 0]] - X[pair[:, 1]]) <= distance).all(1)])
+    return np.concatenate(pairs)
+
+
+def _most_by_chance(X: np.ndarray, further: float, ratio: float, span: float, nearby: float | None = None) -> float:
+    """The most pairs nearby that independent samples may have.
+
+    Their number falls as a power of the distance, which follows from the pairs within the distance `further`, `ratio`
+    times that of pairs nearby, and from all pairs, which lie within `span` times it. Pairs within the distance `nearby`
+    do not count. Of many samples some are counted.
+    """
+    tree = KDTree(X[:: -(-len(X) // MAX_COUNTED)])
+    n_pairs = tree.n * (tree.n - 1) / 2
+
+    def count(distance: float) -> float:
+        return (tree.count_neighbors(tree, distance, p=np.inf) - tree.n) / 2
+
+    n_further = 1 + count(further) - (0.0 if nearby is None else count(nearby))
+    power = np.log(n_pairs / n_further) / np.log(span / ratio)
+    by_chance = n_further * ratio**-power * (len(X) / tree.n) ** 2
+    return max(UNLIKELY * by_chance, float(poisson.isf(1e-6, by_chance)))
+
+
+def _local_scale(x: np.ndarray) -> float:
+    """A standard deviation for the densest part of a feature: far values and spikes do not count."""
+    values = np.unique(x)
+    k = max(1, int(SCALE_SHARE * len(values)))
+    if len(values) == 1:
+        return 1.0
+    # A tenth of a normal distribution lies within a quarter of its standard deviation.
+    return float((values[k:] - values[:-k]).min()) * 4.0
+
+
+def joined_groups(groups: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Groups, those that have samples in one place joined, shape (n_samples,); places are numbers from 0 on."""
+    labels, n_places = np.unique(groups, return_inverse=True)[1], place.max() + 1
+    size = n_places + labels.max() + 1
+    linked = coo_array((np.ones(len(place)), (place, n_places + labels)), shape=(size, size))
+    return connected_components(linked, directed=False)[1][place]
+
+
+def together_with_copies(X: np.ndarray, groups: np.ndarray | None) -> np.ndarray | None:
+    """Numbers of groups, from 0 on, that hold the copies of their samples; None where every sample is on its own."""
+    kept, place = np.unique(originals(X), return_inverse=True)
+    if groups is None:
+        return None if len(kept) == len(X) else place
+    return np.unique(joined_groups(groups, place), return_inverse=True)[1]

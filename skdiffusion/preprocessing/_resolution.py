@@ -1,0 +1,118 @@
+"""How finely the values of the features are known, and the maps between values and the cells that they stand for.
+
+A likelihood grows without bound as a bandwidth shrinks around a repeated value. Ties are therefore replaced before the
+fit by uniform values over a cell, and are never rewarded: over one grid step where all values of a feature lie on a
+grid, and over a narrow cell of its own for a spike, a value that many samples share among others that do not repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skdiffusion.preprocessing._ties import Ties
+
+SPIKE_RESOLUTION = 0.05  # largest width of the cell of a spike, in standard deviations of the rest of its feature
+SPIKE_OVERLAP = 0.02  # share of the rest that may lie in the cell of a spike
+CODE_DISTANCE = 5.0  # grid steps to the nearest value, from which a spike is no value of the grid
+CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The cells that the values of the features stand for.
+
+    Parameters
+    ----------
+    step : ndarray of shape (n_features,)
+        Width of the cells of values on a grid; 0 where values do not repeat.
+    spikes, widths : tuple of ndarray of shape (n_spikes,)
+        For each feature, the rising values of the spikes and the widths of their cells. A constant feature has one
+        spike, of infinite width.
+    reach : tuple of ndarray of shape (n_spikes,)
+        Distance from a spike within which generated values are those of the spike: half the width of its cell, or half
+        the way to the nearest other value, if that is farther.
+    """
+
+    step: np.ndarray
+    spikes: tuple[np.ndarray, ...]
+    widths: tuple[np.ndarray, ...]
+    reach: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Resolution:
+        """The resolution of samples (n_samples, n_features) without copies; no cell is wider than half the bounds."""
+        cells = [_feature_cells(X[:, j], X.shape[1] == 1) for j in range(X.shape[1])]
+        step, spikes, widths, reach = (list(part) for part in zip(*cells))
+        if bounds is not None:
+            half = (bounds[1] - bounds[0]) / 2
+            step = np.minimum(step, half)
+            widths = [np.where(np.isinf(w), w, np.minimum(w, half[j])) for j, w in enumerate(widths)]
+        return cls(np.array(step), tuple(spikes), tuple(widths), tuple(reach))
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Numbers of the constant features."""
+        return np.flatnonzero([np.isinf(w).any() for w in self.widths])
+
+    def cell_widths(self, X: np.ndarray) -> np.ndarray:
+        """Width of the cell that every value stands for, shape (n_samples, n_features)."""
+        out = np.tile(self.step, (len(X), 1))
+        for j, (spikes, widths) in enumerate(zip(self.spikes, self.widths)):
+            for spike, width in zip(spikes[np.isfinite(widths)], widths[np.isfinite(widths)]):
+                out[X[:, j] == spike, j] = width
+        return out
+
+    def dequantized(
+        self, X: np.ndarray, rng: np.random.Generator, bounds: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """X, every value that repeats moved to a uniform place in its cell; reflected at the bounds."""
+        widths = self.cell_widths(X)
+        if not widths.any():
+            return X
+        spread = X + widths * (rng.random(X.shape) - 0.5)
+        if bounds is not None:
+            low, high = bounds
+            spread = np.where(spread < low, 2 * low - spread, spread)
+            spread = np.where(spread > high, 2 * high - spread, spread)
+            spread = np.clip(spread, low, high)
+        return spread
+
+    def requantized(self, X: np.ndarray) -> np.ndarray:
+        """Generated samples, with the values within the reach of a spike moved back to the spike."""
+        out = X
+        for j, (spikes, reach) in enumerate(zip(self.spikes, self.reach)):
+            if len(spikes):
+                out = X.copy() if out is X else out
+                middles = (spikes[1:] + spikes[:-1]) / 2
+                nearest = np.searchsorted(middles, X[:, j])
+                inside = np.abs(X[:, j] - spikes[nearest]) <= reach[nearest]
+                out[inside, j] = spikes[nearest][inside]
+        return out
+
+
+def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+    """The grid step of a feature, its spikes, the widths of their cells and their reach."""
+    values, spiked, rest, on_grid = Ties.of_single(x) if alone else Ties.of(x)
+    if len(values) == 1:
+        return CONSTANT_RESOLUTION * max(1.0, abs(values[0])), values, np.array([np.inf]), np.array([np.inf])
+    step = float(np.quantile(np.diff(values), 0.01, method="lower")) if on_grid else 0.0
+    spikes = values[spiked]
+    widths = np.array([_spike_width(spike, rest, x) for spike in spikes])
+    if len(spikes) > 1:
+        gaps = np.diff(spikes)
+        widths = np.minimum(widths, np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps)))
+    widths = np.maximum(widths, step)
+    between = np.diff(values, prepend=-np.inf, append=np.inf)
+    apart = np.minimum(between[1:], between[:-1])[spiked]
+    own = (widths > step) | (apart > CODE_DISTANCE * step) if on_grid else np.ones(len(spikes), dtype=bool)
+    return step, spikes[own], widths[own], np.maximum(widths, apart)[own] / 2
+
+
+def _spike_width(spike: float, rest: np.ndarray, x: np.ndarray) -> float:
+    """Width of the cell of a spike: far below the spread of the rest of its feature, and with little of it inside."""
+    if len(rest) < 2 or not np.ptp(rest) > 0:
+        return SPIKE_RESOLUTION * float(x.std())
+    near = 2 * np.quantile(np.abs(rest - spike), SPIKE_OVERLAP)
+    return float(min(SPIKE_RESOLUTION * rest.std(), near if near > 0 else np.inf))

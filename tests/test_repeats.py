@@ -1,0 +1,372 @@
+"""Samples that repeat, values that repeat, and the folds that keep what belongs together on one side."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, StackedDensityEstimator
+from skdiffusion._utils.numerics import effective_number
+from skdiffusion.densities import KernelSamples
+from skdiffusion.exceptions import DegenerateDataWarning
+from skdiffusion.preprocessing import Resolution, originals, random_folds, without_round_off
+from skdiffusion.preprocessing._copies import WeightedSamples, joined_groups, merged_copies
+from skdiffusion.preprocessing._folds import MAX_VALIDATION, members_of
+from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
+
+EPSILON = np.finfo(float).eps
+
+
+def quick(**given):
+    return DiffusionDensityEstimator(**{"max_iter": 3, "hidden_layer_sizes": (8, 8), "random_state": 0} | given)
+
+
+def normal(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def n_distinct(X):
+    return len(np.unique(originals(np.asarray(X, dtype=float))))
+
+
+# -- round-off -----------------------------------------------------------------------------------
+
+
+def test_values_computed_in_several_ways_are_one_value():
+    k = np.arange(1, 200)
+    X = np.column_stack([np.concatenate([k / 10, k * 0.1, (k / 10 + 1) - 1])])
+    assert len(np.unique(X)) > 199
+    assert len(np.unique(without_round_off(X, EPSILON))) == 199
+
+
+def test_values_further_apart_than_round_off_stay_to_the_bit(rng):
+    X = np.column_stack([rng.standard_normal(5000), np.exp(4 * rng.standard_normal(5000)), rng.integers(9, size=5000)])
+    assert without_round_off(X, EPSILON) is X
+
+
+def test_round_off_of_single_precision_is_coarser():
+    X = np.array([[0.3], [0.3 * (1 + 1e-7)], [0.4]])
+    assert len(np.unique(without_round_off(X, EPSILON))) == 3
+    assert len(np.unique(without_round_off(X, np.finfo(np.float32).eps))) == 2
+
+
+def test_a_fit_does_not_see_how_its_values_were_computed():
+    k = np.random.default_rng(0).integers(-20, 20, (300, 1))
+    rest = normal(300, 1)
+    X, Y = (np.column_stack([a, rest]) for a in (k / 10, np.where(rest > 0, k / 10, k * 0.1)))
+    assert not np.array_equal(X, Y)
+    places = np.column_stack([k[:50] / 10 + 0.05, rest[:50]])  # half a step away
+    one, other = (quick().fit(Z).score_samples(places) for Z in (X, Y))
+    assert_allclose(one, other, rtol=1e-9)
+
+
+# -- copies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+@pytest.mark.parametrize("n_features", [1, 3])
+@pytest.mark.filterwarnings("ignore")
+def test_copies_of_all_samples_change_nothing(copies, n_features):
+    X = normal(120, n_features)
+    fit = quick().fit(X)
+    assert_array_equal(quick().fit(np.repeat(X, copies, axis=0)).score_samples(X), fit.score_samples(X))
+
+
+def test_copies_are_weights():
+    X, rng = normal(150, 2), np.random.default_rng(1)
+    counts = rng.geometric(0.4, size=150)
+    chain = np.repeat(X, counts, axis=0)
+    fit = quick().fit(X, sample_weight=counts)
+    assert_array_equal(quick().fit(chain).score_samples(X), fit.score_samples(X))
+
+
+TABLES_OF_TIES = {
+    "counts": lambda rng: rng.poisson(3.0, (2000, 1)),
+    "two features of 0 to 9": lambda rng: rng.integers(10, size=(2000, 2)),
+    "a constant and counts": lambda rng: np.column_stack([np.full(500, 2024), rng.poisson(3.0, 500)]),
+    "booleans": lambda rng: rng.integers(2, size=(3000, 12)),
+    "heavy-tailed counts": lambda rng: rng.zipf(1.5, size=(5000, 2)).clip(max=1000),
+    "rounded values": lambda rng: np.round(rng.standard_normal((3000, 2)), 1),
+    "one rounded value": lambda rng: np.round(rng.standard_normal((3000, 1)), 2),
+    "rounded twice": lambda rng: np.round(rng.standard_normal((3000, 1)) @ np.array([[1.0, 2.0]]), 2),
+}
+
+
+@pytest.mark.parametrize("name", TABLES_OF_TIES)
+def test_equal_samples_of_values_that_repeat_are_no_copies(name, rng):
+    X = TABLES_OF_TIES[name](rng)
+    assert n_distinct(X) == len(X)
+
+
+TABLES_WITH_COPIES = {
+    "continuous": lambda rng: rng.standard_normal((300, 3)),
+    "one feature": lambda rng: rng.standard_normal((300, 1)),
+    "rounded": lambda rng: np.round(rng.standard_normal((300, 3)), 2),
+    "with categories": lambda rng: np.column_stack([rng.standard_normal(300), rng.integers(3, size=(300, 2))]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES_WITH_COPIES)
+def test_copies_are_found(name, rng):
+    X = TABLES_WITH_COPIES[name](rng)
+    assert n_distinct(rng.permutation(np.repeat(X, 4, axis=0))) == len(X)
+
+
+def test_samples_at_a_spike_are_no_copies(rng):
+    x = np.where(rng.random(400) < 0.4, 0.0, rng.exponential(size=400))
+    assert n_distinct(np.repeat(x, 3)[:, None]) == (x > 0).sum() + 3 * (x == 0).sum()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e7])
+def test_near_copies_are_copies(rng, scale):
+    X = np.repeat(rng.standard_normal((200, 3)), 5, axis=0)
+    assert n_distinct(scale * (X + 1e-6 * rng.standard_normal(X.shape))) == 200
+
+
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_neighbors_by_chance_are_no_copies(rng, n_features):
+    base = rng.standard_normal((5000, 1))
+    for X in (base, np.exp(4 * base), rng.standard_cauchy((5000, 1))):
+        assert n_distinct(np.hstack([X, 2 * X])[:, :n_features]) == 5000
+
+
+def test_near_copies_among_far_groups_are_told_from_their_neighbors(rng):
+    X = rng.standard_normal((400, 2))
+    X[200:] += 1e7
+    assert n_distinct(X) == 400
+
+
+# -- resolution ----------------------------------------------------------------------------------
+
+
+def test_resolution_is_the_grid_step_of_tied_features_only(rng):
+    X = np.column_stack(
+        [rng.standard_normal(500), rng.integers(0, 10, 500), 0.25 * rng.integers(0, 40, 500), np.full(500, 7.0)]
+    )
+    resolution = Resolution.of(X)
+    assert_allclose(resolution.step[:3], [0.0, 1.0, 0.25])
+    assert 0 < resolution.step[3] < 0.01
+    assert_array_equal(resolution.constant, [3])
+    spread = resolution.dequantized(X, rng)
+    assert_array_equal(spread[:, 0], X[:, 0])
+    assert np.abs(spread - X).max() <= 0.5
+    assert len(np.unique(spread[:, 1])) == 500
+
+
+@pytest.mark.parametrize("code", [-999.0, 0.0, 1.5])
+def test_a_spike_has_a_cell_of_its_own(rng, code):
+    x = 1.5 * rng.standard_normal((2000, 1))
+    coded = rng.random(2000) < 0.1
+    x[coded] = code
+    resolution = Resolution.of(np.hstack([x, rng.standard_normal((2000, 1))]))
+    assert_array_equal(resolution.step, 0.0)
+    assert_array_equal(resolution.spikes[0], [code])
+    assert 0 < resolution.widths[0][0] <= 0.05 * x[~coded].std() * (1 + 1e-9)
+    spread = resolution.dequantized(np.hstack([x, x]), rng)[:, 0]
+    assert_array_equal(spread[~coded], x[~coded, 0])
+    assert len(np.unique(spread[coded])) == coded.sum()
+    assert_array_equal(resolution.requantized(spread[coded, None].repeat(2, 1))[:, 0], code)
+
+
+def test_the_cell_of_a_spike_holds_little_of_a_skewed_rest(rng):
+    x = np.where(rng.random(3000) < 0.5, 0.0, np.exp(2 * rng.standard_normal(3000)))
+    resolution = Resolution.of(x[:, None])
+    back = resolution.requantized(x[:, None])[:, 0]
+    assert (back != x).mean() <= 0.02
+
+
+def test_a_code_among_values_of_a_grid_has_a_cell_of_its_own(rng):
+    ages = rng.integers(18, 80, 2000).astype(float)
+    ages[:200] = 999.0
+    resolution = Resolution.of(np.column_stack([ages, rng.standard_normal(2000)]))
+    assert resolution.step[0] == 1.0
+    assert_array_equal(resolution.spikes[0], [999.0])
+    few = np.column_stack([rng.choice([0.0, 1.0, -999.0], 500), rng.standard_normal(500)])
+    assert Resolution.of(few).step[0] == 1.0
+
+
+def test_counts_have_no_spikes(rng):
+    for X in (rng.poisson(3.0, (2000, 1)), rng.integers(10, size=(2000, 2))):
+        resolution = Resolution.of(X.astype(float))
+        assert_array_equal(resolution.step, 1.0)
+        assert not any(map(len, resolution.spikes))
+
+
+@pytest.mark.parametrize("distribution", ["counts", "half as many zeros"])
+def test_a_single_feature_has_ties_too(rng, distribution):
+    counts = distribution == "counts"
+    x = rng.poisson(2.0, 500).astype(float) if counts else np.maximum(rng.standard_normal(500), 0)
+    resolution = Resolution.of(x[:, None])
+    assert resolution.step[0] == (1.0 if counts else 0.0)
+    assert_array_equal(resolution.spikes[0], [] if counts else [0.0])
+
+
+def test_dequantized_ties_stay_within_bounds(rng):
+    X = rng.integers(0, 3, (300, 1)).astype(float)
+    bounds = (np.array([0.0]), np.array([2.0]))
+    spread = Resolution.of(X, bounds).dequantized(X, rng, bounds)
+    assert spread.min() >= 0
+    assert spread.max() <= 2
+
+
+CONSTANTS = (2024.0, 1.6e9, 1e-9, -7e120)
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_constant_in_constant_out(constant):
+    X = normal(80, 3)
+    X[:, 1] = constant
+    with pytest.warns(DegenerateDataWarning, match=r"Features \[1\] are constant"):
+        fit = quick().fit(X)
+    assert_array_equal(fit.sample(30)[:, 1], constant)
+    assert_array_equal(fit.from_latent(fit.to_latent(X))[:, 1], constant)
+    assert_array_equal(fit.distill(n_draws=200, n_training_steps=5).sample(10)[:, 1], constant)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_constant_in_constant_out_on_a_linear_support():
+    X = normal(100, 4)
+    X[:, 3], X[:, 1] = X[:, 0] - X[:, 2], 0.1
+    fit = ManifoldDiffusionEstimator(support="linear", max_iter=2, random_state=0).fit(X)
+    assert_array_equal(fit.sample(30)[:, 1], 0.1)
+
+
+def test_a_constant_up_to_round_off_is_constant():
+    X = np.column_stack([normal(60, 1), np.where(np.arange(60) % 2, 0.3, 3 * 0.1)])
+    with pytest.warns(DegenerateDataWarning, match=r"Features \[1\] are constant"):
+        fit = quick().fit(X)
+    assert len(np.unique(fit.sample(20)[:, 1])) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_code_comes_back_as_the_code():
+    X = normal(400, 2)
+    X[:120, 1] = -999.0
+    drawn = quick(max_iter=30).fit(X).sample(500)[:, 1]
+    assert 0.15 < (drawn == -999.0).mean() < 0.45
+    assert np.median(drawn[drawn > -500]) == pytest.approx(0.0, abs=0.5)
+
+
+# -- folds, weights and groups ---------------------------------------------------------------------
+
+
+def test_the_effective_number_of_samples():
+    assert effective_number(np.ones(40)) == 40
+    assert effective_number(np.array([1.0, 0.0, 0.0])) == 1
+    assert effective_number(np.array([2.0, 1.0, 1.0])) == pytest.approx(16 / 6)
+
+
+def test_folds_hold_whole_groups_of_much_the_same_weight(rng):
+    groups = np.sort(rng.integers(60, size=1500))
+    groups = np.unique(groups, return_inverse=True)[1]
+    weight = rng.exponential(size=1500)
+    folds = random_folds(weight, groups, 5, rng)
+    assert_array_equal(np.sort(np.concatenate(folds)), np.arange(1500))
+    assert not any(set(groups[a]) & set(groups[b]) for i, a in enumerate(folds) for b in folds[:i])
+    assert np.ptp([weight[fold].sum() for fold in folds]) < 0.15 * weight.sum() / 5
+
+
+def test_heavy_samples_are_shared_out(rng):
+    weight = np.full(800, 1e-6)
+    weight[:16] = 1.0
+    folds = random_folds(weight, None, 8, rng)
+    assert [int((fold < 16).sum()) for fold in folds] == [2] * 8
+
+
+def test_no_more_folds_than_groups_and_cuts_between_groups(rng):
+    groups = np.repeat([0, 1, 2], 7)
+    folds = random_folds(np.ones(21), groups, 8, rng)
+    assert sorted(len(fold) for fold in folds) == [7, 7, 7]
+    many = np.repeat(np.arange(40), 1000)
+    for fold in random_folds(np.ones(40_000), many, 4, rng):
+        assert len(fold) == MAX_VALIDATION // 1000 * 1000
+        assert_array_equal(np.bincount(many[fold])[np.unique(many[fold])], 1000)
+
+
+def test_groups_that_share_a_copy_are_one():
+    X = normal(6, 2)[[0, 1, 2, 3, 4, 5, 0]]
+    groups = np.array([0, 0, 1, 1, 2, 2, 1])
+    merged = merged_copies(WeightedSamples(X, np.ones(7), groups))
+    assert_allclose(merged.weight, np.array([2, 1, 1, 1, 1, 1]) / 2)
+    assert len(set(merged.groups[:4])) == 1
+    assert merged.groups[4] == merged.groups[5] != merged.groups[0]
+    assert_array_equal(joined_groups(np.array([5, 7, 9]), np.array([0, 0, 1])), [0, 0, 1])
+
+
+def test_a_group_is_left_out_of_its_gaussianizing_map_as_by_a_refit(rng):
+    x = rng.standard_normal(300)
+    x /= x.std()
+    groups = np.repeat(np.arange(30), 10)
+    members = members_of(groups)
+    whole = GaussianizeMap.fit(x, np.ones(300), 0.3)
+    z, _ = whole.left_out(x, np.full(300, 1 / 300), members)
+    # The knots and the bandwidth stay: the distribution there is that of the others.
+    others = np.flatnonzero(groups != 4)
+    from_others = GaussianizeMap.fit(x[others], np.ones(290), 0.3)
+    assert_allclose(z[members[4]], from_others.forward(x[members[4]]), atol=0.05)
+    assert_allclose(whole.left_out(x, np.full(300, 1 / 300))[0], z, atol=0.5)
+
+
+def test_the_kernels_of_a_group_are_left_out_together(rng):
+    samples = rng.standard_normal((60, 2))
+    samples -= samples.mean(0)
+    groups = np.repeat(np.arange(12), 5)
+    kernels = KernelSamples(samples, np.ones(60), groups=groups)
+    log_prob = kernels.leave_one_out([0.02], np.arange(60))[0]
+    for i in (0, 17, 59):
+        others = groups != groups[i]
+        # At a bandwidth this small the mean to which kernels are shrunk does not count.
+        squared = ((samples[others] - samples[i]) ** 2).sum(1)
+        expected = np.logaddexp.reduce(-squared / 2 / 0.02**2) - np.log(others.sum()) - np.log(2 * np.pi * 0.02**2)
+        assert log_prob[i] == pytest.approx(expected, rel=0.02)
+
+
+def test_groups_of_panels_are_not_learned_by_heart():
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((60, 1, 2)) + 0.01 * rng.standard_normal((60, 8, 2))).reshape(-1, 2)
+    fresh = rng.standard_normal((1000, 2))
+    groups = np.repeat([f"patient {i}" for i in range(60)], 8)
+    with_groups, without = (DiffusionDensityEstimator(random_state=0).fit(X, groups=g) for g in (groups, None))
+    assert with_groups.score(fresh) > max(-3.2, without.score(fresh) + 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, 2, 3], "inconsistent numbers of samples"),
+        ([1] * 40, "'groups' holds the one label 1"),
+        ([1.0, np.nan] * 20, "'groups' has missing labels"),
+        (["a", None] * 20, "'groups' has missing labels"),
+    ],
+)
+def test_bad_groups_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit(normal(40, 2), groups=groups)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_over_hundreds_of_nats(recwarn):
+    X = 15 * normal(2000, 2)
+    log_weight = -0.5 * (X**2).sum(1)
+    assert log_weight.min() < -700
+    fit = quick().fit(X, sample_weight=np.exp(log_weight - log_weight.max()))
+    assert np.isfinite(fit.score(normal(50, 2)))
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_networks_are_sized_by_the_effective_number():
+    X, weight = normal(3000, 3), np.full(3000, 1e-9)
+    weight[:100] = 1.0
+    assert quick(hidden_layer_sizes="auto").fit(X, sample_weight=weight)._flow.field.network.hidden_layer_sizes == (
+        quick(hidden_layer_sizes="auto").fit(X[:100])._flow.field.network.hidden_layer_sizes
+    )
+
+
+def test_stacking_keeps_copies_and_groups_together():
+    X = normal(200, 2)
+    one, copied = (StackedDensityEstimator(random_state=0).fit(Z) for Z in (X, np.repeat(X, 3, axis=0)))
+    assert copied.component_weights_["kernel"] == pytest.approx(one.component_weights_["kernel"], abs=0.1)
+    panel = np.repeat(X, 3, axis=0) + 0.01 * normal(600, 2, seed=1)
+    grouped = StackedDensityEstimator(random_state=0).fit(panel, groups=np.repeat(np.arange(200), 3))
+    assert grouped.score(normal(2000, 2, seed=2)) > StackedDensityEstimator(random_state=0).fit(panel).score(
+        normal(2000, 2, seed=2)
+    )
