@@ -15,7 +15,7 @@ from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, wants_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.threads import one_thread
@@ -293,7 +293,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""
         note_frame(self, X)
-        samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
+        samples = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2).astype(np.float64)
         check_magnitude(X=samples)
         self.feature_scale_ = samples.std(0)
         # The mean of equal values may be a rounding away from them.
@@ -445,7 +445,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             the density of `score_samples`.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer features are rounded.
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
 
         Returns
         -------
