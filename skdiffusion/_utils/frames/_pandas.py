@@ -16,6 +16,7 @@ from skdiffusion._utils.frames._columns import (
     object_numbers,
     refusal,
 )
+from skdiffusion._utils.frames._labels import labels_code, labels_of
 
 TEXT_REMEDY = (
     "convert it with pd.to_numeric if it holds numbers, encode it in numbers (one-hot, for instance) otherwise"
@@ -34,16 +35,13 @@ def as_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 def describe(frame: pd.DataFrame) -> tuple[Any, list[Code]]:
     """Codes of the column labels and of the dtypes."""
-    return _index_code(frame.columns), [_code(frame.iloc[:, j]) for j in range(frame.shape[1])]
+    return labels_code(frame.columns), [_code(frame.iloc[:, j]) for j in range(frame.shape[1])]
 
 
 def build(samples: np.ndarray, labels: Any, codes: list[Code]) -> pd.DataFrame:
     """The frame of the samples."""
     frame = pd.DataFrame({j: _column(samples[:, j], code) for j, code in enumerate(codes)})
-    return frame.set_axis(_index(labels), axis=1)
-
-
-# -- columns -------------------------------------------------------------------------------------
+    return frame.set_axis(labels_of(labels), axis=1)
 
 
 def _is_plain(dtype: Any) -> bool:
@@ -63,7 +61,7 @@ def _code(column: pd.Series) -> Code:
         return {"sparse": str(dtype.subtype), "fill": fill.item() if isinstance(fill, np.generic) else fill}
     if isinstance(dtype, pd.CategoricalDtype):
         category_numbers(list(dtype.categories), column.name)
-        return {"category": _index_code(dtype.categories), "ordered": bool(dtype.ordered)}
+        return {"category": labels_code(dtype.categories), "ordered": bool(dtype.ordered)}
     if isinstance(dtype, pd.ArrowDtype):
         from skdiffusion._utils.frames import _arrow
 
@@ -135,7 +133,7 @@ def _column(values: np.ndarray, code: Code) -> Any:
         dtype = pd.SparseDtype(np.dtype(code["sparse"]), code["fill"])
         return pd.arrays.SparseArray(as_dtype(values, dtype.subtype), dtype=dtype)
     if "category" in code:
-        categories = _index(code["category"])
+        categories = labels_of(code["category"])
         places = nearest_category(values, category_numbers(list(categories), None))
         return pd.Categorical.from_codes(places, dtype=pd.CategoricalDtype(categories, code["ordered"]))
     if "object" in code:
@@ -143,47 +141,3 @@ def _column(values: np.ndarray, code: Code) -> Any:
     from skdiffusion._utils.frames import _arrow
 
     return pd.arrays.ArrowExtensionArray(_arrow.as_array(values, code["arrow"]))
-
-
-# -- labels: the columns of a frame, the categories of a dtype -----------------------------------
-
-
-def _index_code(index: pd.Index) -> Any:
-    """Labels, with what an index has besides: names, the dtype, levels."""
-    if isinstance(index, pd.MultiIndex):
-        return {"levels": [_index_code(index.get_level_values(i)) for i in range(index.nlevels)]}
-    if isinstance(index.dtype, pd.CategoricalDtype):
-        dtype = {"category": _index_code(index.categories), "ordered": bool(index.ordered)}
-        return {"labels": index.codes.tolist(), "dtype": dtype, "name": index.name}
-    if isinstance(index, pd.IntervalIndex):
-        return {
-            "left": _index_code(index.left),
-            "right": _index_code(index.right),
-            "closed": index.closed,
-            "name": index.name,
-        }
-    # Dates and periods are written as the integers that stand for them.
-    labels = index.asi8.tolist() if hasattr(index, "asi8") else list(index)
-    if index.name is None and pd.Index(labels, tupleize_cols=False).dtype == index.dtype:
-        return labels
-    return {"labels": labels, "dtype": str(index.dtype), "name": index.name}
-
-
-def _index(code: Any) -> pd.Index:
-    """The index of a code."""
-    if isinstance(code, list):
-        return pd.Index(code, tupleize_cols=False)
-    if "levels" in code:
-        levels = [_index(level) for level in code["levels"]]
-        return pd.MultiIndex.from_arrays(levels, names=[level.name for level in levels])
-    if "left" in code:
-        left, right = _index(code["left"]), _index(code["right"])
-        return pd.IntervalIndex.from_arrays(left, right, closed=code["closed"], name=code["name"])
-    labels, dtype, name = code["labels"], code["dtype"], code["name"]
-    if isinstance(dtype, dict):
-        categories = pd.CategoricalDtype(_index(dtype["category"]), dtype["ordered"])
-        return pd.CategoricalIndex(pd.Categorical.from_codes(labels, dtype=categories), name=name)
-    kind = pd.api.types.pandas_dtype(dtype)
-    if isinstance(kind, pd.PeriodDtype):
-        return pd.PeriodIndex.from_ordinals(labels, freq=kind.freq, name=name)
-    return pd.Index(labels, dtype=kind, name=name, tupleize_cols=False)
