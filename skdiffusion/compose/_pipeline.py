@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
+from skdiffusion._utils.frames import as_numbers, frame_library, note_frame, to_frame, wants_frame
 from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
@@ -30,8 +31,8 @@ def _final_can(method: str) -> Callable[[Pipeline], bool]:
 
 
 def _frame_or_array(X: ArrayLike) -> Any:
-    """A pandas frame as it is, whose columns a transformer may select by name; anything else as an array."""
-    return X if hasattr(X, "iloc") else check_array(X, dtype=np.float64)
+    """The numbers of a frame, whose columns a transformer may select by name; anything else as an array."""
+    return check_array(X, dtype=np.float64) if frame_library(X) is None else as_numbers(X)
 
 
 class DensityPipeline(Pipeline):
@@ -87,9 +88,11 @@ class DensityPipeline(Pipeline):
         for name, step in active_steps(self)[:-1]:
             if not has_known_jacobian(step):
                 raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
-        super().fit(X, y, **params)
-        self._log_jacobian(_safe_indexing(_frame_or_array(X), slice(2)))
-        self.feature_scale_ = check_array(X, dtype=np.float64).std(0)
+        numbers = as_numbers(X)
+        super().fit(numbers, y, **params)
+        self._log_jacobian(_safe_indexing(_frame_or_array(numbers), slice(2)))
+        self.feature_scale_ = check_array(numbers, dtype=np.float64).std(0)
+        note_frame(self, X)
         return self
 
     def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -149,7 +152,7 @@ class DensityPipeline(Pipeline):
         return weighted_mean(self.score_samples(X), sample_weight)
 
     @available_if(_final_can("sample"))
-    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> np.ndarray:
+    def sample(self, n_samples: int = 1, random_state: RandomState = None, *, as_frame: bool | str = "auto") -> Any:
         """Draw samples in the units of the input.
 
         Parameters
@@ -157,16 +160,22 @@ class DensityPipeline(Pipeline):
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
             None takes fresh entropy, unless the final estimator has a seed of its own.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
+        ndarray or frame of shape (n_samples, n_features)
         """
         check_is_fitted(self)
+        wanted = wants_frame(self, as_frame)
         own = getattr(self._final_estimator, "random_state", None)
         if random_state is None and own is not None:
             random_state = check_random_state(own)
-        return draw_through(self, n_samples, generator_seed(random_state))
+        samples = draw_through(self, n_samples, generator_seed(random_state))
+        return to_frame(samples, self) if wanted else samples
 
 
 def make_density_pipeline(*steps: BaseEstimator, memory: Any = None, verbose: bool = False) -> DensityPipeline:

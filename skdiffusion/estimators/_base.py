@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 import skdiffusion
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.frames import to_frame, wants_frame
+from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import check_count, generator_seed, weighted_mean
@@ -99,7 +99,15 @@ class BlendedDensityEstimator(MeanLogDensity):
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=DATA_TYPES, reset=False)
+        return validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False)
+
+    def _checked_codes(self, codes: Any) -> np.ndarray:
+        """Codes in an array or frame, whose columns have no names that `fit` could know."""
+        check_is_fitted(self)
+        codes = check_array(as_numbers(codes), dtype=DATA_TYPES, estimator=self, input_name="codes")
+        if codes.shape[1] != self.n_features_in_:
+            raise ValueError(f"'codes' must have shape (n_samples, {self.n_features_in_}). Got {codes.shape} instead.")
+        return codes
 
     def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
         """Write the values of a function of the samples within the bounds to their places in `out`, block by block."""
@@ -177,7 +185,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        codes = self._checked(codes)
+        codes = self._checked_codes(codes)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             samples = self._latent.from_latent(codes.astype(np.float64))
         return self._resolution.requantized(self._finite(samples, "'codes'"))
@@ -193,7 +201,8 @@ class BlendedDensityEstimator(MeanLogDensity):
             entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer features are rounded.
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
 
         Returns
         -------

@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.blocks import in_blocks
-from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure
@@ -136,7 +135,6 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         self._check()
         with restored_on_failure(self):
             self._learn(clone(self.estimator).fit(X, sample_weight=sample_weight))
-            note_frame(self, X)
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -146,7 +144,6 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         self._check()
         with restored_on_failure(self):
             self._learn(teacher)
-            self._frame = teacher._frame
         return self
 
     def _check(self) -> None:
@@ -183,7 +180,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
             gap = in_blocks(blend.log_prob, fresh) - in_blocks(self.blend_.log_prob, fresh)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, preprocessor
         self._resolution = teacher._resolution
-        self.feature_scale_, self.n_features_in_ = teacher.feature_scale_, d
+        self.feature_scale_, self.n_features_in_, self._frame = teacher.feature_scale_, d, teacher._frame
         self.loss_curve_, self._sample_seed = np.array(curve), seeds[2]
         self.divergence_, self.divergence_error_ = float(gap.mean()), float(gap.std() / np.sqrt(len(gap)))
         self.__dict__.pop("feature_names_in_", None)

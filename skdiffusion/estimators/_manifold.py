@@ -15,7 +15,7 @@ from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, wants_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.threads import one_thread
@@ -294,7 +294,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""
         note_frame(self, X)
-        given = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+        given = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
         check_magnitude(X=given)
         samples = without_round_off(given.astype(np.float64), np.finfo(given.dtype).eps)
         self.feature_scale_ = samples.std(0)
@@ -449,7 +449,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             the density of `score_samples`.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer features are rounded.
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
 
         Returns
         -------

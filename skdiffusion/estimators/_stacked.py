@@ -14,7 +14,7 @@ from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, wants_frame
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.validation import check_count, check_groups, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
@@ -177,7 +177,7 @@ class StackedDensityEstimator(MeanLogDensity):
         return splits
 
     def _fit(self, X: Any, groups: Any) -> None:
-        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
+        X = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
         seed = generator_seed(self.random_state)
         splits = self._splits(X, check_groups(groups, X), seed)
         components = self._components(min(len(train) for train, _ in splits))
@@ -206,7 +206,7 @@ class StackedDensityEstimator(MeanLogDensity):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
+        X = validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False)
         return self.blend_.log_prob(X)
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
@@ -219,7 +219,8 @@ class StackedDensityEstimator(MeanLogDensity):
             None repeats the estimator's own seed, or takes fresh entropy where that is None too.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
-            saw a pandas or polars frame. Integer features are rounded.
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
 
         Returns
         -------

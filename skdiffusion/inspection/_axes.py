@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
+from skdiffusion._utils.frames import as_numbers
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -77,7 +79,7 @@ def feature_names(estimator: BaseEstimator) -> list[str]:
 
 def named_samples(estimator: BaseEstimator, X: ArrayLike) -> tuple[np.ndarray, list[str]]:
     """Finite samples of the features that an estimator was fitted on, as an array, and the names of the features."""
-    samples = check_array(X, dtype=np.float64, input_name="X")
+    samples = check_array(as_numbers(X), dtype=np.float64, input_name="X")
     if samples.shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"X has {samples.shape[1]} features, but the estimator was fitted on {estimator.n_features_in_}."

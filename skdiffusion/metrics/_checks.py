@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array
 
+from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.validation import check_magnitude
 
 Weights = ArrayLike | None
@@ -11,7 +12,7 @@ Weights = ArrayLike | None
 
 def check_same_features(**arrays: ArrayLike) -> list[np.ndarray]:
     """Several sets of samples as finite arrays of the same features, whose squares do not overflow, else ValueError."""
-    samples = {name: check_array(a, dtype=np.float64, input_name=name) for name, a in arrays.items()}
+    samples = {name: check_array(as_numbers(a), dtype=np.float64, input_name=name) for name, a in arrays.items()}
     if len({s.shape[1] for s in samples.values()}) > 1:
         found = ", ".join(f"{name} has {s.shape[1]}" for name, s in samples.items())
         raise ValueError(f"All samples must have the same features, but {found}.")

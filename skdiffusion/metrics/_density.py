@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.grids import midpoint_grid
 from skdiffusion._utils.validation import RandomState
 from skdiffusion.compose import draw_samples, log_density_of
@@ -47,7 +48,7 @@ def _evaluated(
     if bounds is not None and samples is None:
         points, cell = _quadrature(bounds, n_nodes)
     elif samples is not None and bounds is None:
-        points, cell = check_array(samples, dtype=np.float64, input_name="samples"), None
+        points, cell = check_array(as_numbers(samples), dtype=np.float64, input_name="samples"), None
     else:
         raise ValueError(
             "Pass either 'bounds' (quadrature, one or two features) or 'samples' (samples drawn from p), not both."
@@ -170,7 +171,7 @@ def importance_mass(log_q: LogDensity, samples: ArrayLike, log_proposal: ArrayLi
     mass : float
     standard_error : float
     """
-    points = check_array(samples, dtype=np.float64, input_name="samples")
+    points = check_array(as_numbers(samples), dtype=np.float64, input_name="samples")
     log_p = check_array(log_proposal, dtype=np.float64, ensure_2d=False, input_name="log_proposal")
     check_consistent_length(points, log_p)
     ratio = _check_log_density("log_q", log_q, points) - log_p.ravel()

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import check_array, check_random_state
 
 from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import RandomState
 from skdiffusion.metrics._checks import Weights, check_pair
@@ -195,7 +196,7 @@ def two_sample_floor(
     >>> 0.1 < floor < 0.5
     True
     """
-    real = check_array(X, dtype=np.float64, input_name="X", ensure_min_samples=2)
+    real = check_array(as_numbers(X), dtype=np.float64, input_name="X", ensure_min_samples=2)
     largest = len(real) // 2
     n_samples = largest if n_samples is None else n_samples
     if not 1 <= n_samples <= largest:

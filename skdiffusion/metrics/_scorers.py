@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array
 
+from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import NON_NEGATIVE, at_least, validated
 from skdiffusion.compose import draw_samples, training_scale
@@ -77,7 +78,7 @@ class SampleScorer:
 
     def _sample_scores(self, estimator: BaseEstimator, X: ArrayLike, metrics: list[str]) -> dict[str, float]:
         """Negated distances between draws of the estimator and samples, in features of unit variance."""
-        left_out = check_array(X, dtype=np.float64, input_name="X")
+        left_out = check_array(as_numbers(X), dtype=np.float64, input_name="X")
         rng = np.random.default_rng(self.random_state)
         pick = slice(None) if len(left_out) <= self.n_samples else rng.permutation(len(left_out))[: self.n_samples]
         draws = draw_samples(estimator, self.n_samples, int(rng.integers(2**31 - 1)))
@@ -177,7 +178,7 @@ def make_sample_scorer(
         raise ValueError(f"The 'metric' argument must be one or several of {known}. Got {metric!r} instead.")
     if novelty_weight and X_ref is None:
         raise ValueError("A 'novelty_weight' needs 'X_ref': pass all samples of the search.")
-    samples = None if X_ref is None else check_array(X_ref, dtype=np.float64, input_name="X_ref")
+    samples = None if X_ref is None else check_array(as_numbers(X_ref), dtype=np.float64, input_name="X_ref")
     chosen = metric if isinstance(metric, str) else metrics
     return SampleScorer(chosen, int(n_samples), samples, float(novelty_weight), random_state)
 

@@ -1,0 +1,133 @@
+"""Frames of polars."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from skdiffusion._utils.frames._columns import (
+    Code,
+    as_decimals,
+    as_objects,
+    category_numbers,
+    nearest_category,
+    object_code,
+    object_numbers,
+    refusal,
+    rounded,
+)
+
+PLAIN = {
+    "Boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+}  # fmt: skip
+NUMBERS = PLAIN | {"Float16", "Int128", "UInt128"}
+REMEDIES = {
+    "String": "cast it to pl.Float64 if it holds numbers, encode it in numbers (one-hot, for instance) otherwise",
+    "Date": "convert it to numbers, as in pl.col(name).dt.epoch('d')",
+    "Datetime": "convert it to numbers, as in pl.col(name).dt.epoch('s')",
+    "Duration": "convert it to numbers, as in pl.col(name).dt.total_seconds(fractional=True)",
+    "Time": "convert it to numbers, as in pl.col(name).cast(pl.Int64)",
+    "Null": "fill it with numbers",
+}
+
+
+def as_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame itself, or that of its numbers where NumPy has no such dtype."""
+    if all(str(dtype) in PLAIN for dtype in frame.dtypes):
+        return frame
+    return pl.DataFrame([_numbers(column) for column in frame.iter_columns()])
+
+
+def describe(frame: pl.DataFrame) -> tuple[list, list[Code]]:
+    """Names and codes of the columns."""
+    return frame.columns, [_code(column) for column in frame.iter_columns()]
+
+
+def build(samples: np.ndarray, labels: list, codes: list[Code]) -> pl.DataFrame:
+    """The frame of the samples."""
+    return pl.DataFrame([_column(name, x, code) for name, x, code in zip(labels, samples.T, codes)])
+
+
+def _code(column: pl.Series) -> Code:
+    """The code of a column's dtype; ValueError if it holds no numbers."""
+    dtype, name = column.dtype, column.name
+    if str(dtype) in NUMBERS:
+        return str(dtype)
+    if isinstance(dtype, pl.Decimal):
+        return {"decimal": [dtype.precision, dtype.scale]}
+    if isinstance(dtype, (pl.Enum, pl.Categorical)):
+        code = _category_code(column)
+        category_numbers(code["labels"], name)
+        return code
+    if dtype == pl.Object:
+        return {"object": object_code(column.to_list(), name, REMEDIES["String"])}
+    remedy = REMEDIES.get(str(dtype.base_type()), "convert it to numbers")
+    raise refusal(name, f"is of dtype {dtype}, which is not modeled yet", remedy)
+
+
+def _category_code(column: pl.Series) -> dict[str, Any]:
+    """The categories of an Enum, or those that a column of dtype Categorical holds, and the name of their pool."""
+    if isinstance(column.dtype, pl.Enum):
+        return {"labels": column.dtype.categories.to_list(), "pool": "enum"}
+    labels = column.cast(pl.String).drop_nulls().unique(maintain_order=True).to_list()
+    pool = getattr(column.dtype, "categories", None)  # which older versions do not have
+    if pool is None or pool.is_global():
+        return {"labels": labels, "pool": None}
+    return {"labels": labels, "pool": [pool.name(), pool.namespace(), str(pool.physical())]}
+
+
+def _category_dtype(code: dict[str, Any]) -> Any:
+    if code["pool"] == "enum":
+        return pl.Enum(code["labels"])
+    if code["pool"] is None:
+        return pl.Categorical()
+    name, namespace, physical = code["pool"]
+    return pl.Categorical(pl.Categories(name, namespace=namespace, physical=_dtype(physical)))
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    """The numbers of a column."""
+    code = _code(column)
+    if isinstance(code, str):
+        return column if code in PLAIN else column.cast(pl.Float64)
+    if "decimal" in code:
+        return column.cast(pl.Float64)
+    if "object" in code:
+        return pl.Series(column.name, object_numbers(column.to_list()))
+    number = dict(zip(code["labels"], category_numbers(code["labels"], column.name).tolist()))
+    values = [number.get(label) for label in column.cast(pl.String).to_list()]
+    return pl.Series(column.name, values, dtype=pl.Float64)
+
+
+def _dtype(name: str) -> Any:
+    if name not in NUMBERS:
+        raise ValueError(f"Polars has no dtype of numbers that is called {name!r}.")
+    return getattr(pl, name)
+
+
+def _column(name: str, values: np.ndarray, code: Code) -> pl.Series:
+    """Values as a column of a code's dtype."""
+    if isinstance(code, str):
+        return pl.Series(name, _within(values, code)).cast(_dtype(code))
+    if "decimal" in code:
+        precision, scale = code["decimal"]
+        return pl.Series(name, as_decimals(values, scale, precision or 38), dtype=pl.Decimal(precision, scale))
+    if "object" in code:
+        return pl.Series(name, as_objects(values, code["object"]), dtype=pl.Object)
+    places = nearest_category(values, category_numbers(code["labels"], name))
+    return pl.Series(name, [code["labels"][i] for i in places], dtype=pl.String).cast(_category_dtype(code))
+
+
+def _within(values: np.ndarray, dtype: str) -> np.ndarray:
+    """The nearest values that a dtype of polars holds, as float64."""
+    if dtype == "Boolean":
+        return rounded(values, 0, 1)
+    bits = int("".join(filter(str.isdigit, dtype)))
+    if dtype.startswith("Float"):
+        largest = np.finfo(f"float{bits}").max.astype(np.float64)
+        return np.clip(values, -largest, largest)
+    return (
+        rounded(values, 0, 2**bits - 1)
+        if dtype.startswith("U")
+        else rounded(values, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    )
