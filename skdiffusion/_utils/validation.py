@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "fit_context",
+    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "draw_seed", "fit_context",
     "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
 ]  # fmt: skip
 
@@ -157,7 +157,17 @@ def resolve_device(device: str) -> torch.device:
 
 
 def generator_seed(random_state: RandomState) -> int:
-    """A seed for numpy's Generator from anything that scikit-learn accepts as `random_state`, or from a Generator."""
+    """A seed for numpy's Generator from anything that scikit-learn accepts as `random_state`, or from a Generator.
+
+    None draws it from NumPy's global generator, so that what follows repeats after `np.random.seed`.
+    """
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**63 - 1))
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def draw_seed(estimator: Any, random_state: RandomState) -> int:
+    """The seed of a draw from a fitted estimator: that of the call, else the estimator's own, else `generator_seed`."""
+    if random_state is None and estimator.random_state is not None:
+        return estimator._sample_seed
+    return generator_seed(random_state)

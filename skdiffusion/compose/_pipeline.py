@@ -156,7 +156,7 @@ class DensityPipeline(Pipeline):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None takes fresh entropy, unless the final estimator has a seed of its own.
+            None takes the seed of the final estimator, or draws one from NumPy's global generator where it has none.
 
         Returns
         -------

@@ -24,6 +24,7 @@ from skdiffusion._utils.validation import (
     StrOptions,
     check_count,
     check_magnitude,
+    draw_seed,
     fit_context,
     generator_seed,
     restored_on_failure,
@@ -438,8 +439,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
+            None derives the seed from the estimator's own `random_state` (repeatable), or draws it from NumPy's
+            global generator where that is None too. A draw of fewer samples is a prefix of a draw of more.
         denoise : bool, default=True
             Take the last step onto the support. False leaves the noise of the floor on the samples: they then have
             the density of `score_samples`.
@@ -454,9 +455,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        own = self._sample_seed if self.random_state is not None else None
-        seed = own if random_state is None else generator_seed(random_state)
-        along, across = np.random.SeedSequence(seed).spawn(2)
+        along, across = np.random.SeedSequence(draw_seed(self, random_state)).spawn(2)
         samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:
             noise = np.random.default_rng(across).standard_normal(samples.shape)

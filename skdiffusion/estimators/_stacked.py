@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion._utils.validation import check_count, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import check_count, draw_seed, fit_context, generator_seed, restored_on_failure
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
@@ -212,7 +212,7 @@ class StackedDensityEstimator(MeanLogDensity):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+            None repeats the estimator's own seed, or draws one from NumPy's global generator where that is None too.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
             saw a pandas or polars frame. Integer features are rounded.
@@ -224,10 +224,7 @@ class StackedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        if random_state is not None:
-            seed = generator_seed(random_state)
-        else:
-            seed = self._sample_seed if self.random_state is not None else generator_seed(None)
+        seed = draw_seed(self, random_state)
         choice = np.random.default_rng(seed).choice(
             len(self.estimators_), n_samples, p=list(self.component_weights_.values())
         )
