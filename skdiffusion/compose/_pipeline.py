@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
-from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
+from skdiffusion._utils.validation import RandomState, check_finite, generator_seed, weighted_mean
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._transformers import active_steps, not_invertible
@@ -87,10 +87,15 @@ class DensityPipeline(Pipeline):
         for name, step in active_steps(self)[:-1]:
             if not has_known_jacobian(step):
                 raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
+        self._check_finite(X)
         super().fit(X, y, **params)
         self._log_jacobian(_safe_indexing(_frame_or_array(X), slice(2)))
         self.feature_scale_ = check_array(X, dtype=np.float64).std(0)
         return self
+
+    def _check_finite(self, X: ArrayLike) -> None:
+        """Refuse NaN, which many transformers let pass, by the names of the features that hold it."""
+        check_finite(self, check_array(X, dtype=np.float64, ensure_all_finite=False), X)
 
     def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Samples at the last step, the log-Jacobian of all samples given, and which of these have an image."""
@@ -125,6 +130,7 @@ class DensityPipeline(Pipeline):
             part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
         """
         check_is_fitted(self)
+        self._check_finite(X)
         table = _frame_or_array(X)
         out = np.full(len(table), -np.inf)
         Z, total, inside = self._log_jacobian(table)

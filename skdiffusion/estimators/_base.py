@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 import skdiffusion
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import check_count, draw_seed, generator_seed, weighted_mean
+from skdiffusion._utils.validation import check_count, draw_seed, generator_seed, validate_data, weighted_mean
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow

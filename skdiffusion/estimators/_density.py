@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
@@ -24,6 +23,7 @@ from skdiffusion._utils.validation import (
     generator_seed,
     resolve_device,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, train_further

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags, TransformerTags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
@@ -28,6 +28,7 @@ from skdiffusion._utils.validation import (
     fit_context,
     generator_seed,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import TransformedDensity

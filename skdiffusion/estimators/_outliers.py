@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.validation import (
@@ -20,6 +20,7 @@ from skdiffusion._utils.validation import (
     fit_context,
     generator_seed,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import fit_student_t

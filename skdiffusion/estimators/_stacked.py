@@ -12,11 +12,18 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion._utils.validation import check_count, draw_seed, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import (
+    check_count,
+    draw_seed,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+    validate_data,
+)
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity

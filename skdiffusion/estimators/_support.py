@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skdiffusion._utils.validation import validate_data
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.manifold import LocalPolynomials, local_dimension
 

@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._utils.validation import HasMethods, RandomState, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import (
+    HasMethods,
+    RandomState,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+    validate_data,
+)
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 
