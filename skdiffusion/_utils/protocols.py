@@ -27,9 +27,9 @@ class SampleNoise(NamedTuple):
 
 
 class NoiseStream:
-    """Endless random numbers for samples: fewer of them are a prefix of more. A seed of None takes fresh entropy."""
+    """Endless random numbers for samples: fewer of them are a prefix of more."""
 
-    def __init__(self, seed: int | None, n_features: int, degrees: float | None = None):
+    def __init__(self, seed: int, n_features: int, degrees: float | None = None):
         self.n_features, self.degrees = n_features, degrees
         # A stream for each kind of number: none depends on how many samples are drawn at a time.
         self._streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]

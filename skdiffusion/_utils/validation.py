@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import validation as sklearn_validation
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _get_feature_names
+
+from skdiffusion._utils.frames import as_numbers
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_groups", "check_magnitude", "check_mixture", "check_weights", "fit_context",
-    "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
+    "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture", "check_weights",
+    "draw_seed", "fit_context", "generator_seed", "resolve_device", "restored_on_failure", "validate_data", "validated",
+    "weighted_mean",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -39,6 +44,7 @@ class Number(Interval):
 POSITIVE = [Number(Real, 0, None, closed="neither")]
 NON_NEGATIVE = [Number(Real, 0, None, closed="left")]
 MAX_MAGNITUDE = 1e150
+MAX_NAMED = 5  # features that an error lists
 # scikit-learn's own record of running callbacks, which it takes off itself.
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
@@ -82,6 +88,47 @@ def check_magnitude(**arrays: np.ndarray) -> None:
             raise ValueError(
                 f"{name} has numbers beyond {MAX_MAGNITUDE:g}, whose squares overflow: rescale the features."
             )
+
+
+def validate_data(estimator: BaseEstimator, X: Any, **given: Any) -> np.ndarray:
+    """scikit-learn's `validate_data` of the numbers of any frame, with the errors of `check_finite` for NaN."""
+    numbers = as_numbers(X)
+    samples = sklearn_validation.validate_data(estimator, numbers, ensure_all_finite=False, **given)
+    check_finite(estimator, samples, numbers)
+    return samples
+
+
+def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any) -> None:
+    """Raise ValueError for samples with NaN or infinity, which says where they are and what helps.
+
+    The features have the names of `X`, the frame or the array from which the samples come.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if get_config()["assume_finite"] or np.isfinite(samples.sum()):
+            return
+    missing, name = np.isnan(samples), type(estimator).__name__
+    if missing.any():
+        raise ValueError(
+            f"Input X contains NaN in {_where(missing, X)}. {name} does not take missing values yet: drop these "
+            "samples, or impute their values first, as sklearn.impute.KNNImputer does."
+        )
+    infinite = np.isinf(samples)
+    if infinite.any():
+        raise ValueError(
+            f"Input X contains infinity or a value too large for {samples.dtype} in {_where(infinite, X)}: drop these "
+            "samples, or clip their values to the largest that can be meant."
+        )
+
+
+def _where(found: np.ndarray, X: Any) -> str:
+    """In how many samples something was found, and in how many of every feature, in words."""
+    counts, names = found.sum(0), _get_feature_names(X)
+    features = np.flatnonzero(counts)
+    labels = [repr(str(names[j])) if names is not None else str(j) for j in features]
+    listed = ", ".join(f"{label} ({counts[j]})" for label, j in zip(labels[:MAX_NAMED], features))
+    more = f" and {len(features) - MAX_NAMED} more" if len(features) > MAX_NAMED else ""
+    one = len(features) == 1
+    return f"{found.any(1).sum()} of {len(found)} samples, in feature{'' if one else 's'} {listed}{more}"
 
 
 def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
@@ -177,7 +224,17 @@ def resolve_device(device: str) -> torch.device:
 
 
 def generator_seed(random_state: RandomState) -> int:
-    """A seed for numpy's Generator from anything that scikit-learn accepts as `random_state`, or from a Generator."""
+    """A seed for numpy's Generator from anything that scikit-learn accepts as `random_state`, or from a Generator.
+
+    None draws it from NumPy's global generator, so that what follows repeats after `np.random.seed`.
+    """
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**63 - 1))
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def draw_seed(estimator: Any, random_state: RandomState) -> int:
+    """The seed of a draw from a fitted estimator: that of the call, else the estimator's own, else `generator_seed`."""
+    if random_state is None and estimator.random_state is not None:
+        return estimator._sample_seed
+    return generator_seed(random_state)

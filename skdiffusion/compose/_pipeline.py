@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
 from skdiffusion._utils.frames import as_numbers, frame_library, note_frame, to_frame, wants_frame
-from skdiffusion._utils.validation import RandomState, generator_seed, weighted_mean
+from skdiffusion._utils.validation import RandomState, check_finite, generator_seed, weighted_mean
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._transformers import active_steps, not_invertible
@@ -89,11 +89,16 @@ class DensityPipeline(Pipeline):
             if not has_known_jacobian(step):
                 raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
         numbers = as_numbers(X)
+        self._check_finite(numbers)
         super().fit(numbers, y, **params)
         self._log_jacobian(_safe_indexing(_frame_or_array(numbers), slice(2)))
         self.feature_scale_ = check_array(numbers, dtype=np.float64).std(0)
         note_frame(self, X)
         return self
+
+    def _check_finite(self, X: ArrayLike) -> None:
+        """Refuse NaN, which many transformers let pass, by the names of the features that hold it."""
+        check_finite(self, check_array(X, dtype=np.float64, ensure_all_finite=False), X)
 
     def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Samples at the last step, the log-Jacobian of all samples given, and which of these have an image."""
@@ -128,7 +133,9 @@ class DensityPipeline(Pipeline):
             part of the line (powers, quantiles), whose missing mass is that of draws which `sample` repeats.
         """
         check_is_fitted(self)
-        table = _frame_or_array(X)
+        numbers = as_numbers(X)
+        self._check_finite(numbers)
+        table = _frame_or_array(numbers)
         out = np.full(len(table), -np.inf)
         Z, total, inside = self._log_jacobian(table)
         if inside.any():
@@ -159,7 +166,7 @@ class DensityPipeline(Pipeline):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None takes fresh entropy, unless the final estimator has a seed of its own.
+            None takes the seed of the final estimator, or draws one from NumPy's global generator where it has none.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
             saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that

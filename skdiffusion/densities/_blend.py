@@ -172,7 +172,7 @@ class Blend(Density):
         """The same blend with another density in the place of a component."""
         return Blend({**self.densities, name: density}, self.weights)
 
-    def draw(self, n_samples: int, n_features: int, seed: int | None) -> np.ndarray:
+    def draw(self, n_samples: int, n_features: int, seed: int) -> np.ndarray:
         """Samples from a seed; fewer of them are a prefix of more."""
         stream, out = NoiseStream(seed, n_features, self.degrees), np.empty((n_samples, n_features))
         for block in slices(n_samples):

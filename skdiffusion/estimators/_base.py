@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 import skdiffusion
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import check_count, generator_seed, weighted_mean
+from skdiffusion._utils.validation import check_count, draw_seed, generator_seed, validate_data, weighted_mean
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
@@ -99,7 +99,7 @@ class BlendedDensityEstimator(MeanLogDensity):
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False)
+        return validate_data(self, X, dtype=DATA_TYPES, reset=False)
 
     def _checked_codes(self, codes: Any) -> np.ndarray:
         """Codes in an array or frame, whose columns have no names that `fit` could know."""
@@ -197,8 +197,8 @@ class BlendedDensityEstimator(MeanLogDensity):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
+            None derives the seed from the estimator's own `random_state` (repeatable), or draws it from NumPy's
+            global generator where that is None too. A draw of fewer samples is a prefix of a draw of more.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
             saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
@@ -211,8 +211,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        own = self._sample_seed if self.random_state is not None else None
-        seed = own if random_state is None else generator_seed(random_state)
+        seed = draw_seed(self, random_state)
         with one_thread():
             out = self._resolution.requantized(self.blend_.draw(n_samples, self.n_features_in_, seed))
         return to_frame(out, self) if wanted else out

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
-from skdiffusion._utils.frames import as_numbers, note_frame
+from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
@@ -25,6 +24,7 @@ from skdiffusion._utils.validation import (
     generator_seed,
     resolve_device,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, train_further
@@ -325,7 +325,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self, X: Any, sample_weight: Any, groups: Any = None, *, reset: bool
     ) -> tuple[WeightedSamples, tuple[np.ndarray, np.ndarray] | None]:
         """Samples of some weight, with their weights and groups, and the bounds of the features."""
-        X = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
         check_magnitude(X=X)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils import Tags, TransformerTags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, wants_frame
+from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.threads import one_thread
@@ -24,9 +24,11 @@ from skdiffusion._utils.validation import (
     StrOptions,
     check_count,
     check_magnitude,
+    draw_seed,
     fit_context,
     generator_seed,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import TransformedDensity
@@ -294,7 +296,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""
         note_frame(self, X)
-        given = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
+        given = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
         check_magnitude(X=given)
         samples = without_round_off(given.astype(np.float64), np.finfo(given.dtype).eps)
         self.feature_scale_ = samples.std(0)
@@ -442,8 +444,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None derives the seed from the estimator's own `random_state` (repeatable), or takes fresh
-            entropy where that is None too. A draw of fewer samples is a prefix of a draw of more.
+            None derives the seed from the estimator's own `random_state` (repeatable), or draws it from NumPy's
+            global generator where that is None too. A draw of fewer samples is a prefix of a draw of more.
         denoise : bool, default=True
             Take the last step onto the support. False leaves the noise of the floor on the samples: they then have
             the density of `score_samples`.
@@ -459,9 +461,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        own = self._sample_seed if self.random_state is not None else None
-        seed = own if random_state is None else generator_seed(random_state)
-        along, across = np.random.SeedSequence(seed).spawn(2)
+        along, across = np.random.SeedSequence(draw_seed(self, random_state)).spawn(2)
         samples = self._from_coordinates(self._sample_along(n_samples, along, denoise))
         if not denoise and len(self.components_) < self.n_features_in_:
             noise = np.random.default_rng(across).standard_normal(samples.shape)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.validation import (
     HasMethods,
@@ -21,6 +20,7 @@ from skdiffusion._utils.validation import (
     fit_context,
     generator_seed,
     restored_on_failure,
+    validate_data,
 )
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import fit_student_t
@@ -110,7 +110,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
             For samples that are not finite or too few, and bad parameter values. An earlier fit is then left as it was.
         """
         with restored_on_failure(self):
-            samples = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
+            samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             check_magnitude(X=samples)
             seed = None if self.random_state is None else generator_seed(self.random_state)
             own = DiffusionDensityEstimator(components=NO_KERNEL, random_state=seed)
@@ -150,7 +150,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return self.estimator_.score_samples(validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False))
+        return self.estimator_.score_samples(validate_data(self, X, dtype=DATA_TYPES, reset=False))
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Log-density minus the threshold `offset_`: negative for outliers.

@@ -12,11 +12,19 @@ from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import check_cv
 from sklearn.neighbors import KernelDensity
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, wants_frame
+from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion._utils.validation import check_count, check_groups, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import (
+    check_count,
+    check_groups,
+    draw_seed,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+    validate_data,
+)
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
@@ -177,7 +185,7 @@ class StackedDensityEstimator(MeanLogDensity):
         return splits
 
     def _fit(self, X: Any, groups: Any) -> None:
-        X = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
         seed = generator_seed(self.random_state)
         splits = self._splits(X, check_groups(groups, X), seed)
         components = self._components(min(len(train) for train, _ in splits))
@@ -206,7 +214,7 @@ class StackedDensityEstimator(MeanLogDensity):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        X = validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False)
+        X = validate_data(self, X, dtype=DATA_TYPES, reset=False)
         return self.blend_.log_prob(X)
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
@@ -216,7 +224,7 @@ class StackedDensityEstimator(MeanLogDensity):
         ----------
         n_samples : int, default=1
         random_state : int, RandomState or None, default=None
-            None repeats the estimator's own seed, or takes fresh entropy where that is None too.
+            None repeats the estimator's own seed, or draws one from NumPy's global generator where that is None too.
         as_frame : "auto" or bool, default="auto"
             Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
             saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
@@ -229,10 +237,7 @@ class StackedDensityEstimator(MeanLogDensity):
         check_is_fitted(self)
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
-        if random_state is not None:
-            seed = generator_seed(random_state)
-        else:
-            seed = self._sample_seed if self.random_state is not None else generator_seed(None)
+        seed = draw_seed(self, random_state)
         choice = np.random.default_rng(seed).choice(
             len(self.estimators_), n_samples, p=list(self.component_weights_.values())
         )

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.frames import as_numbers
+from skdiffusion._utils.validation import validate_data
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.manifold import LocalPolynomials, local_dimension
 
@@ -52,7 +52,7 @@ class SupportedDensityEstimator(MeanLogDensity):
 
     def _validated(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False).astype(np.float64)
+        return validate_data(self, X, dtype=DATA_TYPES, reset=False).astype(np.float64)
 
     def _coordinates(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates along the components, and the part of the samples across them."""

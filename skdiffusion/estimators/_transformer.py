@@ -7,11 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
-from skdiffusion._utils.validation import HasMethods, RandomState, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import (
+    HasMethods,
+    RandomState,
+    fit_context,
+    generator_seed,
+    restored_on_failure,
+    validate_data,
+)
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 
@@ -75,7 +81,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         self
         """
         with restored_on_failure(self):
-            samples = validate_data(self, as_numbers(X), dtype=DATA_TYPES, ensure_min_samples=2)
+            samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             if self.estimator is None:
                 seed = None if self.random_state is None else generator_seed(self.random_state)
                 self.estimator_ = DiffusionDensityEstimator(components=None, random_state=seed)
@@ -101,7 +107,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        return self.estimator_.to_latent(validate_data(self, as_numbers(X), dtype=DATA_TYPES, reset=False))
+        return self.estimator_.to_latent(validate_data(self, X, dtype=DATA_TYPES, reset=False))
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Map codes to samples.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.validation import RandomState
+from skdiffusion._utils.validation import RandomState, generator_seed
 from skdiffusion.compose import draw_samples
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.estimators import DiffusionDensityEstimator
@@ -171,7 +171,8 @@ class TrajectoryDisplay(AxesDisplay):
         """
         check_is_fitted(estimator)
         component: Any = estimator.blend_.densities["diffusion"]
-        noise = np.random.default_rng(random_state).standard_normal((n_samples, estimator.n_features_in_))
+        seed = generator_seed(None) if random_state is None else random_state
+        noise = np.random.default_rng(seed).standard_normal((n_samples, estimator.n_features_in_))
         flow = component.density
         angles = power_grid(n_times - 1, flow.theta_min, flow.theta_max)[::-1]
         # The flow has unit variance all along: each moment can be shown in the units of the features.
