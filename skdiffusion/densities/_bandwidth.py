@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.numerics import best_blend, clearly_better, log_sum_exp
+from skdiffusion._utils.numerics import best_blend, clearly_better, effective_number, log_sum_exp
 from skdiffusion.densities._kernel import MAX_PAIRS, GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import LOG_2PI
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
@@ -155,7 +155,7 @@ class BandwidthSearch:
     def max_gain(self) -> float:
         """Nats that the best blend of any bandwidth adds to the others at all queries together."""
         best = self._blended[self._best(self._blended)]
-        return len(self.share) * float(self.share @ (best - self.others))
+        return effective_number(self.share) * float(self.share @ (best - self.others))
 
     def refine(self) -> None:
         """Narrow the grid about the bandwidth that is best alone, and about the one that is best beside the others."""

@@ -8,7 +8,7 @@ from math import factorial
 
 import numpy as np
 
-from skdiffusion._utils.numerics import best_blend
+from skdiffusion._utils.numerics import best_blend, effective_number
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
@@ -71,10 +71,10 @@ def gaining_names(
 
     The one that adds most comes first. The weights sum to 1.
     """
-    left, chosen = dict(candidates), []
+    left, chosen, n_effective = dict(candidates), [], effective_number(weights)
     while left:
         blends = {name: best_blend(log_prob, others, weights) for name, log_prob in left.items()}
-        gains = {name: len(weights) * (weights @ (blend - others)) for name, blend in blends.items()}
+        gains = {name: n_effective * (weights @ (blend - others)) for name, blend in blends.items()}
         best = max(gains, key=gains.__getitem__)
         if gains[best] < min_total_gain:
             break
