@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
+from sklearn.utils.validation import _check_n_features as check_n_features
 from sklearn.utils.validation import _check_sample_weight
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "fit_context",
-    "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
+    "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_n_features", "check_weights",
+    "fit_context", "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
