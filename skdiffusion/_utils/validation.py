@@ -15,6 +15,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils import validation as sklearn_validation
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
+from sklearn.utils.validation import _check_n_features as check_n_features
 from sklearn.utils.validation import _check_sample_weight, _get_feature_names
 
 from skdiffusion._utils.frames import as_numbers
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture", "check_weights",
-    "draw_seed", "fit_context", "generator_seed", "resolve_device", "restored_on_failure", "validate_data", "validated",
-    "weighted_mean",
+    "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture",
+    "check_n_features", "check_weights", "draw_seed", "fit_context", "generator_seed", "resolve_device",
+    "restored_on_failure", "validate_data", "validated", "weighted_mean",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None

@@ -16,7 +16,14 @@ from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import check_count, draw_seed, generator_seed, validate_data, weighted_mean
+from skdiffusion._utils.validation import (
+    check_count,
+    check_n_features,
+    draw_seed,
+    generator_seed,
+    validate_data,
+    weighted_mean,
+)
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
@@ -105,8 +112,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         """Codes in an array or frame, whose columns have no names that `fit` could know."""
         check_is_fitted(self)
         codes = check_array(as_numbers(codes), dtype=DATA_TYPES, estimator=self, input_name="codes")
-        if codes.shape[1] != self.n_features_in_:
-            raise ValueError(f"'codes' must have shape (n_samples, {self.n_features_in_}). Got {codes.shape} instead.")
+        check_n_features(self, codes, reset=False)
         return codes
 
     def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -180,6 +186,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         Parameters
         ----------
         codes : array-like of shape (n_samples, n_features)
+            An array, or a frame whatever its columns are called.
 
         Returns
         -------
