@@ -27,6 +27,7 @@ CLASSES = {
     **ESTIMATORS,
     "Options": "skdiffusion.estimators._options",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
+    "BoundaryRegion": "skdiffusion.preprocessing._boundary",
     "ComposedMap": "skdiffusion.preprocessing._feature_map",
     "AffineMap": "skdiffusion.preprocessing._feature_map",
     "BoxMap": "skdiffusion.preprocessing._feature_map",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
     "check_bounds", "check_count", "check_magnitude", "check_mixture", "check_weights", "fit_context",
-    "generator_seed", "resolve_device", "restored_on_failure", "validated", "weighted_mean",
+    "generator_seed", "resolve_device", "restored_on_failure", "validated",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -95,14 +95,6 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     if not w.any():
         raise ValueError("Every value of 'sample_weight' is zero: at least one weight must be positive.")
     return w / w.max()
-
-
-def weighted_mean(values: np.ndarray, sample_weight: ArrayLike | None) -> float:
-    """Mean over samples; samples without weight do not count, whatever their value."""
-    if sample_weight is None:
-        return float(values.mean())
-    w = check_weights(sample_weight, values[:, None])
-    return float(np.average(values[w > 0], weights=w[w > 0]))
 
 
 def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -16,8 +16,9 @@ from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.frames import to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import check_count, generator_seed, weighted_mean
+from skdiffusion._utils.validation import check_count, generator_seed
 from skdiffusion._utils.warnings import warn_user
+from skdiffusion.compose import mean_log_density
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
@@ -75,8 +76,13 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
         Returns
         -------
         float
+
+        Warns
+        -----
+        ZeroDensityWarning
+            If samples of density zero, as outside `bounds`, make it -inf.
         """
-        return weighted_mean(self.score_samples(X), sample_weight)
+        return mean_log_density(self.score_samples(X), sample_weight)
 
 
 class BlendedDensityEstimator(MeanLogDensity):

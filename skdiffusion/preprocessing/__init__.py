@@ -6,12 +6,14 @@ Dequantization is for fitting only: it spreads tied values over the gap that tie
 map or a gaussianizing one; see `Preprocessor`.
 """
 
+from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._dequantization import Bounds, bounds_with_margins, dequantize, feature_resolution
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "BoundaryRegion",
     "Bounds",
     "FeatureTransform",
     "MappedData",

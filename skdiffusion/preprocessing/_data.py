@@ -36,7 +36,7 @@ class TrainingData:
     ) -> TrainingData:
         """Validated samples, their ties dequantized, without folds."""
         resolution = feature_resolution(X, bounds)
-        margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
+        margins = None if bounds is None else bounds_with_margins(X, sample_weight, resolution, bounds)
         return cls(dequantize(X, resolution, rng, bounds), sample_weight, (), 0, margins, rng)
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:

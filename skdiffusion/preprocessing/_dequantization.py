@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skdiffusion.preprocessing._boundary import BoundaryRegion, fit_regions
+
 DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
 SPIKE_SHARE = 0.02  # a value that holds more samples than this is a spike
 SPIKE_RESOLUTION = 0.05  # least resolution of a feature with spikes, in standard deviations
@@ -24,13 +26,14 @@ class Bounds(NamedTuple):
 
     `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
     values are not distinguished: the maps of bounded features are singular on the bound itself. A value on the
-    bound of a tied feature stands for half a step of its `resolution`.
+    bound of a tied feature stands for half a step of its `resolution`. In the `regions` the density has a fitted shape.
     """
 
     low: np.ndarray
     high: np.ndarray
     margins: np.ndarray | float = 0.0
     resolution: np.ndarray | float = 0.0
+    regions: tuple[BoundaryRegion, ...] = ()
 
 
 def feature_resolution(X: np.ndarray, bounds: Bounds | tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
@@ -59,8 +62,10 @@ def feature_resolution(X: np.ndarray, bounds: Bounds | tuple[np.ndarray, np.ndar
     return resolution
 
 
-def bounds_with_margins(X: np.ndarray, resolution: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> Bounds:
-    """`Bounds` whose margins follow from how near the samples come to them.
+def bounds_with_margins(
+    X: np.ndarray, sample_weight: np.ndarray, resolution: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]
+) -> Bounds:
+    """`Bounds` whose margins and regions follow from how near the samples come to them.
 
     A margin is a thousandth, or one part in `n_samples`, of the distance that 99 of 100 samples keep: next to no mass
     lies nearer. Samples on the bound itself do not count, unless there are no others.
@@ -72,7 +77,8 @@ def bounds_with_margins(X: np.ndarray, resolution: np.ndarray, bounds: tuple[np.
             positive = distances[distances[:, j] > 0, j]
             near = np.quantile(positive, NEAR_QUANTILE) if len(positive) else resolution[j]
             margin[j] = near / max(len(X), 1000)
-    return Bounds(low, high, margins, resolution)
+    regions = fit_regions(X, sample_weight, np.stack(bounds), margins, resolution > 0)
+    return Bounds(low, high, margins, resolution, regions)
 
 
 def dequantize(
