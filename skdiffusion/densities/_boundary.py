@@ -17,7 +17,7 @@ import numpy as np
 
 from skdiffusion.preprocessing import BoundaryRegion
 
-N_NODES = 4  # of the integral over a region
+N_NODES = 5  # of the integral over a region
 MAX_REGIONS = 2  # of one sample: one that lies in more of them, in a corner, keeps its density
 _roots, _weights = np.polynomial.legendre.leggauss(N_NODES)
 # v = r^2: the density of the model may go to zero or to infinity at v = 0.
@@ -61,11 +61,10 @@ class BoundaryNodes:
         which, j = np.flatnonzero(inside[self.owner]), region.feature
         x, v = self.X[which, j], depths[self.owner[which]]
         log_slope = region.log_slope(x)
-        d_depth = np.where(region.distinguished(x), region.sign * np.exp(log_slope), 0.0)
+        d_depth = region.sign * np.exp(log_slope)
         log_weight, gradient = self.log_weight.copy(), self.gradient.copy()
-        with np.errstate(divide="ignore"):
-            log_weight[which] += np.log(v)
-        gradient[which, j] += d_depth / np.maximum(v, 1e-300)
+        log_weight[which] += np.log(v)
+        gradient[which, j] += d_depth / v
 
         repeated = np.repeat(which, N_NODES)
         X, kept, new_gradient = self.X[repeated], self.kept[repeated], self.gradient[repeated]

@@ -17,6 +17,7 @@ Hjort and Jones (1996), Locally parametric nonparametric density estimation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -32,6 +33,7 @@ EXPONENTS = (0.15, 8.0)
 EXPONENT_ODDS = 10.0  # prior odds of a positive limit on the bound
 MAX_TILT = 60.0
 MIN_TILT = 1e-6  # below which the shape is a power
+TINY = 1e-12  # least distance to a bound, in widths
 MIN_NEAR_SHARE = 0.1  # of a region's samples in its nearer half: with fewer, they keep away from the bound
 
 
@@ -47,8 +49,8 @@ class BoundaryRegion:
     sign : float
         1 for a lower bound, -1 for an upper one.
     width : float
-    margin : float
-        Distance to the bound within which values are not distinguished.
+    nearest : float
+        Distance, in widths, below which there are no samples: the density is constant there.
     exponent, tilt : float
         k and b of the shape.
     """
@@ -57,44 +59,59 @@ class BoundaryRegion:
     end: float
     sign: float
     width: float
-    margin: float
+    nearest: float
     exponent: float
     tilt: float
 
-    def _power(self, x: np.ndarray) -> np.ndarray:
-        """s^k, 1 beyond the region."""
-        distance = np.clip(self.sign * (x - self.end), self.margin, self.width)
-        return (distance / self.width) ** self.exponent
+    def _distance(self, x: np.ndarray) -> np.ndarray:
+        """s, 1 beyond the region."""
+        return np.clip(self.sign * (x - self.end) / self.width, TINY, 1.0)
+
+    def _log_shape(self, s: np.ndarray | float) -> np.ndarray:
+        """log g but for what normalizes it with a constant part."""
+        log_scale = np.log(self.exponent) - _log_tilted_mass(self.tilt)
+        return log_scale + (self.exponent - 1) * np.log(s) + self.tilt * s**self.exponent
+
+    @cached_property
+    def _constant_part(self) -> tuple[float, float, float]:
+        """Of the distances below `nearest`: the density, the share of the shape without it, and the whole with it."""
+        density = float(np.exp(self._log_shape(self.nearest)))
+        below = float(_tilted_share(np.array(self.nearest**self.exponent), self.tilt))
+        return density, below, 1 - below + density * self.nearest
 
     def depth(self, x: np.ndarray) -> np.ndarray:
         """v of values x of the feature, 1 beyond the region."""
-        return _tilted_share(self._power(x), self.tilt)
+        s, (density, below, whole) = self._distance(x), self._constant_part
+        beyond = _tilted_share(s**self.exponent, self.tilt) - below
+        return np.where(s < self.nearest, density * s, beyond + density * self.nearest) / whole
 
     def value(self, depth: np.ndarray) -> np.ndarray:
         """Values x of depths in [0, 1]: the inverse of `depth`."""
-        power = depth if abs(self.tilt) < MIN_TILT else np.log1p(depth * np.expm1(self.tilt)) / self.tilt
-        return self.end + self.sign * self.width * power ** (1 / self.exponent)
+        density, below, whole = self._constant_part
+        beyond = np.maximum(depth * whole - density * self.nearest, 0.0)
+        s = _untilted(beyond + below, self.tilt) ** (1 / self.exponent)
+        return self.end + self.sign * self.width * np.where(beyond > 0, s, depth * whole / density)
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
         """log |dv/dx| within the region."""
-        power = self._power(x)
-        log_scale = np.log(self.exponent / self.width) - _log_tilted_mass(self.tilt)
-        return log_scale + (1 - 1 / self.exponent) * np.log(power) + self.tilt * power
+        s = np.maximum(self._distance(x), self.nearest)
+        return self._log_shape(s) - np.log(self.width * self._constant_part[2])
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         """Derivative of `log_slope` in x within the region."""
-        power, k = self._power(x), self.exponent
-        slope = ((k - 1) + self.tilt * k * power) / (power ** (1 / k) * self.width)
-        return self.sign * np.where(self.distinguished(x), slope, 0.0)
-
-    def distinguished(self, x: np.ndarray) -> np.ndarray:
-        """Whether values are farther from the bound than the margin, bool."""
-        return self.sign * (x - self.end) > self.margin
+        s, k = self._distance(x), self.exponent
+        slope = ((k - 1) + self.tilt * k * s**k) / (s * self.width)
+        return self.sign * np.where(s > self.nearest, slope, 0.0)
 
 
 def _tilted_share(u: np.ndarray, tilt: float) -> np.ndarray:
     """Share below u of the density proportional to exp(tilt u) on [0, 1]."""
     return u if abs(tilt) < MIN_TILT else np.expm1(tilt * u) / np.expm1(tilt)
+
+
+def _untilted(share: np.ndarray, tilt: float) -> np.ndarray:
+    """The inverse of `_tilted_share`."""
+    return share if abs(tilt) < MIN_TILT else np.log1p(share * np.expm1(tilt)) / tilt
 
 
 def _log_tilted_mass(tilt: float) -> float:
@@ -168,8 +185,11 @@ def fit_region(
         exponent, tilt = fit_shape(s, share)
         if _describes(s, share, exponent, tilt):
             tilt *= float(width / reach) ** exponent  # from the samples of the shape to those of the region
-            keeps_away = _tilted_share(np.array(0.5**exponent), tilt) < MIN_NEAR_SHARE
-            return None if keeps_away else BoundaryRegion(feature, end, sign, float(width), margin, exponent, tilt)
+            if _tilted_share(np.array(0.5**exponent), tilt) < MIN_NEAR_SHARE:
+                return None
+            half_a_sample = np.array(0.5 / (shrink * shares[0] * n_effective))
+            nearest = float(_untilted(half_a_sample, tilt) ** (1 / exponent))
+            return BoundaryRegion(feature, end, sign, float(width), nearest, exponent, tilt)
     return None
 
 
@@ -186,10 +206,11 @@ def fit_regions(
     tied : array of shape (n_features,), bool
         Features whose values repeat: their density has steps, and no shape.
     """
-    places = [(side, j) for side, j in np.argwhere(np.isfinite(ends)) if not tied[j]]
+    places = [(int(side), int(j)) for side, j in np.argwhere(np.isfinite(ends)) if not tied[j]]
     max_share = MAX_SHARE_OF_REGIONS / max(1, len(places))
+    signs = (1.0, -1.0)
     regions = (
-        fit_region(int(j), X[:, j], w, (float(ends[side, j]), 1.0 - 2.0 * side, float(margins[side, j])), max_share)
+        fit_region(j, X[:, j], w, (float(ends[side, j]), signs[side], float(margins[side, j])), max_share)
         for side, j in places
     )
     return tuple(region for region in regions if region is not None)
