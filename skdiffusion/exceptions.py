@@ -12,6 +12,10 @@ class DegenerateDataWarning(UserWarning):
     """A feature is constant or has ties: it has no density, and was dequantized at a resolution chosen for it."""
 
 
+class ZeroDensityWarning(UserWarning):
+    """Samples that are scored have density zero, as outside `bounds`: their mean log-density is minus infinity."""
+
+
 class FullDimensionWarning(UserWarning):
     """Samples that were expected near a low-dimensional set fill the space."""
 

@@ -155,7 +155,7 @@ def test_values_on_a_bound_are_read_off_it(rng, kind):
     x = {"box": rng.random((1000, 1)), "half-line": rng.exponential(size=(1000, 1))}.get(kind)
     x, low, high = (-rng.exponential(size=(1000, 1)), -np.inf, 0.0) if x is None else (x, 0.0, np.inf)
     low, high = np.array([low]), np.array([1.0 if kind == "box" else high])
-    bounds = bounds_with_margins(x, Resolution.of(x), (low, high))
+    bounds = bounds_with_margins(x, np.ones(1000), Resolution.of(x), (low, high))
     p = Preprocessor(x, np.ones(1000), None, bounds)
     end = np.zeros((1, 1))
     z, log_det = p.transform(end)
@@ -170,7 +170,7 @@ def test_values_on_a_bound_are_read_off_it(rng, kind):
 
 def test_the_margin_of_a_tied_feature_is_a_thousandth_of_its_step(rng):
     x = rng.integers(0, 5, (500, 1)).astype(float)
-    bounds = bounds_with_margins(x, Resolution.of(x), (np.array([0.0]), np.array([np.inf])))
+    bounds = bounds_with_margins(x, np.ones(500), Resolution.of(x), (np.array([0.0]), np.array([np.inf])))
     assert_array_equal(bounds.margins, [[0.001], [0.0]])
 
 

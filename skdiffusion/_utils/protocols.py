@@ -20,6 +20,7 @@ class SampleNoise(NamedTuple):
         None  # (n_samples,), with the degrees of freedom of a Student-t: the radius of its samples
     )
     choice: np.ndarray | None = None  # (n_samples,), uniform: the component of a blend
+    boundary: np.ndarray | None = None  # (n_samples, n_features), uniform: features near their bounds that are redrawn
 
     def take(self, which: np.ndarray) -> SampleNoise:
         """The numbers of some of the samples."""
@@ -32,16 +33,17 @@ class NoiseStream:
     def __init__(self, seed: int, n_features: int, degrees: float | None = None):
         self.n_features, self.degrees = n_features, degrees
         # A stream for each kind of number: none depends on how many samples are drawn at a time.
-        self._streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)]
+        self._streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(5)]
 
     def take(self, n_samples: int) -> SampleNoise:
         """The numbers of the next samples."""
-        normal, choice, uniform, chi2 = self._streams
+        normal, choice, uniform, chi2, boundary = self._streams
         return SampleNoise(
             normal.standard_normal((n_samples, self.n_features)),
             uniform.random(n_samples),
             None if self.degrees is None else chi2.chisquare(self.degrees, n_samples),
             choice.random(n_samples),
+            boundary.random((n_samples, self.n_features)),
         )
 
 

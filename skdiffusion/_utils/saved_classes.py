@@ -28,6 +28,7 @@ CLASSES = {
     "Options": "skdiffusion.estimators._options",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
     "Resolution": "skdiffusion.preprocessing._resolution",
+    "BoundaryRegion": "skdiffusion.preprocessing._boundary",
     "ComposedMap": "skdiffusion.preprocessing._feature_map",
     "AffineMap": "skdiffusion.preprocessing._feature_map",
     "BoxMap": "skdiffusion.preprocessing._feature_map",

@@ -27,7 +27,7 @@ __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
     "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture",
     "check_n_features", "check_weights", "draw_seed", "fit_context", "generator_seed", "resolve_device",
-    "restored_on_failure", "validate_data", "validated", "weighted_mean",
+    "restored_on_failure", "validate_data", "validated",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -163,14 +163,6 @@ def check_groups(groups: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:
             "out. Leave 'groups' out if the samples are independent."
         )
     return numbers
-
-
-def weighted_mean(values: np.ndarray, sample_weight: ArrayLike | None) -> float:
-    """Mean over samples; samples without weight do not count, whatever their value."""
-    if sample_weight is None:
-        return float(values.mean())
-    w = check_weights(sample_weight, values[:, None])
-    return float(np.average(values[w > 0], weights=w[w > 0]))
 
 
 def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] | None:

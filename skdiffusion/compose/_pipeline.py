@@ -16,9 +16,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
 from skdiffusion._utils.frames import as_numbers, frame_library, note_frame, to_frame, wants_frame
-from skdiffusion._utils.validation import RandomState, check_finite, generator_seed, weighted_mean
+from skdiffusion._utils.validation import RandomState, check_finite, generator_seed
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
+from skdiffusion.compose._score import mean_log_density
 from skdiffusion.compose._transformers import active_steps, not_invertible
 
 
@@ -155,8 +156,13 @@ class DensityPipeline(Pipeline):
         Returns
         -------
         float
+
+        Warns
+        -----
+        ZeroDensityWarning
+            If samples of density zero, as outside `bounds`, make it -inf.
         """
-        return weighted_mean(self.score_samples(X), sample_weight)
+        return mean_log_density(self.score_samples(X), sample_weight)
 
     @available_if(_final_can("sample"))
     def sample(self, n_samples: int = 1, random_state: RandomState = None, *, as_frame: bool | str = "auto") -> Any:

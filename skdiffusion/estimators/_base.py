@@ -22,9 +22,9 @@ from skdiffusion._utils.validation import (
     draw_seed,
     generator_seed,
     validate_data,
-    weighted_mean,
 )
 from skdiffusion._utils.warnings import warn_user
+from skdiffusion.compose import mean_log_density
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.exceptions import InconsistentVersionWarning
@@ -82,8 +82,13 @@ class MeanLogDensity(DensityMixin, SavableEstimator):
         Returns
         -------
         float
+
+        Warns
+        -----
+        ZeroDensityWarning
+            If samples of density zero, as outside `bounds`, make it -inf.
         """
-        return weighted_mean(self.score_samples(X), sample_weight)
+        return mean_log_density(self.score_samples(X), sample_weight)
 
 
 class BlendedDensityEstimator(MeanLogDensity):

@@ -84,8 +84,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         Map of every feature before whitening. "auto" chooses on samples left out.
     bounds : pair (low, high) or None, default=None
         Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The density is zero
-        outside, and reaches the bounds without leaking over them; a sample on a bound has the density of its nearest
-        neighbors.
+        outside, and reaches the bounds without leaking over them. Next to a bound, where few per cent of the samples
+        lie, it follows a shape that is fitted there, with a positive limit on the bound unless the samples speak
+        for zero or infinity.
     components : "auto", list of str or None, default="auto"
         Densities in closed form to blend the diffusion with, among "mixture", "student", "regression" and "kernel".
         "auto" is all of them, as far as they add to the blend. None is the pure diffusion. A kernel density keeps the

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array
 from skdiffusion._utils.frames import as_numbers
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import NON_NEGATIVE, at_least, validated
-from skdiffusion.compose import draw_samples, training_scale
+from skdiffusion.compose import draw_samples, mean_log_density, training_scale
 from skdiffusion.metrics._discrepancies import classifier_two_sample_test, energy_distance, maximum_mean_discrepancy
 from skdiffusion.metrics._support import novelty
 from skdiffusion.metrics._transport import sliced_wasserstein_1, wasserstein_1, wasserstein_2
@@ -45,8 +45,13 @@ def mean_log_likelihood(estimator: BaseEstimator, X: ArrayLike, y: None = None) 
     Returns
     -------
     float
+
+    Warns
+    -----
+    ZeroDensityWarning
+        If samples of density zero make it -inf.
     """
-    return float(np.mean(estimator.score_samples(X)))
+    return mean_log_density(estimator.score_samples(X))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,6 +6,7 @@ Before a fit, copies of samples become weights, and values that repeat are sprea
 feature transform is a power map or a gaussianizing one; see `Preprocessor`.
 """
 
+from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
@@ -16,6 +17,7 @@ from skdiffusion.preprocessing._ties import without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "BoundaryRegion",
     "Bounds",
     "FeatureTransform",
     "MappedData",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skdiffusion.preprocessing._boundary import BoundaryRegion, fit_regions
 from skdiffusion.preprocessing._resolution import Resolution
 
 NEAR_QUANTILE = 0.01  # of the distances to a bound: how near to it the samples come
@@ -16,17 +17,21 @@ class Bounds(NamedTuple):
 
     `margins`, shape (2, n_features), are the distances to the lower and to the upper bound within which
     values are not distinguished: the maps of bounded features are singular on the bound itself. A value on the
-    bound of a tied feature stands for the half of its cell, of width `cells` (2, n_features), within the bounds.
+    bound of a tied feature stands for the half of its cell, of width `cells` (2, n_features), within the bounds. In
+    the `regions` the density has a fitted shape.
     """
 
     low: np.ndarray
     high: np.ndarray
     margins: np.ndarray | float = 0.0
     cells: np.ndarray | float = 0.0
+    regions: tuple[BoundaryRegion, ...] = ()
 
 
-def bounds_with_margins(X: np.ndarray, resolution: Resolution, bounds: tuple[np.ndarray, np.ndarray]) -> Bounds:
-    """`Bounds` whose margins follow from how near the samples come to them.
+def bounds_with_margins(
+    X: np.ndarray, sample_weight: np.ndarray, resolution: Resolution, bounds: tuple[np.ndarray, np.ndarray]
+) -> Bounds:
+    """`Bounds` whose margins and regions follow from how near the samples come to them.
 
     A margin is a thousandth, or one part in `n_samples`, of the distance that 99 of 100 samples keep: next to no mass
     lies nearer. Samples on the bound itself do not count, unless there are no others.
@@ -38,4 +43,5 @@ def bounds_with_margins(X: np.ndarray, resolution: Resolution, bounds: tuple[np.
             positive = distances[distances[:, j] > 0, j]
             near = np.quantile(positive, NEAR_QUANTILE) if len(positive) else widths[j]
             margin[j] = near / max(len(X), 1000)
-    return Bounds(low, high, margins, cells)
+    regions = fit_regions(X, sample_weight, np.stack(bounds), margins, cells > 0)
+    return Bounds(low, high, margins, cells, regions)

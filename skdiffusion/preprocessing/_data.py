@@ -46,7 +46,7 @@ class TrainingData:
         X = without_round_off(samples.X.astype(np.float64), np.finfo(samples.X.dtype).eps)
         X, weight, groups = merged_copies(samples._replace(X=X))
         resolution = Resolution.of(X, bounds) if resolution is None else resolution
-        margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
+        margins = None if bounds is None else bounds_with_margins(X, weight, resolution, bounds)
         groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         return cls(resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups)
 

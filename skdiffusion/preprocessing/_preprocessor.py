@@ -58,9 +58,11 @@ class Preprocessor:
     whitening : Whitening
     low, high : arrays of shape (n_features,)
         The bounds.
+    regions : tuple of BoundaryRegion
+        Where the density of a feature has a fitted shape; the maps know nothing of them.
     """
 
-    _saved = ("n_features", "feature_transform", "low", "high", "margins", "half_step", "maps", "whitening")
+    _saved = ("n_features", "feature_transform", "low", "high", "margins", "half_step", "regions", "maps", "whitening")
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Preprocessor:
     ):
         n_features = X.shape[1]
         bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
-        self.low, self.high, margins, cells = Bounds(*bounds)
+        self.low, self.high, margins, cells, self.regions = Bounds(*bounds)
         self.margins = np.broadcast_to(margins, (2, n_features))
         self.half_step = np.broadcast_to(cells, (2, n_features)) / 2
         self.feature_transform, self.n_features = feature_transform, n_features
