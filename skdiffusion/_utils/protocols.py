@@ -65,6 +65,10 @@ class Density:
         """Gradient of the log-density, shape (n_samples, n_features)."""
         raise NotImplementedError
 
+    def log_prob_and_score(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once, where they share most of the work."""
+        return self.log_prob(X), self.score(X)
+
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, shape (n_samples, n_features)."""
         raise NotImplementedError
@@ -102,6 +106,18 @@ class VelocityField:
     def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
         """Velocity (n, d) at samples z (n, d) and one angle, and its divergence (n,) if asked, else None."""
         raise NotImplementedError
+
+    def pull_back(self, z: Array, theta: float, by_velocity: Array, by_trace: Array) -> Array:
+        """Gradient (n, d) in z of by_velocity (n, d) times the velocity plus by_trace (n,) times its divergence.
+
+        This one differentiates a field of tensors; a field may know a faster way.
+        """
+        import torch
+
+        with torch.enable_grad():
+            z = z.detach().requires_grad_(True)
+            velocity, trace = self(z, theta, True)
+            return torch.autograd.grad([velocity, trace], z, [by_velocity, by_trace])[0]
 
     def jacobian(self, z: Array, theta: float) -> Array:
         """Jacobian dF_i/dz_j of the velocity at every sample, shape (n, d, d)."""

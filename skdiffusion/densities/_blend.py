@@ -147,10 +147,14 @@ class Blend(Density):
 
     def score(self, X: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
-        L, weights = self.component_log_prob(X), self._weights
+        weights = self._weights
+        used = np.flatnonzero(weights)
+        densities = list(self.densities.values())
+        log_prob, scores = zip(*(densities[k].log_prob_and_score(X) for k in used))
+        L = np.full((len(X), len(densities)), -np.inf)
+        L[:, used] = np.stack(log_prob, axis=1)
         share = weights * np.exp(L - blend_log_density(L, weights)[:, None])
-        components = enumerate(self.densities.values())
-        return sum(share[:, [k]] * density.score(X) for k, density in components if weights[k] > 0)
+        return sum(share[:, [k]] * score for k, score in zip(used, scores))
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, of which `choice` chooses the component."""

@@ -39,20 +39,31 @@ class TransformedDensity(LatentDensity):
         with np.errstate(over="ignore", invalid="ignore"):
             z, log_det = self.preprocessor.transform(X)
             log_prob = self.density.log_prob(z) + log_det
-        # A sample so far out that a map or the flow overflows has no density here; the Student-t covers it.
+        return self._covered(log_prob)
+
+    @staticmethod
+    def _covered(log_prob: np.ndarray) -> np.ndarray:
+        """Zero density where a sample is so far out that a map or the flow overflows: the Student-t covers it."""
         return np.where(np.isnan(log_prob), -np.inf, log_prob)
 
     def score(self, X: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
-        if not self.preprocessor.regions:
-            return self._mapped_score(X)
-        nodes = BoundaryNodes.of(self.preprocessor.regions, X)
-        return nodes.score(in_blocks(self._mapped_log_prob, nodes.X), self._mapped_score(nodes.X))
+        return self.log_prob_and_score(X)[1]
 
-    def _mapped_score(self, X: np.ndarray) -> np.ndarray:
-        """Gradient of the log-density without regard to the regions near bounds."""
-        z, _ = self.preprocessor.transform(X)
-        return self.preprocessor.pull_back(X, self.density.score(z))
+    def log_prob_and_score(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once."""
+        if not self.preprocessor.regions:
+            return self._mapped_log_prob_and_score(X)
+        nodes = BoundaryNodes.of(self.preprocessor.regions, X)
+        log_prob, score = self._mapped_log_prob_and_score(nodes.X)
+        return nodes.log_prob(log_prob), nodes.score(log_prob, score)
+
+    def _mapped_log_prob_and_score(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density and its gradient without regard to the regions near bounds."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            z, log_det = self.preprocessor.transform(X)
+            log_prob, score = self.density.log_prob_and_score(z)
+            return self._covered(log_prob + log_det), self.preprocessor.pull_back(X, score)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, shape (n_samples, n_features)."""

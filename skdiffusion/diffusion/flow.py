@@ -18,15 +18,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skdiffusion._utils.blocks import write
+from skdiffusion._utils.blocks import padded_blocks, slices, write
 from skdiffusion._utils.protocols import LatentDensity, SampleNoise, VelocityField
 from skdiffusion.diffusion.networks import NetworkField
-from skdiffusion.diffusion.ode import GRIDS, STEPPERS, grid_with_edges, solve
+from skdiffusion.diffusion.ode import (
+    GRIDS,
+    STEPPERS,
+    RecordedField,
+    SolverTable,
+    grid_with_edges,
+    pull_back,
+    solve,
+    solver_table,
+)
 
 LOG_2PI = np.log(2 * np.pi)
 MAX_STEPS = 256
 MAX_REFINED_STEPS = 1024
 FINER_STEPS = 8  # times the steps of a sample, where its error is estimated
+PATH_SAMPLES = 1024  # whose paths are in memory at a time, for gradients
 MANY_STEPS = 24  # from which on samples gain by a method of higher order
 
 
@@ -74,7 +84,10 @@ class ProbabilityFlow(LatentDensity):
 
     def refined_log_density(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and the steps of the last solution of every sample, both of shape (n,)."""
-        log_p, indicator = self._plain_log_density(x, self.density_steps)
+        return self._refined(x, *self._plain_log_density(x, self.density_steps))
+
+    def _refined(self, x: np.ndarray, log_p: np.ndarray, indicator: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same from the log-density by `density_steps` and the indicator of its error; overwrites the first."""
         taken = np.full(len(x), self.density_steps)
         if not self.tolerance > 0:
             return log_p, taken
@@ -91,14 +104,23 @@ class ProbabilityFlow(LatentDensity):
             suspect = suspect[~(moved < self.tolerance * (1 + depth))]
         return log_p, taken
 
-    def _plain_log_density(self, x: np.ndarray, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Log-density by so many steps and the indicator of its error, both of shape (n,)."""
+    def _plain_log_density(
+        self, x: np.ndarray, n_steps: int, path: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density by so many steps and the indicator of its error, both of shape (n,).
+
+        Where samples are when the field is asked, and at the end, goes to `path` (n, n_evaluations + 1, d) if given.
+        """
         x = np.asarray(x, dtype=float)
         z, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         thetas, field = self._knots(n_steps, self.stepper), self.field.flow_field
         with torch.no_grad():
             for where, block in self.field.blocks(x):
-                end = solve(field, block, thetas, self.stepper, divergence=True)
+                recorded = RecordedField(field)
+                end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
+                if path is not None:
+                    for k, place in enumerate([*recorded.places, end.z]):
+                        write(path[:, k], where, place)
                 write(z, where, end.z)
                 write(change, where, end.log_density_change)
                 write(error, where, 0.0 * end.z[:, 0] if end.error is None else end.error)
@@ -111,22 +133,45 @@ class ProbabilityFlow(LatentDensity):
         return np.abs(self.log_prob(x) - finer.log_prob(x))
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        """Gradient of `log_prob` at whitened samples x, by reverse differentiation through the solver, shape (n, d)."""
-        _, taken = self.refined_log_density(x)
-        out = np.empty_like(x)
-        for n_steps in np.unique(taken):
-            out[taken == n_steps] = self._gradient(x[taken == n_steps], n_steps)
-        return out
+        """Gradient of `log_prob` at whitened samples x, shape (n, d)."""
+        return self.log_prob_and_score(x)[1]
 
-    def _gradient(self, x: np.ndarray, n_steps: int) -> np.ndarray:
-        """Gradient of the log-density by so many steps."""
-        out, thetas, field = np.empty(x.shape), self._knots(n_steps, self.stepper), self.field.flow_field
-        for where, block in self.field.blocks(np.asarray(x, dtype=float)):
-            with torch.enable_grad():
-                z = block.requires_grad_(True)
-                end = solve(field, z, thetas, self.stepper, divergence=True)
-                total = (-0.5 * end.z.square().sum(1) - end.log_density_change).sum()
-                write(out, where, torch.autograd.grad(total, z)[0])
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density and its gradient, by following the solver's own steps back from the end."""
+        log_p, score = np.empty(len(x)), np.empty(x.shape)
+        for part in slices(len(x), PATH_SAMPLES):
+            log_p[part], score[part] = self._value_and_gradient(np.asarray(x[part], dtype=float))
+        return log_p, score
+
+    def _value_and_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density and gradient of samples whose paths fit into memory."""
+        path, score = self._empty_path(x, self.density_steps), np.empty(x.shape)
+        log_p, taken = self._refined(x, *self._plain_log_density(x, self.density_steps, path))
+        for n_steps in np.unique(taken):
+            mine = taken == n_steps
+            own = path[mine]
+            if n_steps != self.density_steps:
+                own = self._empty_path(x[mine], n_steps)
+                self._plain_log_density(x[mine], n_steps, own)
+            score[mine] = self._gradient(own, n_steps)
+        return log_p, score
+
+    def _table(self, n_steps: int) -> SolverTable:
+        """The weights of the solver for log-densities by so many steps."""
+        return solver_table(self.stepper, tuple(self._knots(n_steps, self.stepper).tolist()), self.field.edges)
+
+    def _empty_path(self, x: np.ndarray, n_steps: int) -> np.ndarray:
+        return np.empty((len(x), len(self._table(n_steps).thetas) + 1, x.shape[1]))
+
+    def _gradient(self, path: np.ndarray, n_steps: int) -> np.ndarray:
+        """Gradient of the log-density by so many steps, shape (n, d), from the path of the samples."""
+        table, field = self._table(n_steps), self.network_field.array_flow_field
+        out = np.empty((len(path), path.shape[2]))
+        with torch.no_grad():
+            for where, block in padded_blocks(path.reshape(len(path), -1), self.network_field.block_sizes):
+                places = block.reshape(len(block), *path.shape[1:]).transpose(1, 0, 2)
+                # log p = log N(z; 0, I) - change, of which the gradients by the end and by the change are -z and -1.
+                write(out, where, pull_back(table, field, places[:-1], -places[-1], -1.0))
         return out
 
     def to_latent(self, x: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from skdiffusion.manifold._dimension import (
     PLATEAU,
     TANGENT,
+    anisotropic_dimension,
     denoiser_jacobian,
     dimension_spectrum,
     flipd,
@@ -21,7 +22,7 @@ from skdiffusion.manifold._local_polynomials import (
 )
 
 __all__ = [
-    "PLATEAU", "TANGENT", "IntrinsicDensity", "LocalPolynomials", "coarse_samples", "denoiser_jacobian",
-    "dimension_spectrum", "fit_local_polynomials", "flipd", "linear_dimension", "local_dimension",
+    "PLATEAU", "TANGENT", "IntrinsicDensity", "LocalPolynomials", "anisotropic_dimension", "coarse_samples",
+    "denoiser_jacobian", "dimension_spectrum", "fit_local_polynomials", "flipd", "linear_dimension", "local_dimension",
     "plateau_dimension", "principal_directions", "sample_spacing", "support_dimension",
 ]  # fmt: skip

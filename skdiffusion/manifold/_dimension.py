@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from skdiffusion._utils.protocols import VelocityField
+from skdiffusion.manifold._neighborhoods import are_thin
 
 PLATEAU = np.geomspace(0.3, 0.05, 7)  # noise levels, in whitened standard deviations
 TANGENT = 0.5  # eigenvalues above it count as tangent directions
 LOCAL_LEVELS, N_LOCAL_NOISES = (0.2, 0.14, 0.1), 8
+N_FINEST = 4  # noise levels at which a fit is asked for a support
 MIN_SAMPLES, N_PROBES = 500, 100  # of a network that resolves a curved set; samples at which it is asked
 
 
@@ -75,11 +77,6 @@ def dimension_spectrum(
     return np.array(out)
 
 
-def _tangent_directions(spectrum: np.ndarray) -> np.ndarray:
-    """Median number of tangent directions at every noise level, shape (n_levels,)."""
-    return np.median((spectrum > TANGENT).sum(2), axis=1)
-
-
 def plateau_dimension(spectrum: np.ndarray) -> int:
     """The number of tangent directions on which most noise levels agree; that of the finer levels in a tie.
 
@@ -95,7 +92,7 @@ def plateau_dimension(spectrum: np.ndarray) -> int:
     int
         At least 1.
     """
-    counts = _tangent_directions(spectrum).astype(int)
+    counts = np.median((spectrum > TANGENT).sum(2), axis=1).astype(int)
     votes = np.bincount(counts)
     votes[0] = 0
     return int(next((c for c in counts[::-1] if votes[c] and votes[c] == votes.max()), 1))
@@ -163,11 +160,41 @@ def flipd(field: VelocityField, z: np.ndarray, level: float) -> np.ndarray:
     return z.shape[1] - level * cos * (sin * z.shape[1] - cos * trace) + (noise**2).sum(1)
 
 
+def anisotropic_dimension(spectrum: np.ndarray) -> int | None:
+    """The number of tangent directions around most samples, where some of their directions are thin and others are not.
+
+    Eigenvalues are compared with the largest of the same sample at the same noise level: around a narrow cluster, or
+    the narrow part of a mixture of scales, all fall alike as the noise grows.
+
+    Parameters
+    ----------
+    spectrum : array of shape (n_levels, n_samples, n_features)
+        Of `dimension_spectrum`, from coarse levels to fine ones.
+
+    Returns
+    -------
+    int or None
+        The smaller median number at two adjacent levels, at which most samples have thin directions; None if there are
+        no such levels.
+    """
+    largest = spectrum[:, :, :1]
+    counts = (spectrum > TANGENT * largest).sum(2)
+    thin = (counts < spectrum.shape[2]) & (largest[:, :, 0] > TANGENT)
+    most = thin.mean(1) > 0.5
+    pairs = np.flatnonzero(most[:-1] & most[1:])
+    if not len(pairs):
+        return None
+    at = [int(np.median(counts[level][thin[level]])) for level in (pairs[-1], pairs[-1] + 1)]
+    return min(at)
+
+
 def support_dimension(X: np.ndarray, field: VelocityField, z: np.ndarray, rng: np.random.Generator) -> int | None:
     """Dimension of the set on or near which the samples lie, if it is lower than the number of features.
 
     Collinear features show in the singular values of the samples, a curved set in the tangent directions that a trained
-    network sees at the finest noise levels it resolves: samples that fill the space have as many as features.
+    network sees at the finest noise levels it resolves: samples that fill the space have as many as features. What a
+    network does not resolve, such as narrow clusters, may look like a curve to it, so that the neighborhoods of the
+    samples must be thin as well.
 
     Parameters
     ----------
@@ -191,8 +218,8 @@ def support_dimension(X: np.ndarray, field: VelocityField, z: np.ndarray, rng: n
     standard = (X - X.mean(0)) / np.maximum(X.std(0), 1e-300)
     k = int((np.linalg.svd(standard, compute_uv=False) > 1e-8 * np.sqrt(n)).sum())
     if k == d and n >= MIN_SAMPLES:
-        spectrum = dimension_spectrum(field, field.place(z[:N_PROBES]), rng, PLATEAU[-2:])
-        k = int(_tangent_directions(spectrum).max())
+        seen = anisotropic_dimension(dimension_spectrum(field, field.place(z[:N_PROBES]), rng, PLATEAU[-N_FINEST:]))
+        k = d if seen is None or not are_thin(X, N_PROBES, rng) else seen
     return k if 0 < k < d else None
 
 

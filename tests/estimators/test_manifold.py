@@ -179,11 +179,25 @@ def test_the_plain_estimator_points_here(density):
         DiffusionDensityEstimator(components=None, n_estimators=1, random_state=0).fit(X)
 
 
-def test_the_plain_estimator_is_silent_on_samples_that_fill_the_space(rng):
-    X = np.concatenate([rng.normal(size=(500, 3)) * 0.2, rng.normal(size=(500, 3)) * 0.2 + 2])
+def narrow_clusters(rng):
+    return np.outer(rng.integers(3, size=1000), [1.0, 0.6]) + 0.01 * rng.normal(size=(1000, 2))
+
+
+FILLING = {
+    "two clusters": lambda rng: np.concatenate([rng.normal(size=(500, 3)) * 0.2, rng.normal(size=(500, 3)) * 0.2 + 2]),
+    "two scales": lambda rng: rng.normal(size=(1000, 2)) * np.where(rng.random(1000) < 0.05, 1.0, 0.01)[:, None],
+    "narrow clusters on a line": narrow_clusters,
+    "heavy tails": lambda rng: rng.standard_t(2, (1000, 2)),
+}
+
+
+@pytest.mark.parametrize("draw", FILLING.values(), ids=FILLING)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_plain_estimator_is_silent_on_samples_that_fill_the_space(draw, seed):
+    X = draw(np.random.default_rng(seed))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        est = DiffusionDensityEstimator(components=None, n_estimators=1, random_state=0).fit(X)
+        est = DiffusionDensityEstimator(components=None, n_estimators=1, n_steps=8, random_state=seed).fit(X)
     assert np.isfinite(est.score(X))
 
 

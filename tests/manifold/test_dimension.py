@@ -8,6 +8,7 @@ from skdiffusion._utils.protocols import SampleNoise, VelocityField
 from skdiffusion.densities import GaussianMixtureDensity
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.manifold import (
+    anisotropic_dimension,
     denoiser_jacobian,
     dimension_spectrum,
     flipd,
@@ -92,11 +93,47 @@ def test_local_dimension_is_sample_by_sample(rng):
     np.testing.assert_array_equal(one_by_one, whole)
 
 
-def test_the_dimension_of_a_support_that_only_the_score_shows(rng):
-    field, draw = mixture_near_a_subspace(2, rng)
+def mixture_along_a_circle(rng, noise, n_parts=60):
+    """Gaussians side by side along a circle in R^3, tilted, with this noise across, and samples of it."""
+    angles = 2 * np.pi * np.arange(n_parts) / n_parts
+    frame = np.linalg.qr(rng.standard_normal((3, 2)))[0]
+    centers, tangents = (
+        np.stack(pair, axis=1) @ frame.T
+        for pair in ((np.cos(angles), np.sin(angles)), (-np.sin(angles), np.cos(angles)))
+    )
+    covariances = 0.06**2 * tangents[:, :, None] * tangents[:, None] + noise**2 * np.eye(3)
+    density = GaussianMixtureDensity(np.full(n_parts, 1 / n_parts), centers, covariances)
+    return Oracle(density), lambda n: density.sample(SampleNoise(rng.standard_normal((n, 3)), rng.random(n)))
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.003, 1), (0.4, None)])
+def test_the_dimension_of_a_support_that_only_the_score_shows(noise, expected, rng):
+    field, draw = mixture_along_a_circle(rng, noise)
     X = draw(600)
-    assert np.linalg.matrix_rank(X) == 6
-    assert support_dimension(X, field, X, rng) == 2
+    assert np.linalg.matrix_rank(X) == 3
+    assert support_dimension(X, field, X, rng) == expected
+
+
+def test_a_bend_between_two_scales_is_no_thin_direction(rng):
+    """Around the narrow part all eigenvalues fall alike as the noise grows, and only most of them are small."""
+    wide_and_narrow = np.stack([np.eye(2), 1e-3 * np.eye(2)])
+    density = GaussianMixtureDensity([0.05, 0.95], np.zeros((2, 2)), wide_and_narrow)
+    X = density.sample(SampleNoise(rng.standard_normal((600, 2)), rng.random(600)))
+    spectrum = dimension_spectrum(Oracle(density), X[:100], rng)
+    assert np.median((spectrum > 0.5).sum(2)) < 2
+    assert anisotropic_dimension(spectrum) is None
+    assert support_dimension(X, Oracle(density), X, rng) is None
+
+
+def test_thin_directions_are_those_of_one_sample_at_two_levels():
+    spectrum = np.ones((4, 10, 3))
+    assert anisotropic_dimension(spectrum) is None
+    spectrum[2, :6, 1:] = 0.2
+    assert anisotropic_dimension(spectrum) is None
+    spectrum[1, :6, 2:] = 0.2
+    assert anisotropic_dimension(spectrum) == 1
+    spectrum[:, :6] = 0.2
+    assert anisotropic_dimension(spectrum) is None
 
 
 def test_samples_that_fill_the_space_have_no_support_of_lower_dimension(rng):

@@ -1,4 +1,4 @@
-"""Activations with the derivative that training and the divergence need."""
+"""Activations with the derivatives that training, the divergence and the gradient of a log-density need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class Activation(NamedTuple):
         ``slope(p, value, kept, out=None) -> derivative``, from what the value returned. Its `out` may be its `kept`.
     alone : callable, optional
         ``alone(p) -> activation`` in one pass, for where no slope is asked. None takes `value`.
+    curve : callable, optional
+        ``curve(p, value, kept) -> second derivative``, from what the value returned. Without it gradients of
+        log-densities take automatic differentiation.
     """
 
     value: Callable[..., tuple[Tensor, Tensor | None]]
     slope: Callable[..., Tensor]
     alone: Callable[[Tensor], Tensor] | None = None
+    curve: Callable[..., Tensor] | None = None
 
     def of(self, p: Tensor) -> Tensor:
         """The activation of p where no slope is asked."""
@@ -41,6 +45,10 @@ def _silu_slope(p: Tensor, value: Tensor, kept: Tensor, out: Tensor | None = Non
     return torch.addcmul(kept, kept, value, value=-1, out=out).add_(value)
 
 
+def _silu_curve(p: Tensor, value: Tensor, kept: Tensor) -> Tensor:
+    return (1 - kept).mul_(torch.addcmul(2 * kept, value, 1 - 2 * kept))
+
+
 def _gelu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
     kept = torch.special.ndtr(p, out=kept)
     return torch.mul(p, kept, out=out), kept
@@ -48,6 +56,10 @@ def _gelu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> t
 
 def _gelu_slope(p: Tensor, value: Tensor, kept: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(kept, p, torch.exp(-0.5 * p * p), value=0.3989422804014327, out=out)
+
+
+def _gelu_curve(p: Tensor, value: Tensor, kept: Tensor) -> Tensor:
+    return torch.exp(-0.5 * p * p).mul_(0.3989422804014327).mul_(2 - p * p)
 
 
 def _tanh(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -58,6 +70,10 @@ def _tanh_slope(p: Tensor, value: Tensor, kept: Tensor | None, out: Tensor | Non
     return torch.addcmul(torch.ones_like(value), value, value, value=-1, out=out)
 
 
+def _tanh_curve(p: Tensor, value: Tensor, kept: Tensor | None) -> Tensor:
+    return 2 * value * (value * value - 1)
+
+
 def _relu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     return torch.clamp(p, min=0, out=out), kept
 
@@ -66,9 +82,13 @@ def _relu_slope(p: Tensor, value: Tensor, kept: Tensor | None, out: Tensor | Non
     return torch.sign(value, out=out)
 
 
+def _relu_curve(p: Tensor, value: Tensor, kept: Tensor | None) -> Tensor:
+    return torch.zeros_like(value)
+
+
 ACTIVATIONS = {
-    "silu": Activation(_silu, _silu_slope, torch.nn.functional.silu),
-    "gelu": Activation(_gelu, _gelu_slope),
-    "tanh": Activation(_tanh, _tanh_slope),
-    "relu": Activation(_relu, _relu_slope),
+    "silu": Activation(_silu, _silu_slope, torch.nn.functional.silu, _silu_curve),
+    "gelu": Activation(_gelu, _gelu_slope, curve=_gelu_curve),
+    "tanh": Activation(_tanh, _tanh_slope, curve=_tanh_curve),
+    "relu": Activation(_relu, _relu_slope, curve=_relu_curve),
 }

@@ -99,12 +99,35 @@ class NetworkField(VelocityField):
         return w if self.reference is None else w @ self.reference.root
 
     @property
-    def flow_field(self) -> VelocityField:
+    def tensor_flow_field(self) -> VelocityField:
+        """The flow in coordinates of unit covariance, on tensors."""
         return self if self.reference is None else WhitenedField(self, self.reference)
 
-    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    @property
+    def flow_field(self) -> VelocityField:
+        return self.array_flow_field if self._on_cpu else self.tensor_flow_field
+
+    @property
+    def array_flow_field(self) -> ArrayField:
+        """The flow in coordinates of unit covariance, on arrays."""
+        return ArrayField(self.tensor_flow_field, self.network.device)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Sizes of the blocks, rising."""
+        return self._sizes
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.network.device.type == "cpu"
+
+    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Array]]:
         for where, block in padded_blocks(samples, self._sizes):
-            yield where, torch.as_tensor(block, device=self.network.device)
+            yield where, block if self._on_cpu else self._tensor(block)
+
+    def _tensor(self, block: Array) -> Tensor:
+        """A block on the device of the network."""
+        return torch.as_tensor(block, device=self.network.device)
 
     def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
         """Velocity and divergence in float64, of an array of samples or of a block."""
@@ -119,11 +142,20 @@ class NetworkField(VelocityField):
             return velocity, trace
         return self._clipped(z, theta, velocity, trace, self.noise_limit)
 
+    def pull_back(self, z: Tensor, theta: float, by_velocity: Tensor, by_trace: Tensor) -> Tensor:
+        if self.noise_limit is not None:
+            return super().pull_back(z, theta, by_velocity, by_trace)
+        given = (part.to(self.network.dtype) for part in (by_velocity, by_trace))
+        out = self._evaluator(theta).pull_back(z.to(self.network.dtype), theta, *given).double()
+        if self.reference is None or not self.reference.relative:
+            return out
+        return out + times(by_velocity, self.reference.matrices(theta, z).velocity)
+
     def _by_block(self, z: np.ndarray, theta: float, divergence: bool) -> tuple[np.ndarray, np.ndarray | None]:
         velocity, trace = np.empty(z.shape), np.empty(len(z)) if divergence else None
         with torch.no_grad():
             for where, block in self.blocks(z):
-                block_velocity, block_trace = self(block, theta, divergence)
+                block_velocity, block_trace = self(self._tensor(block), theta, divergence)
                 write(velocity, where, block_velocity)
                 if trace is not None:
                     write(trace, where, block_trace)
@@ -151,7 +183,8 @@ class NetworkField(VelocityField):
         n, d = z.shape
         out = np.empty((n, d, d))
         with torch.no_grad():
-            for where, block in self.blocks(z):
+            for where, samples in self.blocks(z):
+                block = self._tensor(samples)
                 # In small pieces: a sample has n_features tangents.
                 pieces = block.split(max(1, len(block) // d))
                 jacobian = torch.cat([self._free_jacobian(piece, theta) for piece in pieces])
@@ -187,6 +220,28 @@ class NetworkField(VelocityField):
         self._prepare(state["network"])
 
 
+class ArrayField(VelocityField):
+    """A field on tensors as one on arrays, which share their memory on the CPU.
+
+    A solver adds up many small arrays, which costs a fraction of the same sums of tensors.
+    """
+
+    def __init__(self, field: VelocityField, device: torch.device):
+        self.field, self.device, self.edges = field, device, field.edges
+
+    def at(self, theta: float) -> ArrayField:
+        return ArrayField(self.field.at(theta), self.device)
+
+    def __call__(self, z: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        velocity, trace = self.field(torch.as_tensor(z, device=self.device), theta, divergence)
+        return velocity.cpu().numpy(), None if trace is None else trace.cpu().numpy()
+
+    def pull_back(self, z: np.ndarray, theta: float, by_velocity: np.ndarray, by_trace: np.ndarray) -> np.ndarray:
+        arrays = (torch.as_tensor(part, device=self.device) for part in (z, by_velocity, by_trace))
+        samples, *given = arrays
+        return self.field.pull_back(samples, theta, *given).cpu().numpy()
+
+
 def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """`sizes_of_same_bits` of the flow of an architecture, tried once for each device and setting of torch."""
     relative = None if reference is None else reference.relative
@@ -196,7 +251,7 @@ def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, siz
     if key not in _proved:
         trial, d = network.with_flat(_bits.trial_weights(network)), network.n_features
         trial_reference = None if relative is None else GaussianReference(_bits.trial_correlation(d), relative)
-        field = NetworkField(trial, None, trial_reference, precision="single").flow_field
+        field = NetworkField(trial, None, trial_reference, precision="single").tensor_flow_field
         z = np.random.default_rng(0).standard_normal((sizes[-1], d))
         with torch.no_grad():
             _proved[key] = _bits.sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)

@@ -41,6 +41,7 @@ from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
 
 N_FEATURES = 16  # cosine features of the log noise level
+MIN_COLUMNS = 16  # of a product with few outputs: in fewer of them a sample has other bits
 LOG_SIGMA_RANGE = (math.log(1e-3), math.log(20.0))
 
 
@@ -216,7 +217,7 @@ class FilmEvaluator(VelocityField):
                 slopes.append(self.act.slope(p, x, kept) * gain)
             else:
                 x = self.act.of(p)
-        velocity = (self.last_weight @ x.transpose(0, 1).reshape(len(z), -1).T).T + offset
+        velocity = _side_by_side(x, self.last_weight) + offset
         return velocity, self._trace(slopes) if divergence else None
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
@@ -232,6 +233,42 @@ class FilmEvaluator(VelocityField):
             return _summed(both.mul_(s2))
         last = self.layers[-1][0].transpose(1, 2)[:, :, None] / self.network.n_members
         return (self._tangents(slopes) * last).sum((0, 1, 3))
+
+    def pull_back(self, z: Tensor, theta: float, by_velocity: Tensor, by_trace: Tensor) -> Tensor:
+        if self.depth not in (2, 3) or self.act.curve is None:
+            return super().pull_back(z, theta, by_velocity, by_trace)
+        levels, _ = self.modulation(theta)
+        x = (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
+        slopes, bends = [], []
+        for k, (gain, shift) in enumerate(levels):
+            if k:
+                x = torch.bmm(x, self.layers[k][0])
+            p = torch.addcmul(shift, x, gain)
+            x, kept = self.act.value(p)
+            slopes.append(self.act.slope(p, x, kept).mul_(gain))
+            bends.append(self.act.curve(p, x, kept).mul_(gain * gain))
+        by_slopes = self._by_slopes(slopes, by_trace[:, None])
+        by_value = (by_velocity @ self.last_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
+        for k in reversed(range(self.depth)):
+            by_product = torch.addcmul(by_value * slopes[k], by_slopes[k], bends[k])
+            if k:
+                by_value = torch.bmm(by_product, self.layers[k][0].transpose(1, 2))
+        return _side_by_side(by_product, self.first_weight)
+
+    def _by_slopes(self, slopes: list[Tensor], by_trace: Tensor) -> list[Tensor]:
+        """Derivatives by the slopes of all layers of the divergence of two or three, times `by_trace` (n, 1)."""
+        if self.depth == 2:
+            first, last = (s * by_trace for s in slopes)
+            return [torch.bmm(last, self.kernel.transpose(1, 2)), torch.bmm(first, self.kernel)]
+        s1, s2, s3 = slopes
+        middle = (s2 * by_trace)[:, :, None]
+        a, b = (
+            torch.bmm(s, matrix).unflatten(2, (-1, s2.shape[2]))
+            for s, matrix in ((s1, self.from_input), (s3, self.from_output))
+        )
+        by_first = torch.bmm((b * middle).flatten(2), self.from_input.transpose(1, 2))
+        by_last = torch.bmm((a * middle).flatten(2), self.from_output.transpose(1, 2))
+        return [by_first, a.mul_(b).sum(2).mul_(by_trace), by_last]
 
     def _tangents(self, slopes: list[Tensor]) -> Tensor:
         """Derivatives of the last hidden layer by every feature, (members, d, n, width)."""
@@ -252,6 +289,15 @@ class FilmEvaluator(VelocityField):
         members, d, n, _ = tangents.shape
         by_feature = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
         return by_feature.view(d, n, d).permute(1, 2, 0)
+
+
+def _side_by_side(x: Tensor, weight: Tensor) -> Tensor:
+    """Units (members, n, width) of all members times one matrix (d, members * width), shape (n, d)."""
+    n = x.shape[1]
+    x = x.transpose(0, 1).reshape(n, -1)
+    if n < MIN_COLUMNS:
+        x = torch.constant_pad_nd(x, (0, 0, 0, MIN_COLUMNS - n))
+    return (weight @ x.T).T[:n]
 
 
 def _summed(x: Tensor) -> Tensor:

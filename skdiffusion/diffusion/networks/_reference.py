@@ -33,8 +33,8 @@ MULTIPLE = 4  # of features: in products of such widths a sample's bits do not d
 
 def times(z: Tensor, matrix: Tensor) -> Tensor:
     """Samples z (n, d) times one of `GaussianReference.matrices`."""
-    d = z.shape[1]
-    return (torch.nn.functional.pad(z, (0, len(matrix) - d)) @ matrix)[:, :d]
+    d, width = z.shape[1], matrix.shape[1]
+    return z @ matrix if d == width else (torch.constant_pad_nd(z, (0, width - d)) @ matrix)[:, :d]
 
 
 class LevelMatrices(NamedTuple):
@@ -128,3 +128,9 @@ class WhitenedField(VelocityField):
             velocity = velocity - times(z, level.velocity)
             trace = None if trace is None else trace - level.trace
         return times(velocity, level.inverse), trace
+
+    def pull_back(self, w: Tensor, theta: float, by_velocity: Tensor, by_trace: Tensor) -> Tensor:
+        level = self.gaussian.matrices(theta, w)  # symmetric matrices
+        by_velocity = times(by_velocity, level.inverse)
+        out = self.field.pull_back(times(w, level.root), theta, by_velocity, by_trace)
+        return times(out if self.departure else out - times(by_velocity, level.velocity), level.root)

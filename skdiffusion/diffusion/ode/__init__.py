@@ -4,6 +4,7 @@ It follows a ``VelocityField`` on samples in normalized coordinates
 :math:`z = x_0\\cos\\theta + \\varepsilon\\sin\\theta`, and knows of no noise schedules or estimators.
 """
 
+from skdiffusion.diffusion.ode._adjoint import RecordedField, SolverTable, pull_back, solver_table
 from skdiffusion.diffusion.ode._grids import (
     GRIDS,
     angle_grid,
@@ -16,6 +17,6 @@ from skdiffusion.diffusion.ode._solve import Solution, solve
 from skdiffusion.diffusion.ode._steppers import STEPPERS, Stepper, multistep, one_step
 
 __all__ = [
-    "GRIDS", "STEPPERS", "Solution", "Stepper", "angle_grid", "equidistributed_grid", "grid_with_edges", "log_snr_grid",
-    "multistep", "one_step", "power_grid", "solve",
+    "GRIDS", "STEPPERS", "RecordedField", "Solution", "SolverTable", "Stepper", "angle_grid", "equidistributed_grid",
+    "grid_with_edges", "log_snr_grid", "multistep", "one_step", "power_grid", "pull_back", "solve", "solver_table",
 ]  # fmt: skip

@@ -39,16 +39,20 @@ QUANTITIES: dict[str, Callable[[Array, float, Array, OptionalArray], tuple[Array
 }
 
 
-class Knot(NamedTuple):
-    """What is known at a knot of the grid."""
+class StepWeights(NamedTuple):
+    """Weights of the values at the last knots, newest first, in one step."""
 
-    theta: float
-    value: Array  # the quantity that is interpolated, (n, d)
-    trace: OptionalArray  # the same for the log-density, (n,)
+    start: float  # angles of the step
+    stop: float
+    values: tuple[float, ...]
+    traces: tuple[float, ...]
 
 
 class Multistep:
-    """A multistep method of any order that interpolates a quantity, a key of `QUANTITIES`."""
+    """A multistep method of any order that interpolates a quantity, a key of `QUANTITIES`.
+
+    Samples and their log-densities go side by side in one array, so that a step is one sum.
+    """
 
     def __init__(self, order: int, quantity: str) -> None:
         self.order, self.quantity = order, quantity
@@ -61,56 +65,87 @@ class Multistep:
     ) -> tuple[Array, OptionalArray, OptionalArray]:
         """Samples, log-densities and their errors at the last angle, as `Stepper.solve`."""
         quantity, divergence, error = QUANTITIES[self.quantity], log_p is not None, None
-        start = z, log_p
-        knots: list[Knot] = []  # newest first
-        for k, (s, t) in enumerate(zip(thetas[:-1], thetas[1:])):
-            knots = [Knot(s, *quantity(z, s, *field(z, s, divergence))), *knots]
-            if k and divergence and self.estimates_error:
-                missed = self._missed(thetas[k - 1], s, knots)
-                error = missed if error is None else error + missed
-            knots = knots[: self.order]
-            if 0 < k < self.order:
+        state = start = _side_by_side(z, log_p)
+        values: list[Array] = []  # of the quantity at the last knots, newest first
+        plan = step_plan(self.order, self.in_log_snr, self.quantity == "denoised", tuple(thetas))
+        for s, (steps, missed) in zip(thetas, plan):
+            values.insert(0, _side_by_side(*quantity(z, s, *field(z, s, divergence))))
+            if missed is not None and divergence and self.estimates_error:
+                traces = [value[:, -1] for value in values]
+                gap = abs(_weighted(missed[0], traces) - _weighted(missed[1], traces[1:]))
+                error = gap if error is None else error + gap
+            del values[self.order :]
+            if len(steps) > 1:
                 # The first steps had few values: done again through all that are known by now, they keep the order.
-                z, log_p = start
-                for before, after in zip(thetas[:k], thetas[1:]):
-                    z, log_p = self._step(z, log_p, before, after, knots)
-            z, log_p = self._step(z, log_p, s, t, knots)
-        return z, log_p, error
+                state = start
+            for step in steps:
+                state = self._step(state, step, values, divergence)
+            z = state[:, :-1] if divergence else state
+        return z, state[:, -1] if divergence else None, error
 
-    def _step(
-        self, z: Array, log_p: OptionalArray, s: float, t: float, knots: list[Knot]
-    ) -> tuple[Array, OptionalArray]:
-        """One step from s to t through the values at the knots."""
-        nodes, (start, stop) = self._variable(*(knot.theta for knot in knots)), self._variable(s, t)
-        exponential = self.quantity == "denoised"
-        weights = interpolation_weights(nodes, start, stop, exponential)
-        moved = sum(w * knot.value for w, knot in zip(weights, knots))
-        if not exponential:
-            return z + moved, None if log_p is None else log_p + _integrated_trace(nodes, start, stop, knots)
-        cos_s, cos_t, d = math.cos(s), math.cos(t), z.shape[1]
+    def _step(self, state: Array, step: StepWeights, values: list[Array], divergence: bool) -> Array:
+        """Samples and log-densities after one step."""
+        if self.quantity != "denoised":
+            return state + _weighted(step.values, values)
+        start, stop = _log_snr(step.start), _log_snr(step.stop)
+        cos_s, cos_t = math.cos(step.start), math.cos(step.stop)
+        z, log_p = (state[:, :-1], state[:, -1]) if divergence else (state, None)
+        moved = _weighted(step.values, [value[:, :-1] if divergence else value for value in values])
         if log_p is not None:
-            traced = _integrated_trace(nodes, start, stop, knots)
+            d, traced = z.shape[1], _weighted(step.traces, [value[:, -1] for value in values])
             log_p = log_p + d * (stop - start) - traced - d * math.log(cos_t / cos_s)
-        return (math.exp(start - stop) * z / cos_s + moved) * cos_t, log_p
-
-    def _missed(self, s: float, t: float, knots: list[Knot]) -> Array:
-        """What the step from s to t missed of the log-density, by the value now known at its end, the newest."""
-        nodes, (start, stop) = self._variable(*(knot.theta for knot in knots)), self._variable(s, t)
-        within = _integrated_trace(nodes[: self.order], start, stop, knots)
-        return abs(within - _integrated_trace(nodes[1:], start, stop, knots[1:]))
-
-    def _variable(self, *thetas: float) -> tuple[float, ...]:
-        """Angles in the variable of the method."""
-        return tuple(-math.log(math.tan(theta)) for theta in thetas) if self.in_log_snr else thetas
+        return _side_by_side((math.exp(start - stop) * z / cos_s + moved) * cos_t, log_p)
 
 
-def _integrated_trace(nodes: tuple[float, ...], start: float, stop: float, knots: list[Knot]) -> Array:
-    """The integral over a step of what the log-density changes by."""
-    weights = interpolation_weights(nodes, start, stop, exponential=False)
-    return sum(w * knot.trace for w, knot in zip(weights, knots))
+def _side_by_side(z: Array, of_log_p: OptionalArray) -> Array:
+    """Samples (n, d) and what belongs to their log-densities (n,), if anything, in one array (n, d + 1)."""
+    if of_log_p is None:
+        return z
+    n, d = z.shape
+    out = np.empty((n, d + 1)) if isinstance(z, np.ndarray) else z.new_empty((n, d + 1))
+    out[:, :-1], out[:, -1] = z, of_log_p
+    return out
 
 
-@lru_cache(maxsize=8192)  # every block of samples goes through the same grid
+def _weighted(weights: tuple[float, ...], values: list[Array]) -> Array:
+    """The weighted sum of arrays, from the first to the last."""
+    total = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:]):
+        total = total + weight * value
+    return total
+
+
+def _log_snr(theta: float) -> float:
+    """Half the log signal-to-noise ratio at an angle."""
+    return -math.log(math.tan(theta))
+
+
+Missed = tuple[tuple[float, ...], tuple[float, ...]]  # weights whose sums differ by the error of a step
+
+
+@lru_cache(maxsize=256)  # every block of samples goes through the same grid
+def step_plan(
+    order: int, in_log_snr: bool, exponential: bool, thetas: tuple[float, ...]
+) -> list[tuple[list[StepWeights], Missed | None]]:
+    """For every knot of a grid but the last, once the quantity is known there: steps to make, from the first angle
+    where these are several, and what tells how much of the log-density the step before has missed."""
+    variable = [_log_snr(theta) for theta in thetas] if in_log_snr else thetas
+
+    def weights(newest: int, first: int, exponential: bool = False, count: int = order) -> tuple[float, ...]:
+        nodes = tuple(variable[max(0, newest - count + 1) : newest + 1][::-1])
+        return interpolation_weights(nodes, variable[first], variable[first + 1], exponential)
+
+    plan: list[tuple[list[StepWeights], Missed | None]] = []
+    for k in range(len(thetas) - 1):
+        made = range(k + 1) if 0 < k < order else [k]
+        steps = [StepWeights(thetas[i], thetas[i + 1], weights(k, i, exponential), weights(k, i)) for i in made]
+        # By the value now known at its end, and by those that the step before had.
+        missed = (weights(k, k - 1), weights(k - 1, k - 1)) if k else None
+        plan.append((steps, missed))
+    return plan
+
+
+@lru_cache(maxsize=8192)  # the first steps of a grid ask for the same weights several times
 def interpolation_weights(past: tuple[float, ...], start: float, stop: float, exponential: bool) -> tuple[float, ...]:
     r"""Weights of :math:`\int_{s}^{t} K(u) L_j(u) du` for the Lagrange polynomials L_j through `past`.
 
