@@ -26,6 +26,7 @@ ESTIMATORS = {
 CLASSES = {
     **ESTIMATORS,
     "Options": "skdiffusion.estimators._options",
+    "ReplayBuffer": "skdiffusion.estimators._replay",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
     "ComposedMap": "skdiffusion.preprocessing._feature_map",
     "AffineMap": "skdiffusion.preprocessing._feature_map",

@@ -25,15 +25,18 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
 )
+from skdiffusion.densities import Component
 from skdiffusion.densities.components import COMPONENTS
-from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, train_further
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
+from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
 from skdiffusion.estimators._stages import (
     FitPlan,
@@ -46,7 +49,7 @@ from skdiffusion.estimators._stages import (
     warn_of_constant_features,
     warn_of_fit,
 )
-from skdiffusion.preprocessing import TrainingData
+from skdiffusion.preprocessing import TrainingData, feature_resolution
 
 
 class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityEstimator):
@@ -160,7 +163,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     _saved = (
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
-        "likelihood_curve_", "_sample_seed", "_frame",
+        "likelihood_curve_", "n_samples_seen_", "_sample_seed", "_frame", "_resolution", "_replay",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -374,12 +377,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
         with FitProgress(self, plan.diffusion.n_checks) as progress:
             diffusion = fit_flow(data, coordinates, components, plan, progress)
-        self.blend_ = stack(data, diffusion, components, plan)
+        self.blend_, components = stack(data, diffusion, components, plan)
 
         warn_of_fit(data, diffusion, plan.diffusion)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed
+        self._keep_for_streams(X, data, components)
         self._record(diffusion, plan.diffusion, len(X))
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
@@ -425,23 +429,35 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
+    def _keep_for_streams(self, X: np.ndarray, data: TrainingData, components: list[Component]) -> None:
+        """Set the attributes that `partial_fit` goes on from."""
+        self.n_samples_seen_ = len(X)
+        self._resolution = feature_resolution(X, data.bounds)
+        self._replay = ReplayBuffer.of_fit(data, components, np.random.default_rng([self._sample_seed, 0]))
+
     def _continue(self, X: Any, sample_weight: Any) -> None:
-        """Train the networks further on new samples."""
+        """Note new samples, and train the networks further where they are enough for a round."""
         X, w, bounds = self._check_samples(X, sample_weight, reset=False)
         if not len(X):
             return
         started, flow = time.perf_counter(), self._flow
         field = self._previous(X.shape[1]) or flow.network_field
-        data = TrainingData.of(X, w, bounds, np.random.default_rng([self._sample_seed, self.n_iter_]))
-        options = resolve_options(self, X.shape, field.network.device, field.network)
-        options = options.continued(
-            flow.theta_min, flow.theta_max, self.options is None or self.options.weight_decay == "auto"
-        )
+        rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
+        data = TrainingData.of(X, w, bounds, rng, self._resolution)
+        self.n_samples_seen_ += len(X)
+        self._replay = self._replay.followed_by(data, log_prob_of_others(self.blend_, data.X), self._resolution == 0)
+        if self._replay.share_waiting < ROUND_SHARE:
+            return
+        stream = Round(self._replay, self.blend_, component_options(self.options), rng).forgetting()
+        shape = max(1, round(stream.buffer.n_effective)), X.shape[1]
+        options = resolve_options(self, shape, field.network.device, field.network)
+        forget_decay = self.options is None or self.options.weight_decay == "auto"
+        options = options.continued(flow.theta_min, flow.theta_max, forget_decay, stream.buffer.share_waiting)
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
         with FitProgress(self, options.n_checks) as progress:
-            result = train_further(field, self.preprocessor_.transform(data.X)[0], data, options, progress)
+            stream, result = stream.run(options, progress)
         warn_if_interrupted(result, options.training.n_steps)
-        flow = replace(flow, field=field.with_network(result.network))
-        self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
-        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / len(X))))
+        self.blend_, self._replay = stream.blend, stream.buffer
+        self.component_weights_ = self.blend_.weights
+        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / shape[0])))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])

@@ -33,9 +33,13 @@ class TrainingData:
         sample_weight: np.ndarray,
         bounds: tuple[np.ndarray, np.ndarray] | None,
         rng: np.random.Generator,
+        resolution: np.ndarray | None = None,
     ) -> TrainingData:
-        """Validated samples, their ties dequantized, without folds."""
-        resolution = feature_resolution(X, bounds)
+        """Validated samples, their ties dequantized, without folds.
+
+        A `resolution` of the features that is known replaces that of these samples.
+        """
+        resolution = feature_resolution(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, resolution, bounds)
         return cls(dequantize(X, resolution, rng, bounds), sample_weight, (), 0, margins, rng)
 
