@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skdiffusion import DiffusionDensityEstimator, Options, load
 from skdiffusion.densities import Component, StudentTDensity
 from skdiffusion.estimators._replay import MAX_SAMPLES, ReplayBuffer
-from skdiffusion.preprocessing import TrainingData
+from skdiffusion.preprocessing import Preprocessor, TrainingData
 
 SMALL = DiffusionDensityEstimator(
     (16, 16), n_estimators=4, n_steps=16, random_state=0, options=Options(n_training_steps=300)
@@ -157,18 +157,21 @@ def test_a_stream_may_begin_with_few_samples(rng):
     assert est.n_samples_seen_ == 220
 
 
+MAP = Preprocessor(np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]]), np.ones(4))
+
+
 def buffer_of(X, n_folds=4, weight=None, seed=0):
     rng = np.random.default_rng(seed)
     data = TrainingData(X, np.ones(len(X)) if weight is None else weight, (), 0, None, rng).split(n_folds, n_folds)
     density = StudentTDensity(np.zeros(X.shape[1]), np.eye(X.shape[1]), 4.0)
     component = Component("student", density, X[data.validated, 0], "student", min_weight=0.002)
-    return ReplayBuffer.of_fit(data, [component], rng)
+    return ReplayBuffer.of_fit(data, data.mapped(MAP), [component], rng)
 
 
 def followed(buffer, X, identifying=True, weight=None, seed=1):
     weight = np.ones(len(X)) if weight is None else weight
     data = TrainingData(X, weight, (), 0, None, np.random.default_rng(seed))
-    return buffer.followed_by(data, X[:, :1], np.full(X.shape[1], identifying))
+    return buffer.followed_by(data, MAP, X[:, :1], np.full(X.shape[1], identifying))
 
 
 def test_the_buffer_keeps_the_latest_samples_in_their_folds(rng):
@@ -181,6 +184,7 @@ def test_the_buffer_keeps_the_latest_samples_in_their_folds(rng):
     np.testing.assert_array_equal(more.X[:1100], buffer.X[400:])
     np.testing.assert_array_equal(more.fold[:1100], buffer.fold[400:])
     np.testing.assert_array_equal(more.log_prob[:, 0], more.X[:, 0])  # all went along with their samples
+    np.testing.assert_allclose(more.z_left_out, more.X - 1.0, atol=1e-5)
     assert np.ptp(np.bincount(more.fold)) <= 1
     assert len(followed(buffer, rng.standard_normal((5000, 2))).X) == MAX_SAMPLES
     assert len(buffer_of(rng.standard_normal((3000, 2))).X) == MAX_SAMPLES

@@ -129,6 +129,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         The map from features to whitened samples.
     n_iter_ : int
         Epochs run.
+    n_samples_seen_ : int
+        Samples of positive weight that `fit` and all calls of `partial_fit` since were given.
     loss_curve_ : ndarray of shape (n_checks, 2)
         Optimizer step and training loss; 1 is the loss of the standard normal distribution.
     validation_scores_ : ndarray of shape (n_checks, 2)
@@ -257,9 +259,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DiffusionDensityEstimator:
-        """Continue training on new samples; the first call is a `fit`.
+        """Learn from the next samples of a stream; the first call is a `fit`.
 
-        The feature transforms, the other components and the weights of the blend are those of the first call.
+        The estimator keeps up to 2000 samples of the stream, the latest ones; a saved file holds them. Once the new
+        ones are a twentieth of these, the networks are trained on all that are kept, in as many steps as the new ones
+        are worth, and the trained networks replace the earlier ones where samples that are left out gain by it.
+        Until then, new samples wait. The weights of the blend follow in the same rounds. Where the log-densities of new
+        samples show that the density has moved, earlier samples are forgotten. A sample that comes again counts once,
+        unless every feature has ties; the weights of a call are relative to each other.
+
+        The feature transforms, the other components and the resolution of ties are those of the first call.
 
         Parameters
         ----------
@@ -433,7 +442,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         """Set the attributes that `partial_fit` goes on from."""
         self.n_samples_seen_ = len(X)
         self._resolution = feature_resolution(X, data.bounds)
-        self._replay = ReplayBuffer.of_fit(data, components, np.random.default_rng([self._sample_seed, 0]))
+        rng = np.random.default_rng([self._sample_seed, 0])
+        self._replay = ReplayBuffer.of_fit(data, data.mapped(self.preprocessor_), components, rng)
 
     def _continue(self, X: Any, sample_weight: Any) -> None:
         """Note new samples, and train the networks further where they are enough for a round."""
@@ -445,7 +455,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(X, w, bounds, rng, self._resolution)
         self.n_samples_seen_ += len(X)
-        self._replay = self._replay.followed_by(data, log_prob_of_others(self.blend_, data.X), self._resolution == 0)
+        log_prob = log_prob_of_others(self.blend_, data.X)
+        self._replay = self._replay.followed_by(data, self.preprocessor_, log_prob, self._resolution == 0)
         if self._replay.share_waiting < ROUND_SHARE:
             return
         stream = Round(self._replay, self.blend_, component_options(self.options), rng).forgetting()

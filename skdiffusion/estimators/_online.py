@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import ks_2samp
@@ -45,6 +46,29 @@ class Round:
         assert isinstance(density, TransformedDensity)
         return density
 
+    @property
+    def flow(self) -> ProbabilityFlow:
+        """Its flow."""
+        assert isinstance(self.diffusion.density, ProbabilityFlow)
+        return self.diffusion.density
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """The samples of the buffer."""
+        return self.buffer.training_data(self.flow.network_field.network.n_members, self.rng)
+
+    @cached_property
+    def mapped(self) -> MappedData:
+        """The same behind the preprocessor."""
+        preprocessor = self.diffusion.preprocessor
+        z, _ = preprocessor.transform(self.data.X)
+        return MappedData(preprocessor, z, self.buffer.z_left_out, self.buffer.log_det_left_out)
+
+    @cached_property
+    def components(self) -> list[Component]:
+        """The components of the blend, with what they say of the folds."""
+        return self._components(self.flow)
+
     def run(self, options: DiffusionOptions, progress: FitProgress) -> tuple[Round, TrainingResult]:
         """Train the networks on the samples of the buffer, and keep what samples left out gain by.
 
@@ -54,17 +78,15 @@ class Round:
             With the samples and the blend that the next round starts from.
         TrainingResult
         """
-        flow = self.diffusion.density
-        assert isinstance(flow, ProbabilityFlow)
-        field = flow.network_field
-        data, mapped = self._data()
-        before = self._components(flow, data, mapped)
-        result = train_further(field, mapped.z, data, options, progress)
-        after = self._components(replace(flow, field=field.with_network(result.network)), data, mapped)
-        log_p, log_q = (self._out_of_fold(components, data) for components in (after, before))
-        weight = data.validation_weight
-        best = after if clearly_better(log_p, log_q, weight / weight.sum(), MARGIN) else before
-        return replace(self, buffer=self.buffer.trained(), blend=Blend.of(best, weight, self.options)), result
+        field = self.flow.network_field
+        result = train_further(field, self.mapped.z, self.data, options, progress)
+        moved = self._components(replace(self.flow, field=field.with_network(result.network)))
+        weight = self.data.validation_weight
+        gains = clearly_better(
+            self._out_of_fold(moved), self._out_of_fold(self.components), weight / weight.sum(), MARGIN
+        )
+        blend = Blend.of(moved if gains else self.components, weight, self.options)
+        return replace(self, buffer=self.buffer.trained(), blend=blend), result
 
     def forgetting(self) -> Round:
         """The same without earlier samples, if the density seems to have moved.
@@ -74,11 +96,8 @@ class Round:
         become fewer while a density moves, and more where it stays (compare Bifet and Gavalda, 2007, Learning from
         time-changing data with adaptive windowing).
         """
-        flow = self.diffusion.density
-        assert isinstance(flow, ProbabilityFlow)
-        data, mapped = self._data()
-        log_prob = self._out_of_fold(self._components(flow, data, mapped), data)
-        waiting, weight = self.buffer.waiting[data.validated], data.validation_weight
+        waiting, weight = self.buffer.waiting[self.data.validated], self.data.validation_weight
+        log_prob = self._out_of_fold(self.components)
         parts = [self._drawn(log_prob[part], weight[part]) for part in (~waiting, waiting)]
         if min(map(len, parts)) and ks_2samp(*parts, method="asymp").pvalue < MOVED:
             return replace(self, buffer=self.buffer.forgetting())
@@ -90,25 +109,18 @@ class Round:
             return values
         return self.rng.choice(values, max(1, int(weight.sum() ** 2 / (weight @ weight))), p=weight / weight.sum())
 
-    def _data(self) -> tuple[TrainingData, MappedData]:
-        """The samples of the buffer, and the same behind the preprocessor."""
-        field = self.diffusion.density.network_field  # type: ignore[attr-defined]
-        data = self.buffer.training_data(field.network.n_members, self.rng)
-        z, log_det = self.diffusion.preprocessor.transform(data.X)
-        return data, MappedData(self.diffusion.preprocessor, z, z, log_det)
-
-    def _out_of_fold(self, components: list[Component], data: TrainingData) -> np.ndarray:
+    def _out_of_fold(self, components: list[Component]) -> np.ndarray:
         """Log-densities of the blend of components at the validation samples."""
-        return out_of_fold_blend(components, data.validation_weight, self.options)
+        return out_of_fold_blend(components, self.data.validation_weight, self.options)
 
-    def _components(self, flow: ProbabilityFlow, data: TrainingData, mapped: MappedData) -> list[Component]:
-        """The components of the blend with a flow in the place of the diffusion, with what they say of the folds."""
-        log_prob = out_of_fold_log_prob(flow, mapped, data.validation_folds)
+    def _components(self, flow: ProbabilityFlow) -> list[Component]:
+        """`components` with a flow in the place of that of the diffusion."""
+        log_prob = out_of_fold_log_prob(flow, self.mapped, self.data.validation_folds)
         names = [name for name in self.blend.densities if name != "diffusion"]
         if not names:
-            log_prob = floored(log_prob, data.n_features)
+            log_prob = floored(log_prob, self.data.n_features)
         others = [
             Component(name, self.blend.densities[name], column, name, min_weight=least)
-            for name, column, least in zip(names, self.buffer.log_prob[data.validated].T, self.buffer.min_weights)
+            for name, column, least in zip(names, self.buffer.log_prob[self.data.validated].T, self.buffer.min_weights)
         ]
         return [Component("diffusion", replace(self.diffusion, density=flow), log_prob, "diffusion"), *others]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from skdiffusion.densities import Component
-from skdiffusion.preprocessing import TrainingData
+from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData
 
 MAX_SAMPLES = 2000  # that are kept
 UNKNOWN = -2  # fold of a sample that has none yet
+UNSEEN = ("fold", "log_prob", "z_left_out", "log_det_left_out")  # what a sample has from its first coming
+PER_SAMPLE = ("X", "sample_weight", *UNSEEN)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class ReplayBuffer:
     n_folds : int
     log_prob : array of shape (n_samples, n_components)
         Log-densities of the closed-form components that were fitted without the sample, in nats; NaN in no fold.
+    z_left_out, log_det_left_out : arrays of shape (n_samples, n_features) and (n_samples,)
+        Whitened samples and log-Jacobians by maps that were fitted without the sample.
     min_weights : array of shape (n_components,)
         Least weights of these components in the blend.
     n_waiting : int
@@ -43,21 +48,33 @@ class ReplayBuffer:
     fold: np.ndarray
     n_folds: int
     log_prob: np.ndarray
+    z_left_out: np.ndarray
+    log_det_left_out: np.ndarray
     min_weights: np.ndarray
     n_waiting: int = 0
 
     @classmethod
-    def of_fit(cls, data: TrainingData, components: Sequence[Component], rng: np.random.Generator) -> ReplayBuffer:
-        """The samples of a fit, with their out-of-fold log-densities."""
+    def of_fit(
+        cls, data: TrainingData, mapped: MappedData, components: Sequence[Component], rng: np.random.Generator
+    ) -> ReplayBuffer:
+        """The samples of a fit, with their out-of-fold log-densities, the maps of the diffusion among them."""
         fold, log_prob = np.full(data.n_samples, -1), np.full((data.n_samples, len(components)), np.nan)
         for k, part in enumerate(data.folds):
             fold[part] = k
         if components:
             log_prob[data.validated] = np.stack([c.held_out_log_prob for c in components], axis=1)
-        kept = rng.permutation(data.n_samples)[:MAX_SAMPLES]
-        weight = data.sample_weight[kept]
-        min_weights = np.array([c.min_weight for c in components])
-        return cls(data.X[kept], effective(weight), fold[kept], len(data.folds), log_prob[kept], min_weights)
+        everything = cls(
+            X=data.X,
+            sample_weight=data.sample_weight,
+            fold=fold,
+            n_folds=len(data.folds),
+            log_prob=log_prob,
+            z_left_out=mapped.z_left_out,
+            log_det_left_out=mapped.log_det_left_out,
+            min_weights=np.array([c.min_weight for c in components]),
+        )
+        kept = everything._take(rng.permutation(data.n_samples)[:MAX_SAMPLES])
+        return replace(kept, sample_weight=effective(kept.sample_weight))
 
     @property
     def waiting(self) -> np.ndarray:
@@ -74,7 +91,9 @@ class ReplayBuffer:
         """Share of the effective number of samples that has come since the last round of training."""
         return float(self.sample_weight[self.waiting].sum()) / self.n_effective
 
-    def followed_by(self, data: TrainingData, log_prob: np.ndarray, identifying: np.ndarray) -> ReplayBuffer:
+    def followed_by(
+        self, data: TrainingData, preprocessor: Preprocessor, log_prob: np.ndarray, identifying: np.ndarray
+    ) -> ReplayBuffer:
         """The buffer with the samples of a call, of which the earliest samples make way.
 
         A sample that is there already becomes the latest, in its own fold.
@@ -83,29 +102,40 @@ class ReplayBuffer:
         ----------
         data : TrainingData
             Dequantized samples of the call.
+        preprocessor : Preprocessor
+            Of the diffusion.
         log_prob : array of shape (n_samples, n_components)
-            Their log-densities under the closed-form components.
+            Log-densities of the samples under the closed-form components.
         identifying : bool array of shape (n_features,)
             Features without ties: samples that agree in all of these are copies. Without any, there are no copies.
         """
-        X, weight, log_prob = _without_copies(data.X, data.sample_weight, log_prob, identifying)
-        order = data.rng.permutation(len(X))[:MAX_SAMPLES]
-        X, weight, log_prob = X[order], effective(weight)[order], log_prob[order]
-        mine, earlier = _places_of_copies(X, self.X, identifying)
-        log_prob[mine] = self.log_prob[earlier]
-        kept = np.setdiff1d(np.arange(len(self.X)), earlier)
-        kept = kept[max(0, len(kept) + len(X) - MAX_SAMPLES) :]
-        folds = np.full(len(X), UNKNOWN)
-        folds[mine] = self.fold[earlier]
-        fold = self._spread(np.concatenate([self.fold[kept], folds]), data.rng)
-        return replace(
+        first, weight = _without_copies(data.X, data.sample_weight, identifying)
+        z, log_det = preprocessor.transform(data.X)
+        new = replace(
             self,
-            X=np.concatenate([self.X[kept], X]),
-            sample_weight=np.concatenate([self.sample_weight[kept], weight]),
-            fold=fold,
-            log_prob=np.concatenate([self.log_prob[kept], log_prob]),
-            n_waiting=int(self.waiting[kept].sum()) + len(X),
+            X=data.X,
+            sample_weight=np.zeros(len(z)),
+            fold=np.full(len(z), UNKNOWN),
+            log_prob=log_prob,
+            z_left_out=z,
+            log_det_left_out=log_det,
         )
+        order = data.rng.permutation(len(first))[:MAX_SAMPLES]
+        new = replace(new._take(first[order]), sample_weight=effective(weight)[order])
+        copies, earlier = _places_of_copies(new.X, self.X, identifying)
+        for name in UNSEEN:
+            getattr(new, name)[copies] = getattr(self, name)[earlier]
+        kept = np.setdiff1d(np.arange(len(self.X)), earlier)
+        kept = kept[max(0, len(kept) + len(new.X) - MAX_SAMPLES) :]
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name)[kept], getattr(new, name)]) for name in PER_SAMPLE
+        }
+        n_waiting = int(self.waiting[kept].sum()) + len(new.X)
+        return replace(replace(self, **both), fold=self._spread(both["fold"], data.rng), n_waiting=n_waiting)
+
+    def _take(self, which: np.ndarray | slice) -> ReplayBuffer:
+        """The buffer with some of its samples."""
+        return replace(self, **{name: getattr(self, name)[which] for name in PER_SAMPLE})
 
     def _spread(self, fold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Folds in which every sample of unknown fold has gone to one of the smallest."""
@@ -121,10 +151,7 @@ class ReplayBuffer:
 
     def forgetting(self) -> ReplayBuffer:
         """The buffer without the earlier half of the samples that do not wait."""
-        n = (len(self.X) - self.n_waiting) // 2
-        return replace(
-            self, X=self.X[n:], sample_weight=self.sample_weight[n:], fold=self.fold[n:], log_prob=self.log_prob[n:]
-        )
+        return self._take(slice((len(self.X) - self.n_waiting) // 2, None))
 
     def training_data(self, n_validated: int, rng: np.random.Generator) -> TrainingData:
         """The samples in their folds."""
@@ -147,11 +174,9 @@ def _places_of_copies(X: np.ndarray, earlier: np.ndarray, identifying: np.ndarra
     return pairs[:, 0], pairs[:, 1]
 
 
-def _without_copies(
-    X: np.ndarray, weight: np.ndarray, log_prob: np.ndarray, identifying: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Samples, of which each comes once with the weight of all of its copies, their weights and log-densities."""
+def _without_copies(X: np.ndarray, weight: np.ndarray, identifying: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the samples of which each comes once, and the weights of all of their copies."""
     if not identifying.any():
-        return X, weight, log_prob
+        return np.arange(len(X)), weight
     _, first, copy_of = np.unique(X[:, identifying], axis=0, return_index=True, return_inverse=True)
-    return X[first], np.bincount(copy_of.ravel(), weights=weight), log_prob[first]
+    return first, np.bincount(copy_of.ravel(), weights=weight)
