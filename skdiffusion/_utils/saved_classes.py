@@ -26,6 +26,7 @@ ESTIMATORS = {
 CLASSES = {
     **ESTIMATORS,
     "Options": "skdiffusion.estimators._options",
+    "ReplayBuffer": "skdiffusion.estimators._replay",
     "Preprocessor": "skdiffusion.preprocessing._preprocessor",
     "Resolution": "skdiffusion.preprocessing._resolution",
     "BoundaryRegion": "skdiffusion.preprocessing._boundary",

@@ -207,11 +207,14 @@ def train_network(data: TrainingData, coordinates: Coordinates, options: Diffusi
 def train_further(
     field: NetworkField, z: np.ndarray, data: TrainingData, options: DiffusionOptions, progress: Progress
 ) -> TrainingResult:
-    """Continue all members of a field's network on new whitened samples z, without validation."""
-    everything = [np.arange(len(z))] * field.network.n_members
+    """Continue the members of a field's network on whitened samples z, each on those outside its fold.
+
+    A member keeps the weights of least loss on its fold, which may be those that it has.
+    """
     network = field.network.copy(torch.float32, field.network.device)
-    plan = replace(options.training, monitor=progress)
-    return _train(network, z, data, (everything, []), plan, field.reference)
+    validation = [data.folds[m % len(data.folds)] for m in range(network.n_members)]
+    sets = [data.without(fold) for fold in validation], validation
+    return _train(network, z, data, sets, replace(options.training, monitor=progress), field.reference)
 
 
 def make_flow(field: NetworkField, options: SolverOptions) -> ProbabilityFlow:

@@ -153,11 +153,17 @@ class DiffusionOptions:
             fine_tuning=None if tuning is None else replace(tuning, deadline=fine_tuning),
         )
 
-    def continued(self, theta_min: float, theta_max: float, forget_decay: bool) -> DiffusionOptions:
-        """The same for new samples, which should move the networks and not erase them, in the angles of a flow."""
+    def continued(self, theta_min: float, theta_max: float, forget_decay: bool, share: float) -> DiffusionOptions:
+        """The same for a share of the samples, which should move the networks and not erase them, in the angles of a
+        flow."""
         plan = self.training
         weight_decay = 0.0 if forget_decay else plan.weight_decay
-        gentle = replace(plan, learning_rate=plan.learning_rate / 4, weight_decay=weight_decay)
+        gentle = replace(
+            plan,
+            learning_rate=plan.learning_rate / 4,
+            weight_decay=weight_decay,
+            n_steps=max(1, round(share * plan.n_steps)),
+        )
         largest = plan.sigma_range[1] if np.arctan(plan.sigma_range[1]) == theta_max else float(np.tan(theta_max))
         sigma_range = float(np.tan(theta_min)), largest
         return replace(self, training=replace(gentle, sigma_range=sigma_range), fine_tuning=None)

@@ -26,15 +26,18 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
     validate_data,
 )
+from skdiffusion.densities import Component
 from skdiffusion.densities.components import COMPONENTS
-from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, train_further
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
+from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
 from skdiffusion.estimators._stages import (
     FitPlan,
@@ -130,6 +133,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         The map from features to whitened samples.
     n_iter_ : int
         Epochs run.
+    n_samples_seen_ : int
+        Samples of positive weight that `fit` and all calls of `partial_fit` since were given.
     loss_curve_ : ndarray of shape (n_checks, 2)
         Optimizer step and training loss; 1 is the loss of the standard normal distribution.
     validation_scores_ : ndarray of shape (n_checks, 2)
@@ -164,7 +169,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     _saved = (
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_", "loss_by_noise_",
-        "likelihood_curve_", "_resolution", "_sample_seed", "_frame",
+        "likelihood_curve_", "n_samples_seen_", "_resolution", "_sample_seed", "_frame", "_replay",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -262,9 +267,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DiffusionDensityEstimator:
-        """Continue training on new samples; the first call is a `fit`.
+        """Learn from the next samples of a stream; the first call is a `fit`.
 
-        The feature transforms, the other components and the weights of the blend are those of the first call.
+        The estimator keeps up to 2000 samples of the stream, the latest ones; a saved file holds them. Once the new
+        ones are a twentieth of these, the networks are trained on all that are kept, in as many steps as the new ones
+        are worth, and the trained networks replace the earlier ones where samples that are left out gain by it.
+        Until then, new samples wait. The weights of the blend follow in the same rounds. Where the log-densities of new
+        samples show that the density has moved, earlier samples are forgotten. A sample that comes again counts once,
+        unless every feature has ties; the weights of a call are relative to each other.
+
+        The feature transforms, the other components and the resolution of ties are those of the first call.
 
         Parameters
         ----------
@@ -385,12 +397,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
         with FitProgress(self, plan.diffusion.n_checks) as progress:
             diffusion = fit_flow(data, coordinates, components, plan, progress)
-        self.blend_ = stack(data, diffusion, components, plan)
+        self.blend_, components = stack(data, diffusion, components, plan)
 
         warn_of_fit(data, diffusion, plan.diffusion)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed
+        self._keep_for_streams(samples, data, components)
         self._record(diffusion, plan.diffusion, data.n_effective)
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
@@ -436,24 +449,40 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
+    def _keep_for_streams(self, samples: WeightedSamples, data: TrainingData, components: list[Component]) -> None:
+        """Set the attributes that `partial_fit` goes on from."""
+        self.n_samples_seen_ = len(samples.X)
+        rng = np.random.default_rng([self._sample_seed, 0])
+        self._replay = ReplayBuffer.of_fit(data, data.mapped(self.preprocessor_), components, rng)
+
     def _continue(self, X: Any, sample_weight: Any) -> None:
-        """Train the networks further on new samples."""
+        """Note new samples, and train the networks further where they are enough for a round."""
+        if not hasattr(self, "_replay"):
+            raise ValueError(
+                "This estimator was saved by a version that kept no samples for partial_fit to go on from: call fit."
+            )
         samples, bounds = self._check_samples(X, sample_weight, reset=False)
         if not len(samples.X):
             return
         started, flow = time.perf_counter(), self._flow
         field = self._previous(self.n_features_in_) or flow.network_field
-        rng = np.random.default_rng([self._sample_seed, self.n_iter_])
+        rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(samples, bounds, rng, self._resolution)
-        options = resolve_options(self, data.X.shape, field.network.device, field.network)
-        options = options.continued(
-            flow.theta_min, flow.theta_max, self.options is None or self.options.weight_decay == "auto"
-        )
+        self.n_samples_seen_ += len(samples.X)
+        log_prob = log_prob_of_others(self.blend_, data.X)
+        self._replay = self._replay.followed_by(data, self.preprocessor_, log_prob)
+        if self._replay.share_waiting < ROUND_SHARE:
+            return
+        stream = Round(self._replay, self.blend_, component_options(self.options), rng).forgetting()
+        shape = max(1, round(stream.buffer.n_effective)), self.n_features_in_
+        options = resolve_options(self, shape, field.network.device, field.network)
+        forget_decay = self.options is None or self.options.weight_decay == "auto"
+        options = options.continued(flow.theta_min, flow.theta_max, forget_decay, stream.buffer.share_waiting)
         options = options.ending_at(*[training_deadline(started, self.max_fit_seconds)] * 2)
         with FitProgress(self, options.n_checks) as progress:
-            result = train_further(field, self.preprocessor_.transform(data.X)[0], data, options, progress)
+            stream, result = stream.run(options, progress)
         warn_if_interrupted(result, options.training.n_steps)
-        flow = replace(flow, field=field.with_network(result.network))
-        self.blend_ = self.blend_.replaced("diffusion", replace(self._latent, density=flow))
-        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / data.n_samples)))
+        self.blend_, self._replay = stream.blend, stream.buffer
+        self.component_weights_ = self.blend_.weights
+        self.n_iter_ += max(1, int(np.ceil(result.n_steps * options.training.batch_size / shape[0])))
         self.loss_curve_ = np.concatenate([self.loss_curve_, np.array(result.loss_curve).reshape(-1, 2)])

@@ -102,17 +102,19 @@ def fit_flow(
     return fit_diffusion(data, coordinates, options, blend_score, progress)
 
 
-def stack(data: TrainingData, diffusion: DiffusionFit, components: list[Component], plan: FitPlan) -> Blend:
-    """The blend of the diffusion with the other components, those of weight fitted again with more work."""
+def stack(
+    data: TrainingData, diffusion: DiffusionFit, components: list[Component], plan: FitPlan
+) -> tuple[Blend, list[Component]]:
+    """The blend of the diffusion with the other components, and these; those of weight fitted again with more work."""
     preprocessor = diffusion.coordinates.preprocessor
     density = TransformedDensity(preprocessor, diffusion.flow)
     if not components:
-        return Blend({"diffusion": density}, {"diffusion": 1.0})
+        return Blend({"diffusion": density}, {"diffusion": 1.0}), []
     log_prob = out_of_fold_log_prob(diffusion.flow, data.mapped(preprocessor), data.validation_folds)
     everything = [Component("diffusion", density, log_prob, "diffusion"), *components]
     if time.perf_counter() < plan.deadline():
         everything = improved(everything, data.validation_weight, plan.components)
-    return Blend.of(everything, data.validation_weight, plan.components)
+    return Blend.of(everything, data.validation_weight, plan.components), everything[1:]
 
 
 def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
