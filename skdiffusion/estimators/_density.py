@@ -35,6 +35,7 @@ from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
+from skdiffusion.estimators._resolution import warn_of_unresolved_features
 from skdiffusion.estimators._stages import (
     FitPlan,
     choose_transforms,
@@ -78,7 +79,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     early_stopping : bool, default=True
         Keep the weights of lowest loss on the samples left out, and stop when it no longer falls.
     feature_transform : "auto", "yeo-johnson", "gaussianize" or None, default="auto"
-        Map of every feature before whitening. "auto" chooses on samples left out.
+        Map of every feature before whitening. "auto" chooses on samples left out; it also narrows the empty gaps
+        between far groups of values, and takes signed logarithms of values over many decades.
     bounds : pair (low, high) or None, default=None
         Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The density is zero
         outside, and reaches the bounds without leaking over them; a sample on a bound has the density of its nearest
@@ -245,7 +247,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         InterruptedFitWarning
             After Ctrl-C during training: the best weights so far are kept.
         DegenerateDataWarning
-            For constant features, which have no density, and for samples that lie on a set of lower dimension.
+            For constant features, which have no density, for samples that lie on a set of lower dimension, and for
+            features with structure too fine for the fit.
         """
         with restored_on_failure(self), one_thread():
             self._fit(X, sample_weight)
@@ -377,6 +380,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self.blend_ = stack(data, diffusion, components, plan)
 
         warn_of_fit(data, diffusion, plan.diffusion)
+        warn_of_unresolved_features(data.X, self.blend_)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_ = np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
         self._sample_seed = sample_seed

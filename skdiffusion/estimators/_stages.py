@@ -65,15 +65,15 @@ class FitPlan:
 
 def choose_transforms(data: TrainingData, plan: FitPlan) -> tuple[Coordinates, Spaces]:
     """The coordinates of the diffusion, and the preprocessors of the other components."""
-    transforms = feature_transform_candidates(data, plan.feature_transform)
-    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds) for t in transforms]
+    first, transforms = feature_transform_candidates(data, plan.feature_transform)
+    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds, first) for t in transforms]
     return choose_coordinates(data, preprocessors, plan.diffusion), spaces_of(data, preprocessors)
 
 
 def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
     """The preprocessor without a transform, which is made if there is none, and the one with a transform."""
     plain = next((p for p in preprocessors if p.feature_transform is None), None)
-    plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds)
+    plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds, preprocessors[0].first)
     return Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
 
 
