@@ -125,8 +125,9 @@ def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionO
             InterruptedFitWarning,
         )
     warn_if_interrupted(diffusion.training, options.training.n_steps)
-    z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
-    k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
+    preprocessor = diffusion.coordinates.preprocessor
+    z = data.mapped(preprocessor).z[data.folds[0]]
+    k = support_dimension(preprocessor.to_one_scale(data.X), diffusion.flow.field, z, data.rng)
     if k is not None:
         warn_user(
             f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with respect "

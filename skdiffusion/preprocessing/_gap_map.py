@@ -124,16 +124,17 @@ def far_groups(x: np.ndarray) -> list[slice]:
     spread = np.maximum(x[first - 1] - x[first - few], x[first + few - 1] - x[first])
     edges = [0, *first[gaps > spread].tolist(), n]
     scales = [_scale(x[a:b]) for a, b in zip(edges, edges[1:])]
-    while len(scales) > 1:
-        relative = [_relative_gap(x, edges[i - 1 : i + 2], scales[i - 1 : i + 1]) for i in range(1, len(scales))]
-        i = int(np.argmin(relative))
-        if relative[i] >= 1.0:
-            break
-        del edges[i + 1], scales[i + 1]
+
+    def relative_gap(i: int) -> float:
+        """Width of the gap after the i-th group, in the least width that is narrowed."""
+        narrow, wide = sorted(scales[i : i + 2])
+        return float(x[edges[i + 1]] - x[edges[i + 1] - 1]) / max(MIN_GAP * wide, MIN_RESOLVED * narrow)
+
+    relative = [relative_gap(i) for i in range(len(scales) - 1)]
+    while relative and min(relative) < 1.0:
+        i = relative.index(min(relative))
+        del edges[i + 1], scales[i + 1], relative[i]
         scales[i] = _scale(x[edges[i] : edges[i + 1]])
+        for changed in {max(i - 1, 0), min(i, len(relative) - 1)} if relative else ():
+            relative[changed] = relative_gap(changed)
     return [slice(a, b) for a, b in zip(edges, edges[1:])]
-
-
-def _relative_gap(x: np.ndarray, edges: list[int], scales: list[float]) -> float:
-    """Width of the gap between two groups of sorted values, in the least width that is narrowed."""
-    return float(x[edges[1]] - x[edges[1] - 1]) / max(MIN_GAP * max(scales), MIN_RESOLVED * min(scales))

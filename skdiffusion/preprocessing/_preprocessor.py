@@ -103,6 +103,10 @@ class Preprocessor:
         """What each feature goes through before everything else."""
         return tuple(tuple(takewhile(lambda m: isinstance(m, FIRST_MAPS), feature.maps)) for feature in self.maps)
 
+    def to_one_scale(self, X: np.ndarray) -> np.ndarray:
+        """Samples after the first maps of their features."""
+        return np.column_stack([ComposedMap(*maps).forward(x) for maps, x in zip(self.first, X.T)])
+
     def _read(self, X: np.ndarray) -> np.ndarray:
         """Samples within the bounds, moved off them: a tied value to the middle of its half step."""
         X = np.where(X == self.low, X + self.half_step / 2, np.where(X == self.high, X - self.half_step / 2, X))
