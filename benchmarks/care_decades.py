@@ -173,10 +173,8 @@ def main():
         truth, ours, of_truth, stray = np.mean(runs, axis=0)
         loss, largest = truth - ours, max(run[0] - run[1] for run in runs)
         seconds = (time.perf_counter() - start) / arguments.seeds
-        print(
-            f"{name:22} {truth:9.3f} {ours:9.3f} {loss:7.3f} ({largest:5.2f}) {stray:9.2%} {of_truth:9.2%} {seconds:8.0f}",
-            flush=True,
-        )
+        nats = f"{name:22} {truth:9.3f} {ours:9.3f} {loss:7.3f} ({largest:5.2f})"
+        print(f"{nats} {stray:9.2%} {of_truth:9.2%} {seconds:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._options import Options, OptionsMixin
-from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
 from skdiffusion.estimators._resolution import warn_of_unresolved_features
+from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
 from skdiffusion.estimators._stages import (
     FitPlan,
     choose_transforms,

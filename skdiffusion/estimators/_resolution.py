@@ -11,7 +11,7 @@ from skdiffusion.exceptions import DegenerateDataWarning
 
 DENSE_SHARE, DENSE_WIDTH = 0.05, 0.1254  # of the samples, and the standard deviations that hold them if they are normal
 MIN_DENSE_SAMPLES = 20  # fewer may be near each other by chance
-MIN_WEIGHT = 0.05  # of a component that counts
+MIN_WEIGHT = 0.05  # of a mixture that counts
 MAX_SAMPLES = 5000  # that are looked at
 RESOLVED = 2.0  # dense scales that the narrowest part of a component may have
 
@@ -30,17 +30,18 @@ def warn_of_unresolved_features(X: np.ndarray, blend: Blend) -> None:
     resolved = np.zeros(X.shape[1], dtype=bool)
     for name, behind in blend.densities.items():
         assert isinstance(behind, TransformedDensity)
-        flow = isinstance(behind.density, ProbabilityFlow)
-        if name.endswith("mixture") and blend.weights[name] < MIN_WEIGHT:
+        if isinstance(behind.density, ProbabilityFlow):
+            narrowest = float(np.tan(behind.density.theta_min))
+        elif name.endswith("mixture") and blend.weights[name] >= MIN_WEIGHT:
+            narrowest = behind.narrowest
+        else:
             continue
-        if flow or name.endswith("mixture"):
-            z, _ = behind.preprocessor.unwhitened().transform(X)
-            narrowest = np.tan(behind.density.theta_min) if flow else behind.narrowest
-            resolved |= RESOLVED * densest_scale(z) >= narrowest
+        z, _ = behind.preprocessor.unwhitened().transform(X)
+        resolved |= RESOLVED * densest_scale(z) >= narrowest
     if not resolved.all():
         warn_user(
             f"Features {np.flatnonzero(~resolved).tolist()} have structure that this fit does not resolve: many of "
-            "their values lie within a tiny part of their standard deviation. feature_transform='auto' takes logarithms "
-            "and narrows empty gaps where that helps; else map these features to one scale before the fit.",
+            "their values lie within a tiny part of their standard deviation. feature_transform='auto' takes "
+            "logarithms and narrows empty gaps where that helps; else map these features to one scale before the fit.",
             DegenerateDataWarning,
         )

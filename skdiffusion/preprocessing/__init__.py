@@ -3,8 +3,8 @@
     X --dequantization--> X' --gaps, decades, bounds, feature transform (per feature)--> U --whitening--> Z
 
 Dequantization is for fitting only: it spreads tied values over the gap that ties leave. Features with far groups of
-values, or with values over many decades, go through a map to one scale first; see `first_maps_candidates`. A feature transform is a power
-map or a gaussianizing one; see `Preprocessor`.
+values, or with values over many decades, go through a map to one scale first; see `first_maps_candidates`. A feature
+transform is a power map or a gaussianizing one; see `Preprocessor`.
 """
 
 from skdiffusion.preprocessing._data import MappedData, TrainingData

@@ -24,13 +24,13 @@ def first_maps_candidates(
     There are no logarithms, and so one candidate, where no unbounded feature spans decades; bounded ones have their own
     maps.
     """
-    bounded = np.zeros(X.shape[1], dtype=bool) if bounds is None else np.isfinite(bounds[:2]).any(0)
+    open_ends = np.full(X.shape[1], True) if bounds is None else np.isinf(bounds[0]) & np.isinf(bounds[1])
     gaps, logs = [], []
     for j, x in enumerate(X.T):
         gap = GapMap.fit(x)
         maps: tuple[FeatureMap, ...] = () if gap is None else (gap,)
         gaps.append(maps)
-        if not bounded[j] and spans_decades(*((x, weights) if gap is None else gap.largest_group(x, weights))):
+        if open_ends[j] and spans_decades(*((x, weights) if gap is None else gap.largest_group(x, weights))):
             maps = (*maps, SignedLogMap.fit(x if gap is None else gap.forward(x), weights))
         logs.append(maps)
     return [tuple(gaps)] if logs == gaps else [tuple(gaps), tuple(logs)]
