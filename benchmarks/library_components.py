@@ -138,7 +138,8 @@ class LibraryRegressionFamily(ComponentFamily):
         if fit.data.n_features < 2:
             return []
         data, spaces = fit.data, fit.spaces
-        candidates = [spaces.plain, Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds)]
+        power = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds, spaces.plain.first)
+        candidates = [spaces.plain, power]
         if spaces.mapped is not None and spaces.mapped.feature_transform != "yeo-johnson":
             candidates.append(spaces.mapped)
         kind = type(self).__name__.removesuffix("Family").lower()

@@ -9,7 +9,10 @@ class InterruptedFitWarning(UserWarning):
 
 
 class DegenerateDataWarning(UserWarning):
-    """A feature is constant or has ties: it has no density, and was dequantized at a resolution chosen for it."""
+    """Features are constant, have ties, are collinear, or have structure too fine for the fit.
+
+    They have no density, or one that depends on the resolution that was chosen for them.
+    """
 
 
 class ZeroDensityWarning(UserWarning):

@@ -15,7 +15,7 @@ from skdiffusion.compose import make_density_pipeline
 from skdiffusion.densities import GaussianMixtureDensity, TransformedDensity
 from skdiffusion.exceptions import ZeroDensityWarning
 from skdiffusion.metrics import mean_log_likelihood
-from skdiffusion.preprocessing import BoundaryRegion, Preprocessor, bounds_with_margins, feature_resolution
+from skdiffusion.preprocessing import BoundaryRegion, Preprocessor, Resolution, bounds_with_margins
 
 SMALL = {"max_iter": 30, "n_estimators": 2, "hidden_layer_sizes": (16, 16)}
 REGIONS = [
@@ -28,7 +28,7 @@ REGIONS = [
 
 def bounds_of(X, low, high):
     pair = np.broadcast_to(np.array(low, float), X.shape[1]), np.broadcast_to(np.array(high, float), X.shape[1])
-    return bounds_with_margins(X, np.ones(len(X)), feature_resolution(X), pair)
+    return bounds_with_margins(X, np.ones(len(X)), Resolution.of(X), pair)
 
 
 def density_of(X, low, high, transform=None):

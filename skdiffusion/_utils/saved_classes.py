@@ -36,6 +36,8 @@ CLASSES = {
     "HalfLineMap": "skdiffusion.preprocessing._feature_map",
     "YeoJohnsonMap": "skdiffusion.preprocessing._feature_map",
     "GaussianizeMap": "skdiffusion.preprocessing._gaussianize_map",
+    "GapMap": "skdiffusion.preprocessing._gap_map",
+    "SignedLogMap": "skdiffusion.preprocessing._signed_log_map",
     "Whitening": "skdiffusion.preprocessing._whitening",
     "NetworkField": "skdiffusion.diffusion.networks._field",
     "GaussianReference": "skdiffusion.diffusion.networks._reference",

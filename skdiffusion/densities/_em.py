@@ -3,7 +3,8 @@ r"""Gaussian mixtures by weighted, regularized expectation maximization.
 The covariance of a component is the mode under an inverse-Wishart prior,
 :math:`C_k = (S_k + \nu\Psi)/(N_k + \nu)`, with S_k its weighted scatter, N_k its effective samples and
 :math:`\Psi=\sum_k S_k/n` the covariance within components, re-estimated in every step. A strong prior (large nu) serves
-components that are alike, a weak one those of very different size or direction.
+components that are alike, a weak one those of very different size or direction. A component of many samples that is
+far smaller than the others has a prior, and a floor, by its own size: those of all would be wider than it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from skdiffusion._utils.numerics import exp_in_place
 from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 
 BLOCK_NUMBERS = 2_000_000  # terms of a block of samples
+FLOOR = 1e-6  # of the variances of components, in that of all samples
+MAX_PRIOR_RATIO = 1e4  # of the variance of the prior to that of a component; beyond, the prior falls as its square
+MAX_FLOOR_RATIO = 0.1  # of the floor to it
+MIN_VARIANCE = 1e-13  # in that of all samples: round-off
+MANY_SAMPLES = 10  # for each of n_features + 1: a component of fewer could vanish to a point
 
 
 class MixtureSetting(NamedTuple):
@@ -111,7 +117,7 @@ class _Steps:
         X = X - self.center
         d = X.shape[1]
         self.terms = _QuadraticTerms(X, max_stored)
-        self.floor = 1e-6 * max((self.w @ X**2).sum() / self.effective / d, 1e-12) * np.eye(d)
+        self.variance = max((self.w @ X**2).sum() / self.effective / d, 1e-12)
 
     def of_labels(self, labels: np.ndarray, n_components: int) -> _Parameters:
         """The mixture of samples that are labeled with their component."""
@@ -137,9 +143,14 @@ class _Steps:
     def maximization(self, sums: np.ndarray) -> _Parameters:
         """The mixture of greatest posterior density."""
         mass, means, scatter = self.terms.moments(sums)
-        within = scatter.sum(0) / self.effective
-        covariances = (scatter + self.strength * within) / (mass + self.strength)[:, None, None] + self.floor
-        return _Parameters(mass, means, covariances)
+        within, d = scatter.sum(0) / self.effective, means.shape[1]
+        many = mass >= MANY_SAMPLES * (d + 1)
+        own = np.where(many, np.trace(scatter, axis1=1, axis2=2) / mass / d, np.inf)
+        own = np.maximum(own, MIN_VARIANCE * self.variance)
+        prior = self.strength * np.minimum(MAX_PRIOR_RATIO * own / max(np.trace(within) / d, 1e-300), 1.0) ** 2
+        floor = np.minimum(FLOOR * self.variance, MAX_FLOOR_RATIO * own)
+        covariances = (scatter + prior[:, None, None] * within) / (mass + self.strength)[:, None, None]
+        return _Parameters(mass, means, covariances + floor[:, None, None] * np.eye(d))
 
 
 class _QuadraticTerms:

@@ -9,7 +9,13 @@ import numpy as np
 
 from skdiffusion._utils.numerics import effective_number, floored
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
-from skdiffusion.preprocessing import FeatureTransform, Preprocessor, TrainingData
+from skdiffusion.preprocessing import (
+    FeatureTransform,
+    FirstMaps,
+    Preprocessor,
+    TrainingData,
+    first_maps_candidates,
+)
 
 Transform = str | float | None  # of one feature
 
@@ -25,8 +31,8 @@ EM = ExpectationMaximization(max_iter=50, tol=1e-3)
 class _Selection:
     """Transforms and mixtures fitted without each fold, and scored there."""
 
-    def __init__(self, data: TrainingData):
-        self.data, self.splits = data, []
+    def __init__(self, data: TrainingData, first: FirstMaps | None = None):
+        self.data, self.first, self.splits = data, first, []
         for fold in data.folds:
             train = data.without(fold)
             if len(train) > MAX_TRAINING_SAMPLES:
@@ -41,7 +47,7 @@ class _Selection:
         sums, by_feature, total = np.zeros(len(N_COMPONENTS)), [], 0.0
         for (train, fold), transform in zip(self.splits, transforms):
             X, w = self.data.X[train], self.data.sample_weight[train]
-            preprocessor = Preprocessor(X, w, transform, self.data.bounds)
+            preprocessor = Preprocessor(X, w, transform, self.data.bounds, self.first)
             held_out = self.data.sample_weight[fold]
             sums += self._mixture_sums(preprocessor, train, fold)
             # Each feature is scored alone: there is no other whose far values would add up.
@@ -64,16 +70,16 @@ class _Selection:
 
 
 def select_feature_transforms(
-    data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS
+    data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS, first: FirstMaps | None = None
 ) -> dict[FeatureTransform, float]:
     """Out-of-fold mean log-density, in nats and units of X, of the best closed form behind every candidate transform.
 
     The candidates are the same transform for all features, and the transform that is best for each feature alone (a
     tuple) if these are better than the first candidate on samples that did not choose them. The closed forms are a
-    Gaussian and a mixture; all folds of the data are left out in turn.
+    Gaussian and a mixture; all folds of the data are left out in turn. All are behind the `first` maps.
     """
     scores: dict[FeatureTransform, float] = {}
-    selection, n_folds, by_feature = _Selection(data), len(data.folds), []
+    selection, n_folds, by_feature = _Selection(data, first), len(data.folds), []
     for candidate in candidates:
         scores[candidate], sums = selection.score([candidate] * n_folds)
         by_feature.append(sums)
@@ -93,21 +99,29 @@ def select_feature_transforms(
     return scores
 
 
-def feature_transform_candidates(data: TrainingData, asked: str | None) -> list[FeatureTransform]:
-    """Feature transforms worth a network: the one asked for, or the best by closed forms.
+def feature_transform_candidates(
+    data: TrainingData, asked: str | None
+) -> tuple[FirstMaps | None, list[FeatureTransform]]:
+    """First maps, and the feature transforms behind them that are worth a network: the one asked for, or the best.
 
-    No transform at all is a second candidate where it is not far behind: a transform that helps a mixture can bend what
-    a network would have learned easily.
+    Closed forms choose. No transform at all is a second candidate where it is not far behind: a transform that helps a
+    mixture can bend what a network would have learned easily. A transform that is asked for stands alone.
     """
     if asked not in ("auto", "gaussianize"):
-        return [asked]
+        return None, [asked]
     candidates = FEATURE_TRANSFORMS
     if asked == "gaussianize":
         candidates = tuple(c for c in FEATURE_TRANSFORMS if isinstance(c, float))
     if data.n_effective < MIN_SELECTION_SAMPLES:
-        return [candidates[0]]
-    n_folds = 2 if data.n_effective > 600 else 4
-    scores = select_feature_transforms(replace(data, folds=data.folds[:n_folds]), candidates)
+        return None, [candidates[0]]
+    data = replace(data, folds=data.folds[: 2 if data.n_effective > 600 else 4])
+    first, *others = first_maps_candidates(data.X, data.sample_weight, data.bounds) if asked == "auto" else [None]
+    scores = select_feature_transforms(data, candidates, first)
+    for other in others:
+        # A stream of its own, so that no other fit depends on it.
+        scores_of_other = select_feature_transforms(replace(data, rng=data.rng.spawn(1)[0]), candidates, other)
+        if max(scores_of_other.values()) > max(scores.values()):
+            first, scores = other, scores_of_other
     best, plain = max(scores, key=lambda c: scores[c]), candidates[0]
     clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features
-    return [best] if best == plain or clear else [best, plain]
+    return first, [best] if best == plain or clear else [best, plain]

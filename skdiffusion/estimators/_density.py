@@ -50,6 +50,7 @@ from skdiffusion.estimators._stages import (
     warn_of_constant_features,
     warn_of_fit,
 )
+from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
@@ -84,7 +85,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
     early_stopping : bool, default=True
         Keep the weights of lowest loss on the samples left out, and stop when it no longer falls.
     feature_transform : "auto", "yeo-johnson", "gaussianize" or None, default="auto"
-        Map of every feature before whitening. "auto" chooses on samples left out.
+        Map of every feature before whitening. "auto" chooses on samples left out; it also narrows the empty gaps
+        between far groups of values, and takes signed logarithms of values over many decades.
     bounds : pair (low, high) or None, default=None
         Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The density is zero
         outside, and reaches the bounds without leaking over them. Next to a bound, where few per cent of the samples
@@ -258,7 +260,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         InterruptedFitWarning
             After Ctrl-C during training: the best weights so far are kept.
         DegenerateDataWarning
-            For constant features, which have no density, and for samples that lie on a set of lower dimension.
+            For constant features, which have no density, for samples that lie on a set of lower dimension, and for
+            features with structure too fine for the fit.
         """
         with restored_on_failure(self), one_thread():
             self._fit(X, sample_weight, groups)
@@ -400,6 +403,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self.blend_, components = stack(data, diffusion, components, plan)
 
         warn_of_fit(data, diffusion, plan.diffusion)
+        warn_of_unresolved_features(data.X, self.blend_)
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed

@@ -65,15 +65,15 @@ class FitPlan:
 
 def choose_transforms(data: TrainingData, plan: FitPlan) -> tuple[Coordinates, Spaces]:
     """The coordinates of the diffusion, and the preprocessors of the other components."""
-    transforms = feature_transform_candidates(data, plan.feature_transform)
-    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds) for t in transforms]
+    first, transforms = feature_transform_candidates(data, plan.feature_transform)
+    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds, first) for t in transforms]
     return choose_coordinates(data, preprocessors, plan.diffusion), spaces_of(data, preprocessors)
 
 
 def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
     """The preprocessor without a transform, which is made if there is none, and the one with a transform."""
     plain = next((p for p in preprocessors if p.feature_transform is None), None)
-    plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds)
+    plain = plain or Preprocessor(data.X, data.sample_weight, None, data.bounds, preprocessors[0].first)
     return Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
 
 
@@ -127,8 +127,9 @@ def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionO
             InterruptedFitWarning,
         )
     warn_if_interrupted(diffusion.training, options.training.n_steps)
-    z = data.mapped(diffusion.coordinates.preprocessor).z[data.folds[0]]
-    k = support_dimension(data.X, diffusion.flow.field, z, data.rng)
+    preprocessor = diffusion.coordinates.preprocessor
+    z = data.mapped(preprocessor).z[data.folds[0]]
+    k = support_dimension(preprocessor.to_one_scale(data.X), diffusion.flow.field, z, data.rng)
     if k is not None:
         warn_user(
             f"The samples of X lie on or very near a set of dimension {k} of {data.n_features}: a density with respect "

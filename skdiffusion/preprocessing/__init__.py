@@ -1,15 +1,17 @@
 """Invertible maps from the user's features to whitened samples, with exact log-determinants.
 
-    X --dequantization--> X' --bounds, feature transform (per feature)--> U --whitening--> Z
+    X --dequantization--> X' --gaps, decades, bounds, feature transform (per feature)--> U --whitening--> Z
 
-Before a fit, copies of samples become weights, and values that repeat are spread over the cells that they stand for. A
-feature transform is a power map or a gaussianizing one; see `Preprocessor`.
+Before a fit, copies of samples become weights, and values that repeat are spread over the cells that they stand for.
+Features with far groups of values, or with values over many decades, go through a map to one scale first; see
+`first_maps_candidates`. A feature transform is a power map or a gaussianizing one; see `Preprocessor`.
 """
 
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
+from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
@@ -20,6 +22,7 @@ __all__ = [
     "BoundaryRegion",
     "Bounds",
     "FeatureTransform",
+    "FirstMaps",
     "MappedData",
     "Preprocessor",
     "Resolution",
@@ -27,6 +30,7 @@ __all__ = [
     "WeightedSamples",
     "Whitening",
     "bounds_with_margins",
+    "first_maps_candidates",
     "originals",
     "random_folds",
     "together_with_copies",

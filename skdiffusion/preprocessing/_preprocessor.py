@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 import numpy as np
 
@@ -16,19 +17,30 @@ from skdiffusion.preprocessing._feature_map import (
     YeoJohnsonMap,
     bound_maps,
 )
+from skdiffusion.preprocessing._first_maps import FirstMaps
 from skdiffusion.preprocessing._folds import members_of
+from skdiffusion.preprocessing._gap_map import GapMap
 from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
+from skdiffusion.preprocessing._signed_log_map import SignedLogMap
 from skdiffusion.preprocessing._whitening import Whitening
 
+FIRST_MAPS = (GapMap, SignedLogMap)
 FeatureTransform = str | float | None | tuple[str | float | None, ...]
 
 
 def fit_feature_map(
-    x: np.ndarray, weights: np.ndarray, transform: str | float | None, ends: tuple[float, float]
+    x: np.ndarray,
+    weights: np.ndarray,
+    transform: str | float | None,
+    ends: tuple[float, float],
+    first: Sequence[FeatureMap] = (),
 ) -> ComposedMap:
-    """The map of one feature between its bounds: to the real line, to unit variance, then by its transform."""
-    maps: list[FeatureMap] = bound_maps(x, weights, *ends)
-    u = ComposedMap(*maps).forward(x)
+    """The map of one feature between its bounds: to one scale, to the real line, to unit variance, by its transform."""
+    to_scale = ComposedMap(*first)
+    x, (low, high) = to_scale.forward(x), to_scale.forward(np.array(ends)).tolist()
+    between = bound_maps(x, weights, low, high)
+    u = ComposedMap(*between).forward(x)
+    maps: list[FeatureMap] = [*first, *between]
     standard = AffineMap.standardize(u, weights)
     maps, u = [*maps, standard], standard.forward(u)
     if transform == "yeo-johnson":
@@ -50,6 +62,8 @@ class Preprocessor:
         Map of every feature: affine, power, or gaussianizing with this bandwidth factor; a tuple has one for each.
     bounds : Bounds or pair of arrays of shape (n_features,), optional
         Infinite where there are none. Values within the margins of a `Bounds` are read at the end of the margin.
+    first : tuple with a tuple of maps for each feature, optional
+        What the features go through before everything else: see `first_maps_candidates`.
 
     Attributes
     ----------
@@ -70,8 +84,10 @@ class Preprocessor:
         weights: np.ndarray,
         feature_transform: FeatureTransform = None,
         bounds: Bounds | tuple[np.ndarray, np.ndarray] | None = None,
+        first: FirstMaps | None = None,
     ):
         n_features = X.shape[1]
+        first = ((),) * n_features if first is None else first
         bounds = Bounds(np.full(n_features, -np.inf), np.full(n_features, np.inf)) if bounds is None else bounds
         self.low, self.high, margins, cells, self.regions = Bounds(*bounds)
         self.margins = np.broadcast_to(margins, (2, n_features))
@@ -81,9 +97,18 @@ class Preprocessor:
         by_feature = feature_transform if isinstance(feature_transform, tuple) else (feature_transform,) * n_features
         self.maps, U = [], np.empty_like(X)
         for j, (transform, ends) in enumerate(zip(by_feature, zip(self.low, self.high))):
-            self.maps.append(fit_feature_map(X[:, j], weights, transform, ends))
+            self.maps.append(fit_feature_map(X[:, j], weights, transform, ends, first[j]))
             U[:, j] = self.maps[-1].forward(X[:, j])
         self.whitening = Whitening(U, weights)
+
+    @property
+    def first(self) -> FirstMaps:
+        """What each feature goes through before everything else."""
+        return tuple(tuple(takewhile(lambda m: isinstance(m, FIRST_MAPS), feature.maps)) for feature in self.maps)
+
+    def to_one_scale(self, X: np.ndarray) -> np.ndarray:
+        """Samples after the first maps of their features."""
+        return np.column_stack([ComposedMap(*maps).forward(x) for maps, x in zip(self.first, X.T)])
 
     def _read(self, X: np.ndarray) -> np.ndarray:
         """Samples within the bounds, moved off them: a tied value to the middle of its half cell."""

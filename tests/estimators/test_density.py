@@ -467,7 +467,7 @@ def test_an_interrupt_before_the_main_training_is_raised(X, monkeypatch):
 
     monkeypatch.setattr(TrainingPlan, "learning_rate_at", interrupt)
     monkeypatch.setattr(
-        "skdiffusion.estimators._stages.feature_transform_candidates", lambda *args: [None, "yeo-johnson"]
+        "skdiffusion.estimators._stages.feature_transform_candidates", lambda *args: (None, [None, "yeo-johnson"])
     )
     with pytest.raises(KeyboardInterrupt):
         DiffusionDensityEstimator(**TINY).fit(X)

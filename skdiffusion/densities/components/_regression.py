@@ -47,7 +47,7 @@ class RegressionFamily(ComponentFamily):
         data, plain, mapped = fit.data, fit.spaces.plain, fit.spaces.mapped
         if mapped is not None and mapped.feature_transform == "yeo-johnson":
             return {"regression": plain, "power_regression": mapped}
-        power = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds)
+        power = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds, plain.first)
         spaces = {"regression": plain, "power_regression": power}
         return spaces if mapped is None else {**spaces, "mapped_regression": mapped}
 
