@@ -74,10 +74,10 @@ def test_the_exponent_says_whether_a_density_is_positive_on_its_bound(distributi
 
 def test_weights_count(rng):
     x, bounds = rng.random((8000, 1)), (np.zeros(1), np.ones(1))
-    low, high = bounds_with_margins(x, x[:, 0], np.zeros(1), bounds).regions  # weights that make it beta(2, 1)
+    low, high = bounds_with_margins(x, x[:, 0], Resolution.of(x), bounds).regions  # weights that make it beta(2, 1)
     assert low.exponent == pytest.approx(2.0, rel=0.2)
     assert high.exponent == pytest.approx(1.0, rel=0.02)
-    scaled = bounds_with_margins(x, 7 * x[:, 0], np.zeros(1), bounds).regions[0]
+    scaled = bounds_with_margins(x, 7 * x[:, 0], Resolution.of(x), bounds).regions[0]
     assert scaled.width == pytest.approx(low.width)
     assert scaled.exponent == pytest.approx(low.exponent)
 

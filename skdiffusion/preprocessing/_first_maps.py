@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skdiffusion.preprocessing._dequantization import Bounds
+from skdiffusion.preprocessing._bounds import Bounds
 from skdiffusion.preprocessing._feature_map import FeatureMap
 from skdiffusion.preprocessing._gap_map import GapMap
 from skdiffusion.preprocessing._signed_log_map import SignedLogMap, spans_decades
