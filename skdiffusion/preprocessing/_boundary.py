@@ -93,7 +93,7 @@ class BoundaryRegion:
         return self.end + self.sign * self.width * np.where(beyond > 0, s, depth * whole / density)
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        """log |dv/dx| within the region."""
+        """Logarithm of the size of dv / dx within the region."""
         s = np.maximum(self._distance(x), self.nearest)
         return self._log_shape(s) - np.log(self.width * self._constant_part[2])
 
