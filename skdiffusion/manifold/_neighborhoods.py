@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 NEIGHBORS = (4, 8, 16, 32)  # times the features
 MAX_SHARE = 0.5  # of the samples in a neighborhood: more are no neighbors
 MAX_NEIGHBORHOOD_SAMPLES = 20_000  # among which neighbors are sought
-THIN = 0.15  # least variance of a thin neighborhood, in those of the mean direction
+THIN = 0.2  # least variance of a thin neighborhood, in those of the mean direction
 MAX_FALL = 5.0  # of that ratio from one size to twice as many neighbors: 4 along a curve, more where clusters join
 
 
@@ -17,7 +17,7 @@ def are_thin(X: np.ndarray, n_probes: int, rng: np.random.Generator) -> bool:
 
     They count as thin only if no linear map of all samples makes them round at once: a narrow cluster, or one that is
     narrow in some features, is round in the units of its own neighborhood, and a curve that bends is thin in any. And
-    they must be so at two sizes: a neighborhood that reaches from one cluster to the next is thin all of a sudden.
+    they must become so gradually as they grow: one that reaches from cluster to cluster is thin all of a sudden.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ def are_thin(X: np.ndarray, n_probes: int, rng: np.random.Generator) -> bool:
     frames = [standard, standard @ _whitening(_covariance(standard))]
     sizes = [m * X.shape[1] for m in NEIGHBORS if m * X.shape[1] <= MAX_SHARE * len(X)]
     thickness = [max(_thickness(frame, size, n_probes) for frame in frames) for size in sizes]
-    pairs = map(sorted, zip(thickness, thickness[1:]))
-    return any(small < THIN and large < max(THIN, MAX_FALL * small) for small, large in pairs)
+    for small, large in map(sorted, zip(thickness, thickness[1:])):
+        if large >= max(THIN, MAX_FALL * small):
+            return False
+        if small < THIN:
+            return True
+    return False
 
 
 def _thickness(X: np.ndarray, n_neighbors: int, n_probes: int) -> float:

@@ -38,6 +38,7 @@ ROUND = {
     "clusters that join among many neighbors": clusters(
         np.random.default_rng(0).standard_normal((20, 2)), np.full(20, 0.005)
     ),
+    "many clusters": clusters(np.random.default_rng(0).standard_normal((40, 3)), np.full(40, 0.005)),
     "heavy tails": lambda rng, n: rng.standard_t(2, (n, 3)),
     "log-normal": lambda rng, n: np.exp(rng.standard_normal((n, 2))),
     "correlated": lambda rng, n: rng.standard_normal((n, 2)) @ [[1.0, 0.999], [0.0, 0.045]],
