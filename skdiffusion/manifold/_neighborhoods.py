@@ -6,16 +6,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 NEIGHBORS = (4, 8, 16, 32)  # times the features
-MAX_SHARE = 0.25  # of the samples in a neighborhood: more are no neighbors
+MAX_SHARE = 0.5  # of the samples in a neighborhood: more are no neighbors
 MAX_NEIGHBORHOOD_SAMPLES = 20_000  # among which neighbors are sought
-THIN = 0.1  # least variance of a thin neighborhood, in those of the mean direction
+THIN = 0.2  # least variance of a thin neighborhood, in those of the mean direction
+MAX_FALL = 5.0  # of that ratio from one size to twice as many neighbors: 4 along a curve, more where clusters join
 
 
 def are_thin(X: np.ndarray, n_probes: int, rng: np.random.Generator) -> bool:
     """Whether the neighborhoods of most samples are much thinner in one direction than in others.
 
     They count as thin only if no linear map of all samples makes them round at once: a narrow cluster, or one that is
-    narrow in some features, is round in the units of its own neighborhood, and a curve that bends is thin in any.
+    narrow in some features, is round in the units of its own neighborhood, and a curve that bends is thin in any. And
+    they must become so gradually as they grow: one that reaches from cluster to cluster is thin all of a sudden.
 
     Parameters
     ----------
@@ -36,7 +38,13 @@ def are_thin(X: np.ndarray, n_probes: int, rng: np.random.Generator) -> bool:
     standard = centered / np.maximum(X.std(0), 1e-300)
     frames = [standard, standard @ _whitening(_covariance(standard))]
     sizes = [m * X.shape[1] for m in NEIGHBORS if m * X.shape[1] <= MAX_SHARE * len(X)]
-    return any(all(_thickness(frame, size, n_probes) < THIN for frame in frames) for size in sizes)
+    thickness = [max(_thickness(frame, size, n_probes) for frame in frames) for size in sizes]
+    for small, large in map(sorted, zip(thickness, thickness[1:])):
+        if large >= max(THIN, MAX_FALL * small):
+            return False
+        if small < THIN:
+            return True
+    return False
 
 
 def _thickness(X: np.ndarray, n_neighbors: int, n_probes: int) -> float:

@@ -35,6 +35,10 @@ ROUND = {
     "clusters that differ in one feature": clusters([[0, 0], [2, 0.05]], [0.01] * 2),
     "clusters on a line": clusters(np.outer(range(5), [1.0, 0.7]), [0.01] * 5),
     "clusters of different width": clusters([[0, 0], [3, 1], [-2, 4]], [0.003, 0.05, 0.4]),
+    "clusters that join among many neighbors": clusters(
+        np.random.default_rng(0).standard_normal((20, 2)), np.full(20, 0.005)
+    ),
+    "many clusters": clusters(np.random.default_rng(0).standard_normal((40, 3)), np.full(40, 0.005)),
     "heavy tails": lambda rng, n: rng.standard_t(2, (n, 3)),
     "log-normal": lambda rng, n: np.exp(rng.standard_normal((n, 2))),
     "correlated": lambda rng, n: rng.standard_normal((n, 2)) @ [[1.0, 0.999], [0.0, 0.045]],
@@ -46,6 +50,7 @@ THIN = {
     "sphere": lambda rng, n: Sphere(2, noise=0.01).sample(n, 0),
     "swiss roll": lambda rng, n: SwissRoll(noise=0.01).sample(n, 0),
     "curve": curve,
+    "broader circle": lambda rng, n: Sphere(1, noise=0.02).sample(n, 0),
     "several circles": lambda rng, n: Sphere(1, noise=0.01).sample(n, 0) + 2.5 * rng.integers(3, size=(n, 1)),
 }
 

@@ -1,0 +1,49 @@
+"""Scoring leaves an estimator as it was, to the last attribute, and one sample is not solved among hundreds."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+
+from skdiffusion import DiffusionDensityEstimator, load
+
+METHODS = ["score_samples", "score_function", "score", "to_latent", "from_latent", "log_density_error"]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    X[:, 1] += X[:, 0] ** 2
+    return DiffusionDensityEstimator(max_iter=20, hidden_layer_sizes=(32, 32), random_state=0).fit(X), X
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scoring_changes_no_attribute(method, fitted):
+    est, X = fitted
+    before, names, data = joblib.hash(est), dict(vars(est)), pickle.dumps(est)
+    getattr(est, method)(X[:5])
+    getattr(est, method)(X[:1])
+    assert vars(est).keys() == names.keys()
+    assert all(vars(est)[name] is value for name, value in names.items())
+    assert joblib.hash(est) == before
+    assert pickle.dumps(est) == data
+
+
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_one_sample_has_its_value_among_others_and_after_loading(method, fitted, tmp_path):
+    est, X = fitted
+    est.save(tmp_path / "model")
+    whole = getattr(est, method)(X)
+    again = load(tmp_path / "model")
+    for k in (0, 7, 199):
+        np.testing.assert_allclose(getattr(est, method)(X[k : k + 1])[0], whole[k], rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(getattr(again, method)(X[k : k + 1]), getattr(est, method)(X[k : k + 1]))
+
+
+@pytest.mark.parametrize("n", [1, 3, 4])
+def test_few_samples_go_in_a_small_block(n, fitted):
+    est, X = fitted
+    field = est.score_model().field
+    assert next(len(block) for _, block in field.blocks(X[:n])) == field.block_sizes[0]
+    assert field.block_sizes[0] <= 16
