@@ -1,6 +1,6 @@
 """Streams through `partial_fit`: densities that stay, and a mean that moves.
 
-    python -m benchmarks.care_streams [--seeds 3] [--chunks 1 7 60 600] [--cases normal ...] [--features 2 5]
+    python -m benchmarks.care.streams [--seeds 3] [--chunks 1 7 60 600] [--cases normal ...] [--features 2 5]
 
 A fit on 600 samples is followed by fifty calls. Printed are the held-out mean log-density before and after them, in
 nats, and that of a fit to all samples together (for the moving mean: to as many of the last ones as the first fit had),

@@ -1,6 +1,6 @@
 """Features over many decades: far clusters, codes far from the other values, log-normal and heavy-tailed features.
 
-    python -m benchmarks.care_decades [case ...] [--n 2000] [--seeds 3]
+    python -m benchmarks.care.decades [case ...] [--n 2000] [--seeds 3]
 
 For every case a line: the held-out log-density of the truth and of a default fit in nats, the loss, and the share of
 generated samples where hardly any should be (below zero, in a gap between clusters) beside that of the truth.

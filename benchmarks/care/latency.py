@@ -1,6 +1,6 @@
 """What one sample costs, and a hundred, and five thousand: log-density and its gradient, on one thread.
 
-    python -m benchmarks.care_latency [--rounds 200] [--against FOLDER]
+    python -m benchmarks.care.latency [--rounds 200] [--against FOLDER]
 
 Our default is fitted to two thousand samples, beside KernelDensity and GaussianMixture; the median of the calls in
 milliseconds. `--against` names a folder with another version of the package: each call is then timed in both by turns,
@@ -71,10 +71,12 @@ class Server:
     """The package of a folder in a process of its own."""
 
     def __init__(self, folder):
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        root = os.path.abspath(__file__)
+        for _ in range(3):
+            root = os.path.dirname(root)
         paths = os.pathsep.join([os.path.abspath(folder or root), root])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from benchmarks.care_latency import serve; serve()"],
+            [sys.executable, "-c", "from benchmarks.care.latency import serve; serve()"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, cwd=os.path.abspath(folder or root),
         )  # fmt: skip

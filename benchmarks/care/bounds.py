@@ -1,6 +1,6 @@
 """Densities at and near the bounds of features: root mean square errors over seeds, and held-out nats.
 
-    python -m benchmarks.care_bounds [case ...] [--n 1000] [--seeds 10]
+    python -m benchmarks.care.bounds [case ...] [--n 1000] [--seeds 10]
 
 A line for each bound: the root mean square error of the log-density, in nats, on the bound and where 0.1, 1, 3 and 5 %
 of the samples lie nearer to it, the other features at their medians. Where the true density on the bound is zero or

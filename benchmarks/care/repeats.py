@@ -1,6 +1,6 @@
 """Samples and values that repeat: copies, groups, codes, round-off, uneven weights.
 
-    python -m benchmarks.care_repeats [--seeds 5] [--cases copies ...]
+    python -m benchmarks.care.repeats [--seeds 5] [--cases copies ...]
 
 Printed are held-out mean log-densities in nats, mean and worst over the seeds, beside that of the truth where it is
 known, and what generated samples look like where that is the question.

@@ -1,0 +1,1 @@
+"""Data that need care: how far fits of known densities are from the truth. The page of this name says what is measured."""
