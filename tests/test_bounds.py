@@ -36,7 +36,7 @@ def density_of(X, low, high, transform=None):
     preprocessor = Preprocessor(X, np.ones(len(X)), transform, bounds_of(X, low, high))
     assert preprocessor.regions
     d = X.shape[1]
-    covariances = np.stack([0.7 * np.eye(d), 1.6 * np.eye(d) + 0.3])
+    covariances = np.stack([0.7 * np.eye(d), 1.2 * np.eye(d) + 0.2])
     mixture = GaussianMixtureDensity(np.array([0.6, 0.4]), np.zeros((2, d)) + [[0.3], [-0.2]], covariances)
     return TransformedDensity(preprocessor, mixture)
 
