@@ -17,7 +17,6 @@ Hjort and Jones (1996), Locally parametric nonparametric density estimation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -72,7 +71,7 @@ class BoundaryRegion:
         log_scale = np.log(self.exponent) - _log_tilted_mass(self.tilt)
         return log_scale + (self.exponent - 1) * np.log(s) + self.tilt * s**self.exponent
 
-    @cached_property
+    @property
     def _constant_part(self) -> tuple[float, float, float]:
         """Of the distances below `nearest`: the density, the share of the shape without it, and the whole with it."""
         density = float(np.exp(self._log_shape(self.nearest)))
