@@ -17,7 +17,7 @@ import numpy as np
 
 from skdiffusion.preprocessing import BoundaryRegion
 
-N_NODES = 5  # of the integral over a region
+N_NODES = 7  # of the integral over a region: the density of a network has ripples in its tails
 MAX_REGIONS = 2  # of one sample: one that lies in more of them, in a corner, keeps its density
 _roots, _weights = np.polynomial.legendre.leggauss(N_NODES)
 # v = r^2: the density of the model may go to zero or to infinity at v = 0.

@@ -17,7 +17,6 @@ Hjort and Jones (1996), Locally parametric nonparametric density estimation.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -27,7 +26,7 @@ REGION_SHARE, SHAPE_SHARE = 0.06, 0.3  # of 1000 samples: those in a region, and
 REFERENCE_SAMPLES, SHARE_POWER = 1000, -0.2  # how the shares fall with the number of samples: bias against variance
 SHRINK = (1.0, 0.5, 0.25)  # of both shares, until a shape describes the samples
 CRITICAL_GAP = 1.0  # of the distribution function, in 1 / sqrt(n), from which a shape does not
-MAX_SHARE_OF_REGIONS = 0.3  # of the samples in all regions together, if features are independent: the cost of scoring
+MAX_SHARE_OF_REGIONS = 0.2  # of the samples in all regions together, if features are independent: the cost of scoring
 MIN_SHAPE_SAMPLES = 20  # that a shape is fitted to
 EXPONENTS = (0.15, 8.0)
 EXPONENT_ODDS = 10.0  # prior odds of a positive limit on the bound
@@ -72,7 +71,7 @@ class BoundaryRegion:
         log_scale = np.log(self.exponent) - _log_tilted_mass(self.tilt)
         return log_scale + (self.exponent - 1) * np.log(s) + self.tilt * s**self.exponent
 
-    @cached_property
+    @property
     def _constant_part(self) -> tuple[float, float, float]:
         """Of the distances below `nearest`: the density, the share of the shape without it, and the whole with it."""
         density = float(np.exp(self._log_shape(self.nearest)))
