@@ -71,14 +71,10 @@ class Server:
     """The package of a folder in a process of its own."""
 
     def __init__(self, folder):
-        root = os.path.abspath(__file__)
-        for _ in range(3):
-            root = os.path.dirname(root)
-        paths = os.pathsep.join([os.path.abspath(folder or root), root])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from benchmarks.care.latency import serve; serve()"],
+            [sys.executable, os.path.abspath(__file__), "--serve"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, cwd=os.path.abspath(folder or root),
+            env=os.environ | {"PYTHONPATH": os.path.abspath(folder), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
     def seconds(self, *asked):
@@ -97,8 +93,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--against")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    servers = [Server(None)] + ([Server(given.against)] if given.against else [])
+    if given.serve:
+        return serve()
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    servers = [Server(folder) for folder in (own, given.against) if folder]
     print("| estimator | features | call | samples | milliseconds |" + (" before | ratio |" if given.against else ""))
     print("|---" * (5 + 2 * bool(given.against)) + "|")
     for d in DIMENSIONS:
@@ -110,6 +110,7 @@ def main():
                     line = [name, d, method, size, *(f"{1e3 * s:.2f}" for s in seconds)]
                     line += [f"{seconds[0] / seconds[1]:.2f}"] if len(seconds) > 1 else []
                     print("| " + " | ".join(map(str, line)) + " |", flush=True)
+    return None
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class GaussianReference:
 
     def matrices(self, theta: float, like: Tensor) -> LevelMatrices:
         """The matrices at one angle, of the type and on the device of a tensor."""
-        key = theta, like.dtype, like.device
+        key = float(theta), like.dtype, like.device
         if key not in self._levels:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
