@@ -1,2 +1,1 @@
-"""Data that need care: how far fits of known densities are from the truth; the page of this name says what is measured.
-"""
+"""Data that need care: how far fits of known densities are from the truth, as the page of this name reports."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 BLOCK_SAMPLES = 8192  # of a call, whose densities and random numbers are in memory at a time
+VECTOR = 8  # float64 numbers of the widest vectors of a processor
 
 
 def slices(n_samples: int, size: int = BLOCK_SAMPLES) -> Iterator[slice]:
@@ -34,6 +35,14 @@ def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple
         block = np.zeros((next(size for size in sizes if size >= count), samples.shape[1]))
         block[:count] = samples[where]
         yield where, block
+
+
+def whole_vectors(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of samples, the last of them repeated until they fill whole vectors of the processor.
+
+    Products of matrices and functions such as exp may round the samples that are left over otherwise.
+    """
+    return np.append(numbers, np.repeat(numbers[-1:], -len(numbers) % VECTOR))
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:

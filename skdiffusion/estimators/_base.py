@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 import skdiffusion
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import slices, whole_vectors
 from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
 from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
@@ -125,9 +125,9 @@ class BlendedDensityEstimator(MeanLogDensity):
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             for part in slices(len(X)):
                 block = X[part].astype(np.float64)
-                inside = self.preprocessor_.inside(block)
-                if inside.any():
-                    out[part][inside] = self._finite(function(block[inside]), "X")
+                inside = np.flatnonzero(self.preprocessor_.inside(block))
+                if len(inside):
+                    out[part][inside] = self._finite(function(block[whole_vectors(inside)])[: len(inside)], "X")
         return out
 
     @staticmethod
