@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 NEIGHBORS = (4, 8, 16, 32)  # times the features
 MAX_SHARE = 0.5  # of the samples in a neighborhood: more are no neighbors
 MAX_NEIGHBORHOOD_SAMPLES = 20_000  # among which neighbors are sought
-THIN = 0.2  # least variance of a thin neighborhood, in those of the mean direction
+THIN = 0.15  # least variance of a thin neighborhood, in those of the mean direction
 MAX_FALL = 5.0  # of that ratio from one size to twice as many neighbors: 4 along a curve, more where clusters join
 
 
