@@ -41,6 +41,18 @@ def test_one_sample_has_its_value_among_others_and_after_loading(method, fitted,
         np.testing.assert_array_equal(getattr(again, method)(X[k : k + 1]), getattr(est, method)(X[k : k + 1]))
 
 
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_a_sample_has_the_bits_that_it_has_among_others_in_every_component(method):
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.standard_normal((200, 3)), 5 + 0.3 * rng.standard_normal((100, 3))])
+    X[:, 2] = X[:, 0] ** 2 + 0.1 * X[:, 2]
+    est = DiffusionDensityEstimator(max_iter=10, hidden_layer_sizes=(16, 16), random_state=0).fit(X)
+    assert min(est.component_weights_[name] for name in ("mixture", "student", "regression")) > 0
+    whole = getattr(est, method)(X)
+    for n in (1, 2, 7, 8, 9, 100):
+        np.testing.assert_array_equal(getattr(est, method)(X[-n:]), whole[-n:], err_msg=str(n))
+
+
 @pytest.mark.parametrize("n", [1, 3, 4])
 def test_few_samples_go_in_a_small_block(n, fitted):
     est, X = fitted

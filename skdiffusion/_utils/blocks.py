@@ -37,12 +37,23 @@ def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple
         yield where, block
 
 
-def whole_vectors(numbers: np.ndarray) -> np.ndarray:
-    """Numbers of samples, the last of them repeated until they fill whole vectors of the processor.
+def whole_vectors(samples: np.ndarray) -> np.ndarray:
+    """Samples, the last of them repeated until they fill whole vectors of the processor.
 
     Products of matrices and functions such as exp may round the samples that are left over otherwise.
     """
-    return np.append(numbers, np.repeat(numbers[-1:], -len(numbers) % VECTOR))
+    return last_repeated(samples, len(samples) + -len(samples) % VECTOR)
+
+
+def last_repeated(values: np.ndarray, n: int) -> np.ndarray:
+    """Values, the last of them repeated until there are n."""
+    return np.concatenate([values, np.repeat(values[-1:], n - len(values), axis=0)]) if n > len(values) else values
+
+
+def without_last_repeats(samples: np.ndarray) -> np.ndarray:
+    """The inverse of `whole_vectors`, for what rounds no sample otherwise and costs much."""
+    repeats = np.equal(samples[-VECTOR:-1], samples[-1:]).all(1)[::-1]
+    return samples[: len(samples) - int(np.append(repeats, False).argmin())]
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:

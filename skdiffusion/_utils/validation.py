@@ -99,7 +99,7 @@ def validate_data(estimator: BaseEstimator, X: Any, **given: Any) -> np.ndarray:
     return samples
 
 
-def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any) -> None:
+def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any, input_name: str = "X") -> None:
     """Raise ValueError for samples with NaN or infinity, which says where they are and what helps.
 
     The features have the names of `X`, the frame or the array from which the samples come.
@@ -110,14 +110,14 @@ def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any) -> None:
     missing, name = np.isnan(samples), type(estimator).__name__
     if missing.any():
         raise ValueError(
-            f"Input X contains NaN in {_where(missing, X)}. {name} does not take missing values yet: drop these "
-            "samples, or impute their values first, as sklearn.impute.KNNImputer does."
+            f"Input {input_name} contains NaN in {_where(missing, X)}. {name} does not take missing values yet: drop "
+            "these samples, or impute their values first, as sklearn.impute.KNNImputer does."
         )
     infinite = np.isinf(samples)
     if infinite.any():
         raise ValueError(
-            f"Input X contains infinity or a value too large for {samples.dtype} in {_where(infinite, X)}: drop these "
-            "samples, or clip their values to the largest that can be meant."
+            f"Input {input_name} contains infinity or a value too large for {samples.dtype} in {_where(infinite, X)}: "
+            "drop these samples, or clip their values to the largest that can be meant."
         )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skdiffusion._utils.blocks import padded_blocks, slices, write
+from skdiffusion._utils.blocks import last_repeated, padded_blocks, slices, without_last_repeats, write
 from skdiffusion._utils.protocols import LatentDensity, SampleNoise, VelocityField
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.ode import (
@@ -80,7 +80,7 @@ class ProbabilityFlow(LatentDensity):
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density of whitened samples x (n, d), in nats, shape (n,)."""
-        return self.refined_log_density(x)[0]
+        return last_repeated(self.refined_log_density(without_last_repeats(x))[0], len(x))
 
     def refined_log_density(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and the steps of the last solution of every sample, both of shape (n,)."""
@@ -138,10 +138,11 @@ class ProbabilityFlow(LatentDensity):
 
     def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and its gradient, by following the solver's own steps back from the end."""
+        n, x = len(x), np.asarray(without_last_repeats(x), dtype=float)
         log_p, score = np.empty(len(x)), np.empty(x.shape)
         for part in slices(len(x), PATH_SAMPLES):
-            log_p[part], score[part] = self._value_and_gradient(np.asarray(x[part], dtype=float))
-        return log_p, score
+            log_p[part], score[part] = self._value_and_gradient(x[part])
+        return last_repeated(log_p, n), last_repeated(score, n)
 
     def _value_and_gradient(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and gradient of samples whose paths fit into memory."""

@@ -18,6 +18,7 @@ from skdiffusion._utils.persistence import save
 from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     check_count,
+    check_finite,
     check_n_features,
     draw_seed,
     generator_seed,
@@ -116,8 +117,10 @@ class BlendedDensityEstimator(MeanLogDensity):
     def _checked_codes(self, codes: Any) -> np.ndarray:
         """Codes in an array or frame, whose columns have no names that `fit` could know."""
         check_is_fitted(self)
-        codes = check_array(as_numbers(codes), dtype=DATA_TYPES, estimator=self, input_name="codes")
+        numbers = as_numbers(codes)
+        codes = check_array(numbers, dtype=DATA_TYPES, estimator=self, input_name="codes", ensure_all_finite=False)
         check_n_features(self, codes, reset=False)
+        check_finite(self, codes, numbers, "codes")
         return codes
 
     def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -127,7 +130,7 @@ class BlendedDensityEstimator(MeanLogDensity):
                 block = X[part].astype(np.float64)
                 inside = np.flatnonzero(self.preprocessor_.inside(block))
                 if len(inside):
-                    out[part][inside] = self._finite(function(block[whole_vectors(inside)])[: len(inside)], "X")
+                    out[part][inside] = self._finite(function(whole_vectors(block[inside]))[: len(inside)], "X")
         return out
 
     @staticmethod

@@ -25,7 +25,7 @@ from skdiffusion.diffusion.networks._film import FilmEnsemble
 # By device, of which the first choice that keeps the bits of a sample is taken. The last size of a choice fits the
 # cache of a core, or fills a GPU; the others are for the samples that are left over.
 BLOCK_SIZES: dict[str, list[tuple[int, ...]]] = {
-    "cpu": [(8, 16, 64, 256, 384), (8, 16, 64, 256)],
+    "cpu": [(4, 16, 64, 256, 384), (4, 16, 64, 256)],
     "cuda": [(512, 8192)],
 }
 OTHER_BLOCK_SIZES: list[tuple[int, ...]] = [(1024,)]
