@@ -22,6 +22,7 @@ Transform = str | float | None  # of one feature
 FEATURE_TRANSFORMS: tuple[Transform, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1)
 MAX_TRAINING_SAMPLES = 2000
 MIN_SELECTION_SAMPLES = 8
+LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logarithms: less may be chance
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
@@ -120,7 +121,7 @@ def feature_transform_candidates(
     for other in others:
         # A stream of its own, so that no other fit depends on it.
         scores_of_other = select_feature_transforms(replace(data, rng=data.rng.spawn(1)[0]), candidates, other)
-        if max(scores_of_other.values()) > max(scores.values()):
+        if max(scores_of_other.values()) > max(scores.values()) + LOGARITHM_GAIN * data.n_features:
             first, scores = other, scores_of_other
     best, plain = max(scores, key=lambda c: scores[c]), candidates[0]
     clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features
