@@ -49,6 +49,28 @@ def test_round_off_of_single_precision_is_coarser():
     assert len(np.unique(without_round_off(X, np.finfo(np.float32).eps))) == 2
 
 
+DENSE_IN_SINGLE_PRECISION = {
+    "an offset": lambda rng: 1e4 + rng.standard_normal(1000),
+    "years": lambda rng: 2020 + 5 * rng.random(2000),
+    "latitudes": lambda rng: 48.85 + 0.05 * rng.standard_normal(2000),
+    "many decades": lambda rng: np.exp(8 * rng.standard_normal(2000)),
+    "far clusters": lambda rng: np.concatenate([rng.standard_normal(300), 1e6 + rng.standard_normal(300)]),
+}
+
+
+@pytest.mark.parametrize("name", DENSE_IN_SINGLE_PRECISION)
+def test_values_as_dense_as_their_precision_are_not_merged(name, rng):
+    X = DENSE_IN_SINGLE_PRECISION[name](rng).astype(np.float32).astype(float)[:, None]
+    merged = without_round_off(X, np.finfo(np.float32).eps)
+    assert len(np.unique(merged)) > 0.98 * len(np.unique(X))
+    assert np.abs(merged - X).max() <= 8 * np.finfo(np.float32).eps * np.abs(X).max()
+
+
+def test_a_huge_code_merges_no_other_values(rng):
+    X = np.concatenate([np.full(600, 1e15), rng.standard_normal(400)])[:, None]
+    assert without_round_off(X, EPSILON) is X
+
+
 def test_a_fit_does_not_see_how_its_values_were_computed():
     k = np.random.default_rng(0).integers(-20, 20, (300, 1))
     rest = normal(300, 1)
@@ -109,6 +131,15 @@ TABLES_WITH_COPIES = {
 def test_copies_are_found(name, rng):
     X = TABLES_WITH_COPIES[name](rng)
     assert n_distinct(rng.permutation(np.repeat(X, 4, axis=0))) == len(X)
+
+
+def test_near_copies_of_zero_inflated_samples_are_found_in_linear_time(rng):
+    X = np.where(rng.random((20_000, 3)) < 0.3, 0.0, rng.exponential(size=(20_000, 3)))
+    X = np.concatenate([X, X[:500] * (1 + 1e-7)])
+    n_zero = (X == 0).all(1).sum()
+    # In samples of two zeros a few are neighbors by chance.
+    assert n_distinct(X) == pytest.approx(20_000, abs=30)
+    assert n_zero > 100
 
 
 def test_samples_at_a_spike_are_no_copies(rng):
@@ -341,6 +372,24 @@ def test_groups_of_panels_are_not_learned_by_heart():
 def test_bad_groups_are_refused(groups, message):
     with pytest.raises(ValueError, match=message):
         quick().fit(normal(40, 2), groups=groups)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_groups_are_enough():
+    X = normal(200, 3)
+    for estimator in (quick(), StackedDensityEstimator(random_state=0)):
+        assert np.isfinite(estimator.fit(X, groups=np.arange(200) % 2).score(X))
+
+
+@pytest.mark.parametrize("estimator", [quick(), StackedDensityEstimator()])
+def test_groups_that_copies_join_are_refused(estimator):
+    with pytest.raises(ValueError, match="copies of samples join all groups into one"):
+        estimator.fit(np.tile(normal(50, 2), (3, 1)), groups=np.repeat([0, 1, 2], 50))
+
+
+def test_groups_without_weight_do_not_count():
+    with pytest.raises(ValueError, match="of one group of 'groups'"):
+        quick().fit(normal(60, 2), sample_weight=np.arange(60) % 2, groups=np.arange(60) % 2)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -49,6 +49,7 @@ from skdiffusion.estimators._stages import (
     warn_if_interrupted,
     warn_of_constant_features,
     warn_of_fit,
+    warn_of_moved_constants,
 )
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
@@ -276,10 +277,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         ones are a twentieth of these, the networks are trained on all that are kept, in as many steps as the new ones
         are worth, and the trained networks replace the earlier ones where samples that are left out gain by it.
         Until then, new samples wait. The weights of the blend follow in the same rounds. Where the log-densities of new
-        samples show that the density has moved, earlier samples are forgotten. A sample that comes again counts once,
-        unless every feature has ties; the weights of a call are relative to each other.
+        samples show that the density has moved, earlier samples are forgotten. A copy of a sample counts
+        once; the weights of a call are relative to each other.
 
-        The feature transforms, the other components and the resolution of ties are those of the first call.
+        The feature transforms, the other components and the resolution of ties are those of the first call; groups are
+        known to `fit` alone.
 
         Parameters
         ----------
@@ -472,6 +474,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         field = self._previous(self.n_features_in_) or flow.network_field
         rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(samples, bounds, rng, self._resolution)
+        warn_of_moved_constants(data)
         self.n_samples_seen_ += len(samples.X)
         log_prob = log_prob_of_others(self.blend_, data.X)
         self._replay = self._replay.followed_by(data, self.preprocessor_, log_prob)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from skdiffusion.densities import Component
-from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData
+from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData, originals
 
 MAX_SAMPLES = 2000  # that are kept
 UNKNOWN = -2  # fold of a sample that has none yet
 UNSEEN = ("fold", "log_prob", "z_left_out", "log_det_left_out")  # what a sample has from its first coming
-PER_SAMPLE = ("X", "sample_weight", *UNSEEN)
+PER_SAMPLE = ("X", "given", "sample_weight", *UNSEEN)
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class ReplayBuffer:
     ----------
     X : array of shape (n_samples, n_features)
         Dequantized samples, the latest last.
+    given : array of shape (n_samples, n_features)
+        The same before they were dequantized, which tells copies.
     sample_weight : array of shape (n_samples,)
         The weights of a call sum to its effective number of samples.
     fold : int array of shape (n_samples,)
@@ -46,6 +48,7 @@ class ReplayBuffer:
     """
 
     X: np.ndarray
+    given: np.ndarray
     sample_weight: np.ndarray
     fold: np.ndarray
     n_folds: int
@@ -68,6 +71,7 @@ class ReplayBuffer:
             log_prob[data.validated] = np.stack([c.held_out_log_prob for c in components], axis=1)
         everything = cls(
             X=data.X,
+            given=data.X if data.given is None else data.given,
             sample_weight=data.sample_weight,
             fold=fold,
             n_folds=len(data.folds),
@@ -98,8 +102,7 @@ class ReplayBuffer:
     def followed_by(self, data: TrainingData, preprocessor: Preprocessor, log_prob: np.ndarray) -> ReplayBuffer:
         """The buffer with the samples of a call, of which the earliest samples make way.
 
-        A sample that is there already, with the same values in all features without ties, becomes the latest, in its
-        own fold.
+        A sample that is there already becomes the latest, in its own fold.
 
         Parameters
         ----------
@@ -110,12 +113,19 @@ class ReplayBuffer:
         log_prob : array of shape (n_samples, n_components)
             Log-densities of the samples under the closed-form components.
         """
-        identifying = self.resolution.untied
-        first, weight = _without_copies(data.X, data.sample_weight, identifying)
+        given = data.X if data.given is None else data.given
+        n_before = len(self.X)
+        first_of = originals(np.concatenate([self.given, given]))[n_before:]
+        sources, place = np.unique(first_of, return_inverse=True)
+        weight = np.bincount(place, data.sample_weight)
+        # A copy of an earlier sample stands where it comes first in the call.
+        first = np.full(len(sources), len(given))
+        np.minimum.at(first, place, np.arange(len(given)))
         z, log_det = preprocessor.transform(data.X)
         new = replace(
             self,
             X=data.X,
+            given=given,
             sample_weight=np.zeros(len(z)),
             fold=np.full(len(z), UNKNOWN),
             log_prob=log_prob,
@@ -124,7 +134,8 @@ class ReplayBuffer:
         )
         order = data.rng.permutation(len(first))[:MAX_SAMPLES]
         new = replace(new._take(first[order]), sample_weight=effective(weight)[order])
-        copies, earlier = _places_of_copies(new.X, self.X, identifying)
+        copies = np.flatnonzero(sources[order] < n_before)
+        earlier = sources[order][copies]
         for name in UNSEEN:
             getattr(new, name)[copies] = getattr(self, name)[earlier]
         kept = np.setdiff1d(np.arange(len(self.X)), earlier)
@@ -164,21 +175,3 @@ class ReplayBuffer:
 def effective(weight: np.ndarray) -> np.ndarray:
     """Weights that sum to the effective number of samples."""
     return weight * (weight.sum() / (weight @ weight))
-
-
-def _places_of_copies(X: np.ndarray, earlier: np.ndarray, identifying: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the samples of X that are among the earlier ones, and of these."""
-    if not identifying.any():
-        return np.empty(0, dtype=int), np.empty(0, dtype=int)
-    there = {sample.tobytes(): i for i, sample in enumerate(earlier[:, identifying] + 0.0)}  # minus zero is zero
-    found = [(i, there.get(sample.tobytes())) for i, sample in enumerate(X[:, identifying] + 0.0)]
-    pairs = np.array([pair for pair in found if pair[1] is not None], dtype=int).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _without_copies(X: np.ndarray, weight: np.ndarray, identifying: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the samples of which each comes once, and the weights of all of their copies."""
-    if not identifying.any():
-        return np.arange(len(X)), weight
-    _, first, copy_of = np.unique(X[:, identifying], axis=0, return_index=True, return_inverse=True)
-    return first, np.bincount(copy_of.ravel(), weights=weight)

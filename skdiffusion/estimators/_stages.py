@@ -157,3 +157,16 @@ def warn_of_constant_features(data: TrainingData) -> None:
             "them to compare log-densities.",
             DegenerateDataWarning,
         )
+
+
+def warn_of_moved_constants(data: TrainingData) -> None:
+    """Warn of features that were constant in the first fit, and are not what they were."""
+    assert data.given is not None
+    constants = {int(j): data.resolution.spikes[j][0] for j in data.resolution.constant}
+    moved = [j for j, value in constants.items() if not np.allclose(data.given[:, j], value, rtol=1e-9, atol=0)]
+    if moved:
+        warn_user(
+            f"Features {moved} were constant in the first call and have other values now, which "
+            "partial_fit does not learn: call fit.",
+            DegenerateDataWarning,
+        )

@@ -69,7 +69,7 @@ def originals(X: np.ndarray) -> np.ndarray:
     if rounded and not _more_than_chance(X[:, individual.any(axis=0)], source):
         return numbers
     candidates = np.flatnonzero(own[inverse] & (source == numbers))
-    near = candidates[_near_copies(X[candidates], individual)]
+    near = candidates[_near_copies(X[candidates], individual[inverse[candidates]])]
     return np.where(own[inverse], np.append(near, 0)[np.searchsorted(candidates, source)], numbers)
 
 
@@ -112,7 +112,11 @@ def _near_copies(X: np.ndarray, individual: np.ndarray) -> np.ndarray:
         return numbers
     distance = min(NEAR, (MAX_CHANCE / n) ** (1 / np.count_nonzero(n_individual)))
     scaled = X / np.array([_local_scale(x) for x in X.T])
-    near = _pairs_within(scaled, distance, int(n_individual.argmax()))
+    # Near copies are at the same spikes, so that they are individual in the same feature first.
+    order = np.argsort(-n_individual)
+    first = order[individual[:, order].argmax(axis=1)]
+    members = [(j, np.flatnonzero(first == j)) for j in order]
+    near = np.concatenate([rows[_pairs_within(scaled[rows], distance, j)] for j, rows in members])
     if not len(near) or len(near) < _most_by_chance(scaled, FURTHER * distance, FURTHER, RANGE / distance, distance):
         return numbers
     linked = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(n, n))
@@ -179,4 +183,15 @@ def together_with_copies(X: np.ndarray, groups: np.ndarray | None) -> np.ndarray
     kept, place = np.unique(originals(X), return_inverse=True)
     if groups is None:
         return None if len(kept) == len(X) else place
-    return np.unique(joined_groups(groups, place), return_inverse=True)[1]
+    return numbered(joined_groups(groups, place))
+
+
+def numbered(groups: np.ndarray) -> np.ndarray:
+    """Numbers of groups from 0 on; ValueError for a single one, which cannot be left out."""
+    labels, numbers = np.unique(groups, return_inverse=True)
+    if len(labels) < 2:
+        raise ValueError(
+            "The samples of some weight are of one group of 'groups', or copies of samples join all groups into one: "
+            "two are needed at least, of which one can be left out. Leave 'groups' out if the samples are independent."
+        )
+    return numbers

@@ -10,7 +10,7 @@ import numpy as np
 from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
-from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies
+from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
@@ -29,6 +29,7 @@ class TrainingData:
     rng: np.random.Generator  # of every random number of the fit
     resolution: Resolution  # cells over which values that repeat were spread
     groups: np.ndarray | None = None  # (n_samples,), numbers of those that stay on one side of every split, if any
+    given: np.ndarray | None = None  # (n_samples, n_features), before they were dequantized; None where they were not
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -47,8 +48,8 @@ class TrainingData:
         X, weight, groups = merged_copies(samples._replace(X=X))
         resolution = Resolution.of(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, weight, resolution, bounds)
-        groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        return cls(resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups)
+        groups = None if groups is None else numbered(groups)
+        return cls(resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, X)
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:
         """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""

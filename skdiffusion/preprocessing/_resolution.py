@@ -56,11 +56,6 @@ class Resolution:
         """Numbers of the constant features."""
         return np.flatnonzero([np.isinf(w).any() for w in self.widths])
 
-    @property
-    def untied(self) -> np.ndarray:
-        """Whether the values of each feature do not repeat, shape (n_features,) of bool."""
-        return (self.step == 0) & np.array([len(spikes) == 0 for spikes in self.spikes])
-
     def cell_widths(self, X: np.ndarray) -> np.ndarray:
         """Width of the cell that every value stands for, shape (n_samples, n_features)."""
         out = np.tile(self.step, (len(X), 1))

@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 ROUND_OFF = 8.0  # units in the last place within which values count as one
+TYPICAL_QUANTILE = 0.25  # of the sizes of a feature, whose last place counts for smaller values
+MAX_VARIANTS = 16  # of one value by round-off
+ISOLATION = 20.0  # widths of such variants to the nearest other value
 DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
 SPIKE_SHARE = 0.02  # a value that holds more samples than this is a spike
 MAX_COPIES = 10  # of one sample that resampling or integer weights make, or times as many as of most samples
@@ -34,15 +37,34 @@ def without_round_off(X: np.ndarray, precision: float) -> np.ndarray:
     merged = None
     for j, x in enumerate(X.T):
         order = np.argsort(x, kind="stable")
-        ranked, size = x[order], np.abs(x[order])
-        typical = np.median(size[size > 0]) if size.any() else 0.0
-        gaps = np.diff(ranked)
-        close = gaps <= ROUND_OFF * precision * np.maximum(size[1:], typical)
-        if (close & (gaps > 0)).any():
+        first, last = _runs_of_round_off(x[order], precision)
+        if len(first):
             merged = X.copy() if merged is None else merged
-            first = np.flatnonzero(np.concatenate([[True], ~close]))
-            merged[order, j] = np.repeat(ranked[first], np.diff(np.append(first, len(x))))
+            for start, stop in zip(first, last + 1):
+                merged[order[start:stop], j] = x[order[start]]
     return X if merged is None else merged
+
+
+def _runs_of_round_off(ranked: np.ndarray, precision: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last places of the runs of sorted values that are one value but for round-off.
+
+    A run is no wider than round-off of the feature, has few distinct values, and is far from all others for its width:
+    in a feature whose numbers are as dense as their precision, and in a narrow group beside far ones, nothing is
+    merged.
+    """
+    size = np.abs(ranked)
+    typical = np.quantile(size[size > 0], TYPICAL_QUANTILE) if size.any() else 0.0
+    tolerance = ROUND_OFF * precision * np.maximum(size, typical)
+    gaps = np.diff(ranked)
+    ends = np.flatnonzero(np.append(gaps > tolerance[1:], True))
+    starts = np.append(0, ends[:-1] + 1)
+    width = ranked[ends] - ranked[starts]
+    n_distinct = np.add.reduceat(np.append(True, gaps > 0), starts)
+    n_distinct += ~np.append(True, gaps > 0)[starts]  # the first value of a run counts, whatever is before it
+    between = np.concatenate([[np.inf], ranked[starts[1:]] - ranked[ends[:-1]], [np.inf]])
+    alone = np.minimum(between[1:], between[:-1]) > ISOLATION * width
+    found = (width > 0) & (width <= tolerance[ends]) & (n_distinct <= MAX_VARIANTS) & alone
+    return starts[found], ends[found]
 
 
 class Ties(NamedTuple):

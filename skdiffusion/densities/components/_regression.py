@@ -90,7 +90,8 @@ class RegressionOrders:
     def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, rng: np.random.Generator):
         self.data, self.options, self.rng = fit.data, fit.options, rng
         self.mapped, folds = MappedData.of(fit.data, preprocessor.unwhitened()), fit.data.validation_folds
-        self.parts = [np.concatenate(folds[i : i + FOLDS_TOGETHER]) for i in range(0, len(folds), FOLDS_TOGETHER)]
+        step = min(FOLDS_TOGETHER, max(1, len(folds) - 1))
+        self.parts = [np.concatenate(folds[i : i + step]) for i in range(0, len(folds), step)]
         self.orders = [informative_order(self.mapped.z, self.data.sample_weight)]
         n_orders = self.options.max_regression_orders
         self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
