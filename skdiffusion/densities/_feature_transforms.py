@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -119,8 +120,8 @@ def feature_transform_candidates(
     first, *others = first_maps_candidates(data.X, data.sample_weight, data.bounds) if asked == "auto" else [None]
     scores = select_feature_transforms(data, candidates, first)
     for other in others:
-        # A stream of its own, so that no other fit depends on it.
-        scores_of_other = select_feature_transforms(replace(data, rng=data.rng.spawn(1)[0]), candidates, other)
+        # A copy of the stream, so that no fit depends on what was only tried.
+        scores_of_other = select_feature_transforms(replace(data, rng=copy.deepcopy(data.rng)), candidates, other)
         if max(scores_of_other.values()) > max(scores.values()) + LOGARITHM_GAIN * data.n_features:
             first, scores = other, scores_of_other
     best, plain = max(scores, key=lambda c: scores[c]), candidates[0]

@@ -83,7 +83,7 @@ def decades():
     """Far groups, values over many decades and values that come near to a bound."""
     rng = np.random.default_rng(0)
     far = rng.standard_normal(160) + np.where(np.arange(160) < 80, 0.0, 1e5)
-    X = np.column_stack([far, np.exp(3 * rng.standard_normal(160)), rng.exponential(size=160)])
+    X = np.column_stack([far, np.exp(5 * rng.standard_normal(160)), rng.exponential(size=160)])
     bounds = ([-np.inf, -np.inf, 0.0], np.inf)
     return DiffusionDensityEstimator(**SMALL, bounds=bounds).fit(X), X
 

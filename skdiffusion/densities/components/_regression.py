@@ -90,7 +90,7 @@ class RegressionOrders:
     def __init__(self, fit: ComponentFit, preprocessor: Preprocessor, rng: np.random.Generator):
         self.data, self.options, self.rng = fit.data, fit.options, rng
         self.mapped, folds = MappedData.of(fit.data, preprocessor.unwhitened()), fit.data.validation_folds
-        step = min(FOLDS_TOGETHER, max(1, len(folds) - 1))
+        step = FOLDS_TOGETHER if len(fit.data.folds) > FOLDS_TOGETHER else 1  # some samples are left to fit to
         self.parts = [np.concatenate(folds[i : i + step]) for i in range(0, len(folds), step)]
         self.orders = [informative_order(self.mapped.z, self.data.sample_weight)]
         n_orders = self.options.max_regression_orders
