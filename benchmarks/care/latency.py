@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def main():
     given = parser.parse_args()
     if given.serve:
         return serve()
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    own = str(Path(__file__).resolve().parents[2])
     servers = [Server(folder) for folder in (own, given.against) if folder]
     print("| estimator | features | call | samples | milliseconds |" + (" before | ratio |" if given.against else ""))
     print("|---" * (5 + 2 * bool(given.against)) + "|")
