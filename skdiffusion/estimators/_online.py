@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.stats import ks_2samp
 
-from skdiffusion._utils.numerics import clearly_better, floored
+from skdiffusion._utils.numerics import clearly_better, effective_number, floored
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, ComponentOptions, TransformedDensity
 from skdiffusion.densities import out_of_fold_log_prob as out_of_fold_blend
@@ -104,10 +104,10 @@ class Round:
         return self
 
     def _drawn(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """As many values as their weights tell of, drawn by their weights."""
+        """As many values as the effective number of their weights, drawn by these."""
         if len(values) == 0 or np.ptp(weight) == 0:
             return values
-        return self.rng.choice(values, max(1, int(weight.sum() ** 2 / (weight @ weight))), p=weight / weight.sum())
+        return self.rng.choice(values, max(1, int(effective_number(weight))), p=weight / weight.sum())
 
     def _out_of_fold(self, components: list[Component]) -> np.ndarray:
         """Log-densities of the blend of components at the validation samples."""

@@ -29,7 +29,7 @@ class ReplayBuffer:
     X : array of shape (n_samples, n_features)
         Dequantized samples, the latest last.
     given : array of shape (n_samples, n_features)
-        The same before they were dequantized, which tells copies.
+        The same before they were dequantized, by which copies are found.
     sample_weight : array of shape (n_samples,)
         The weights of a call sum to its effective number of samples.
     fold : int array of shape (n_samples,)

@@ -1,4 +1,4 @@
-"""Bounds of the features, and how near to them values are told apart."""
+"""Bounds of the features, and how near to them values are distinguished."""
 
 from __future__ import annotations
 
