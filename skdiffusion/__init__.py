@@ -9,6 +9,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",
+    "DiffusionImputer": "skdiffusion.estimators",
     "DiffusionOutlierDetector": "skdiffusion.estimators",
     "DiffusionTransformer": "skdiffusion.estimators",
     "DistilledDensityEstimator": "skdiffusion.estimators",

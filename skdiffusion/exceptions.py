@@ -19,6 +19,10 @@ class ZeroDensityWarning(UserWarning):
     """Samples that are scored have density zero, as outside `bounds`: their mean log-density is minus infinity."""
 
 
+class InaccurateDensityWarning(UserWarning):
+    """Too few draws say something of the density of samples with unknown features."""
+
+
 class FullDimensionWarning(UserWarning):
     """Samples that were expected near a low-dimensional set fill the space."""
 

@@ -60,15 +60,15 @@ class _FitTask:
 class FitParts(_FitTask):
     """The fits within a fit: callbacks see each as a task, and those meant for it go on to the inner estimator."""
 
-    def fit(self, name: str, inner: Any, X: np.ndarray) -> Any:
+    def fit(self, name: str, inner: Any, X: np.ndarray, **given: Any) -> Any:
         """Fit an inner estimator to the samples of X."""
         if self._context is None:
-            return inner.fit(X)
+            return inner.fit(X, **given)
         task = self._context.subcontext(task_name=name)
         task.call_on_fit_task_begin(estimator=self.estimator)
         try:
             with task.propagate_callback_context(inner):
-                return inner.fit(X)
+                return inner.fit(X, **given)
         finally:
             task.call_on_fit_task_end(estimator=self.estimator)
 

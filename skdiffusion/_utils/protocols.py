@@ -22,7 +22,7 @@ class SampleNoise(NamedTuple):
     choice: np.ndarray | None = None  # (n_samples,), uniform: the component of a blend
     boundary: np.ndarray | None = None  # (n_samples, n_features), uniform: features near their bounds that are redrawn
 
-    def take(self, which: np.ndarray) -> SampleNoise:
+    def take(self, which: np.ndarray | slice) -> SampleNoise:
         """The numbers of some of the samples."""
         return SampleNoise._make(None if part is None else part[which] for part in self)
 
@@ -71,6 +71,34 @@ class Density:
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers, shape (n_samples, n_features)."""
+        raise NotImplementedError
+
+
+class AxesSplit(NamedTuple):
+    """Orthonormal axes of a space, split into those of given coordinates and the others."""
+
+    given: np.ndarray  # (n_features, n_given)
+    others: np.ndarray  # (n_features, n_features - n_given)
+
+
+class ClosedFormDensity(Density):
+    """A density whose marginals and conditionals along any orthonormal axes are known in closed form."""
+
+    def marginal(self, axes: np.ndarray) -> ClosedFormDensity:
+        """The density of the coordinates of samples along some axes (n_features, n_axes)."""
+        raise NotImplementedError
+
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Coordinates of samples along the other axes, (n_samples, n_others), given those along the rest of them.
+
+        Parameters
+        ----------
+        axes : AxesSplit
+        given : array of shape (n_samples, n_given)
+            Of each sample its own.
+        noise : SampleNoise
+            Random numbers for each sample; the normal ones for the other axes alone, (n_samples, n_others).
+        """
         raise NotImplementedError
 
 

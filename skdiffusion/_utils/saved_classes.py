@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 ESTIMATORS = {
     "DiffusionDensityEstimator": "skdiffusion.estimators._density",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
+    "DiffusionImputer": "skdiffusion.estimators._imputer",
     "DiffusionOutlierDetector": "skdiffusion.estimators._outliers",
     "DiffusionTransformer": "skdiffusion.estimators._transformer",
     "DistilledDensityEstimator": "skdiffusion.estimators._distilled",

@@ -73,11 +73,11 @@ def restored_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def check_count(n_samples: int, minimum: int = 0) -> None:
-    """Raise ValueError unless `n_samples` is an integer of at least `minimum`, which is 0 or 1."""
+def check_count(n_samples: int, minimum: int = 0, name: str = "n_samples") -> None:
+    """Raise ValueError unless `n_samples`, the argument of a name, is an integer of at least `minimum`, 0 or 1."""
     if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < minimum:
         raise ValueError(
-            f"The 'n_samples' argument must be a {'positive' if minimum else 'non-negative'} integer. "
+            f"The {name!r} argument must be a {'positive' if minimum else 'non-negative'} integer. "
             f"Got {n_samples!r} instead."
         )
 
@@ -85,22 +85,24 @@ def check_count(n_samples: int, minimum: int = 0) -> None:
 def check_magnitude(**arrays: np.ndarray) -> None:
     """Raise ValueError, by name, for an array with numbers whose squares overflow."""
     for name, values in arrays.items():
-        if values.size and float(np.abs(values).max()) > MAX_MAGNITUDE:
+        if values.size and bool((np.abs(values) > MAX_MAGNITUDE).any()):
             raise ValueError(
                 f"{name} has numbers beyond {MAX_MAGNITUDE:g}, whose squares overflow: rescale the features."
             )
 
 
-def validate_data(estimator: BaseEstimator, X: Any, **given: Any) -> np.ndarray:
-    """scikit-learn's `validate_data` of the numbers of any frame, with the errors of `check_finite` for NaN."""
+def validate_data(estimator: BaseEstimator, X: Any, *, allow_nan: bool = False, **given: Any) -> np.ndarray:
+    """scikit-learn's `validate_data` of the numbers of any frame, with the errors of `check_finite`."""
     numbers = as_numbers(X)
     samples = sklearn_validation.validate_data(estimator, numbers, ensure_all_finite=False, **given)
-    check_finite(estimator, samples, numbers)
+    check_finite(estimator, samples, numbers, allow_nan=allow_nan)
     return samples
 
 
-def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any, input_name: str = "X") -> None:
-    """Raise ValueError for samples with NaN or infinity, which says where they are and what helps.
+def check_finite(
+    estimator: BaseEstimator, samples: np.ndarray, X: Any, input_name: str = "X", *, allow_nan: bool = False
+) -> None:
+    """Raise ValueError for samples with infinity, or NaN if that is not allowed, which says where and what helps.
 
     The features have the names of `X`, the frame or the array from which the samples come.
     """
@@ -108,10 +110,11 @@ def check_finite(estimator: BaseEstimator, samples: np.ndarray, X: Any, input_na
         if get_config()["assume_finite"] or np.isfinite(samples.sum()):
             return
     missing, name = np.isnan(samples), type(estimator).__name__
-    if missing.any():
+    if missing.any() and not allow_nan:
         raise ValueError(
-            f"Input {input_name} contains NaN in {_where(missing, X)}. {name} does not take missing values yet: drop "
-            "these samples, or impute their values first, as sklearn.impute.KNNImputer does."
+            f"Input {input_name} contains NaN in {_where(missing, X)}. {name} does not take missing values here: drop "
+            "these samples, or impute their values first by DiffusionImputer. DiffusionDensityEstimator takes them in "
+            "'fit', 'score_samples' and 'impute'."
         )
     infinite = np.isinf(samples)
     if infinite.any():

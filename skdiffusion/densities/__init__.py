@@ -13,15 +13,18 @@ from skdiffusion.densities._blend import (
     out_of_fold_log_prob,
     validation_score,
 )
+from skdiffusion.densities._completion import Completion
 from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
     feature_transform_candidates,
     select_feature_transforms,
 )
+from skdiffusion.densities._given import BlendMarginal, GivenBlend
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
+from skdiffusion.densities._nodes import Nodes
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order
@@ -34,15 +37,19 @@ __all__ = [
     "AutoregressiveRegression",
     "BandwidthSearch",
     "Blend",
+    "BlendMarginal",
+    "Completion",
     "Component",
     "ComponentOptions",
     "ExpectationMaximization",
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
+    "GivenBlend",
     "KernelSamples",
     "MixtureChoice",
     "MixtureSearch",
     "MixtureSetting",
+    "Nodes",
     "RegressionDensity",
     "Spacing",
     "StudentTDensity",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion.densities._nodes import log_sum_by_owner
 from skdiffusion.preprocessing import BoundaryRegion
 
 N_NODES = 7  # of the integral over a region: the density of a network has ripples in its tails
@@ -84,18 +85,25 @@ class BoundaryNodes:
 
     def log_prob(self, log_prob: np.ndarray) -> np.ndarray:
         """Log-densities of the samples, shape (n_samples,), from those of the nodes."""
-        terms = self.log_weight + log_prob
-        top = np.full(self.n_samples, -np.inf)
-        np.maximum.at(top, self.owner, terms)
-        shift = np.where(np.isfinite(top), top, 0.0)
-        with np.errstate(divide="ignore"):
-            return np.log(np.bincount(self.owner, np.exp(terms - shift[self.owner]), self.n_samples)) + shift
+        return log_sum_by_owner(self.log_weight + log_prob, self.owner, self.n_samples)
 
     def score(self, log_prob: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Gradients of the log-densities of the samples, (n_samples, n_features), from both of the nodes."""
         share = np.exp(self.log_weight + log_prob - self.log_prob(log_prob)[self.owner])
         terms = share[:, None] * (np.where(self.kept, score, 0.0) + self.gradient)
         return np.stack([np.bincount(self.owner, column, self.n_samples) for column in terms.T], axis=1)
+
+    def chosen(self, log_prob: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """One node of every sample, chosen by its part in the density of the sample, shape (n_samples, n_features)."""
+        order = np.argsort(self.owner, kind="stable")
+        owner = self.owner[order]
+        share = np.exp(self.log_weight + log_prob - self.log_prob(log_prob)[self.owner])[order]
+        sums = np.cumsum(share)
+        first = np.searchsorted(owner, np.arange(self.n_samples))
+        before = sums[first] - share[first]
+        last = np.searchsorted(owner, np.arange(self.n_samples), side="right") - 1
+        place = np.searchsorted(sums, before + uniform * (sums[last] - before), side="right")
+        return self.X[order[np.clip(place, first, last)]]
 
 
 def redrawn(regions: Sequence[BoundaryRegion], X: np.ndarray, uniform: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
-from skdiffusion._utils.protocols import Density, VelocityField
+from skdiffusion._utils.protocols import ClosedFormDensity, VelocityField
 
 BLOCK_NUMBERS = 4_000_000  # largest temporary, in numbers
 
@@ -30,7 +30,7 @@ class Moments(NamedTuple):
     laplacian: np.ndarray  # (n,), divergence of the score
 
 
-class DiffusedDensity(Density, VelocityField):
+class DiffusedDensity(ClosedFormDensity, VelocityField):
     """Density, score, denoiser and divergence at every noise level, from one method `_moments`."""
 
     n_features: int

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
-from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion._utils.protocols import AxesSplit, SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._mixture import LOG_2PI
 from skdiffusion.densities._stacking import choose_component
@@ -92,6 +92,22 @@ class GaussianKernelDensity(DiffusedDensity):
         """Samples from random numbers: the uniform ones choose the kernels."""
         kernel = choose_component(self.weights, noise.uniform)
         return self.samples[kernel] + self.bandwidth[kernel, None] * noise.normal
+
+    def marginal(self, axes: np.ndarray) -> GaussianKernelDensity:
+        """The density along some axes: the kernels are round."""
+        return GaussianKernelDensity(self.samples @ axes, self.bandwidth, self.weights)
+
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Coordinates along the other axes, of kernels chosen by how likely the given ones are under each."""
+        assert noise.uniform is not None, "The samples of a kernel density take uniform random numbers."
+        marginal = self.marginal(axes.given)
+        variances = np.broadcast_to(marginal._variances(1.0, 0.0), len(self.samples))
+        kernel = np.empty(len(given), dtype=int)
+        for block in slices(len(given), MAX_PAIRS // len(self.samples)):
+            log_joint, _ = marginal._log_joint(given[block], 1.0, variances)
+            share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
+            kernel[block] = choose_component(share, noise.uniform[block])
+        return (self.samples @ axes.others)[kernel] + self.bandwidth[kernel, None] * noise.normal
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
-from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion._utils.protocols import AxesSplit, SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._stacking import choose_component
 
@@ -74,6 +74,13 @@ class GaussianMixtureDensity(DiffusedDensity):
     def log_prob(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> np.ndarray:
         """Log-density of the noised distribution at x, in nats, shape (n_samples,)."""
         x = np.asarray(x, dtype=float)
+        out = np.empty(len(x))
+        for block, log_joint in self._log_joint(x, alpha, sigma):
+            out[block] = log_sum_exp(log_joint, axis=1)
+        return out
+
+    def _log_joint(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of samples, with the log-densities of the components with their weights, (n_samples, n_components)."""
         n_components, d = self.means.shape
         variances = alpha**2 * self._variances + sigma**2
         # Coordinates in which every component is standard, side by side: (d, K d).
@@ -81,12 +88,9 @@ class GaussianMixtureDensity(DiffusedDensity):
         centers = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
         constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)
         roots = roots.reshape(d, -1)
-        out = np.empty(len(x))
-        for block in slices(len(x), MAX_COORDINATES // (n_components * d)):
+        for block in slices(len(x), MAX_COORDINATES // max(1, n_components * d)):
             scaled = (x[block] @ roots - centers).reshape(-1, n_components, d)
-            log_joint = constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
-            out[block] = log_sum_exp(log_joint, axis=1)
-        return out
+            yield block, constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the uniform ones choose the components."""
@@ -97,6 +101,39 @@ class GaussianMixtureDensity(DiffusedDensity):
             root = np.sqrt(self._variances[k])[:, None] * self._axes[k].T
             out[samples] = self.means[k] + samples_times_matrix(noise.normal[samples], root)
         return out
+
+    def marginal(self, axes: np.ndarray) -> GaussianMixtureDensity:
+        """The density along some axes."""
+        return GaussianMixtureDensity(self.weights, self.means @ axes, axes.T @ self.covariances @ axes)
+
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Coordinates along the other axes, of components chosen by how likely the given ones are under each."""
+        marginal, means = self.marginal(axes.given), self.means @ axes.others
+        component, out = np.empty(len(given), dtype=int), np.empty_like(noise.normal)
+        for block, log_joint in marginal._log_joint(given):
+            share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
+            component[block] = choose_component(share, noise.take(block).uniform)
+        for k in np.unique(component):
+            samples = component == k
+            gain, covariance = gaussian_regression(self.covariances[k], axes)
+            mean = means[k] + samples_times_matrix(given[samples] - marginal.means[k], gain)
+            out[samples] = mean + samples_times_matrix(noise.normal[samples], symmetric_root(covariance))
+        return out
+
+
+def gaussian_regression(covariance: np.ndarray, axes: AxesSplit) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (n_given, n_others) of the regression of coordinates along the other axes on the given ones, and
+    the covariance of its residuals."""
+    among, across = axes.given.T @ covariance @ axes.given, axes.given.T @ covariance @ axes.others
+    gain = np.linalg.solve(among, across)
+    residuals = axes.others.T @ covariance @ axes.others - across.T @ gain
+    return gain, (residuals + residuals.T) / 2
+
+
+def symmetric_root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root of a covariance."""
+    values, axes = np.linalg.eigh(covariance)
+    return (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
 
 
 def gaussian_flow_map(

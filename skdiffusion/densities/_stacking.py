@@ -87,7 +87,12 @@ def blend_log_density(log_densities: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def choose_component(weights: np.ndarray, uniform: np.ndarray | None) -> np.ndarray:
-    """Number of the component of a blend or mixture that each uniform random number chooses, shape (n_samples,)."""
+    """Number of the component of a blend or mixture that each uniform random number chooses, shape (n_samples,).
+
+    The weights, of sum 1, are those of all samples, or have a row for each of them.
+    """
     assert uniform is not None, "The samples of a mixture take uniform random numbers."
+    if weights.ndim == 2:
+        return np.minimum((np.cumsum(weights, axis=1) <= uniform[:, None]).sum(1), weights.shape[1] - 1)
     chosen = np.searchsorted(np.cumsum(weights), uniform, side="right")
     return np.minimum(chosen, len(weights) - 1)  # the cumulative weights may end below 1 by round-off

@@ -11,15 +11,16 @@ Liu and Rubin (1995), ML estimation of the t distribution using EM and its exten
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import chdtri, gammaln
 
 from skdiffusion._utils.numerics import samples_times_matrix
-from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion._utils.protocols import AxesSplit, ClosedFormDensity, SampleNoise
+from skdiffusion.densities._mixture import gaussian_regression, symmetric_root
 
 DEGREES = (2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
 
 
-class StudentTDensity(Density):
+class StudentTDensity(ClosedFormDensity):
     """Multivariate Student-t distribution.
 
     Parameters
@@ -68,6 +69,24 @@ class StudentTDensity(Density):
         assert noise.chi2 is not None, "The samples of a Student-t take chi-square random numbers."
         radii = np.sqrt(self.degrees / noise.chi2)[:, None]
         return self.location + samples_times_matrix(noise.normal, self._factor.T) * radii
+
+    def marginal(self, axes: np.ndarray) -> StudentTDensity:
+        """The density along some axes."""
+        return StudentTDensity(self.location @ axes, axes.T @ self.scale @ axes, self.degrees)
+
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        r"""Coordinates along the other axes: Student-t too, of as many more degrees of freedom as are given.
+
+        The scale matrix is :math:`(\nu + \delta) / (\nu + n)` times that of a Gaussian, with n coordinates given at
+        the squared distance :math:`\delta`.
+        """
+        assert noise.uniform is not None, "The samples of a Student-t take uniform random numbers."
+        marginal = self.marginal(axes.given)
+        gain, covariance = gaussian_regression(self.scale, axes)
+        mean = self.location @ axes.others + samples_times_matrix(given - marginal.location, gain)
+        degrees = self.degrees + axes.given.shape[1]
+        spread = (self.degrees + marginal.squared_distance(given)) / chdtri(degrees, noise.uniform)
+        return mean + samples_times_matrix(noise.normal, symmetric_root(covariance)) * np.sqrt(spread)[:, None]
 
 
 def fit_student_t(X: np.ndarray, weights: np.ndarray, n_iter: int = 40) -> StudentTDensity:

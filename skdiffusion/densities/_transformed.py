@@ -1,11 +1,14 @@
 """The density behind a preprocessor: any density of whitened samples, in the units of the features."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 
 from skdiffusion._utils.blocks import in_blocks
-from skdiffusion._utils.protocols import Density, LatentDensity, SampleNoise
+from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.protocols import ClosedFormDensity, Density, LatentDensity, SampleNoise
 from skdiffusion.densities._boundary import BoundaryNodes, redrawn
 from skdiffusion.preprocessing import Preprocessor
 
@@ -72,6 +75,57 @@ class TransformedDensity(LatentDensity):
             return X
         assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
         return redrawn(regions, X, noise.boundary)
+
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether its marginals and conditionals are known."""
+        return isinstance(self.density, ClosedFormDensity)
+
+    def marginal(self, features: np.ndarray) -> TransformedDensity:
+        """The density of some features, by their numbers."""
+        assert isinstance(self.density, ClosedFormDensity)
+        axes = self.preprocessor.whitening.axes(features)
+        return TransformedDensity(self.preprocessor.of_features(features), self.density.marginal(axes.given))
+
+    def completed(self, X: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Samples whose features of some numbers are given, the others drawn from their conditional distribution.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            Of which only the given features are read.
+        features : array of int
+            Numbers of the given features.
+        noise : SampleNoise
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            The given features to the bit.
+        """
+        assert isinstance(self.density, ClosedFormDensity)
+        if not len(features):
+            return self.sample(noise)
+        preprocessor, axes = self.preprocessor, self.preprocessor.whitening.axes(features)
+        others = np.setdiff1d(np.arange(X.shape[1]), features)
+        marginal, given = self.marginal(features), X[:, features]
+        if marginal.preprocessor.regions:
+            assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
+            given = marginal._before_redrawing(given, noise.boundary[:, features[0]])
+        a, _ = marginal.preprocessor.transform(given)
+        b = self.density.sample_given(axes, a, noise._replace(normal=noise.normal[:, others]))
+        z = samples_times_matrix(a, axes.given.T) + samples_times_matrix(b, axes.others.T)
+        out = preprocessor.inverse_transform(z)
+        if regions := [region for region in preprocessor.regions if region.feature in others]:
+            assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
+            out = redrawn(regions, out, noise.boundary)
+        out[:, features] = X[:, features]
+        return out
+
+    def _before_redrawing(self, X: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Samples as they may have been before their features near bounds were drawn anew."""
+        nodes = BoundaryNodes.of(self.preprocessor.regions, X)
+        return nodes.chosen(in_blocks(self._mapped_log_prob, nodes.X), uniform)
 
     def to_latent(self, X: np.ndarray) -> np.ndarray:
         """Codes of samples, where the density has a latent map."""

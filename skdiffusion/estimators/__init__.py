@@ -2,6 +2,7 @@
 
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._imputer import DiffusionImputer
 from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._outliers import DiffusionOutlierDetector
@@ -10,6 +11,7 @@ from skdiffusion.estimators._transformer import DiffusionTransformer
 
 __all__ = [
     "DiffusionDensityEstimator",
+    "DiffusionImputer",
     "DiffusionOutlierDetector",
     "DiffusionTransformer",
     "DistilledDensityEstimator",

@@ -26,15 +26,16 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
     validate_data,
 )
-from skdiffusion.densities import Component
+from skdiffusion.densities import Completion, Component
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
-from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
+from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._joint import JointDensityEstimator
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._replay import ReplayBuffer
@@ -57,7 +58,7 @@ from skdiffusion.preprocessing import TrainingData, WeightedSamples
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
 
 
-class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityEstimator):
+class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensityEstimator):
     r"""Density estimation by a diffusion model, blended with densities in closed form.
 
     Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised samples, and
@@ -343,17 +344,22 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         self, X: Any, sample_weight: Any, groups: Any = None, *, reset: bool
     ) -> tuple[WeightedSamples, tuple[np.ndarray, np.ndarray] | None]:
         """Samples of some weight, with their weights and groups, and the bounds of the features."""
-        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2 if reset else 1, reset=reset)
+        least = 2 if reset else 1
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=least, reset=reset, allow_nan=reset)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
         check_magnitude(X=X)
         groups = check_groups(groups, X)
-        kept = w > MIN_WEIGHT
+        kept = (w > MIN_WEIGHT) & ~np.isnan(X).all(1)
         X, w, groups = X[kept], w[kept], None if groups is None else groups[kept]
         if reset and len(X) < 2:
             raise ValueError(
-                f"Found array with {len(X)} sample(s) of positive 'sample_weight' while a minimum of 2 is required."
+                f"Found array with {len(X)} sample(s) of positive 'sample_weight' with a known value while a minimum "
+                "of 2 is required."
             )
+        if (unknown := np.isnan(X).all(0)).any():
+            names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[unknown].tolist()
+            raise ValueError(f"No value of the features {names} is known: leave these features out.")
         if bounds is not None:
             outside = ((X < bounds[0]) | (X > bounds[1])).any(1)
             if outside.any():
@@ -386,6 +392,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, FlowDensityE
         samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
+        if np.isnan(samples.X).any():
+            samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = TrainingData.of(samples, bounds, rng)
         warn_of_constant_features(data)
         previous = self._previous(data.n_features) if self.warm_start else None

@@ -15,7 +15,7 @@ from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidat
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
-from skdiffusion.preprocessing._ties import without_round_off
+from skdiffusion.preprocessing._ties import Ties, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "MappedData",
     "Preprocessor",
     "Resolution",
+    "Ties",
     "TrainingData",
     "WeightedSamples",
     "Whitening",

@@ -32,6 +32,7 @@ class WeightedSamples(NamedTuple):
     X: np.ndarray  # (n_samples, n_features)
     weight: np.ndarray  # (n_samples,)
     groups: np.ndarray | None = None  # (n_samples,)
+    information: float = 1.0  # share of their effective number that they are worth: several may stand for one sample
 
     @property
     def scale(self) -> np.ndarray:
@@ -42,13 +43,13 @@ class WeightedSamples(NamedTuple):
 
 def merged_copies(samples: WeightedSamples) -> WeightedSamples:
     """The distinct samples, with the weights of their copies added up; groups that share a copy become one group."""
-    X, weight, groups = samples
+    X, weight, groups, information = samples
     kept, place = np.unique(originals(X), return_inverse=True)
     if len(kept) == len(X):
         return samples
     total = np.bincount(place, weight)
     merged = None if groups is None else joined_groups(groups, place)[kept]
-    return WeightedSamples(X[kept], total / total.max(), merged)
+    return WeightedSamples(X[kept], total / total.max(), merged, information)
 
 
 def originals(X: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ class TrainingData:
     rng: np.random.Generator  # of every random number of the fit
     resolution: Resolution  # cells over which values that repeat were spread
     groups: np.ndarray | None = None  # (n_samples,), numbers of those that stay on one side of every split, if any
+    information: float = 1.0  # share of their effective number that the samples are worth
     given: np.ndarray | None = None  # (n_samples, n_features), before they were dequantized; None where they were not
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -45,11 +46,13 @@ class TrainingData:
         The resolution is that of the samples, unless one is given.
         """
         X = without_round_off(samples.X.astype(np.float64), np.finfo(samples.X.dtype).eps)
-        X, weight, groups = merged_copies(samples._replace(X=X))
+        X, weight, groups, information = merged_copies(samples._replace(X=X))
         resolution = Resolution.of(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, weight, resolution, bounds)
         groups = None if groups is None else numbered(groups)
-        return cls(resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, X)
+        return cls(
+            resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, information, X
+        )
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:
         """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""
@@ -63,7 +66,7 @@ class TrainingData:
     @property
     def n_effective(self) -> int:
         """The number of samples of equal weight that tell as much: what the size of models follows."""
-        return max(2, round(effective_number(self.sample_weight)))
+        return max(2, round(self.information * effective_number(self.sample_weight)))
 
     @property
     def n_features(self) -> int:

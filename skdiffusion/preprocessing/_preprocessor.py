@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
@@ -122,9 +123,22 @@ class Preprocessor:
         other.whitening = self.whitening.of_features()
         return other
 
+    def of_features(self, features: np.ndarray) -> Preprocessor:
+        """The map of some features, by their numbers, to the coordinates that they alone decide."""
+        other, place = copy.copy(self), {int(j): i for i, j in enumerate(features)}
+        other.n_features = len(features)
+        other.maps = [self.maps[j] for j in features]
+        other.low, other.high = self.low[features], self.high[features]
+        other.margins, other.half_step = self.margins[:, features], self.half_step[:, features]
+        other.regions = tuple(replace(r, feature=place[r.feature]) for r in self.regions if r.feature in place)
+        if isinstance(self.feature_transform, tuple):
+            other.feature_transform = tuple(self.feature_transform[j] for j in features)
+        other.whitening = self.whitening.marginal(features)
+        return other
+
     def inside(self, X: np.ndarray) -> np.ndarray:
-        """Whether samples are within the bounds, shape (n_samples,) of bool."""
-        return np.all((X >= self.low) & (X <= self.high), axis=1)
+        """Whether what is known of samples is within the bounds, shape (n_samples,) of bool."""
+        return np.logical_not(np.any((X < self.low) | (X > self.high), axis=1))
 
     def feature_log_density(self, X: np.ndarray) -> np.ndarray:
         """Log-density of every entry if its feature alone were Gaussian behind its map, (n_samples, n_features)."""

@@ -14,6 +14,7 @@ import copy
 import numpy as np
 
 from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.protocols import AxesSplit
 
 MIN_SHRINKAGE = 1e-6
 MIN_CORRELATION_GAIN = 0.05  # nats a feature that a Gaussian gains by correlations, from which they count
@@ -82,6 +83,34 @@ class Whitening:
         other.log_det, other.correlation = float(-np.log(self.scale).sum()), np.eye(len(self.scale))
         other.shrinkage = 1.0
         return other
+
+    def axes(self, features: np.ndarray) -> AxesSplit:
+        """Axes in the whitened space: coordinates along the first ones are those of some features alone.
+
+        Parameters
+        ----------
+        features : array of int
+        """
+        return AxesSplit(*np.split(self._orthogonal(features)[0], [len(features)], axis=1))
+
+    def marginal(self, features: np.ndarray) -> Whitening:
+        """The map of some features to coordinates along their `axes`."""
+        root = self._orthogonal(features)[1]
+        other = copy.copy(self)
+        other.shift, other.scale = self.shift[features], self.scale[features]
+        other.correlation = self.correlation[np.ix_(features, features)]
+        other.inverse, other.matrix = root, np.linalg.inv(root)
+        other.log_det = float(-np.log(np.abs(np.diag(root))).sum())
+        return other
+
+    def _orthogonal(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Orthonormal axes (n_features, n_features), and the root (n, n) such that u = z @ axes[:, :n] @ root + shift
+        for n features."""
+        d, n = len(self.shift), len(features)
+        if not n:
+            return np.eye(d), np.empty((0, 0))
+        axes, root = np.linalg.qr(self.inverse[:, features], mode="complete")
+        return axes, root[:n]
 
     def forward(self, U: np.ndarray) -> np.ndarray:
         """Whitened samples."""

@@ -1,0 +1,150 @@
+"""Samples of a fit with their unknown features drawn, by a Gaussian mixture fitted to what is known.
+
+A fit then sees complete samples. Values may be missing in dependence on those that are known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skdiffusion._utils.numerics import effective_number
+from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion.densities._em import MixtureSetting
+from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_mixture
+from skdiffusion.densities._mixture import GaussianMixtureDensity
+from skdiffusion.densities._transformed import TransformedDensity
+from skdiffusion.preprocessing import (
+    Bounds,
+    Preprocessor,
+    Resolution,
+    Ties,
+    WeightedSamples,
+    bounds_with_margins,
+    without_round_off,
+)
+
+TRANSFORMS = (None, "yeo-johnson", 1.0)
+N_COMPONENTS = (1, 2, 4, 8, 16)
+MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
+MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of components
+LEFT_OUT = 0.25  # of these
+N_DRAWS = 3  # for every incomplete sample
+
+
+class Completion:
+    """The distribution of unknown features given known ones, learned from incomplete samples.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        NaN in unknown features; every feature is known of some sample.
+    weights : array of shape (n_samples,)
+        Positive.
+    bounds : (low, high) or None
+    rng : numpy Generator
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        weights: np.ndarray,
+        bounds: tuple[np.ndarray, np.ndarray] | None,
+        rng: np.random.Generator,
+    ):
+        self.X = X.astype(np.float64)
+        self.known, self.w, self.rng = ~np.isnan(X), weights, rng
+        # Values at random keep the distribution, the ties and the bounds of every feature.
+        filled = without_round_off(self._filled_at_random(), np.finfo(X.dtype).eps)
+        self.resolution = Resolution.of(filled, bounds)
+        margins = None if bounds is None else bounds_with_margins(filled, weights, self.resolution, bounds)
+        self.spread = self.resolution.dequantized(filled, rng, bounds)
+        self.density = self._fit(margins)
+
+    def _filled_at_random(self) -> np.ndarray:
+        """Samples with values of other samples in the place of those that are unknown."""
+        out = self.X.copy()
+        for j, known in enumerate(self.known.T):
+            w = self.w[known]
+            out[~known, j] = self.rng.choice(self.X[known, j], np.count_nonzero(~known), p=w / w.sum())
+        return out
+
+    def _mapped(self, preprocessor: Preprocessor, rows: np.ndarray) -> tuple[IncompleteSamples, np.ndarray]:
+        """Samples in features of unit variance, and the log-Jacobians of what is known of each."""
+        X, known = self.spread[rows], self.known[rows]
+        z, _ = preprocessor.transform(X)
+        slopes = np.stack([feature.log_slope(x) for feature, x in zip(preprocessor.maps, X.T)], axis=1)
+        slopes -= np.log(preprocessor.whitening.scale)
+        return IncompleteSamples(np.where(known, z, np.nan), self.w[rows]), np.where(known, slopes, 0.0).sum(1)
+
+    def _fit(self, bounds: Bounds | None) -> TransformedDensity:
+        """The mixture behind feature transforms that is best on samples left out, fitted to all."""
+        order = self.rng.permutation(len(self.X))[:MAX_SEARCH_SAMPLES]
+        n_left_out = max(1, int(LEFT_OUT * len(order)))
+        left_out, train = order[:n_left_out], order[n_left_out:]
+        best, chosen = -np.inf, (Preprocessor(self.spread, self.w, None, bounds).unwhitened(), 1)
+        for transform in TRANSFORMS:
+            preprocessor = Preprocessor(self.spread, self.w, transform, bounds).unwhitened()
+            samples, (validation, log_slope) = (
+                self._mapped(preprocessor, train)[0],
+                self._mapped(preprocessor, left_out),
+            )
+            highest = -np.inf
+            for k in N_COMPONENTS:
+                if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):
+                    break
+                mixture = self._mixture(samples, k)
+                score = float(np.average(validation.log_prob(mixture) + log_slope, weights=self.w[left_out]))
+                if score > best:
+                    best, chosen = score, (preprocessor, k)
+                if score < highest:
+                    break
+                highest = max(score, highest)
+        preprocessor, k = chosen
+        samples, _ = self._mapped(preprocessor, np.arange(len(self.X)))
+        return TransformedDensity(preprocessor, self._mixture(samples, k))
+
+    def _mixture(self, samples: IncompleteSamples, n_components: int) -> GaussianMixtureDensity:
+        return fit_incomplete_mixture(samples, MixtureSetting(n_components, 2.0 + self.X.shape[1]), self.rng)
+
+    def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
+        """Every incomplete sample completed by several draws that share its weight and stay together in every split.
+
+        Known values are kept to the bit; equal samples are completed alike.
+        """
+        incomplete = ~self.known.all(1)
+        times = np.where(incomplete, n_draws, 1)
+        source = np.repeat(np.arange(len(self.X)), times)
+        number = np.concatenate([np.arange(t) for t in times])
+        draws = np.stack([self._drawn() for _ in range(n_draws)])
+        weight, groups = self.w[source] / times[source], np.arange(len(self.X)) if groups is None else groups
+        information = effective_number(self.w) / effective_number(weight)
+        return WeightedSamples(draws[number, source], weight / weight.max(), groups[source], information)
+
+    def _drawn(self) -> np.ndarray:
+        """The samples with their unknown features drawn once."""
+        d = self.X.shape[1]
+        values = np.hstack([np.where(self.known, self.X, 0.0), self.known])  # NaN would differ from itself
+        distinct, place = np.unique(values, axis=0, return_inverse=True)
+        distinct, known = distinct[:, :d], distinct[:, d:] > 0
+        n = len(distinct)
+        noise = SampleNoise(
+            self.rng.standard_normal((n, d)), self.rng.random(n), None, self.rng.random(n), self.rng.random((n, d))
+        )
+        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        complete = distinct.copy()
+        for k, pattern in enumerate(patterns):
+            features, mine = np.flatnonzero(pattern), which.ravel() == k
+            if len(features) < d:
+                complete[mine] = self.density.completed(distinct[mine], features, noise.take(mine))
+        complete = self._on_grids(self.resolution.requantized(complete))
+        return np.where(self.known, self.X, complete[place.ravel()])
+
+    def _on_grids(self, X: np.ndarray) -> np.ndarray:
+        """Samples, those features whose known values are on a grid at the nearest known value."""
+        out = X.copy()
+        for j, known in enumerate(self.known.T):
+            ties = Ties.of(self.X[known, j])
+            if ties.on_grid:
+                middles = (ties.values[1:] + ties.values[:-1]) / 2
+                out[:, j] = ties.values[np.searchsorted(middles, out[:, j])]
+        return out

@@ -1,0 +1,317 @@
+r"""A blend given some features of its samples: their marginal density, and the conditional one of the others.
+
+.. math:: p(x_o) = \sum_k w_k\,p_k(x_o),\qquad
+    p(x_u \mid x_o) = \sum_k v_k\,p_k(x_u \mid x_o),\quad v_k = w_k\,p_k(x_o) / p(x_o) .
+
+Components in closed form know both. For the others, p_k(x_o) is a sum over `Nodes`: a quadrature if one feature is
+unknown, else importance sampling with the components in closed form as proposal, beside a wide Student-t that bounds
+the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skdiffusion._utils.blocks import whole_vectors
+from skdiffusion._utils.numerics import log_sum_exp
+from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion.densities._blend import Blend
+from skdiffusion.densities._nodes import Nodes, adaptive_panels
+from skdiffusion.densities._stacking import blend_log_density, choose_component
+from skdiffusion.densities._student import StudentTDensity
+from skdiffusion.densities._transformed import TransformedDensity
+from skdiffusion.preprocessing import Preprocessor
+
+DEFENSIVE_SHARE = 0.1  # of the wide Student-t in the proposal
+DEFENSIVE_DEGREES = 4.0
+
+
+class BlendMarginal:
+    """The density of some features of a blend, and what it says of the others given these.
+
+    Parameters
+    ----------
+    blend : Blend
+        Of transformed densities.
+    features : array of int
+        Numbers of the given features, at least one, not all.
+    n_features : int
+        Of complete samples.
+    all_summed : bool, default=False
+        Whether components in closed form are summed over nodes as the others are, for means over all of them.
+    """
+
+    def __init__(self, blend: Blend, features: np.ndarray, n_features: int, all_summed: bool = False):
+        self.features = np.asarray(features)
+        self.unknown = np.setdiff1d(np.arange(n_features), self.features)
+        self.weights = np.array(list(blend.weights.values()))
+        self.densities: list[TransformedDensity] = []
+        for density in blend.densities.values():
+            assert isinstance(density, TransformedDensity)
+            self.densities.append(density)
+        used = [k for k in range(len(self.densities)) if self.weights[k] > 0]
+        known = [k for k in used if self.densities[k].in_closed_form]
+        self.closed = [] if all_summed else known
+        self.summed = [k for k in used if k not in self.closed]  # over nodes
+        self._proposed, self._defensive = known, len(known) < len(used)
+        self._marginals = {k: self.densities[k].marginal(self.features) for k in self.closed}
+
+    @cached_property
+    def _proposal(self) -> Proposal:
+        """In closed form, of the components that are, and the wide Student-t."""
+        shares = {k: float(self.weights[k]) for k in self._proposed}
+        densities = {k: self.densities[k] for k in self._proposed}
+        if self._defensive:
+            preprocessor = self._preprocessor
+            d = preprocessor.n_features
+            densities[-1] = TransformedDensity(preprocessor, StudentTDensity(np.zeros(d), np.eye(d), DEFENSIVE_DEGREES))
+            total = sum(shares.values())
+            shares = {k: (1 - DEFENSIVE_SHARE) * share / total for k, share in shares.items()}
+            shares[-1] = DEFENSIVE_SHARE if shares else 1.0
+        return Proposal(densities, np.array(list(shares.values())), self.features)
+
+    @property
+    def _preprocessor(self) -> Preprocessor:
+        """That of the first component that is not in closed form, if any."""
+        opaque = [k for k in self.summed if not self.densities[k].in_closed_form]
+        return self.densities[(opaque or self.summed)[0]].preprocessor
+
+    def given(self, X: np.ndarray, noise: SampleNoise) -> GivenBlend:
+        """The blend given these features of samples X (n_samples, n_features), the others of which are not read.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        noise : SampleNoise
+            For the draws of the proposal, as many for each sample, those of one sample side by side.
+        """
+        log_prob = np.full((len(X), len(self.densities)), -np.inf)
+        for k, marginal in self._marginals.items():
+            log_prob[:, k] = _at(marginal, X[:, self.features])
+        nodes, at_nodes = None, np.empty((0, len(self.summed)))
+        if self.summed:
+            nodes, at_nodes = self._quadrature(X, noise) if len(self.unknown) == 1 else self._draws(X, noise)
+            for i, k in enumerate(self.summed):
+                log_prob[:, k] = nodes.log_sum(at_nodes[:, i])
+        return GivenBlend(self, X, log_prob, nodes, at_nodes)
+
+    def _summed_log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities of the components that are summed over nodes, at complete samples."""
+        return np.stack([_at(self.densities[k], X) for k in self.summed], axis=1)
+
+    def _draws(self, X: np.ndarray, noise: SampleNoise) -> tuple[Nodes, np.ndarray]:
+        """Draws from the proposal, and the log-densities there."""
+        n = len(X)
+        n_draws = len(noise.normal) // n
+        owner = np.repeat(np.arange(n), n_draws)
+        places, log_given = self._proposal.completed(X, noise)
+        log_weight = log_given[owner] - self._proposal.log_prob(places) - np.log(n_draws)
+        return Nodes(places, owner, log_weight, n, True, np.zeros(n)), self._summed_log_prob(places)
+
+    def _quadrature(self, X: np.ndarray, noise: SampleNoise) -> tuple[Nodes, np.ndarray]:
+        """Nodes over the one unknown feature, and the log-densities there."""
+        n, j = len(X), int(self.unknown[0])
+        preprocessor, weights = self._preprocessor, self.weights[self.summed]
+        feature, shift, scale = preprocessor.maps[j], preprocessor.whitening.shift[j], preprocessor.whitening.scale[j]
+        low, high = preprocessor.low[j], preprocessor.high[j]
+        draws = (feature.forward(self._proposal.completed(X, noise)[0][:, j]) - shift) / scale
+
+        def table(owner: np.ndarray, standardized: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Log-density in the standardized feature, and complete samples, its log-derivative, log-densities."""
+            complete = X[owner]
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                x = np.clip(feature.inverse(standardized * scale + shift), low, high)
+                log_derivative = np.log(scale) - feature.log_slope(x)
+            usable = np.isfinite(x) & np.isfinite(log_derivative)
+            complete[:, j] = np.where(usable, x, feature.inverse(np.array(shift)))
+            log_derivative = np.where(usable, log_derivative, -np.inf)
+            log_prob = self._summed_log_prob(complete)
+            total = blend_log_density(log_prob, weights) + log_derivative
+            return total, np.column_stack([complete, log_derivative, log_prob])
+
+        owner, _, log_weight, values, error = adaptive_panels(table, draws.reshape(n, -1))
+        complete, log_derivative, log_prob = np.split(values, [X.shape[1], X.shape[1] + 1], axis=1)
+        return Nodes(complete, owner, log_weight + log_derivative[:, 0], n, False, error), log_prob
+
+
+def _at(density: Density, X: np.ndarray) -> np.ndarray:
+    """Log-densities whose bits do not depend on how many samples there are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return density.log_prob(whole_vectors(X))[: len(X)] if len(X) else np.empty(0)
+
+
+class Proposal:
+    """A blend in closed form, given some features.
+
+    Parameters
+    ----------
+    densities : dict of TransformedDensity
+        In closed form.
+    weights : array of shape (n_densities,)
+    features : array of int
+        Numbers of the given features.
+    """
+
+    def __init__(self, densities: Mapping[int, TransformedDensity], weights: np.ndarray, features: np.ndarray):
+        self.densities, self.weights, self.features = list(densities.values()), weights, features
+        self._marginals = [density.marginal(features) for density in self.densities]
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of complete samples."""
+        return blend_log_density(np.stack([_at(density, X) for density in self.densities], axis=1), self.weights)
+
+    def completed(self, X: np.ndarray, noise: SampleNoise) -> tuple[np.ndarray, np.ndarray]:
+        """Several completed samples for each one of X, side by side, and the log-densities of what is given in X."""
+        table = np.stack([_at(marginal, X[:, self.features]) for marginal in self._marginals], axis=1)
+        log_given = blend_log_density(table, self.weights)
+        with np.errstate(divide="ignore"):
+            share = np.exp(table + np.log(self.weights) - log_given[:, None])
+        repeats = len(noise.normal) // len(X)
+        complete, share = np.repeat(X, repeats, axis=0), np.repeat(share, repeats, axis=0)
+        return complete_by_choice(self.densities, share, complete, self.features, noise), log_given
+
+
+def complete_by_choice(
+    densities: list[TransformedDensity], share: np.ndarray, X: np.ndarray, features: np.ndarray, noise: SampleNoise
+) -> np.ndarray:
+    """Samples completed each by the density in closed form that its random number chooses by its shares."""
+    choice, out = choose_component(share, noise.choice), X.copy()
+    for k in np.unique(choice):
+        mine = choice == k
+        out[mine] = densities[k].completed(X[mine], features, noise.take(mine))
+    return out
+
+
+@dataclass(frozen=True)
+class GivenBlend:
+    """A blend given some features of samples, of each its own."""
+
+    marginal: BlendMarginal
+    X: np.ndarray  # (n_samples, n_features), of which the given features are read
+    component_log_prob: np.ndarray  # (n_samples, n_components), of the given features
+    nodes: Nodes | None  # None where all components are in closed form
+    at_nodes: np.ndarray  # (n_nodes, n_summed), log-densities of the components that are summed over nodes
+
+    @property
+    def known_nodes(self) -> Nodes:
+        """The nodes, where components are summed over them."""
+        assert self.nodes is not None
+        return self.nodes
+
+    @property
+    def log_prob(self) -> np.ndarray:
+        """Log-density of the given features, in nats, shape (n_samples,)."""
+        return blend_log_density(self.component_log_prob, self.marginal.weights)
+
+    def shares(self, fixed: bool = False) -> np.ndarray:
+        """Weights of the components given the features, (n_samples, n_components), or those of the fit."""
+        if fixed:
+            return np.tile(self.marginal.weights, (len(self.X), 1))
+        with np.errstate(divide="ignore"):
+            terms = self.component_log_prob + np.log(self.marginal.weights)
+        return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
+
+    def conditional_log_prob(self, X: np.ndarray, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
+        """Log-densities of the other features given those that are, in nats, of complete samples.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_features)
+        owner : array of shape (n,)
+            The given sample that each of them completes.
+        fixed : bool, default=False
+            Whether components have the weights of the fit.
+        """
+        table = np.full((len(X), self.component_log_prob.shape[1]), -np.inf)
+        for k in (*self.marginal.closed, *self.marginal.summed):
+            table[:, k] = _at(self.marginal.densities[k], X)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            conditional = np.where(np.isneginf(table), -np.inf, table - self.component_log_prob[owner])
+            return log_sum_exp(conditional + np.log(self.shares(fixed))[owner], axis=1)
+
+    def node_shares(self, fixed: bool = False) -> np.ndarray:
+        """Parts of the nodes in the conditional distribution, of sum 1 for every sample; all components are summed."""
+        marginal, nodes = self.marginal, self.known_nodes
+        owner = nodes.owner
+        with np.errstate(divide="ignore"):
+            log_share = np.log(self.shares(fixed))[:, marginal.summed]
+        by_sample = log_share - self.component_log_prob[:, marginal.summed]
+        terms = nodes.log_weight[:, None] + self.at_nodes + by_sample[owner]
+        share = np.exp(log_sum_exp(np.where(np.isnan(terms), -np.inf, terms), axis=1))
+        return share / np.bincount(owner, share, len(self.X))[owner]
+
+    @property
+    def effective_number(self) -> np.ndarray:
+        """Draws of equal weight that tell as much as those that were taken, shape (n_samples,); infinite without any.
+
+        That of the component of the fewest among those of some share.
+        """
+        out = np.full(len(self.X), np.inf)
+        if self.nodes is None or not self.nodes.drawn:
+            return out
+        share = self.shares()
+        for i, k in enumerate(self.marginal.summed):
+            number = self.nodes.effective_number(self.at_nodes[:, i])
+            out = np.where(share[:, k] > 0.01, np.minimum(out, number), out)
+        return out
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Numerical error of `log_prob`, in nats, shape (n_samples,)."""
+        if self.nodes is None:
+            return np.zeros(len(self.X))
+        share = self.shares()[:, self.marginal.summed].sum(1)
+        if not self.nodes.drawn:
+            return share * self.nodes.error
+        n_draws = np.bincount(self.nodes.owner, minlength=len(self.X))
+        variance = np.maximum(1 / np.maximum(self.effective_number, 1e-300) - 1 / n_draws, 0.0)
+        return share * np.sqrt(np.where(np.isfinite(self.effective_number), variance, 0.0))
+
+    def completed(self, noise: SampleNoise, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
+        """Samples with the other features drawn given those that are.
+
+        Parameters
+        ----------
+        noise : SampleNoise
+            Random numbers for every draw.
+        owner : array of shape (n_draws,)
+            The sample that each draw completes.
+        fixed : bool, default=False
+            Whether components have the weights of the fit.
+
+        Returns
+        -------
+        ndarray of shape (n_draws, n_features)
+        """
+        marginal, out = self.marginal, self.X[owner]
+        choice = choose_component(self.shares(fixed)[owner], noise.choice)
+        for k in np.unique(choice):
+            mine = np.flatnonzero(choice == k)
+            if k in marginal.closed:
+                out[mine] = marginal.densities[k].completed(out[mine], marginal.features, noise.take(mine))
+            else:
+                uniform = noise.take(mine).uniform
+                assert uniform is not None
+                out[mine[:, None], marginal.unknown] = self._from_nodes(marginal.summed.index(k), owner[mine], uniform)
+        return out
+
+    def _from_nodes(self, i: int, owner: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Unknown features of samples of some numbers, by a component that is summed over nodes."""
+        nodes = self.known_nodes
+        share, places = nodes.shares(self.at_nodes[:, i]), nodes.X[:, self.marginal.unknown]
+        out = np.empty((len(owner), places.shape[1]))
+        for sample in np.unique(owner):
+            mine, (first, last) = owner == sample, np.searchsorted(nodes.owner, [sample, sample + 1])
+            shares, of_sample = share[first:last], places[first:last]
+            u = uniform[mine] * shares.sum()
+            if nodes.drawn:
+                out[mine] = of_sample[np.minimum(np.searchsorted(np.cumsum(shares), u, side="right"), len(shares) - 1)]
+            else:
+                order = np.argsort(of_sample[:, 0])
+                ranked = shares[order]
+                out[mine, 0] = np.interp(u, np.cumsum(ranked) - ranked / 2, of_sample[order, 0])
+        return out

@@ -1,0 +1,121 @@
+r"""Gaussian mixtures of samples some features of which are unknown, by EM on what is known.
+
+With the known features o of a sample, the expectations of the unknown ones under every component follow from
+
+.. math:: \hat x = m + C\,G\,(x - m),\quad \mathrm{cov}(x \mid x_o) = C - C\,G\,C ,
+
+where G is the inverse of :math:`C_{oo}`, with zeros for the unknown features. The likelihood of what is known is what
+rises, so that values may be missing in dependence on those that are known.
+
+References
+----------
+Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skdiffusion._utils.numerics import log_sum_exp
+from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
+from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
+
+MAX_ITER = 200
+TOL = 1e-6  # nats by which the mean log-density must rise in a step
+
+
+class IncompleteSamples:
+    """Samples with NaN in their unknown features, by the patterns of these, for EM of Gaussian mixtures.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        Features of about unit variance.
+    weights : array of shape (n_samples,)
+    """
+
+    def __init__(self, X: np.ndarray, weights: np.ndarray):
+        self.known = ~np.isnan(X)
+        self.X = np.where(self.known, X, 0.0)
+        self.effective = float(weights.sum() ** 2 / (weights @ weights))
+        self.w = weights * (self.effective / weights.sum())
+        self.patterns, which = np.unique(self.known, axis=0, return_inverse=True)
+        self.which = which.ravel()
+
+    def _inverses(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inverses of the blocks of the known features of every pattern, with zeros elsewhere, and log-determinants."""
+        both = self.patterns[:, :, None] & self.patterns[:, None]
+        blocks = np.where(both, covariance, np.eye(covariance.shape[0]))
+        return np.where(both, np.linalg.inv(blocks), 0.0), np.linalg.slogdet(blocks)[1]
+
+    def log_joint(self, mixture: GaussianMixtureDensity) -> np.ndarray:
+        """Log-densities of what is known under the components, with their weights, (n_samples, n_components)."""
+        return self._joint(mixture)[0]
+
+    def log_prob(self, mixture: GaussianMixtureDensity) -> np.ndarray:
+        """Log-density of what is known, in nats, shape (n_samples,)."""
+        return log_sum_exp(self.log_joint(mixture), axis=1)
+
+    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """`log_joint`, and for every component the inverses by pattern and G (x - m) of every sample."""
+        out, parts, n_known = np.empty((len(self.X), len(mixture.weights))), [], self.known.sum(1)
+        for k, (weight, mean, covariance) in enumerate(zip(mixture.weights, mixture.means, mixture.covariances)):
+            inverses, log_det = self._inverses(covariance)
+            centered = np.where(self.known, self.X - mean, 0.0)
+            pulled = np.einsum("nij,nj->ni", inverses[self.which], centered)
+            distance = (centered * pulled).sum(1)
+            out[:, k] = np.log(weight) - 0.5 * (distance + log_det[self.which] + n_known * LOG_2PI)
+            parts.append((inverses, pulled))
+        return out, parts
+
+    def step(self, mixture: GaussianMixtureDensity, strength: float) -> tuple[GaussianMixtureDensity, float]:
+        """One step of EM, with `strength` samples of the covariance within components as the prior of each; and the
+        mean log-density before it."""
+        log_joint, parts = self._joint(mixture)
+        log_prob = log_sum_exp(log_joint, axis=1)
+        share = np.exp(log_joint - log_prob[:, None]) * self.w[:, None]
+        d = self.X.shape[1]
+        mass, means, scatter = np.maximum(share.sum(0), 1e-10), [], []
+        for k, (inverses, pulled) in enumerate(parts):
+            mean, covariance, r = mixture.means[k], mixture.covariances[k], share[:, k]
+            expected = np.where(self.known, self.X, mean + pulled @ covariance)
+            means.append(r @ expected / mass[k])
+            centered = expected - means[-1]
+            by_pattern = np.bincount(self.which, r, len(self.patterns))
+            left = mass[k] * covariance - covariance @ np.tensordot(by_pattern, inverses, 1) @ covariance
+            scatter.append(centered.T @ (centered * r[:, None]) + left)
+        within = sum(scatter) / self.effective
+        covariances = (np.stack(scatter) + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(d)
+        covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
+        return GaussianMixtureDensity(mass, np.stack(means), covariances), float(self.w @ log_prob / self.effective)
+
+    def expected(self, mixture: GaussianMixtureDensity) -> np.ndarray:
+        """Samples with the expectations of their unknown features, (n_samples, n_features)."""
+        log_joint, parts = self._joint(mixture)
+        share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
+        parted = (
+            r[:, None] * (mean + pulled @ covariance)
+            for r, mean, covariance, (_, pulled) in zip(share.T, mixture.means, mixture.covariances, parts)
+        )
+        return np.where(self.known, self.X, sum(parted))
+
+
+def fit_incomplete_mixture(
+    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator
+) -> GaussianMixtureDensity:
+    """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian."""
+    d = samples.X.shape[1]
+    mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
+    mixture = GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None])
+    strengths = [0.0] if setting.n_components == 1 else [0.0, setting.strength]
+    for strength in strengths:
+        if strength:
+            start, few = samples.expected(mixture), ExpectationMaximization(max_iter=20, tol=1e-3)
+            mixture = few.fit(start, samples.w, setting, rng)
+        previous = -np.inf
+        for _ in range(MAX_ITER):
+            moved, mean_log_density = samples.step(mixture, strength)
+            if mean_log_density - previous < TOL:
+                break
+            mixture, previous = moved, mean_log_density
+    return mixture

@@ -1,0 +1,258 @@
+"""What a joint density says of some features given others: NaN means unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from skdiffusion._utils.frames import to_frame, wants_frame
+from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.validation import check_count, draw_seed, validate_data
+from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
+from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
+from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
+
+TAIL_DRAWS = 4000  # generated samples that rank a log-density
+DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
+
+
+class JointDensityEstimator(FlowDensityEstimator):
+    """Base of the estimators that answer questions about some features given others, which NaN marks as unknown."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _checked(self, X: Any, *, allow_nan: bool = False) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=DATA_TYPES, reset=False, allow_nan=allow_nan)
+
+    @property
+    def _unknown(self) -> UnknownFeatures:
+        return UnknownFeatures(self.blend_, self.n_features_in_)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-density of what is known of every sample, in nats, in the units of the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN means unknown: the density is then the marginal one of the other features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -inf for samples outside `bounds`, 0 where nothing is known. The value of a sample does not depend on the
+            other samples.
+
+        Raises
+        ------
+        ValueError
+            If more than 6 of more than 12 features are unknown in a sample.
+
+        Warns
+        -----
+        InaccurateDensityWarning
+            Where the features that are unknown could be integrated over by few draws only.
+        """
+        return self._known_log_prob(self._checked(X, allow_nan=True))
+
+    def _known_log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-density of what is known of samples, the unknown features of which are NaN."""
+        out, incomplete = np.full(len(X), -np.inf), np.isnan(X).any(1)
+        if not incomplete.any():
+            return self._evaluate(self.blend_.log_prob, X, out)
+        complete = np.flatnonzero(~incomplete)
+        out[complete] = self._evaluate(self.blend_.log_prob, X[complete], out[complete])
+        some = np.flatnonzero(incomplete & self.preprocessor_.inside(X))
+        with one_thread():
+            out[some] = self._finite(self._unknown.log_prob(X[some].astype(np.float64)), "X")
+        return out
+
+    def _given_samples(self, given: Any) -> np.ndarray:
+        """Samples with NaN in the unknown features, of a mapping of names or of anything like an array."""
+        if hasattr(given, "to_dict") and getattr(given, "ndim", 0) == 1:  # a Series: a sample of a frame
+            given = given.to_dict()
+        if not isinstance(given, Mapping):
+            if not hasattr(given, "columns") and np.ndim(given) == 1:
+                given = np.asarray(given)[None]
+            return self._checked(given, allow_nan=True).astype(np.float64)
+        out = np.full((1, self.n_features_in_), np.nan)
+        for name, value in given.items():
+            try:
+                out[0, self._feature_number(name, "given")] = value
+            except (TypeError, ValueError) as error:
+                if "'given'" in str(error):
+                    raise
+                raise ValueError(f"'given' holds {value!r} for {name!r}, which is not a number.") from error
+        if np.isinf(out).any():
+            raise ValueError("'given' holds infinite values: give finite ones, or leave these features out.")
+        return out
+
+    def _feature_number(self, name: Any, argument: str) -> int:
+        """Number of a feature, of its name or number."""
+        names = list(getattr(self, "feature_names_in_", []))
+        if name in names:
+            return names.index(name)
+        number = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
+        if number and -self.n_features_in_ <= name < self.n_features_in_:
+            return int(name) % self.n_features_in_
+        known = names or f"numbers from 0 to {self.n_features_in_ - 1}"
+        raise ValueError(f"'{argument}' names the feature {name!r}, which is unknown. Features are {known}.")
+
+    def conditional(self, given: Any, *, weights: str = "joint") -> ConditionalDensity:
+        """The density of some features given values of the others.
+
+        Parameters
+        ----------
+        given : mapping of feature names (or numbers) to values, or array-like of shape (n_given, n_features)
+            What is known. In an array or frame, NaN marks the unknown features, the same in every sample.
+        weights : {"joint", "fixed"}, default="joint"
+            Weights of the components: "joint" are those that follow from the given values by Bayes' rule, "fixed" those
+            of the fit, which overconfident components cannot take over.
+
+        Returns
+        -------
+        ConditionalDensity
+            With `score_samples`, `sample`, `mean`, `cov`, and for one unknown feature `quantile` and `cdf`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> x = np.random.default_rng(0).normal(size=(200, 1))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(np.hstack([x, x + 1]))
+        >>> y = est.conditional({0: 0.5})
+        >>> y.quantile([0.05, 0.95]).shape
+        (1, 2)
+        """
+        check_is_fitted(self)
+        return ConditionalDensity(self, self._given_samples(given), weights)
+
+    def marginal(self, features: Any) -> MarginalDensity:
+        """The density of some features, whatever the others are.
+
+        Parameters
+        ----------
+        features : list of feature names or numbers
+
+        Returns
+        -------
+        MarginalDensity
+            With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`.
+        """
+        check_is_fitted(self)
+        names = [features] if isinstance(features, (str, int, np.integer)) else list(features)
+        numbers = [self._feature_number(name, "features") for name in names]
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError(f"The 'features' argument must name features once each. Got {features!r} instead.")
+        return MarginalDensity(self, np.array(numbers))
+
+    def sample(
+        self, n_samples: int = 1, random_state: Any = None, *, given: Any = None, as_frame: bool | str = "auto"
+    ) -> Any:
+        """Draw samples from the fitted density, or from what it says given some features.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None derives the seed from the estimator's own `random_state` (repeatable), or draws it from NumPy's
+            global generator where that is None too. A draw of fewer samples is a prefix of a draw of more.
+        given : mapping or array-like of shape (n_features,), optional
+            One sample, with NaN in (or without) the features to draw. The others come back unchanged.
+        as_frame : "auto" or bool, default="auto"
+            Whether to return a frame of the library, feature names and dtypes seen in `fit`; "auto" does where `fit`
+            saw a frame of pandas or polars, or a table of pyarrow. Integer features are rounded, and categories that
+            are numbers are the nearest ones.
+
+        Returns
+        -------
+        ndarray or frame of shape (n_samples, n_features)
+        """
+        if given is None:
+            return super().sample(n_samples, random_state, as_frame=as_frame)
+        check_is_fitted(self)
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
+        x = self._given_samples(given)
+        if len(x) != 1:
+            raise ValueError(f"'given' holds {len(x)} samples: 'sample' takes one, 'impute' any number.")
+        if not self.preprocessor_.inside(x)[0]:
+            j = np.flatnonzero((x[0] < self.preprocessor_.low) | (x[0] > self.preprocessor_.high))[0]
+            name = getattr(self, "feature_names_in_", range(self.n_features_in_))[j]
+            raise ValueError(f"'given' lies outside 'bounds' in feature {name!r}: there are no such samples.")
+        if not np.isnan(x).any():
+            out = np.repeat(x, n_samples, axis=0)
+        else:
+            out = self._completed(x, draw_seed(self, random_state), n_samples, MANY_NODES)[:, 0]
+        return to_frame(out, self) if wanted else out
+
+    def _completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
+        """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more."""
+        with one_thread():
+            parts = [
+                self._unknown.completed(X, seed + start, min(DRAWS_TOGETHER, n_draws - start), n_nodes, fixed)
+                for start in range(0, n_draws, DRAWS_TOGETHER)
+            ]
+        drawn = np.concatenate([np.empty((len(X), 0, X.shape[1])), *parts], axis=1).transpose(1, 0, 2)
+        flat = self._resolution.requantized(drawn.reshape(-1, X.shape[1])).reshape(drawn.shape)
+        return np.where(np.isnan(X), flat, X)
+
+    def impute(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> np.ndarray:
+        """Samples with their unknown features drawn from what the density says given the known ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN means unknown.
+        n_draws : int or None, default=None
+            Draws for every sample, as multiple imputation takes them. None is one, without an axis of its own.
+        random_state : int, RandomState or None, default=None
+            As of `sample`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
+            Known values are those of X, to the bit. A sample outside `bounds` is an error. Where more than 6 of more
+            than 12 features are unknown, the components in closed form alone draw them.
+        """
+        X = self._checked(X, allow_nan=True).astype(np.float64)
+        if n_draws is not None:
+            check_count(n_draws, 1, "n_draws")
+        outside = ~self.preprocessor_.inside(X)
+        if outside.any():
+            raise ValueError(
+                f"{outside.sum()} samples of X (the first is sample {np.flatnonzero(outside)[0]}) lie outside "
+                "'bounds': there are no such samples to complete."
+            )
+        n_nodes = N_DRAWS if n_draws is None else max(N_DRAWS, min(4 * n_draws, MANY_NODES))
+        drawn = self._completed(X, draw_seed(self, random_state), n_draws or 1, n_nodes)
+        return drawn[0] if n_draws is None else drawn
+
+    def tail_level(self, X: Any, random_state: Any = None) -> np.ndarray:
+        """The probability that a generated sample has a lower density than each sample: how far in the tails it lies.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
+            Of the 4000 generated samples, as of `sample`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            From 0, below all generated samples, to 1. Its standard error is at most 0.008.
+        """
+        X = self._checked(X)
+        generated = super().sample(TAIL_DRAWS, random_state, as_frame=False)
+        log_prob, of_generated = (
+            self._evaluate(self.blend_.log_prob, samples, np.full(len(samples), -np.inf)) for samples in (X, generated)
+        )
+        generated = np.sort(of_generated)
+        return np.searchsorted(generated, log_prob) / TAIL_DRAWS

@@ -1,0 +1,173 @@
+"""Marginals and conditionals in closed form, against scipy and against integrals."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.stats import multivariate_normal, multivariate_t
+
+from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion.densities import (
+    Blend,
+    BlendMarginal,
+    GaussianMixtureDensity,
+    StudentTDensity,
+    TransformedDensity,
+    kernel_density,
+)
+from skdiffusion.estimators._unknown import UnknownFeatures
+from skdiffusion.exceptions import InaccurateDensityWarning
+from skdiffusion.preprocessing import Preprocessor
+
+
+def noise_of(rng, n, d):
+    return SampleNoise(rng.standard_normal((n, d)), rng.random(n), None, rng.random(n), rng.random((n, d)))
+
+
+def random_mixture(rng, d, k=3):
+    roots = rng.standard_normal((k, d, d))
+    return GaussianMixtureDensity(
+        rng.dirichlet(np.ones(k) * 3),
+        2 * rng.standard_normal((k, d)),
+        roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(d),
+    )
+
+
+def random_student(rng, d):
+    root = rng.standard_normal((d, d))
+    return StudentTDensity(rng.standard_normal(d), root @ root.T + 0.1 * np.eye(d), 3.0)
+
+
+def random_kernel(rng, d):
+    return kernel_density(rng.standard_normal((40, d)), 0.3, rng.uniform(0.5, 1, 40))
+
+
+DENSITIES = [random_mixture, random_student, random_kernel]
+
+
+def skewed(rng, n, d):
+    """Correlated samples with skewed and bounded features."""
+    X = rng.standard_normal((n, d)) @ rng.standard_normal((d, d))
+    X[:, 0] = np.exp(X[:, 0] / 2)
+    return X
+
+
+def transformed(rng, d, make, transform=None):
+    X = skewed(rng, 300, d)
+    bounds = np.full(d, -np.inf), np.full(d, np.inf)
+    if make is not random_student:  # whose tails reach into the margin of a bound, where densities are not read
+        bounds[0][0] = 0.0
+    return TransformedDensity(Preprocessor(X, np.ones(len(X)), transform, bounds), make(rng, d)), X
+
+
+@pytest.mark.parametrize("make", DENSITIES)
+@pytest.mark.parametrize("transform", [None, "yeo-johnson", 1.0])
+def test_a_marginal_is_the_integral_of_the_joint_density(make, transform, rng):
+    density, X = transformed(rng, 3, make, transform)
+    for features, unknown in (([0, 2], 1), ([1, 2], 0), ([2, 0], 1)):
+        marginal = density.marginal(np.array(features))
+        feature, places = density.preprocessor.maps[unknown], np.linspace(-14, 14, 60_001)
+        mapped = feature.forward(X[:1, unknown]) + np.sinh(places)  # where the rule of trapezoids converges fast
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            values = feature.inverse(mapped)
+            log_weight = np.log(np.cosh(places) * (places[1] - places[0])) - feature.log_slope(values)
+        usable = np.isfinite(values) & np.isfinite(log_weight)
+        for x in X[:3]:
+            complete = np.tile(x, (np.count_nonzero(usable), 1))
+            complete[:, unknown] = values[usable]
+            total = np.exp(density.log_prob(complete) + log_weight[usable]).sum()
+            assert_allclose(marginal.log_prob(x[None, features]), np.log(total), atol=1e-8)
+
+
+def test_a_marginal_of_a_mixture_and_of_a_student_t_are_those_of_scipy(rng):
+    mixture, student, x = random_mixture(rng, 4), random_student(rng, 4), rng.standard_normal((10, 2))
+    which, axes = [0, 2], np.eye(4)[:, [0, 2]]
+    expected = sum(
+        w * multivariate_normal(m[which], c[np.ix_(which, which)]).pdf(x)
+        for w, m, c in zip(mixture.weights, mixture.means, mixture.covariances)
+    )
+    assert_allclose(mixture.marginal(axes).log_prob(x), np.log(expected), rtol=1e-10)
+    expected = multivariate_t(student.location[which], student.scale[np.ix_(which, which)], 3.0).logpdf(x)
+    assert_allclose(student.marginal(axes).log_prob(x), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("make", DENSITIES)
+def test_completed_samples_of_marginal_ones_have_the_joint_density(make, rng):
+    density, _ = transformed(rng, 3, make, "yeo-johnson")
+    n, features = 4000, np.array([0, 2])
+    first = noise_of(rng, n, 3)._replace(chi2=rng.chisquare(3.0, n))
+    joint = density.sample(first)
+    again = density.completed(joint, features, noise_of(rng, n, 3))
+    assert_allclose(again[:, features], joint[:, features], rtol=0, atol=0)
+    fresh = density.sample(noise_of(rng, n, 3)._replace(chi2=rng.chisquare(3.0, n)))
+    # In whitened coordinates, along random directions: the same quantiles as joint samples.
+    z, other = density.preprocessor.transform(again)[0], density.preprocessor.transform(fresh)[0]
+    for direction in rng.standard_normal((6, 3)):
+        a, b = np.sort(np.arctan(z @ direction)), np.sort(np.arctan(other @ direction))
+        statistic = np.abs(np.searchsorted(a, b) / n - np.arange(n) / n).max()
+        assert statistic < 1.95 * np.sqrt(2 / n)  # Kolmogorov and Smirnov, 0.1 %
+
+
+@pytest.mark.parametrize("features", [[1], [0, 2], [3, 0, 1]])
+def test_marginals_of_a_blend_of_closed_forms_are_exact(features, rng):
+    X = skewed(rng, 300, 4)
+    plain, power = (Preprocessor(X, np.ones(300), transform) for transform in (None, "yeo-johnson"))
+    densities = {
+        "mixture": TransformedDensity(plain, random_mixture(rng, 4)),
+        "student": TransformedDensity(power, random_student(rng, 4)),
+    }
+    blend, features = Blend(densities, {"mixture": 0.7, "student": 0.3}), np.array(features)
+    given = BlendMarginal(blend, features, 4).given(X[:20], noise_of(rng, 20 * 8, 4))
+    parts = [densities[name].marginal(features).log_prob(X[:20, features]) for name in densities]
+    assert_allclose(given.log_prob, np.logaddexp(np.log(0.7) + parts[0], np.log(0.3) + parts[1]), rtol=1e-10)
+    assert_allclose(
+        given.conditional_log_prob(X[:20], np.arange(20)), blend.log_prob(X[:20]) - given.log_prob, atol=1e-8
+    )
+    assert (given.standard_error == 0).all()
+
+
+class Opaque(TransformedDensity):
+    """A density that is not known to be in closed form."""
+
+    in_closed_form = False
+
+
+@pytest.mark.parametrize(("d", "tolerance"), [(2, 1e-3), (3, 1e-3), (6, 1e-3)])
+def test_a_quadrature_over_one_unknown_feature_finds_the_marginal(d, tolerance, rng):
+    X = skewed(rng, 500, d)
+    preprocessor = Preprocessor(X, np.ones(500), "yeo-johnson")
+    narrow = GaussianMixtureDensity(
+        [0.5, 0.5], 2 * rng.standard_normal((2, d)), np.stack([1e-2 * np.eye(d), np.eye(d)])
+    )
+    hidden, shown = Opaque(preprocessor, narrow), TransformedDensity(preprocessor, random_mixture(rng, d))
+    blend = Blend({"diffusion": hidden, "mixture": shown}, {"diffusion": 0.6, "mixture": 0.4})
+    samples = blend.sample(noise_of(rng, 30, d))
+    for unknown in range(d):
+        features = np.delete(np.arange(d), unknown)
+        given = BlendMarginal(blend, features, d).given(samples, noise_of(rng, 30 * 8, d))
+        exact = TransformedDensity(preprocessor, narrow).marginal(features).log_prob(samples[:, features])
+        share = given.shares()[:, 0]
+        error = np.abs(given.component_log_prob[:, 0] - exact)
+        assert error[share > 0.01].max() < tolerance
+        assert given.standard_error.max() < tolerance
+
+
+def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where_it_cannot(rng):
+    d, X = 6, rng.standard_normal((500, 6)) @ rng.standard_normal((6, 6))
+    preprocessor = Preprocessor(X, np.ones(500))
+    truth = GaussianMixtureDensity(np.ones(2), rng.standard_normal((2, d)), np.stack([0.5 * np.eye(d), np.eye(d)]))
+    blend = Blend({"diffusion": Opaque(preprocessor, truth)}, {"diffusion": 1.0})
+    features, samples = np.array([1, 4, 5]), blend.sample(noise_of(rng, 200, d))
+    samples[:, [0, 2, 3]] = np.nan
+    exact = TransformedDensity(preprocessor, truth).marginal(features).log_prob(samples[:, features])
+    found = UnknownFeatures(blend, d).log_prob(samples)
+    given = BlendMarginal(blend, features, d).given(samples, noise_of(rng, 200 * 128, d))
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 1.3 * np.sqrt(np.mean(given.standard_error**2))
+    enough = given.effective_number > 30
+    assert enough.mean() > 0.3
+    assert np.mean(np.abs(given.log_prob - exact)[enough] > 3 * given.standard_error[enough]) < 0.03
+    narrow = GaussianMixtureDensity(np.ones(1), np.full((1, d), 1.0), 0.001 * np.eye(d)[None])
+    blend = Blend({"diffusion": Opaque(preprocessor, narrow)}, {"diffusion": 1.0})
+    samples = blend.sample(noise_of(rng, 3, d))
+    samples[:, :5] = np.nan
+    with pytest.warns(InaccurateDensityWarning, match="effective draws"):
+        UnknownFeatures(blend, d).log_prob(samples)
