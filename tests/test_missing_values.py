@@ -26,7 +26,7 @@ OWN = [  # estimators, with the methods that look at samples
     (DENSITY, ["partial_fit", "log_density_error", "score_function", "to_latent", "tail_level"]),
     (
         DistilledDensityEstimator(DENSITY, hidden_layer_sizes=(8, 8), n_draws=50, n_training_steps=1, random_state=0),
-        FLOW,
+        ["fit", *FLOW],
     ),
     (StackedDensityEstimator(random_state=0), ["fit", "score_samples", "score"]),
     (

@@ -20,6 +20,7 @@ import skdiffusion
 from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionOutlierDetector,
+    DiffusionImputer,
     DiffusionTransformer,
     DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
@@ -56,6 +57,7 @@ CASES = {
     "random state": DiffusionDensityEstimator(**SMALL | {"random_state": np.random.RandomState(3)}),
     "linear": ManifoldDiffusionEstimator(support="linear", **SMALL),
     "outliers": DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL), contamination=0.1),
+    "imputer": DiffusionImputer(DiffusionDensityEstimator(**SMALL), random_state=0),
     "transformer": DiffusionTransformer(DiffusionDensityEstimator(**SMALL)),
     "distilled": DistilledDensityEstimator(
         DiffusionDensityEstimator(**SMALL), n_draws=500, n_training_steps=5, random_state=0

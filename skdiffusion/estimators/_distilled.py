@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 from skdiffusion._utils.blocks import in_blocks
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion._utils.threads import one_thread
-from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure
+from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure, validate_data
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import DistillationPlan, distill
-from skdiffusion.estimators._base import BlendedDensityEstimator, FlowDensityEstimator
+from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator, FlowDensityEstimator
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
 N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
@@ -134,6 +134,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         """
         self._check()
         with restored_on_failure(self):
+            validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)  # the teacher would take NaN
             self._learn(clone(self.estimator).fit(X, sample_weight=sample_weight))
         return self
 

@@ -6,6 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdiffusion import (
     DiffusionDensityEstimator,
+    DiffusionImputer,
     DiffusionOutlierDetector,
     DiffusionTransformer,
     DistilledDensityEstimator,
@@ -35,6 +36,8 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
         DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, components=None), random_state=0),
         DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
+        DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
+        DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), strategy="mean", add_indicator=True),
     ]
 )
 def test_scikit_learn_checks(estimator, check):
