@@ -19,8 +19,8 @@ from sklearn.base import BaseEstimator
 import skdiffusion
 from skdiffusion import (
     DiffusionDensityEstimator,
-    DiffusionOutlierDetector,
     DiffusionImputer,
+    DiffusionOutlierDetector,
     DiffusionTransformer,
     DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
