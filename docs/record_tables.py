@@ -115,7 +115,17 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, dimensions, distillation, evaluations, libraries, manifolds, scaling
+    from benchmarks import (
+        ablation,
+        compare,
+        dimensions,
+        distillation,
+        evaluations,
+        few_samples,
+        libraries,
+        manifolds,
+        scaling,
+    )
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +134,7 @@ def write(folder):
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
     for name in ("ablation", "ablation_plane", "libraries"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
+    (folder / "few_samples.rst").write_text(to_rst(printed(few_samples.report, [RESULTS / "few_samples.jsonl"])))
     torch_table = printed(libraries.report, [RESULTS / "libraries_torch.jsonl"])
     (folder / "libraries_torch.rst").write_text(to_rst(torch_table))
     (folder / "manifolds.rst").write_text(to_rst(printed(manifolds.report, RESULTS / "manifolds.jsonl")))

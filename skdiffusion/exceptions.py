@@ -3,9 +3,15 @@
 Errors are scikit-learn's own (``ValueError``, ``NotFittedError``) wherever they fit.
 """
 
+from sklearn.exceptions import ConvergenceWarning
+
 
 class InterruptedFitWarning(UserWarning):
     """A fit was interrupted (Ctrl-C) and kept the best weights found so far."""
+
+
+class UntrainedNetworkWarning(ConvergenceWarning):
+    """A fit was too short for its networks to gain on samples left out, so that they are untrained."""
 
 
 class DegenerateDataWarning(UserWarning):

@@ -1,6 +1,7 @@
 """What the benchmarks and examples take from the package is there, and the comparison runs on a few samples."""
 
 import ast
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import compare
+from benchmarks import compare, few_samples
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
@@ -41,3 +42,24 @@ def test_the_comparison_records_what_ours_says_of_a_few_samples():
     assert draw(5).shape == (5, 2)
     assert sum(out["weights"].values()) == pytest.approx(1, abs=1e-3)
     assert out["below_promise"] <= 1e-9  # no sample costs more than the Student-t promises
+
+
+def test_widths_of_few_samples_are_compared_within_splits(tmp_path, capsys):
+    """Widths of a split may come from several runs; splits differ by far more than widths do."""
+
+    def record(split, **nats):
+        by_width = {w: {"diffusion": v, "blend": v + 1, "fit_s": float(w)} for w, v in nats.items()}
+        return {"dataset": "iris", "n": 80, "n_train": 80, "d": 4, "split": split, "by_width": by_width}
+
+    records = [record(0, **{"32": -5.0}), record(0, **{"64": -4.9}), record(1, **{"32": 7.0, "64": 7.3})]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    few_samples.report([path])
+    assert "| iris | 80 | 4 | 2 | 64 | 32 | +0.200 (0.100) | +0.200 (0.100) | +32.0 |" in capsys.readouterr().out
+
+
+def test_a_cell_of_few_samples_fits_every_width():
+    out = few_samples.run_cell("moons", 40, 0, [4, 8], None)
+    assert list(out["by_width"]) == [4, 8]
+    assert out["n_train"] == 40
+    assert all(np.isfinite([m[name] for name in few_samples.MEASURES]).all() for m in out["by_width"].values())

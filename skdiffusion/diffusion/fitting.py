@@ -11,7 +11,7 @@ import torch
 
 from skdiffusion._utils.numerics import floored
 from skdiffusion.diffusion.ensemble import averaging_gain
-from skdiffusion.diffusion.flow import MAX_STEPS, ProbabilityFlow
+from skdiffusion.diffusion.flow import LOG_2PI, MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
@@ -289,13 +289,10 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    field, z = flow.network_field, mapped.z_left_out
-    network = field.network
+    network, z = flow.network_field.network, mapped.z_left_out
     folds = folds[: network.n_members]
     samples = np.concatenate(folds)
-    singles = [
-        replace(flow, field=field.with_network(network.member(m)), tolerance=0.0) for m in range(network.n_members)
-    ]
+    singles = flows_of_members(flow)
     log_det = mapped.log_det_left_out[samples]
     if network.n_members < 3:
         return np.concatenate([single.log_prob(z[fold]) for single, fold in zip(singles, folds)]) + log_det
@@ -304,6 +301,28 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     result = table[places, own]
     table[places, own] = np.nan
     return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det
+
+
+def flows_of_members(flow: ProbabilityFlow) -> list[ProbabilityFlow]:
+    """The same flow with each of its networks alone."""
+    field = flow.network_field
+    members = [field.network.member(m) for m in range(field.network.n_members)]
+    return [replace(flow, field=field.with_network(member), tolerance=0.0) for member in members]
+
+
+def network_gain(flow: ProbabilityFlow, mapped: MappedData, data: TrainingData) -> float:
+    """What a network of a flow gains over the Gaussian of whitened samples, in nats a feature.
+
+    The mean over the networks, each on the samples that it has not seen; zero for networks of zero output, up to the
+    error of the solver.
+    """
+    d, parts = data.n_features, list(zip(flows_of_members(flow), data.validation_folds))
+    samples = np.concatenate([fold for _, fold in parts])
+    z = mapped.z_left_out
+    log_prob = np.concatenate([member.log_prob(z[fold]) for member, fold in parts])
+    gaussian = -0.5 * (z[samples] ** 2).sum(1) - 0.5 * d * LOG_2PI
+    gain = floored(log_prob, d) - floored(gaussian, d)
+    return float(np.average(gain, weights=data.sample_weight[samples]) / d)
 
 
 def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedData) -> ProbabilityFlow:

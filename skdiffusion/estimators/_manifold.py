@@ -174,11 +174,16 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         Names of the features, where `X` had them.
     n_iter_ : int
         Epochs run by the networks of `estimator_`.
+    network_gain_ : float
+        What the networks of `estimator_` gain on samples left out over a Gaussian, in nats a feature along
+        `components_`.
 
     Warns
     -----
     FullDimensionWarning
         If the samples fill all features.
+    UntrainedNetworkWarning
+        If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out.
 
     References
     ----------
@@ -211,7 +216,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     _saved = (
         "n_features_in_", "feature_names_in_", "feature_scale_", "mean_", "components_", "noise_variance_",
         "noise_floor_", "support_", "intrinsic_dimension_", "dimension_spectrum_", "flipd_dimension_", "estimator_",
-        "surface_", "n_iter_", "_density", "_sample_seed", "_frame",
+        "surface_", "n_iter_", "network_gain_", "_density", "_sample_seed", "_frame",
     )  # fmt: skip
 
     def __init__(
@@ -291,7 +296,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
                 self.support_ = "linear" if U.shape[1] < self.n_features_in_ else "full"
                 self.estimator_ = inner.density(U)
                 self.noise_floor_ = self._linear_noise_floor(U)
-            self.n_iter_ = self.estimator_.n_iter_
+            self.n_iter_, self.network_gain_ = self.estimator_.n_iter_, self.estimator_.network_gain_
 
     def _training_samples(self, X: ArrayLike) -> np.ndarray:
         """Validated samples in float64; sets their mean and scale."""

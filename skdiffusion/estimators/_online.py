@@ -12,7 +12,7 @@ from skdiffusion._utils.numerics import clearly_better, effective_number, floore
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, ComponentOptions, TransformedDensity
 from skdiffusion.densities import out_of_fold_log_prob as out_of_fold_blend
-from skdiffusion.diffusion.fitting import out_of_fold_log_prob, train_further
+from skdiffusion.diffusion.fitting import network_gain, out_of_fold_log_prob, train_further
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
@@ -69,7 +69,7 @@ class Round:
         """The components of the blend, with what they say of the folds."""
         return self._components(self.flow)
 
-    def run(self, options: DiffusionOptions, progress: FitProgress) -> tuple[Round, TrainingResult]:
+    def run(self, options: DiffusionOptions, progress: FitProgress) -> tuple[Round, TrainingResult, float]:
         """Train the networks on the samples of the buffer, and keep what samples left out gain by.
 
         Returns
@@ -77,6 +77,8 @@ class Round:
         Round
             With the samples and the blend that the next round starts from.
         TrainingResult
+        float
+            What its networks gain over a Gaussian: see `network_gain`.
         """
         field = self.flow.network_field
         result = train_further(field, self.mapped.z, self.data, options, progress)
@@ -86,7 +88,8 @@ class Round:
             self._out_of_fold(moved), self._out_of_fold(self.components), weight / weight.sum(), MARGIN
         )
         blend = Blend.of(moved if gains else self.components, weight, self.options)
-        return replace(self, buffer=self.buffer.trained(), blend=blend), result
+        after = replace(self, buffer=self.buffer.trained(), blend=blend)
+        return after, result, network_gain(after.flow, self.mapped, self.data)
 
     def forgetting(self) -> Round:
         """The same without earlier samples, if the density seems to have moved.

@@ -29,8 +29,8 @@ from skdiffusion.diffusion.fitting import (
     out_of_fold_log_prob,
 )
 from skdiffusion.diffusion.options import DiffusionOptions
-from skdiffusion.diffusion.training import TrainingResult
-from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
+from skdiffusion.diffusion.training import TrainingPlan, TrainingResult
+from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning, UntrainedNetworkWarning
 from skdiffusion.manifold import support_dimension
 from skdiffusion.preprocessing import Preprocessor, TrainingData
 
@@ -118,7 +118,7 @@ def stack(
 
 
 def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionOptions) -> None:
-    """Warn of an interrupted fit, and of samples on a set of lower dimension."""
+    """Warn of an interrupted fit, of untrained networks, and of samples on a set of lower dimension."""
     tuning, plan = diffusion.fine_tuning, options.fine_tuning
     if tuning is not None and plan is not None and tuning.interrupted:
         warn_user(
@@ -127,6 +127,8 @@ def warn_of_fit(data: TrainingData, diffusion: DiffusionFit, options: DiffusionO
             InterruptedFitWarning,
         )
     warn_if_interrupted(diffusion.training, options.training.n_steps)
+    if options.network.initial is None and (tuning is None or not tuning.best_step.any()):
+        warn_if_untrained(diffusion.training, options.training)
     preprocessor = diffusion.coordinates.preprocessor
     z = data.mapped(preprocessor).z[data.folds[0]]
     k = support_dimension(preprocessor.to_one_scale(data.X), diffusion.flow.field, z, data.rng)
@@ -145,6 +147,23 @@ def warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
             f"The fit was interrupted after {result.n_steps} of {n_steps} steps: the best weights so far are kept. Fit "
             "again, or with warm_start=True to continue.",
             InterruptedFitWarning,
+        )
+
+
+def warn_if_untrained(result: TrainingResult, plan: TrainingPlan) -> None:
+    """Warn of untrained networks that early stopping kept before its patience was over.
+
+    Where more steps were of no use either, they are what suits the samples, as where these are Gaussian.
+    """
+    keeps_first = plan.keep_best and len(result.validation_curve) > 0 and not result.best_step.any()
+    if keeps_first and not result.interrupted and result.n_steps < plan.patience:
+        limit = "'max_fit_seconds'" if result.out_of_time else "'max_iter' or the 'n_training_steps' option"
+        warn_user(
+            "Early stopping kept the untrained networks, which are a Gaussian whatever the 'hidden_layer_sizes': in "
+            f"{result.n_steps} steps of training their loss on samples left out did not fall. To train longer, raise "
+            f"{limit}. Where 'network_gain_' stays at 0 then, networks learn nothing from these samples that a "
+            "Gaussian lacks.",
+            UntrainedNetworkWarning,
         )
 
 
