@@ -22,7 +22,7 @@ class SampleNoise(NamedTuple):
     choice: np.ndarray | None = None  # (n_samples,), uniform: the component of a blend
     boundary: np.ndarray | None = None  # (n_samples, n_features), uniform: features near their bounds that are redrawn
 
-    def take(self, which: np.ndarray) -> SampleNoise:
+    def take(self, which: np.ndarray | slice) -> SampleNoise:
         """The numbers of some of the samples."""
         return SampleNoise._make(None if part is None else part[which] for part in self)
 
