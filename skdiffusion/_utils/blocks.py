@@ -73,7 +73,7 @@ def without_last_repeats(samples: np.ndarray) -> np.ndarray:
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Values, one for each sample, of a function of samples, with the temporaries of a block for each worker in memory."""
+    """Values, one for each sample, of a function of samples, with the temporaries of one block a worker in memory."""
     out = np.empty(len(X))
 
     def evaluate(part: slice) -> None:

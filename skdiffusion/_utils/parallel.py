@@ -30,7 +30,7 @@ class _Crew:
         self._others = ThreadPoolExecutor(size - 1, initializer=keep_to_one_thread) if size > 1 else None
 
     def run(self, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-        """The results of tasks in their order. After an error no task is begun, and those that run come to their end."""
+        """The results of tasks in their order. After an error no task is begun, and those that run are waited for."""
         if self._others is None or len(tasks) < 2:
             return [task() for task in tasks]
         results, left = [None] * len(tasks), deque(enumerate(tasks))
