@@ -13,7 +13,7 @@ from skdiffusion.densities._blend import (
     out_of_fold_log_prob,
     validation_score,
 )
-from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
     feature_transform_candidates,
@@ -39,6 +39,7 @@ __all__ = [
     "ExpectationMaximization",
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
+    "KMeansStart",
     "KernelSamples",
     "MixtureChoice",
     "MixtureSearch",
