@@ -1,8 +1,6 @@
 """Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
-from dataclasses import dataclass
 from functools import partial
-from math import gcd
 
 import numpy as np
 import torch
@@ -14,35 +12,11 @@ from skdiffusion.diffusion.training._samples import TrainingSets
 from skdiffusion.diffusion.training._targets import (
     TargetSamples,
     add_noise,
-    block_of_targets,
     noise_angles,
     plain_target,
     plain_target_level,
     target_samples,
 )
-
-
-@dataclass(frozen=True)
-class NoisedBatch:
-    """Noised samples z (n_members, n_levels, n, d) with the features of their noise levels, and what targets take."""
-
-    z: torch.Tensor
-    features: torch.Tensor
-    samples: torch.Tensor  # before noise, of the shape of z
-    noise: torch.Tensor
-    scales: tuple[torch.Tensor, torch.Tensor]  # cosines and sines of the levels
-    targets: TargetSamples | None
-    n_plain: int  # levels of plain targets, the lowest
-    known: torch.Tensor | None  # velocity of the reference
-
-    def target(self, members: slice) -> torch.Tensor:
-        """The velocities that some members learn, of the shape of their z."""
-        (cos, sin), k, x = self.scales, self.n_plain, self.samples[members]
-        target = plain_target(x, self.noise[members], cos, sin)
-        if self.targets is not None:
-            targets = self.targets.of_members(members)
-            target[:, k:] = targets.stable_target(self.z[members, k:], x[:, k:], cos[k:], sin[k:])
-        return target if self.known is None else target.sub_(self.known[members])
 
 
 class NoisedBatches:
@@ -81,25 +55,22 @@ class NoisedBatches:
         picks = np.stack([s.take(n_batches * self._n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
         self._picks = torch.as_tensor(picks).to(samples.device)
 
-    @property
-    def weights_multiple(self) -> int:
-        """What the weights of target samples of a member, in every loop over them, are a multiple of; 0 without any."""
-        if not self.plan.n_target_samples:
-            return 0
-        n_targets = self._n_drawn if self._targets is None else self._targets.n_targets
-        return gcd(block_of_targets(len(self._streams), n_targets), self.per_level) * n_targets
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Noised samples (n_members, n_levels, n, d), features of their noise levels and targets of batch i of a draw.
 
-    def __getitem__(self, i: int) -> NoisedBatch:
-        """Batch i of a draw. The noise is drawn here: a batch is asked for once."""
+        The noise is drawn here: a batch is asked for once.
+        """
         cos, sin, samples, levels = self._cos[i], self._sin[i], self.sets.samples, self.plan.n_levels
         drawn = samples[self._picks[i]]
         x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)
         noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
-        z, k, targets = add_noise(x, noise, cos, sin), int(self._n_plain[i]), None
+        z, target, k = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin), self._n_plain[i]
         if k < levels:  # the levels ascend
             targets = TargetSamples(drawn) if self._targets is None else self._targets
-        known = None if self.plan.reference is None else self.plan.reference.velocity(z, cos, sin)
-        return NoisedBatch(z, self._features[i], x, noise, (cos, sin), targets, k, known)
+            target[:, k:] = targets.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
+        if self.plan.reference is not None:
+            target.sub_(self.plan.reference.velocity(z, cos, sin))
+        return z, self._features[i], target
 
 
 class ValidationDraws:

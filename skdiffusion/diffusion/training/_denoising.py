@@ -12,7 +12,7 @@ import torch
 
 from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
-from skdiffusion.diffusion.training._batches import NoisedBatch, NoisedBatches, ValidationDraws
+from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
 from skdiffusion.diffusion.training._constraints import WeightConstraint
 from skdiffusion.diffusion.training._groups import member_groups
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
@@ -34,10 +34,7 @@ class Denoising(Objective):
         self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
         self._passes = Passes(network, plan.n_levels, self._batches.per_level)
         n_samples = plan.n_levels * self._batches.per_level
-        self._groups = [
-            (members, self._passes.of_members(members))
-            for members in member_groups(network, n_samples, self._batches.weights_multiple)
-        ]
+        self._groups = [(members, self._passes.of_members(members)) for members in member_groups(network, n_samples)]
         if self._validation is not None:
             average, n_draws = network.with_flat(self.average), self._validation.n_draws
             n_passes = min(n_workers(), plan.validation_levels)
@@ -53,10 +50,10 @@ class Denoising(Objective):
         return self._passes.grad, residual.square().mean()
 
     @staticmethod
-    def _group_gradient(batch: NoisedBatch, members: slice, passes: Passes) -> torch.Tensor:
+    def _group_gradient(batch: tuple[torch.Tensor, ...], members: slice, passes: Passes) -> torch.Tensor:
         """Write the gradient of a group of members; their residuals."""
-        z = batch.z[members]
-        residual = passes.velocity(z, batch.features) - batch.target(members)
+        z, features, target = batch
+        residual = passes.velocity(z[members], features) - target[members]
         passes.gradient(residual * (2.0 / z[0].numel()))
         return residual
 

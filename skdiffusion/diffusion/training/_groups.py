@@ -12,10 +12,10 @@ from skdiffusion._utils.parallel import n_workers
 from skdiffusion.diffusion.networks import FilmEnsemble
 
 VECTORS = 32  # float32 numbers of the widest vectors of a processor, two at a time
-MIN_NUMBERS = 16_000  # of a hidden layer of a group: with fewer, the interpreter takes longer than the products
+MIN_NUMBERS = 12_000  # of a hidden layer of a group: with fewer, the interpreter takes longer than the products
 
 
-def member_groups(network: FilmEnsemble, n_samples: int, weights_multiple: int) -> list[slice]:
+def member_groups(network: FilmEnsemble, n_samples: int) -> list[slice]:
     """The members of each group: as many groups as there are workers, or one.
 
     Parameters
@@ -23,8 +23,6 @@ def member_groups(network: FilmEnsemble, n_samples: int, weights_multiple: int) 
     network : FilmEnsemble
     n_samples : int
         Samples of a member in a batch.
-    weights_multiple : int
-        See `NoisedBatches`.
     """
     widths = network.hidden_layer_sizes
     # Of one feature and one member, torch takes the last product for that of a matrix and a vector.
@@ -32,6 +30,6 @@ def member_groups(network: FilmEnsemble, n_samples: int, weights_multiple: int) 
     count = max(1, min(n_workers(), network.n_members // smallest)) if network.device.type == "cpu" else 1
     ends = [network.n_members * k // count for k in range(count + 1)]
     groups = [slice(start, stop) for start, stop in zip(ends, ends[1:])]
-    numbers = gcd(weights_multiple, *(n_samples * width for width in widths))
+    numbers = gcd(*(n_samples * width for width in widths))
     whole = all((group.stop - group.start) * numbers % VECTORS == 0 for group in groups)
     return groups if whole else [slice(0, network.n_members)]
