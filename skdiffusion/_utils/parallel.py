@@ -9,11 +9,13 @@ no argument for that. A task runs on one thread: what it asks for itself is done
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any
 
 from joblib import effective_n_jobs
@@ -33,11 +35,14 @@ class _Crew:
         """The results of tasks in their order. After an error no task is begun, and those that run are waited for."""
         if self._others is None or len(tasks) < 2:
             return [task() for task in tasks]
-        results, left = [None] * len(tasks), deque(enumerate(tasks))
+        torch: Any = sys.modules.get("torch")
+        settings = get_config(), torch is not None and torch.is_grad_enabled()
+        results, left, others = [None] * len(tasks), deque(enumerate(tasks)), []
+        work = partial(_work_beside, left, results, *settings)
         token = _crew.set(_ALONE)
-        beside = [copy_context() for _ in range(min(self.size, len(tasks)) - 1)]
-        others = [self._others.submit(context.run, _work, left, results, get_config()) for context in beside]
         try:
+            for _ in range(min(self.size, len(tasks)) - 1):
+                others.append(self._others.submit(partial(copy_context().run, work)))
             _work(left, results)
         finally:
             _wait(others, left)
@@ -52,19 +57,25 @@ class _Crew:
             self._others.shutdown()
 
 
-def _work(left: deque, results: list, config: dict[str, Any] | None = None) -> None:
-    """Do the tasks that are left, with scikit-learn's settings, of which every thread has its own."""
-    with nullcontext() if config is None else config_context(**config):
-        while left:
-            try:
-                number, task = left.popleft()
-            except IndexError:  # another thread was faster
-                return
-            try:
-                results[number] = task()
-            except BaseException:
-                left.clear()
-                raise
+def _work_beside(left: deque, results: list, config: dict[str, Any], gradients: bool) -> None:
+    """`_work` beside the calling thread, with its settings of scikit-learn, and its gradients of torch."""
+    torch: Any = sys.modules.get("torch")
+    with config_context(**config), torch.set_grad_enabled(gradients) if torch else nullcontext():
+        _work(left, results)
+
+
+def _work(left: deque, results: list) -> None:
+    """Do the tasks that are left."""
+    while left:
+        try:
+            number, task = left.popleft()
+        except IndexError:  # another thread was faster
+            return
+        try:
+            results[number] = task()
+        except BaseException:
+            left.clear()
+            raise
 
 
 def _wait(others: list[Future], left: deque) -> None:

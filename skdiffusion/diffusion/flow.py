@@ -117,7 +117,6 @@ class ProbabilityFlow(LatentDensity):
         z, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         thetas, field = self._knots(n_steps, self.stepper), self.field.flow_field
 
-        @torch.no_grad()
         def follow(where: slice, block: Array) -> None:
             recorded = RecordedField(field)
             end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
@@ -128,7 +127,8 @@ class ProbabilityFlow(LatentDensity):
             write(change, where, end.log_density_change)
             write(error, where, 0.0 * end.z[:, 0] if end.error is None else end.error)
 
-        side_by_side([partial(follow, *block) for block in self.field.blocks(x)])
+        with torch.no_grad():
+            side_by_side([partial(follow, *block) for block in self.field.blocks(x)])
         prior = -0.5 * (z**2).sum(1) - 0.5 * x.shape[1] * LOG_2PI
         return prior - change, error
 
