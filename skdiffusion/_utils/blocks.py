@@ -7,15 +7,20 @@ zeros, keep the bits of a sample whatever the other samples of a call are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from skdiffusion._utils.parallel import n_workers, side_by_side
 
 if TYPE_CHECKING:
     import torch
 
 
 BLOCK_SAMPLES = 8192  # of a call, whose densities and random numbers are in memory at a time
+PART_SAMPLES = 384  # of which a part of a call is a multiple: fewer are hardly faster
+PARTS = 4  # of a call for each worker, so that none waits long for the last
 VECTOR = 8  # float64 numbers of the widest vectors of a processor
 
 
@@ -23,6 +28,17 @@ def slices(n_samples: int, size: int = BLOCK_SAMPLES) -> Iterator[slice]:
     """Slices that cover so many samples, each of at most `size` of them."""
     for start in range(0, n_samples, max(1, size)):
         yield slice(start, min(start + max(1, size), n_samples))
+
+
+def in_parts(function: Callable[[slice], object], n_samples: int) -> None:
+    """Call a function with slices that cover so many samples, side by side.
+
+    A sample has the same bits in every part: the parts may follow the number of workers.
+    """
+    size = BLOCK_SAMPLES
+    if n_workers() > 1:
+        size = min(size, PART_SAMPLES * max(1, -(-n_samples // (PART_SAMPLES * PARTS * n_workers()))))
+    side_by_side([partial(function, part) for part in slices(n_samples, size)])
 
 
 def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple[slice, np.ndarray]]:
@@ -57,10 +73,13 @@ def without_last_repeats(samples: np.ndarray) -> np.ndarray:
 
 
 def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Values, one for each sample, of a function of samples, with the temporaries of one block in memory."""
+    """Values, one for each sample, of a function of samples, with the temporaries of one block a worker in memory."""
     out = np.empty(len(X))
-    for block in slices(len(X)):
-        out[block] = function(X[block])
+
+    def evaluate(part: slice) -> None:
+        out[part] = function(X[part])
+
+    in_parts(evaluate, len(X))
     return out
 
 

@@ -28,11 +28,23 @@ def _controller(loaded: tuple[bool, ...]) -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _known_controller() -> ThreadpoolController:
+    return _controller(tuple(name in sys.modules for name in LIBRARIES))
+
+
+def keep_to_one_thread() -> None:
+    """Keep the calling thread to itself for good; BLAS is left to the `one_thread` within which it was started."""
+    _known_controller().limit(limits=1, user_api="openmp")
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run the body with one thread of torch, OpenMP and BLAS, then restore the former numbers."""
     global _inside, _blas_limit
-    controller = _controller(tuple(name in sys.modules for name in LIBRARIES))
+    controller = _known_controller()
     # Where nobody has imported torch, there is nothing to limit.
     torch: Any = sys.modules.get("torch")
     saved = torch.get_num_threads() if torch else 1

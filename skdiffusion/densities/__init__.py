@@ -14,7 +14,7 @@ from skdiffusion.densities._blend import (
     validation_score,
 )
 from skdiffusion.densities._completion import Completion
-from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
     feature_transform_candidates,
@@ -45,6 +45,7 @@ __all__ = [
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
     "GivenBlend",
+    "KMeansStart",
     "KernelSamples",
     "MixtureChoice",
     "MixtureSearch",

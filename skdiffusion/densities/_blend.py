@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import in_parts, slices
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
@@ -180,5 +180,10 @@ class Blend(Density):
         """Samples from a seed; fewer of them are a prefix of more."""
         stream, out = NoiseStream(seed, n_features, self.degrees), np.empty((n_samples, n_features))
         for block in slices(n_samples):
-            out[block] = self.sample(stream.take(block.stop - block.start))
+            noise, samples = stream.take(block.stop - block.start), out[block]
+
+            def draw(part: slice, noise: SampleNoise = noise, samples: np.ndarray = samples) -> None:
+                samples[part] = self.sample(noise.take(part))
+
+            in_parts(draw, len(samples))
         return out

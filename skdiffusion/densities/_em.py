@@ -9,17 +9,16 @@ far smaller than the others has a prior, and a floor, by its own size: those of 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import exp_in_place
+from skdiffusion._utils.warnings import without_convergence_warnings
 from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 
 BLOCK_NUMBERS = 2_000_000  # terms of a block of samples
@@ -45,6 +44,22 @@ class _Parameters(NamedTuple):
     covariances: np.ndarray
 
 
+class KMeansStart(NamedTuple):
+    """A start of EM from clusters of weighted k-means: EM stays near the optimum where it starts."""
+
+    samples: np.ndarray  # that k-means takes
+    seed: int
+
+    def labels(self, X: np.ndarray, weights: np.ndarray, n_clusters: int) -> np.ndarray:
+        """Clusters of samples X."""
+        some = self.samples
+        # Runs from other seeds differ the less the more clusters there are.
+        n_init = min(10, max(1, 40 // n_clusters))
+        means = KMeans(n_clusters, n_init=n_init, max_iter=10, random_state=self.seed)
+        with without_convergence_warnings():  # fewer distinct samples than clusters
+            return means.fit(X[some], sample_weight=weights[some]).predict(X)
+
+
 @dataclass(frozen=True)
 class ExpectationMaximization:
     """Fit of Gaussian mixtures."""
@@ -54,13 +69,23 @@ class ExpectationMaximization:
     max_k_means_samples: int = 4000  # of k-means, which finds the start; EM itself takes all samples
     max_stored: int = 40_000_000  # numbers up to which the quadratic terms of all samples are kept for every step
 
+    def draw_start(self, weights: np.ndarray, n_components: int, rng: np.random.Generator | None) -> KMeansStart | None:
+        """The random numbers of a start from k-means; none for one component."""
+        if n_components == 1:
+            return None
+        assert rng is not None, "k-means takes random numbers."
+        some = np.flatnonzero(weights > 0)
+        if len(some) > self.max_k_means_samples:
+            some = np.sort(rng.choice(some, self.max_k_means_samples, replace=False))
+        return KMeansStart(some, int(rng.integers(2**31)))
+
     def fit(
         self,
         X: np.ndarray,
         weights: np.ndarray,
         setting: MixtureSetting | tuple[int, float],
         rng: np.random.Generator | None = None,
-        start: GaussianMixtureDensity | None = None,
+        start: GaussianMixtureDensity | KMeansStart | None = None,
     ) -> GaussianMixtureDensity:
         """Fit a mixture to weighted samples.
 
@@ -71,16 +96,19 @@ class ExpectationMaximization:
             Non-negative; their scale does not matter, their effective number of samples does.
         setting : MixtureSetting
         rng : numpy Generator, optional
-            Of k-means; not needed with a `start`.
-        start : GaussianMixtureDensity, optional
-            Where EM starts; else from k-means.
+            Of `draw_start`; not needed with a `start`.
+        start : GaussianMixtureDensity or KMeansStart, optional
+            Where EM starts; None draws a start from k-means.
         """
         k, strength = setting
-        steps = _Steps(X, weights, strength, self.max_stored)
         if start is None:
-            mixture = steps.of_labels(self._labels(steps.terms.X, steps.w, k, rng), k)
-        else:
+            start = self.draw_start(weights, k, rng)
+        steps = _Steps(X, weights, strength, self.max_stored)
+        if isinstance(start, GaussianMixtureDensity):
             mixture = _Parameters(steps.effective * start.weights, start.means - steps.center, start.covariances)
+        else:
+            labels = np.zeros(len(X), dtype=int) if start is None else start.labels(steps.terms.X, steps.w, k)
+            mixture = steps.of_labels(labels, k)
         previous = -np.inf
         # One Gaussian is its moments.
         for _ in range(self.max_iter if k > 1 else 0):
@@ -89,21 +117,6 @@ class ExpectationMaximization:
                 break
             mixture, previous = steps.maximization(sums), mean_log_density
         return GaussianMixtureDensity(mixture.mass, mixture.means + steps.center, mixture.covariances)
-
-    def _labels(self, X: np.ndarray, weights: np.ndarray, k: int, rng: np.random.Generator | None) -> np.ndarray:
-        """Clusters of samples by weighted k-means: EM stays near the optimum where it starts."""
-        if k == 1:
-            return np.zeros(len(X), dtype=int)
-        assert rng is not None, "k-means takes random numbers."
-        some = np.flatnonzero(weights > 0)
-        if len(some) > self.max_k_means_samples:
-            some = np.sort(rng.choice(some, self.max_k_means_samples, replace=False))
-        # Runs from other seeds differ the less the more clusters there are.
-        n_init = min(10, max(1, 40 // k))
-        means = KMeans(k, n_init=n_init, max_iter=10, random_state=int(rng.integers(2**31)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
-            return means.fit(X[some], sample_weight=weights[some]).predict(X)
 
 
 class _Steps:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number, floored
-from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion._utils.parallel import side_by_side
+from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.preprocessing import (
     FeatureTransform,
     FirstMaps,
@@ -41,34 +43,48 @@ class _Selection:
                 train = np.sort(data.rng.choice(train, MAX_TRAINING_SAMPLES, replace=False))
             self.splits.append((train, fold))
 
-    def score(self, transforms: Sequence[FeatureTransform]) -> tuple[float, np.ndarray]:
+    def score_all(self, candidates: Sequence[Sequence[FeatureTransform]]) -> list[tuple[float, np.ndarray]]:
+        """`scores` of candidates, each a transform for each fold, side by side."""
+        tasks = []
+        for transforms in candidates:
+            for (train, fold), transform in zip(self.splits, transforms):
+                tasks.append(partial(self._fold_sums, train, fold, transform, self._starts(train)))
+        sums = side_by_side(tasks)
+        return [self._score(sums[i : i + len(self.splits)]) for i in range(0, len(sums), len(self.splits))]
+
+    def _score(self, sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, np.ndarray]:
         """Mean log-density of the best mixture behind a transform for each fold, and what each feature alone adds.
 
         The latter are sums by fold, shape (n_folds, n_features), as if the feature were Gaussian behind its map.
         """
-        sums, by_feature, total = np.zeros(len(N_COMPONENTS)), [], 0.0
-        for (train, fold), transform in zip(self.splits, transforms):
-            X, w = self.data.X[train], self.data.sample_weight[train]
-            preprocessor = Preprocessor(X, w, transform, self.data.bounds, self.first)
-            held_out = self.data.sample_weight[fold]
-            sums += self._mixture_sums(preprocessor, train, fold)
-            # Each feature is scored alone: there is no other whose far values would add up.
-            single = preprocessor.feature_log_density(self.data.X[fold])
-            by_feature.append(held_out @ floored(single, 0))
-            total += held_out.sum()
-        return float(sums.max() / total), np.stack(by_feature)
+        total = 0.0
+        for _, fold in self.splits:
+            total += self.data.sample_weight[fold].sum()
+        of_mixtures = np.zeros(len(N_COMPONENTS))
+        for part, _ in sums:
+            of_mixtures += part
+        return float(of_mixtures.max() / total), np.stack([by_feature for _, by_feature in sums])
 
-    def _mixture_sums(self, preprocessor: Preprocessor, train: np.ndarray, fold: np.ndarray) -> np.ndarray:
-        """Sums of the log-densities of a fold under the mixtures behind a preprocessor."""
+    def _starts(self, train: np.ndarray) -> dict[int, KMeansStart | None]:
+        """Starts of the mixtures that there are samples for, by their number of components."""
+        w = self.data.sample_weight[train]
+        enough = [k for k in N_COMPONENTS if k == 1 or MIN_COMPONENT_SAMPLES * k <= effective_number(w)]
+        return {k: EM.draw_start(w, k, self.data.rng) for k in enough}
+
+    def _fold_sums(
+        self, train: np.ndarray, fold: np.ndarray, transform: FeatureTransform, starts: dict[int, KMeansStart | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the log-densities of a fold under the mixtures behind a transform, and under each feature alone."""
         X, w, d = self.data.X, self.data.sample_weight, self.data.n_features
+        preprocessor = Preprocessor(X[train], w[train], transform, self.data.bounds, self.first)
         z, _ = preprocessor.transform(X[train])
         z_left_out, log_det = preprocessor.transform(X[fold])
         sums = np.full(len(N_COMPONENTS), -np.inf)
-        for i, k in enumerate(N_COMPONENTS):
-            if k == 1 or MIN_COMPONENT_SAMPLES * k <= effective_number(w[train]):
-                mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), self.data.rng)
-                sums[i] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
-        return sums
+        for k, start in starts.items():
+            mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), start=start)
+            sums[N_COMPONENTS.index(k)] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
+        # Each feature is scored alone: there is no other whose far values would add up.
+        return sums, w[fold] @ floored(preprocessor.feature_log_density(X[fold]), 0)
 
 
 def select_feature_transforms(
@@ -82,8 +98,8 @@ def select_feature_transforms(
     """
     scores: dict[FeatureTransform, float] = {}
     selection, n_folds, by_feature = _Selection(data, first), len(data.folds), []
-    for candidate in candidates:
-        scores[candidate], sums = selection.score([candidate] * n_folds)
+    for candidate, (score, sums) in zip(candidates, selection.score_all([[c] * n_folds for c in candidates])):
+        scores[candidate] = score
         by_feature.append(sums)
     table = np.stack(by_feature)  # (n_candidates, n_folds, n_features)
 
@@ -93,10 +109,10 @@ def select_feature_transforms(
     every = np.arange(n_folds)
     mixed = best_by_feature(every)
     if len(set(mixed)) > 1:
-        score = selection.score([mixed] * n_folds)[0]
         chosen_without = [best_by_feature(np.delete(every, i)) for i in every]
+        (score, _), (score_without, _) = selection.score_all([[mixed] * n_folds, chosen_without])
         # Among many features there is always one that a transform suits by chance.
-        if selection.score(chosen_without)[0] > scores[candidates[0]]:
+        if score_without > scores[candidates[0]]:
             scores[mixed] = score
     return scores
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.numerics import TIE, best_blend, clearly_better, effective_number
-from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
+from skdiffusion._utils.parallel import n_workers, side_by_side
+from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 
+EM = ExpectationMaximization(max_iter=60, tol=2e-3)
 PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are often a chance dip
 
 
@@ -44,23 +48,39 @@ class MixtureSearch:
         self._training = [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
         self._fitted: dict[tuple[MixtureSetting, int], tuple[GaussianMixtureDensity, np.ndarray]] = {}
 
-    def _start(self, setting: MixtureSetting, i: int) -> GaussianMixtureDensity | None:
+    def _stronger(self, setting: MixtureSetting) -> MixtureSetting | None:
         """Under a strong prior EM finds good optima; from there it goes on under a weaker one."""
         o = self.options
         stronger = {o.medium_prior: self._strong, o.weak_prior: self._strong, o.weakest_prior: o.weak_prior}
-        if setting.strength not in stronger:
-            return None
-        known = self._fitted.get((MixtureSetting(setting.n_components, stronger[setting.strength]), i))
-        return known[0] if known else None
+        known = stronger.get(setting.strength)
+        return None if known is None else MixtureSetting(setting.n_components, known)
 
-    def _fit(self, setting: MixtureSetting, i: int) -> tuple[GaussianMixtureDensity, np.ndarray]:
+    def _fit(self, settings: Sequence[MixtureSetting], n_folds: int) -> dict[MixtureSetting, Any]:
+        """Fit the mixtures of some settings without each of the first folds; the random states before each of them."""
+        states: dict[MixtureSetting, Any] = {}
+        tasks: dict[tuple[MixtureSetting, int], Callable[[], tuple[GaussianMixtureDensity, np.ndarray]]] = {}
+        for setting, i in product(settings, range(n_folds)):
+            if (setting, i) in self._fitted or (setting, i) in tasks:
+                continue
+            states.setdefault(setting, self.rng.bit_generator.state)
+            stronger = self._stronger(setting)
+            if (stronger, i) in tasks:
+                self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
+                tasks.clear()
+            known = None if stronger is None else self._fitted.get((stronger, i))
+            weights = self.sample_weight[self._training[i]]
+            start = known[0] if known else EM.draw_start(weights, setting.n_components, self.rng)
+            tasks[setting, i] = partial(self._fitted_without, i, setting, start)
+        self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
+        return states
+
+    def _fitted_without(
+        self, i: int, setting: MixtureSetting, start: GaussianMixtureDensity | KMeansStart | None
+    ) -> tuple[GaussianMixtureDensity, np.ndarray]:
         """The mixture without the i-th fold, and its log-densities there."""
-        if (setting, i) not in self._fitted:
-            train, em = self._training[i], ExpectationMaximization(max_iter=60, tol=2e-3)
-            start = self._start(setting, i)
-            mixture = em.fit(self.X[train], self.sample_weight[train], setting, self.rng, start)
-            self._fitted[setting, i] = mixture, mixture.log_prob(self.X[self.folds[i]])
-        return self._fitted[setting, i]
+        train = self._training[i]
+        mixture = EM.fit(self.X[train], self.sample_weight[train], setting, start=start)
+        return mixture, mixture.log_prob(self.X[self.folds[i]])
 
     def _shares(self, n_folds: int) -> np.ndarray:
         """Weights of the samples of the first folds, of sum 1."""
@@ -70,7 +90,8 @@ class MixtureSearch:
     def _out_of_fold(self, setting: MixtureSetting, n_folds: int) -> np.ndarray:
         """Log-densities of the samples of the first folds, blended with those of a single Gaussian."""
         single = MixtureSetting(1, self._strong)
-        ours, others = (np.concatenate([self._fit(s, i)[1] for i in range(n_folds)]) for s in (setting, single))
+        self._fit([setting, single], n_folds)
+        ours, others = (np.concatenate([self._fitted[s, i][1] for i in range(n_folds)]) for s in (setting, single))
         return best_blend(ours, others, self._shares(n_folds)) if self.options.score_beside_others else ours
 
     def _scan(self, strength: float, started: float) -> dict[MixtureSetting, float]:
@@ -79,18 +100,26 @@ class MixtureSearch:
         affordable = max(self.options.cheap_components, int(self.options.max_search_cost / (n * d**2)))
         largest = min(affordable, round(effective_number(self.sample_weight[self._training[0]])) // 2)
         n_folds = max(1, len(self.folds) // 3)
+        allowed = [MixtureSetting(k, strength) for k in self.options.component_grid if k <= max(1, largest)]
         scores: dict[MixtureSetting, float] = {}
-        highest, since_gain = -np.inf, 0
-        for k in self.options.component_grid:
-            if k > max(1, largest):
-                break
-            setting = MixtureSetting(k, strength)
+        highest, since_gain, ahead = -np.inf, 0, n_workers()
+        for place, setting in enumerate(allowed):
+            if place % ahead == 0:
+                states = self._fit(allowed[place : place + ahead], n_folds)
             score = scores[setting] = self._shares(n_folds) @ self._out_of_fold(setting, n_folds)
             since_gain = 0 if score > highest + TIE else since_gain + 1
             highest = max(score, highest)
             if since_gain >= PATIENCE or time.perf_counter() - started > self.max_seconds:
                 break
+        self._forget(allowed[place + 1 : place + ahead - place % ahead], states)
         return scores
+
+    def _forget(self, settings: Sequence[MixtureSetting], states: Mapping[MixtureSetting, Any]) -> None:
+        """Leave no trace of mixtures that workers fitted before the scan ended without them."""
+        for setting in reversed(settings):
+            self.rng.bit_generator.state = states[setting]
+            for i in range(len(self.folds)):
+                self._fitted.pop((setting, i), None)
 
     def _leading(self, strength: float, how_many: int, started: float) -> list[MixtureSetting]:
         """The best of a scan, from the fewest components on, without those that only round-off ranks."""
@@ -102,6 +131,7 @@ class MixtureSearch:
     def _simplest(self, settings: Sequence[MixtureSetting]) -> MixtureSetting:
         """The first setting, or a later one that is clearly better on all folds: those of more freedom come later."""
         best, n_folds = settings[0], len(self.folds)
+        self._fit(settings, n_folds)
         log_prob = self._out_of_fold(best, n_folds)
         for setting in settings[1:]:
             other = self._out_of_fold(setting, n_folds)
@@ -121,4 +151,4 @@ class MixtureSearch:
             best = self._simplest([best, MixtureSetting(best.n_components, o.weakest_prior)])
         n_folds = len(self.folds)
         score = float(self._shares(n_folds) @ self._out_of_fold(best, n_folds))
-        return MixtureChoice(best, score, [self._fit(best, i)[0] for i in range(n_folds)])
+        return MixtureChoice(best, score, [self._fitted[best, i][0] for i in range(n_folds)])

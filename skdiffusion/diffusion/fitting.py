@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.flow import LOG_2PI, MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
@@ -295,8 +297,9 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     singles = flows_of_members(flow)
     log_det = mapped.log_det_left_out[samples]
     if network.n_members < 3:
-        return np.concatenate([single.log_prob(z[fold]) for single, fold in zip(singles, folds)]) + log_det
-    table = np.stack([single.log_prob(z[samples]) for single in singles], axis=1)
+        own_folds = [partial(single.log_prob, z[fold]) for single, fold in zip(singles, folds)]
+        return np.concatenate(side_by_side(own_folds)) + log_det
+    table = np.stack(side_by_side([partial(single.log_prob, z[samples]) for single in singles]), axis=1)
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]
     table[places, own] = np.nan
@@ -329,8 +332,14 @@ def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedD
     """The flow with steps, for log-densities and for samples, that more steps would not change."""
     d, rng = data.n_features, data.rng
     wide = wide_samples(d, rng, 400 if d <= 2 else 150)
-    flow = choose_steps(flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide)
-    return choose_sample_steps(flow, rng.standard_normal((SAMPLE_STEP_SAMPLES, d)))
+    noise = rng.standard_normal((SAMPLE_STEP_SAMPLES, d))
+    of_densities, of_samples = side_by_side(
+        [
+            partial(choose_steps, flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide),
+            partial(choose_sample_steps, flow, noise),
+        ]
+    )
+    return replace(of_densities, sample_steps=of_samples.sample_steps)
 
 
 def choose_sample_steps(flow: ProbabilityFlow, noise: np.ndarray, error_limit: float = 0.02) -> ProbabilityFlow:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.blocks import last_repeated, padded_blocks, slices, without_last_repeats, write
-from skdiffusion._utils.protocols import LatentDensity, SampleNoise, VelocityField
+from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.protocols import Array, LatentDensity, SampleNoise, VelocityField
 from skdiffusion.diffusion.networks import NetworkField
 from skdiffusion.diffusion.ode import (
     GRIDS,
@@ -114,16 +116,19 @@ class ProbabilityFlow(LatentDensity):
         x = np.asarray(x, dtype=float)
         z, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         thetas, field = self._knots(n_steps, self.stepper), self.field.flow_field
+
+        def follow(where: slice, block: Array) -> None:
+            recorded = RecordedField(field)
+            end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
+            if path is not None:
+                for k, place in enumerate([*recorded.places, end.z]):
+                    write(path[:, k], where, place)
+            write(z, where, end.z)
+            write(change, where, end.log_density_change)
+            write(error, where, 0.0 * end.z[:, 0] if end.error is None else end.error)
+
         with torch.no_grad():
-            for where, block in self.field.blocks(x):
-                recorded = RecordedField(field)
-                end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
-                if path is not None:
-                    for k, place in enumerate([*recorded.places, end.z]):
-                        write(path[:, k], where, place)
-                write(z, where, end.z)
-                write(change, where, end.log_density_change)
-                write(error, where, 0.0 * end.z[:, 0] if end.error is None else end.error)
+            side_by_side([partial(follow, *block) for block in self.field.blocks(x)])
         prior = -0.5 * (z**2).sum(1) - 0.5 * x.shape[1] * LOG_2PI
         return prior - change, error
 

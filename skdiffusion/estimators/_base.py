@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 import skdiffusion
-from skdiffusion._utils.blocks import slices, whole_vectors
+from skdiffusion._utils.blocks import in_parts, whole_vectors
 from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.persistence import save
-from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     check_count,
     check_finite,
@@ -99,6 +99,7 @@ class BlendedDensityEstimator(MeanLogDensity):
     it has the parameter `random_state`, and `_latent_component`, the name of the component with the latent map.
     """
 
+    n_jobs: int | None = None  # a parameter of some
     _latent_component: str
     blend_: Blend
     preprocessor_: Preprocessor
@@ -124,13 +125,18 @@ class BlendedDensityEstimator(MeanLogDensity):
         return codes
 
     def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Write the values of a function of the samples within the bounds to their places in `out`, block by block."""
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for part in slices(len(X)):
-                block = X[part].astype(np.float64)
-                inside = np.flatnonzero(self.preprocessor_.inside(block))
-                if len(inside):
-                    out[part][inside] = self._finite(function(whole_vectors(block[inside]))[: len(inside)], "X")
+        """Write the values of a function of the samples within the bounds to their places in `out`, part by part."""
+
+        def evaluate(part: slice) -> None:
+            block = X[part].astype(np.float64)
+            inside = np.flatnonzero(self.preprocessor_.inside(block))
+            if len(inside):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    values = function(whole_vectors(block[inside]))[: len(inside)]
+                out[part][inside] = self._finite(values, "X")
+
+        with workers(self.n_jobs):
+            in_parts(evaluate, len(X))
         return out
 
     @staticmethod
@@ -201,8 +207,14 @@ class BlendedDensityEstimator(MeanLogDensity):
         ndarray of shape (n_samples, n_features)
         """
         codes = self._checked_codes(codes)
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            samples = self._latent.from_latent(codes.astype(np.float64))
+        codes, samples = codes.astype(np.float64), np.empty(codes.shape)
+
+        def decode(part: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                samples[part] = self._latent.from_latent(codes[part])
+
+        with workers(self.n_jobs):
+            in_parts(decode, len(codes))
         return self._resolution.requantized(self._finite(samples, "'codes'"))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
@@ -227,7 +239,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
         seed = draw_seed(self, random_state)
-        with one_thread():
+        with workers(self.n_jobs):
             out = self._resolution.requantized(self.blend_.draw(n_samples, self.n_features_in_, seed))
         return to_frame(out, self) if wanted else out
 
@@ -292,6 +304,6 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         check_count(n_samples, minimum=1)
         noise = np.random.default_rng(generator_seed(random_state)).standard_normal((n_samples, self.n_features_in_))
         preprocessor, scale = self._latent.preprocessor, np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
-        with one_thread():
+        with workers(self.n_jobs):
             error = self._flow.sample_error(noise, lambda z: preprocessor.inverse_transform(z) / scale)
         return float(np.sqrt(self.component_weights_["diffusion"]) * error)

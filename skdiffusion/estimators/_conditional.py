@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, draw_seed
 from skdiffusion.densities import GivenBlend, Nodes
 from skdiffusion.estimators._unknown import UnknownFeatures
@@ -82,7 +82,7 @@ class ConditionalDensity:
     @cached_property
     def _given(self) -> list[tuple[GivenBlend, slice]]:
         """Blocks of given samples."""
-        with one_thread():
+        with workers(self.estimator.n_jobs):
             return list(self._blend.given(self.given_, self.given_features_, 0))
 
     @property
@@ -126,7 +126,7 @@ class ConditionalDensity:
         complete, owner = self._complete(X)
         out = np.full(len(complete), -np.inf)
         inside = self.estimator.preprocessor_.inside(complete)
-        with one_thread():
+        with workers(self.estimator.n_jobs):
             for given, block in self._given:
                 mine = np.flatnonzero(inside & (owner >= block.start) & (owner < block.stop))
                 if len(mine):
@@ -155,7 +155,7 @@ class ConditionalDensity:
     @cached_property
     def _nodes(self) -> list[tuple[Nodes, np.ndarray]]:
         """Nodes of blocks of given samples, over which all components are summed, and their shares."""
-        with one_thread():
+        with workers(self.estimator.n_jobs):
             parts = self._blend.given(self.given_, self.given_features_, 0, SUMMARY_DRAWS, all_summed=True)
             return [(given.known_nodes, given.node_shares(self.fixed)) for given, _ in parts]
 

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.base import clone
 
 from skdiffusion._utils.frames import note_frame
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
-from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
@@ -111,6 +111,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Continue from the networks of the previous `fit`, keeping its feature transforms.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
+    n_jobs : int or None, default=None
+        Threads that `fit`, `score_samples`, `sample` and the other methods run at most. The results have the same bits
+        whatever their number, as far as `max_fit_seconds` leaves the fit its time. ``None`` means 1 unless in a
+        :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
@@ -194,6 +198,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "max_fit_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "warm_start": ["boolean"],
         "device": [str],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
         "options": [Options, None],
@@ -213,6 +218,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         max_fit_seconds: float | None = None,
         warm_start: bool = False,
         device: str = "auto",
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         options: Options | None = None,
@@ -228,6 +234,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.max_fit_seconds = max_fit_seconds
         self.warm_start = warm_start
         self.device = device
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.options = options
@@ -274,7 +281,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), one_thread():
+        with restored_on_failure(self), workers(self.n_jobs):
             self._fit(X, sample_weight, groups)
         return self
 
@@ -303,7 +310,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         self
         """
-        with restored_on_failure(self), one_thread():
+        with restored_on_failure(self), workers(self.n_jobs):
             if hasattr(self, "blend_"):
                 self._continue(X, sample_weight)
             else:

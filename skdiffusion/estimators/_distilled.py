@@ -12,8 +12,8 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.blocks import in_blocks
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import FitProgress
-from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure, validate_data
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
@@ -165,7 +165,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         preprocessor, device = teacher.preprocessor_, teacher.score_model().field.network.device
         rng, sizes = np.random.default_rng(seeds[0]), tuple(map(int, self.hidden_layer_sizes))
         network = MaskedNetwork(d, sizes, N_COMPONENTS, rng, device)
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        with workers(teacher.n_jobs), np.errstate(over="ignore", invalid="ignore"):
             samples = rest.draw(self.n_draws, d, generator_seed(seeds[1]))
             log_prob = self._finite(in_blocks(rest.log_prob, samples), "the teacher")
             z, log_det = preprocessor.transform(samples)

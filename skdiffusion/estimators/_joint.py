@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.frames import to_frame, wants_frame
-from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, draw_seed, validate_data
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
@@ -70,7 +70,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         complete = np.flatnonzero(~incomplete)
         out[complete] = self._evaluate(self.blend_.log_prob, X[complete], out[complete])
         some = np.flatnonzero(incomplete & self.preprocessor_.inside(X))
-        with one_thread():
+        with workers(self.n_jobs):
             out[some] = self._finite(self._unknown.log_prob(X[some].astype(np.float64)), "X")
         return out
 
@@ -195,7 +195,7 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def _completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
         """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more."""
-        with one_thread():
+        with workers(self.n_jobs):
             parts = [
                 self._unknown.completed(X, seed + start, min(DRAWS_TOGETHER, n_draws - start), n_nodes, fixed)
                 for start in range(0, n_draws, DRAWS_TOGETHER)

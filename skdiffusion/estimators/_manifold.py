@@ -14,11 +14,11 @@ from sklearn.base import clone
 from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import in_blocks, in_parts, slices
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion._utils.threads import one_thread
 from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
@@ -55,7 +55,8 @@ MIN_FLOOR = 0.01  # standard deviations: the noise at which a flow on a linear s
 DETECTION_SAMPLES, DETECTION_LEVEL = 200, 0.1  # samples that look for the dimension; noise level of its second estimate
 # Parameters of the diffusion models within, and their constraints.
 SHARED = (
-    "hidden_layer_sizes", "n_estimators", "max_iter", "max_fit_seconds", "device", "random_state", "verbose", "options",
+    "hidden_layer_sizes", "n_estimators", "max_iter", "max_fit_seconds", "device", "n_jobs", "random_state", "verbose",
+    "options",
 )  # fmt: skip
 
 
@@ -136,6 +137,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         Wall-clock time within which the training of the networks should end.
     device : str, default="auto"
         Torch device.
+    n_jobs : int or None, default=None
+        Threads that `fit`, `score_samples` and `sample` run at most; the results have the same bits whatever their
+        number. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
@@ -230,6 +234,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         max_iter: str | int = "auto",
         max_fit_seconds: float | None = None,
         device: str = "auto",
+        n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
         options: Options | None = None,
@@ -242,6 +247,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         self.max_iter = max_iter
         self.max_fit_seconds = max_fit_seconds
         self.device = device
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.options = options
@@ -273,7 +279,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             For samples that are not finite or too few, bad parameter values, or more components than the
             samples span. An earlier fit is then left as it was.
         """
-        with restored_on_failure(self), one_thread(), warnings.catch_warnings():
+        with restored_on_failure(self), workers(self.n_jobs), warnings.catch_warnings():
             # DiffusionDensityEstimator warns of samples on a set of lower dimension: here they are expected.
             warnings.filterwarnings("ignore", message="The samples of X lie on", category=DegenerateDataWarning)
             self._fit(X)
@@ -415,10 +421,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
         if self.surface_ is None:
             along = self.estimator_.score_samples(X if self.support_ == "full" else U)
         else:
-            density, along = self._stopped_diffusion(), np.empty(len(U))
-            with one_thread():
-                for part in slices(len(U)):
-                    along[part] = density.log_prob(U[part])
+            with workers(self.n_jobs):
+                along = in_blocks(self._stopped_diffusion().log_prob, U)
         return along + self._log_density_across(residual)
 
     def intrinsic_log_density(self, X: ArrayLike) -> np.ndarray:
@@ -480,9 +484,13 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             return self.estimator_.sample(n_samples, random_state=int(seed.generate_state(1)[0] // 2))
         density, rng = self._stopped_diffusion(), np.random.default_rng(seed)
         U = np.empty((n_samples, len(self.components_)))
-        with one_thread():
-            for part in slices(n_samples):
-                U[part] = density.sample(SampleNoise(rng.standard_normal(U[part].shape)))
-                if denoise:
-                    U[part] = self._onto_support(U[part])
+        with workers(self.n_jobs):
+            for block in slices(n_samples):
+                normal, samples = rng.standard_normal(U[block].shape), U[block]
+
+                def draw(part: slice, normal: np.ndarray = normal, samples: np.ndarray = samples) -> None:
+                    drawn = density.sample(SampleNoise(normal[part]))
+                    samples[part] = self._onto_support(drawn) if denoise else drawn
+
+                in_parts(draw, len(samples))
         return U

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
+from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     Component,
     ExpectationMaximization,
     GaussianMixtureDensity,
+    KMeansStart,
     MixtureChoice,
     MixtureSearch,
     TransformedDensity,
@@ -56,28 +60,44 @@ class MixtureRuns:
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
         self.max_runs = 1 if k == 1 or costly else fit.options.em_restarts
-        # The first run goes on from the density of the search, which was fitted to the same samples.
-        starts = [*choice.densities, *[None] * len(self.folds)]
         self.training = [fit.data.without(fold) for fold in self.folds]
-        self.runs = [[self._run(train, start)] for train, start in zip(self.training, starts)]
+        # The first run goes on from the density of the search, which was fitted to the same samples.
+        known = [*choice.densities, *[None] * len(self.folds)]
+        starts = [start or self._draw_start(train) for train, start in zip(self.training, known)]
+        self.runs = [[run] for run in self._run(self.training, starts)]
 
-    def _run(self, train: np.ndarray, start: GaussianMixtureDensity | None = None) -> GaussianMixtureDensity:
-        return OUT_OF_FOLD.fit(self.mapped.z[train], self.w[train], self.setting, self.rng, start)
+    def _draw_start(self, train: np.ndarray) -> KMeansStart | None:
+        return OUT_OF_FOLD.draw_start(self.w[train], self.setting.n_components, self.rng)
+
+    def _run(
+        self, training: Sequence[np.ndarray], starts: Sequence[GaussianMixtureDensity | KMeansStart | None]
+    ) -> list[GaussianMixtureDensity]:
+        """Runs of EM on training samples from starts, side by side."""
+        z, w, setting = self.mapped.z, self.w, self.setting
+        fits = [partial(OUT_OF_FOLD.fit, z[t], w[t], setting, start=start) for t, start in zip(training, starts)]
+        return side_by_side(fits)
 
     def component(self, name: str, n_runs: int = 1) -> Component:
         """The component of so many runs of EM for each fold."""
-        for train, runs in zip(self.training, self.runs):
-            runs += [self._run(train) for _ in range(n_runs - len(runs))]
+        missing = [train for train, runs in zip(self.training, self.runs) for _ in range(n_runs - len(runs))]
+        more = iter(self._run(missing, [self._draw_start(train) for train in missing]))
+        for runs in self.runs:
+            runs += islice(more, n_runs - len(runs))
         means = [GaussianMixtureDensity.mean(runs) for runs in self.runs]
-        held_out = [self.mapped.log_prob_left_out(mean, fold) for mean, fold in zip(means, self.folds)]
-        z, w, setting = self.mapped.z, self.w, self.setting
-        of_all_samples = [OF_ALL_SAMPLES.fit(z, w, setting, start=start) for start in self._best_runs(n_runs)]
-        transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(of_all_samples))
+        held_out = side_by_side(
+            [partial(self.mapped.log_prob_left_out, mean, fold) for mean, fold in zip(means, self.folds)]
+        )
+        fits = [
+            partial(OF_ALL_SAMPLES.fit, self.mapped.z, self.w, self.setting, start=start)
+            for start in self._best_runs(n_runs)
+        ]
+        transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(side_by_side(fits)))
         improve = partial(self.component, name, self.max_runs) if n_runs < self.max_runs else None
         return Component(name, transformed, np.concatenate(held_out), "mixture", improve=improve)
 
     def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
         """The best run on all samples, or the better half of several."""
         runs = [run for of_fold in self.runs for run in of_fold]
-        runs = sorted(runs, key=lambda run: self.w @ run.log_prob(self.mapped.z))
-        return runs[len(runs) // 2 :] if n_runs > 1 else runs[-1:]
+        log_prob = side_by_side([partial(run.log_prob, self.mapped.z) for run in runs])
+        order = sorted(range(len(runs)), key=lambda k: self.w @ log_prob[k])
+        return [runs[k] for k in (order[len(runs) // 2 :] if n_runs > 1 else order[-1:])]

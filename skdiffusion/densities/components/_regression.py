@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import factorial
 
 import numpy as np
 
 from skdiffusion._utils.numerics import best_blend, effective_number
+from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
@@ -98,21 +99,31 @@ class RegressionOrders:
         self._held_out: list[list[np.ndarray]] = [[]]
         self._of_all: dict[int, AutoregressiveRegression] = {}
 
+    def _drawn(self, samples: np.ndarray) -> np.ndarray:
+        """Some of the samples, if there are many."""
+        if len(samples) <= self.options.max_regression_samples:
+            return samples
+        return np.sort(self.rng.choice(samples, self.options.max_regression_samples, replace=False))
+
     def fit_order(self, samples: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
-        """The regression of an order, on some of the samples if there are many."""
-        if len(samples) > self.options.max_regression_samples:
-            samples = np.sort(self.rng.choice(samples, self.options.max_regression_samples, replace=False))
+        """The regression of an order."""
         return fit_regression(self.mapped.z[samples], self.data.sample_weight[samples], order)
 
     def held_out(self, k: int, min_samples: float = np.inf) -> np.ndarray:
         """Out-of-fold log-densities by the k-th order, of the first folds that hold at least so many samples."""
-        known = self._held_out[k]
+        known, wanted = self._held_out[k], []
+        n_known = sum(map(len, known))
         for part in self.parts[len(known) :]:
-            if sum(map(len, known)) >= min_samples:
+            if n_known >= min_samples:
                 break
-            regression = self.fit_order(self.data.without(part), self.orders[k])
-            known.append(self.mapped.log_prob_left_out(regression, part))
+            wanted.append(partial(self._held_out_part, part, self._drawn(self.data.without(part)), self.orders[k]))
+            n_known += len(part)
+        known += side_by_side(wanted)
         return np.concatenate(known)
+
+    def _held_out_part(self, part: np.ndarray, samples: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Log-densities of a part by the regression of other samples."""
+        return self.mapped.log_prob_left_out(self.fit_order(samples, order), part)
 
     def _draw_orders(self, n_orders: int) -> None:
         """Draw random orders, each different from the others, until there are so many."""
@@ -122,10 +133,12 @@ class RegressionOrders:
                 self.orders.append(order)
                 self._held_out.append([])
 
-    def _of_all_samples(self, k: int) -> AutoregressiveRegression:
-        if k not in self._of_all:
-            self._of_all[k] = self.fit_order(np.arange(self.data.n_samples), self.orders[k])
-        return self._of_all[k]
+    def _of_all_samples(self, orders: Sequence[int]) -> list[AutoregressiveRegression]:
+        """The regressions of some orders, fitted to all samples."""
+        everything, new = np.arange(self.data.n_samples), [k for k in orders if k not in self._of_all]
+        fits = [partial(self.fit_order, self._drawn(everything), self.orders[k]) for k in new]
+        self._of_all.update(zip(new, side_by_side(fits)))
+        return [self._of_all[k] for k in orders]
 
     def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
         """The component of so many orders, of the weights that add most to a blend with these log-densities."""
@@ -135,7 +148,7 @@ class RegressionOrders:
         useful = weights > self.options.negligible_weight
         kept = np.flatnonzero(useful) if useful.any() else np.zeros(1, dtype=int)
         weights = weights[kept] / weights[kept].sum() if len(kept) > 1 else np.ones(1)
-        density = RegressionDensity([self._of_all_samples(k) for k in kept.tolist()], weights)
+        density = RegressionDensity(self._of_all_samples(kept.tolist()), weights)
         transformed = TransformedDensity(self.mapped.preprocessor, density)
         log_prob = blend_log_density(table[:, kept], weights)
         improve = partial(self.component, name, others, self.max_orders) if n_orders < self.max_orders else None

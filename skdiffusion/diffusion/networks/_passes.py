@@ -5,6 +5,10 @@ use already, so that one step costs little more than its matrix products. A test
 differentiation.
 """
 
+from __future__ import annotations
+
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -32,6 +36,15 @@ class Passes:
         self._out = self._empty(members, d, n_levels * n_samples)
         self._velocity = self._empty(members, n_levels, n_samples, d)
         self._kept: tuple[Tensor, Tensor, list[Tensor]] | None = None
+
+    def of_members(self, members: slice) -> Passes:
+        """The passes of some members, in the memory of these."""
+        part = copy(self)
+        part.network, part.grad = self.network.with_flat(self.network.flat[members]), self.grad[members]
+        part._parameters, part._gradients = self.network.views(part.network.flat), self.network.views(part.grad)
+        part._hidden = [[buffer[members] for buffer in layer] for layer in self._hidden]
+        part._out, part._velocity = self._out[members], self._velocity[members]
+        return part
 
     def _empty(self, *shape: int) -> Tensor:
         return torch.empty(*shape, dtype=self.network.dtype, device=self.network.device)

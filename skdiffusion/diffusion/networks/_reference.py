@@ -80,7 +80,8 @@ class GaussianReference:
     def matrices(self, theta: float, like: Tensor) -> LevelMatrices:
         """The matrices at one angle, of the type and on the device of a tensor."""
         key = float(theta), like.dtype, like.device
-        if key not in self._levels:
+        level = self._levels.get(key)
+        if level is None:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
             cos, sin = math.cos(theta), math.sin(theta)
@@ -91,8 +92,9 @@ class GaussianReference:
                 torch.as_tensor(np.pad(self.function(v), (padding, padding)), dtype=like.dtype, device=like.device)
                 for v in (gains, np.sqrt(noised), 1 / np.sqrt(noised))
             )
-            self._levels[key] = LevelMatrices(velocity, float(gains.sum()), root, inverse)
-        return self._levels[key]
+            # Another thread may clear the levels, or make the same one.
+            level = self._levels[key] = LevelMatrices(velocity, float(gains.sum()), root, inverse)
+        return level
 
     def velocity(self, z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines."""

@@ -1,8 +1,11 @@
 """Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
+from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.diffusion.networks import Passes, noise_features
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
@@ -106,11 +109,19 @@ class ValidationDraws:
         """Noised samples of a member at a level."""
         return self.z.shape[2]
 
-    def losses(self, passes: Passes) -> np.ndarray:
-        """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples."""
+    def losses(self, *passes: Passes) -> np.ndarray:
+        """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples.
+
+        The levels are shared out among the passes, which go side by side.
+        """
         losses = torch.empty_like(self.noise_floor)
-        for k in range(len(self.features)):  # one level at a time: its buffers stay in cache
-            level = slice(k, k + 1)
-            error = passes.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
-            losses[:, k] = error.square().mean((1, 2, 3))
+
+        def measure(own: Passes, levels: np.ndarray) -> None:
+            for k in levels.tolist():  # one level at a time: its buffers stay in cache
+                level = slice(k, k + 1)
+                error = own.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
+                losses[:, k] = error.square().mean((1, 2, 3))
+
+        shares = np.array_split(np.arange(len(self.features)), len(passes))
+        side_by_side([partial(measure, own, levels) for own, levels in zip(passes, shares)])
         return (losses + self.noise_floor).double().cpu().numpy()

@@ -5,13 +5,16 @@ zero network, the Gaussian fit, whatever d, so that 1 - loss is the explained pa
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
+from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
 from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
 from skdiffusion.diffusion.training._constraints import WeightConstraint
+from skdiffusion.diffusion.training._groups import member_groups
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
@@ -30,18 +33,29 @@ class Denoising(Objective):
         self._batches = NoisedBatches(sets, plan, rng, noise_seed)
         self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
         self._passes = Passes(network, plan.n_levels, self._batches.per_level)
+        n_samples = plan.n_levels * self._batches.per_level
+        self._groups = [(members, self._passes.of_members(members)) for members in member_groups(network, n_samples)]
         if self._validation is not None:
-            self._validation_passes = Passes(network.with_flat(self.average), 1, self._validation.n_draws)
+            average, n_draws = network.with_flat(self.average), self._validation.n_draws
+            n_passes = min(n_workers(), plan.validation_levels)
+            self._validation_passes = [Passes(average, 1, n_draws) for _ in range(n_passes)]
 
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         i = step % self.plan.check_every
         if i == 0:
             self._constraint.renew(self.flat, step, n_steps)
             self._batches.draw(min(self.plan.check_every, n_steps - step))
-        z, features, target = self._batches[i]
-        residual = self._passes.velocity(z, features).sub_(target)
-        loss = residual.square().mean()
-        return self._passes.gradient(residual.mul_(2.0 / z[0].numel())), loss
+        batch = self._batches[i]
+        residual = torch.cat(side_by_side([partial(self._group_gradient, batch, *group) for group in self._groups]))
+        return self._passes.grad, residual.square().mean()
+
+    @staticmethod
+    def _group_gradient(batch: tuple[torch.Tensor, ...], members: slice, passes: Passes) -> torch.Tensor:
+        """Write the gradient of a group of members; their residuals."""
+        z, features, target = batch
+        residual = passes.velocity(z[members], features) - target[members]
+        passes.gradient(residual * (2.0 / z[0].numel()))
+        return residual
 
     def constrain(self) -> None:
         self._constraint.apply(self.flat, self.average)
@@ -52,7 +66,7 @@ class Denoising(Objective):
     def validation_losses(self) -> np.ndarray | None:
         if self._validation is None:
             return None
-        by_level = self._validation.losses(self._validation_passes)
+        by_level = self._validation.losses(*self._validation_passes)
         losses = by_level.mean(1)
         if losses.mean() <= self._lowest:
             self._lowest = losses.mean()

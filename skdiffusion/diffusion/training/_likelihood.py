@@ -12,11 +12,13 @@ Grathwohl et al. (2019), FFJORD: free-form continuous dynamics for scalable reve
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 import torch
 
+from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, WhitenedField
@@ -67,12 +69,13 @@ class Likelihood(Objective):
 
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         grid = random_grid(self.rng, *self.ends, self.plan).tolist()
-        losses = [self._member_gradient(member, grid) for member in range(len(self.flat))]
+        picks = [torch.as_tensor(stream.take(self.plan.batch_size)) for stream in self._streams]
+        losses = side_by_side([partial(self._member_gradient, m, some, grid) for m, some in enumerate(picks)])
         return self._gradient, torch.tensor(losses, dtype=torch.float64).mean()
 
-    def _member_gradient(self, member: int, grid: list[float]) -> float:
-        """Write the gradient of a member; its loss."""
-        x = self.samples[torch.as_tensor(self._streams[member].take(self.plan.batch_size)).to(self.samples.device)]
+    def _member_gradient(self, member: int, picks: torch.Tensor, grid: list[float]) -> float:
+        """Write the gradient of a member on some samples; its loss."""
+        x = self.samples[picks.to(self.samples.device)]
         with torch.enable_grad():
             own = self.flat[member : member + 1].clone().requires_grad_(True)
             loss = negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)

@@ -12,12 +12,14 @@ Xu, Tong, Jaakkola (2023), Stable target field for reduced variance score estima
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from scipy.special import ndtr, ndtri
 
+from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 
@@ -87,15 +89,20 @@ class TargetSamples:
         sums = torch.empty(members, d + 1, levels * n_samples, dtype=z.dtype, device=z.device)
         n_targets = self._extended.shape[2]
         step = max(16, CACHE_FLOATS // (members * n_targets))
-        buffer = torch.empty(members * min(step, levels * n_samples) * n_targets, dtype=z.dtype, device=z.device)
-        for start in range(0, levels * n_samples, step):
-            block = left[:, start : start + step]
-            weights = buffer[: members * block.shape[1] * n_targets].view(members, -1, n_targets)
-            torch.bmm(block, self._extended, out=weights)
-            # Below 2 ** -86 a weight cannot be seen in float32, and subnormal numbers are ten times slower. Powers
-            # of two cost half of what powers of e do.
-            weights.clamp_(min=-86.0).exp2_()
-            sums[:, :, start : start + step] = torch.bmm(self._samples_and_ones, weights.transpose(1, 2))
+
+        def add_up(starts: range) -> None:
+            buffer = torch.empty(members * min(step, levels * n_samples) * n_targets, dtype=z.dtype, device=z.device)
+            for start in starts:
+                block = left[:, start : start + step]
+                weights = buffer[: members * block.shape[1] * n_targets].view(members, -1, n_targets)
+                torch.bmm(block, self._extended, out=weights)
+                # Below 2 ** -86 a weight cannot be seen in float32, and subnormal numbers are ten times slower. Powers
+                # of two cost half of what powers of e do.
+                weights.clamp_(min=-86.0).exp2_()
+                sums[:, :, start : start + step] = torch.bmm(self._samples_and_ones, weights.transpose(1, 2))
+
+        starts, stride = range(0, levels * n_samples, step), n_workers() if z.device.type == "cpu" else 1
+        side_by_side([partial(add_up, starts[k::stride]) for k in range(stride)])
         posterior_mean = (sums[:, :d] / sums[:, d:]).transpose(1, 2).reshape(z.shape)
         return (posterior_mean - z * level_cos) / sin[:, None, None]
 
