@@ -2,9 +2,9 @@
 One fit, four questions
 =======================
 
-A joint density answers questions that one would otherwise fit a model for each: what is typical of a patient of whom some
-values are missing, how likely are they, which values belong in the gaps, and how unusual is the patient. In all of them
-NaN means unknown.
+A joint density answers questions that one would otherwise fit a model for each: what is typical of a patient of whom
+some values are missing, how likely are they, which values belong in the gaps, and how unusual is the patient. In all of
+them NaN means unknown.
 
 The table is scikit-learn's diabetes data: 442 patients, of whom a fifth of all values are deleted before the fit.
 """
@@ -22,8 +22,8 @@ est = DiffusionDensityEstimator(random_state=0).fit(gaps)
 print(f"{gaps.isna().any(axis=1).mean():.0%} of the patients have a gap.")
 
 # %%
-# **What is likely, given what is known?** The progression of the disease a year later, for two patients of the same age of
-# whom only the body mass index is known as well. The conditional density has quantiles, a mean and samples.
+# **What is likely, given what is known?** The progression of the disease a year later, for two patients of the same age
+# of whom only the body mass index is known as well.
 
 patients = {"slim": {"age": 50, "bmi": 21}, "heavy": {"age": 50, "bmi": 36}}
 for name, known in patients.items():
@@ -39,8 +39,9 @@ print(three.to_string())
 print(est.score_samples(three))
 
 # %%
-# **What belongs in the gaps?** Draws keep the spread of the data, where a mean would draw the cloud together. Each gap is
-# filled in forty times: nine of ten of the deleted values, which the fit has not seen, should lie within nine of ten draws.
+# **What belongs in the gaps?** Draws keep the spread of the data, where a mean would draw the cloud together. Each gap
+# is filled in forty times: nine of ten of the deleted values, which the fit has not seen, should lie within nine of ten
+# draws.
 
 draws = est.impute(gaps, n_draws=40, random_state=0)
 hidden = gaps.isna().to_numpy()
@@ -49,8 +50,8 @@ covered = ((low <= truth) & (truth <= high))[hidden].mean()
 print(f"{covered:.0%} of the deleted values lie between the quantiles of 5 and 95 % of their draws.")
 
 # %%
-# **How unusual is it?** The tail level is the share of generated patients of lower density: a patient far out has a small
-# one.
+# **How unusual is it?** The tail level is the share of generated patients of lower density: a patient far out has a
+# small one.
 
 levels = est.tail_level(table)
 print("Tail levels of the three most unusual patients:", np.sort(levels)[:3])
