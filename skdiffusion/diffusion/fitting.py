@@ -332,14 +332,8 @@ def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedD
     """The flow with steps, for log-densities and for samples, that more steps would not change."""
     d, rng = data.n_features, data.rng
     wide = wide_samples(d, rng, 400 if d <= 2 else 150)
-    noise = rng.standard_normal((SAMPLE_STEP_SAMPLES, d))
-    of_densities, of_samples = side_by_side(
-        [
-            partial(choose_steps, flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide),
-            partial(choose_sample_steps, flow, noise),
-        ]
-    )
-    return replace(of_densities, sample_steps=of_samples.sample_steps)
+    flow = choose_steps(flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide)
+    return choose_sample_steps(flow, rng.standard_normal((SAMPLE_STEP_SAMPLES, d)))
 
 
 def choose_sample_steps(flow: ProbabilityFlow, noise: np.ndarray, error_limit: float = 0.02) -> ProbabilityFlow:
@@ -382,9 +376,9 @@ def choose_steps(
         return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined sample has paid for every doubling
 
     steps, chosen, cheapest = FIRST_DENSITY_STEPS, MAX_STEPS, np.inf
-    current, cost = solve(steps)
+    (current, cost), *solved = side_by_side([partial(solve, steps), partial(solve, 3 * steps // 2)])
     while steps < min(MAX_STEPS, cheapest):
-        finer, finer_cost = solve(3 * steps // 2)
+        finer, finer_cost = solved.pop() if solved else solve(3 * steps // 2)
         error = np.abs(finer - current)[: len(z)].mean()
         now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
         moved = now - then

@@ -47,6 +47,7 @@ BAD_PARAMETERS = {
     "n_steps": [1, "few"],
     "warm_start": [3],
     "device": ["tpu9", 4],
+    "n_jobs": ["two", 1.5],
     "random_state": ["seed"],
     "verbose": [-1],
     "max_fit_seconds": [0, -1.0, "soon"],
