@@ -13,6 +13,7 @@ from skdiffusion.densities import (
     MixtureChoice,
     MixtureSearch,
     TransformedDensity,
+    mixture_by_bic,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData
@@ -23,13 +24,21 @@ OF_ALL_SAMPLES = ExpectationMaximization()
 
 
 class MixtureFamily(ComponentFamily):
-    """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose."""
+    """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose.
+
+    A single feature, where mixtures cost little, has one more, of the size that the Bayesian information criterion
+    chooses.
+    """
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         components = []
         for prefix, preprocessor in fit.spaces.by_prefix().items():
             mapped = fit.data.mapped(preprocessor)
             components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
+        if fit.data.n_features == 1:
+            mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
+            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.max_seconds)
+            components.append(MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture"))
         return components
 
 
@@ -50,8 +59,10 @@ class MixtureRuns:
     density of all samples goes on from the better half of the runs of all folds, which takes few steps.
     """
 
-    def __init__(self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice):
-        self.mapped, self.setting, self.rng = mapped, choice.setting, fit.rng
+    def __init__(
+        self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice, em: ExpectationMaximization = OUT_OF_FOLD
+    ):
+        self.mapped, self.setting, self.rng, self.em = mapped, choice.setting, fit.rng, em
         self.w, self.folds = fit.data.sample_weight, fit.left_out_together
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
@@ -62,7 +73,7 @@ class MixtureRuns:
         self.runs = [[self._run(train, start)] for train, start in zip(self.training, starts)]
 
     def _run(self, train: np.ndarray, start: GaussianMixtureDensity | None = None) -> GaussianMixtureDensity:
-        return OUT_OF_FOLD.fit(self.mapped.z[train], self.w[train], self.setting, self.rng, start)
+        return self.em.fit(self.mapped.z[train], self.w[train], self.setting, self.rng, start)
 
     def component(self, name: str, n_runs: int = 1) -> Component:
         """The component of so many runs of EM for each fold."""
