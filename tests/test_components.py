@@ -412,7 +412,7 @@ def test_a_new_component_is_a_class_and_a_line_of_the_table(rng):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(COMPONENTS, "laplace", LaplaceFamily)
         components = fitted(["mixture", "student", "laplace"])
-    with pytest.raises(ValueError, match=r"must be among \['mixture', 'student', 'regression', 'kernel'\]"):
+    with pytest.raises(ValueError, match=r"must be among \['mixture', 'student', 'regression', 'steps', 'kernel'\]"):
         fitted(["mixture", "student", "laplace"])
 
     assert [c.name for c in components] == ["mixture", "student", "laplace"]
