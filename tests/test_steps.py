@@ -11,7 +11,7 @@ from sklearn.neighbors import KernelDensity
 
 from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion._utils.protocols import NoiseStream
-from skdiffusion.densities import ComponentOptions, StepDensity, fit_steps, mixture_by_bic
+from skdiffusion.densities import ComponentOptions, StepDensity, fit_steps, mixture_by_bic, stacking_weights
 from skdiffusion.densities._steps import posterior_shares
 from skdiffusion.diffusion.fitting import member_sets
 from skdiffusion.estimators._resolve import resolve_options
@@ -127,3 +127,19 @@ def test_a_member_that_stops_apart_learns_from_neither_fold(rng):
 @pytest.mark.parametrize(("shape", "apart"), [((200, 1), True), ((200, 2), False), ((2000, 1), False)])
 def test_members_stop_apart_on_few_samples_of_one_feature(shape, apart):
     assert resolve_options(DiffusionDensityEstimator(), shape, torch.device("cpu")).stops_apart is apart
+
+
+def test_prior_samples_draw_the_weights(rng):
+    L = np.log(rng.uniform(0.5, 2.0, (50, 3)))
+    assert_allclose(stacking_weights(L, None, None, np.zeros(3)), stacking_weights(L))
+    # The mode of the posterior: of each component, the responsibilities of the samples and its own prior samples.
+    prior = np.array([0.0, 2.0, 1.0])
+    weights = stacking_weights(L, None, None, prior)
+    shares = np.exp(L) * weights
+    shares /= shares.sum(1, keepdims=True)
+    assert_allclose(weights, (shares.sum(0) + prior) / 53, atol=1e-6)
+    assert_allclose(stacking_weights(L, np.full(50, 7.0), None, prior), weights)
+    # A component without prior samples that is better by chance on one sample of three does not have them all.
+    better = np.log([[2.0, 1.0]] * 3)
+    assert_allclose(stacking_weights(better)[0], 1, atol=1e-3)
+    assert stacking_weights(better, prior_samples=np.array([0.0, 1.0]))[0] < 0.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -38,7 +39,8 @@ class MixtureFamily(ComponentFamily):
         if fit.data.n_features == 1:
             mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
             choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.max_seconds)
-            components.append(MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture"))
+            component = MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture")
+            components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
         return components
 
 

@@ -24,7 +24,8 @@ class StepsFamily(ComponentFamily):
         tables = [out_of_fold_steps(fit, space) for space in mapped]
         best = int(np.argmax([share @ best_blend(table, others, share) for table in tables]))
         density = fit_steps(mapped[best].z[:, 0], fit.data.sample_weight)
-        return [Component("steps", TransformedDensity(mapped[best].preprocessor, density), tables[best], "steps")]
+        transformed, prior = TransformedDensity(mapped[best].preprocessor, density), fit.options.prior_samples
+        return [Component("steps", transformed, tables[best], "steps", prior_samples=prior)]
 
 
 def out_of_fold_steps(fit: ComponentFit, mapped: MappedData) -> np.ndarray:
