@@ -143,3 +143,11 @@ def test_prior_samples_draw_the_weights(rng):
     better = np.log([[2.0, 1.0]] * 3)
     assert_allclose(stacking_weights(better)[0], 1, atol=1e-3)
     assert stacking_weights(better, prior_samples=np.array([0.0, 1.0]))[0] < 0.6
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_far_sample_outside_the_cells_is_left_to_the_other_components(rng):
+    X = np.r_[rng.random(99), 1e4][:, None]
+    est = DiffusionDensityEstimator(components=["steps"], random_state=0, **SMALL).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    assert np.isfinite(DiffusionDensityEstimator(random_state=0, **SMALL).fit(X).score_samples(X * 10)).all()

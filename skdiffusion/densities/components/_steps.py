@@ -9,6 +9,8 @@ from skdiffusion.densities import Component, TransformedDensity, fit_steps
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData
 
+MIN_LOG_PROB = -1e6  # of a sample beyond the cells, for the choice of a space
+
 
 class StepsFamily(ComponentFamily):
     """Averaged Pólya trees of a single feature, in the space where they add most to the blend.
@@ -22,7 +24,8 @@ class StepsFamily(ComponentFamily):
         others, share = fit.others(), fit.data.validation_weight / fit.data.validation_weight.sum()
         mapped = [fit.data.mapped(space) for space in fit.spaces.by_prefix().values()]
         tables = [out_of_fold_steps(fit, space) for space in mapped]
-        best = int(np.argmax([share @ best_blend(table, others, share) for table in tables]))
+        finite = [np.maximum(table, MIN_LOG_PROB) for table in tables]
+        best = int(np.argmax([share @ best_blend(table, others, share) for table in finite]))
         density = fit_steps(mapped[best].z[:, 0], fit.data.sample_weight)
         transformed, prior = TransformedDensity(mapped[best].preprocessor, density), fit.options.prior_samples
         return [Component("steps", transformed, tables[best], "steps", prior_samples=prior)]
