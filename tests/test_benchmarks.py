@@ -1,6 +1,7 @@
 """What the benchmarks and examples take from the package is there, and the comparison runs on a few samples."""
 
 import ast
+import json
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import compare
+from benchmarks import compare, one_column
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
@@ -41,3 +42,33 @@ def test_the_comparison_records_what_ours_says_of_a_few_samples():
     assert draw(5).shape == (5, 2)
     assert sum(out["weights"].values()) == pytest.approx(1, abs=1e-3)
     assert out["below_promise"] <= 1e-9  # no sample costs more than the Student-t promises
+
+
+@pytest.mark.parametrize("name", one_column.DENSITIES)
+def test_a_density_of_one_column_is_that_of_its_samples(name):
+    density, rng = one_column.DENSITIES[name](), np.random.default_rng(0)
+    X = density.sample(4000, rng)
+    assert X.shape == (4000, 1)
+    for share in (0.1, 0.5, 0.9):
+        low, high = np.quantile(X, [0.02, share])
+        places = np.linspace(low, high, 200_001)
+        mass = np.exp(density.log_prob(places[1:, None])).mean() * (high - low)
+        assert mass == pytest.approx(share - 0.02, abs=5 * 0.5 / np.sqrt(4000))
+
+
+def test_the_report_of_one_column_names_what_is_behind(capsys, tmp_path):
+    def record(name, lead):
+        seeds = {}
+        for seed in range(10):
+            peers = {"kernel density": -1.0 - 0.01 * seed, "Gaussian mixture": -2.0}
+            times = {f"{who}, s": 1.0 for who in ("ours", *peers)}
+            seeds[seed] = {"truth": -0.9, "ours": -1.0 - 0.01 * seed + lead * (1 + 0.01 * seed), **peers, **times}
+        return {"density": name, "n": 100, "seeds": seeds}
+
+    path = tmp_path / "record.jsonl"
+    path.write_text("\n".join(json.dumps(record(*r)) for r in (("normal", 0.02), ("uniform", -0.005), ("claw", -0.02))))
+    one_column.report([path])
+    text = capsys.readouterr().out
+    assert "Behind the better peer (Holm, 5 %): claw at 100, uniform at 100." in text
+    assert text.rstrip().endswith("nats behind: claw at 100 (-0.021).")
+    assert "| normal | +0.021 (0.000) |" in text
