@@ -124,6 +124,7 @@ def write(folder):
         few_samples,
         libraries,
         manifolds,
+        one_column,
         scaling,
     )
     from benchmarks.theory import __main__ as theory
@@ -138,6 +139,7 @@ def write(folder):
     torch_table = printed(libraries.report, [RESULTS / "libraries_torch.jsonl"])
     (folder / "libraries_torch.rst").write_text(to_rst(torch_table))
     (folder / "manifolds.rst").write_text(to_rst(printed(manifolds.report, RESULTS / "manifolds.jsonl")))
+    (folder / "one_column.rst").write_text(to_rst(printed(one_column.report, [RESULTS / "one_column.jsonl"])))
     (folder / "dimensions.rst").write_text(to_rst(printed(dimensions.report, RESULTS / "dimensions.jsonl")))
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))

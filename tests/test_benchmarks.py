@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import compare, few_samples
+from benchmarks import compare, few_samples, one_column
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
@@ -63,3 +63,33 @@ def test_a_cell_of_few_samples_fits_every_width():
     assert list(out["by_width"]) == [4, 8]
     assert out["n_train"] == 40
     assert all(np.isfinite([m[name] for name in few_samples.MEASURES]).all() for m in out["by_width"].values())
+
+
+@pytest.mark.parametrize("name", one_column.DENSITIES)
+def test_a_density_of_one_column_is_that_of_its_samples(name):
+    density, rng = one_column.DENSITIES[name](), np.random.default_rng(0)
+    X = density.sample(4000, rng)
+    assert X.shape == (4000, 1)
+    for share in (0.1, 0.5, 0.9):
+        low, high = np.quantile(X, [0.02, share])
+        places = np.linspace(low, high, 200_001)
+        mass = np.exp(density.log_prob(places[1:, None])).mean() * (high - low)
+        assert mass == pytest.approx(share - 0.02, abs=5 * 0.5 / np.sqrt(4000))
+
+
+def test_the_report_of_one_column_names_what_is_behind(capsys, tmp_path):
+    def record(name, lead):
+        seeds = {}
+        for seed in range(10):
+            peers = {"kernel density": -1.0 - 0.01 * seed, "Gaussian mixture": -2.0}
+            times = {f"{who}, s": 1.0 for who in ("ours", *peers)}
+            seeds[seed] = {"truth": -0.9, "ours": -1.0 - 0.01 * seed + lead * (1 + 0.01 * seed), **peers, **times}
+        return {"density": name, "n": 100, "seeds": seeds}
+
+    path = tmp_path / "record.jsonl"
+    path.write_text("\n".join(json.dumps(record(*r)) for r in (("normal", 0.02), ("uniform", -0.005), ("claw", -0.02))))
+    one_column.report([path])
+    text = capsys.readouterr().out
+    assert "Behind the better peer (Holm, 5 %): claw at 100, uniform at 100." in text
+    assert text.rstrip().endswith("nats behind: claw at 100 (-0.021).")
+    assert "| normal | +0.021 (0.000) |" in text

@@ -54,6 +54,7 @@ CLASSES = {
     "AutoregressiveRegression": "skdiffusion.densities._regression",
     "RegressionBasis": "skdiffusion.densities._regression",
     "ResidualDistribution": "skdiffusion.densities._residuals",
+    "StepDensity": "skdiffusion.densities._steps",
     "StudentTDensity": "skdiffusion.densities._student",
     "GaussianKernelDensity": "skdiffusion.densities._kernel",
     "LocalPolynomials": "skdiffusion.manifold._local_polynomials",

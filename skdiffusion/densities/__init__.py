@@ -23,12 +23,14 @@ from skdiffusion.densities._feature_transforms import (
 from skdiffusion.densities._given import BlendMarginal, GivenBlend
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
+from skdiffusion.densities._mixture_bic import mixture_by_bic
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._nodes import Nodes
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
+from skdiffusion.densities._steps import StepDensity, fit_steps
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
 from skdiffusion.densities._transformed import TransformedDensity
 
@@ -53,17 +55,20 @@ __all__ = [
     "Nodes",
     "RegressionDensity",
     "Spacing",
+    "StepDensity",
     "StudentTDensity",
     "TransformedDensity",
     "blend_log_density",
     "blend_weights",
     "feature_transform_candidates",
     "fit_regression",
+    "fit_steps",
     "fit_student_t",
     "gaussian_flow_map",
     "improved",
     "informative_order",
     "kernel_density",
+    "mixture_by_bic",
     "out_of_fold_log_prob",
     "select_feature_transforms",
     "stacking_weights",

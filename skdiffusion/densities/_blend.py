@@ -30,6 +30,8 @@ class Component:
         What it is in whatever coordinates: "mapped_mixture" and "mixture" are of the kind "mixture".
     min_weight : float, default=0.0
         Least weight in the blend.
+    prior_samples : float, default=0.0
+        Samples that it is known to explain beforehand: few samples weigh components by chance.
     improve : callable, optional
         Fits it again with more work, which pays only for a component of some weight.
     """
@@ -39,6 +41,7 @@ class Component:
     held_out_log_prob: np.ndarray
     kind: str
     min_weight: float = 0.0
+    prior_samples: float = 0.0
     improve: Callable[[], Component] | None = None
 
 
@@ -60,7 +63,8 @@ def blend_weights(
         Non-negative, sum 1.
     """
     table = np.stack([c.held_out_log_prob for c in components], axis=1)
-    weights = stacking_weights(table, sample_weight, np.array([c.min_weight for c in components]))
+    min_weights, prior = np.array([(c.min_weight, c.prior_samples) for c in components]).T
+    weights = stacking_weights(table, sample_weight, min_weights, prior)
     weights[weights < options.negligible_weight] = 0.0
     return weights / weights.sum()
 

@@ -37,6 +37,9 @@ class ComponentOptions:
     adaptive_kernels: bool = True  # try kernels that are as wide as samples lie apart, too
     # Standard errors by which the bandwidth that adds most, the best of many, must exceed the one that is best alone.
     bandwidth_margin: float = 2.0
+    # That each component of a single feature whose freedom is paid for by a prior or a criterion explains beforehand.
+    prior_samples: float = 0.5
+    min_steps_samples: int = 40  # below which a density between steps is not tried
     min_regression_samples: int = 40  # below which structure cannot be distinguished from chance
     max_regression_cost: float = 3e9  # of a regression of all features
     # Samples that a regression is fitted to: more add nothing to a few coefficients and fill the memory.

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from skdiffusion._utils.numerics import log_sum_exp
+from skdiffusion._utils.numerics import effective_number, log_sum_exp
 
 
 def stacking_weights(
     log_densities: np.ndarray,
     sample_weight: np.ndarray | None = None,
     min_weights: np.ndarray | None = None,
+    prior_samples: np.ndarray | None = None,
     max_iter: int = 2000,
     tol: float = 1e-9,
 ) -> np.ndarray:
@@ -32,6 +33,9 @@ def stacking_weights(
     sample_weight : array of shape (n_samples,), optional
     min_weights : array of shape (n_components,), optional
         Least weight of each component; their sum must be below 1.
+    prior_samples : array of shape (n_components,), optional
+        Samples that each component is known to explain beforehand, of a Dirichlet prior of the weights, beside the
+        effective number of samples.
     max_iter : int
     tol : float
         EM stops when no weight changes by more.
@@ -58,8 +62,11 @@ def stacking_weights(
     if not len(L):
         return pi
     density = np.exp(L - L.max(1, keepdims=True))
+    prior = None if prior_samples is None or not np.any(prior_samples) else prior_samples / effective_number(w)
     for _ in range(max_iter):
         share = w @ (density * pi / (density @ pi)[:, None]) / w.sum()
+        if prior is not None:
+            share = (share + prior) / (1 + prior.sum())
         updated = _with_min_weights(share, min_weights)
         if np.abs(updated - pi).max() < tol:
             return updated

@@ -195,14 +195,27 @@ def _train(
     return train_intervals(network, TrainingSets(samples, data.sample_weight, *sets), plan, data.rng)
 
 
+def member_sets(data: TrainingData, n_members: int, stops_apart: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The samples that each member learns from, and those whose loss chooses its weights: its fold, or the next one.
+
+    A member that stops apart, where there are three folds or more, learns from neither: weights that were chosen by few
+    samples flatter the log-densities of these.
+    """
+    folds = data.folds
+    left_out = [folds[m % len(folds)] for m in range(n_members)]
+    if not stops_apart or len(folds) < 3:
+        return [data.without(fold) for fold in left_out], left_out
+    following = [folds[(m + 1) % len(folds)] for m in range(n_members)]
+    return [data.without(np.concatenate(pair)) for pair in zip(left_out, following)], following
+
+
 def train_network(data: TrainingData, coordinates: Coordinates, options: DiffusionOptions) -> TrainingResult:
     """Train one member for each validation fold, on the samples outside it; from an earlier network if there is one."""
     if options.network.initial is None:
         network = new_network(data.n_features, options.network, data.rng)
     else:
         network = options.network.initial.copy(torch.float32, options.network.device)
-    validation = [data.folds[m % len(data.folds)] for m in range(options.network.n_members)]
-    sets = [data.without(fold) for fold in validation], validation
+    sets = member_sets(data, options.network.n_members, options.stops_apart)
     return _train(network, data.mapped(coordinates.preprocessor).z, data, sets, options.training, coordinates.reference)
 
 
@@ -214,8 +227,7 @@ def train_further(
     A member keeps the weights of least loss on its fold, which may be those that it has.
     """
     network = field.network.copy(torch.float32, field.network.device)
-    validation = [data.folds[m % len(data.folds)] for m in range(network.n_members)]
-    sets = [data.without(fold) for fold in validation], validation
+    sets = member_sets(data, network.n_members, stops_apart=False)
     return _train(network, z, data, sets, replace(options.training, monitor=progress), field.reference)
 
 

@@ -97,9 +97,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         lie, it follows a shape that is fitted there, with a positive limit on the bound unless the samples speak
         for zero or infinity.
     components : "auto", list of str or None, default="auto"
-        Densities in closed form to blend the diffusion with, among "mixture", "student", "regression" and "kernel".
-        "auto" is all of them, as far as they add to the blend. None is the pure diffusion. A kernel density keeps the
-        training samples in the fitted object, and is left out beyond 20000 of them.
+        Densities in closed form to blend the diffusion with, among "mixture", "student", "regression", "steps" and
+        "kernel". "auto" is all of them, as far as they add to the blend. None is the pure diffusion. "steps", averages
+        of Pólya trees, is for a single feature. A kernel density keeps the training samples in the fitted object, and
+        is left out beyond 20000 of them.
     n_steps : "auto" or int, default="auto"
         Steps of the flow. "auto" takes the number that is cheapest on samples left out, of those that leave their
         log-densities and the total mass stable.
@@ -136,9 +137,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
         units of the features.
     component_weights_ : dict
-        Weight of every component: "diffusion", "mixture", "student", "regression", "kernel"; ``mapped_`` stands before
-        those behind the feature transforms that suit these samples best, ``power_`` before those behind power
-        transforms. A weight below 1e-4 is zero, and its component is never evaluated.
+        Weight of every component: "diffusion", "mixture", "student", "regression", "steps", "kernel"; ``mapped_``
+        stands before those behind the feature transforms that suit these samples best, ``power_`` before those behind
+        power transforms, ``bic_`` before the mixture of a single feature whose size that criterion chooses. A weight
+        below 1e-4 is zero, and its component is never evaluated.
     preprocessor_ : Preprocessor
         The map from features to whitened samples.
     n_iter_ : int

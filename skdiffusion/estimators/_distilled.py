@@ -25,7 +25,8 @@ N_COMPONENTS = 24  # of the mixture of a feature given those before it
 N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
 # Least weight of a component that stays as it is; a lighter one is learned with the flow. Mixtures are cheap, and their
 # narrow parts hard to learn; a network's tails are no heavier than a Gaussian's.
-MIN_KEPT_WEIGHT = {"student": 0.0, "mapped_mixture": 0.02, "mixture": 0.02, "kernel": 0.1}
+MIN_KEPT_WEIGHT = {"student": 0.0, "kernel": 0.1}
+MIN_KEPT_WEIGHT |= dict.fromkeys(("mixture", "mapped_mixture", "bic_mixture", "steps"), 0.02)
 MIN_KEPT_WEIGHT |= dict.fromkeys(("regression", "power_regression", "mapped_regression"), 0.1)
 
 

@@ -21,6 +21,7 @@ from skdiffusion.diffusion.options import (
     default_training,
     equal_edges,
     fine_tuning_pays,
+    stops_apart,
 )
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan
 from skdiffusion.estimators._options import Options
@@ -151,6 +152,7 @@ def resolve_options(
         solver=solver,
         n_pilot_steps=n_pilot_steps,
         n_folds=n_folds,
+        stops_apart=stops_apart(*shape),
         noise_limit=_noise_limit(given.score_clip, shape[0]),
         min_correlation_gain=float(given.min_correlation_gain),
         adapts_sigma_min=isinstance(given.sigma_min, str),

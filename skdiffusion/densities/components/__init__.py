@@ -11,6 +11,7 @@ from skdiffusion.densities.components._family import ComponentFamily, ComponentF
 from skdiffusion.densities.components._kernel import KernelFamily
 from skdiffusion.densities.components._mixture import MixtureFamily
 from skdiffusion.densities.components._regression import RegressionFamily
+from skdiffusion.densities.components._steps import StepsFamily
 from skdiffusion.densities.components._student_t import StudentTFamily
 from skdiffusion.preprocessing import TrainingData
 
@@ -21,6 +22,7 @@ COMPONENTS: dict[str, type[ComponentFamily]] = {
     "mixture": MixtureFamily,
     "student": StudentTFamily,
     "regression": RegressionFamily,
+    "steps": StepsFamily,
     "kernel": KernelFamily,
 }
 

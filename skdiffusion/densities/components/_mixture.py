@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -17,6 +18,7 @@ from skdiffusion.densities import (
     MixtureChoice,
     MixtureSearch,
     TransformedDensity,
+    mixture_by_bic,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData
@@ -27,13 +29,22 @@ OF_ALL_SAMPLES = ExpectationMaximization()
 
 
 class MixtureFamily(ComponentFamily):
-    """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose."""
+    """A mixture behind each preprocessor, of the size that out-of-fold log-densities choose.
+
+    A single feature, where mixtures cost little, has one more, of the size that the Bayesian information criterion
+    chooses.
+    """
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         components = []
         for prefix, preprocessor in fit.spaces.by_prefix().items():
             mapped = fit.data.mapped(preprocessor)
             components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
+        if fit.data.n_features == 1:
+            mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
+            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.max_seconds)
+            component = MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture")
+            components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
         return components
 
 
@@ -54,8 +65,10 @@ class MixtureRuns:
     density of all samples goes on from the better half of the runs of all folds, which takes few steps.
     """
 
-    def __init__(self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice):
-        self.mapped, self.setting, self.rng = mapped, choice.setting, fit.rng
+    def __init__(
+        self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice, em: ExpectationMaximization = OUT_OF_FOLD
+    ):
+        self.mapped, self.setting, self.rng, self.em = mapped, choice.setting, fit.rng, em
         self.w, self.folds = fit.data.sample_weight, fit.left_out_together
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
@@ -67,14 +80,14 @@ class MixtureRuns:
         self.runs = [[run] for run in self._run(self.training, starts)]
 
     def _draw_start(self, train: np.ndarray) -> KMeansStart | None:
-        return OUT_OF_FOLD.draw_start(self.w[train], self.setting.n_components, self.rng)
+        return self.em.draw_start(self.w[train], self.setting.n_components, self.rng)
 
     def _run(
         self, training: Sequence[np.ndarray], starts: Sequence[GaussianMixtureDensity | KMeansStart | None]
     ) -> list[GaussianMixtureDensity]:
         """Runs of EM on training samples from starts, side by side."""
         z, w, setting = self.mapped.z, self.w, self.setting
-        fits = [partial(OUT_OF_FOLD.fit, z[t], w[t], setting, start=start) for t, start in zip(training, starts)]
+        fits = [partial(self.em.fit, z[t], w[t], setting, start=start) for t, start in zip(training, starts)]
         return side_by_side(fits)
 
     def component(self, name: str, n_runs: int = 1) -> Component:
