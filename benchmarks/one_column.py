@@ -146,6 +146,11 @@ def compared(known):
     return sorted(rows, key=lambda row: (row["n"], list(DENSITIES).index(row["density"])))
 
 
+def lead_text(row):
+    """The lead of a cell, with its standard error if there is more than one seed."""
+    return f"{row['lead']:+.3f}" + (f" ({row['error']:.3f})" if row["seeds"] > 1 else "")
+
+
 def report(files):
     """Print the leads by cell, and the verdicts."""
     rows = compared(by_cell(cells.read(*files)))
@@ -153,8 +158,8 @@ def report(files):
     print("Lead on the better peer in nats (standard error), by the number of samples.\n")
     print("| density | " + " | ".join(map(str, sizes)) + " |\n" + "|---" * (len(sizes) + 1) + "|")
     for name in DENSITIES:
-        found = {row["n"]: f"{row['lead']:+.3f} ({row['error']:.3f})" for row in rows if row["density"] == name}
-        print(f"| {name} | " + " | ".join(found.get(n, "") for n in sizes) + " |")
+        found = {row["n"]: row for row in rows if row["density"] == name}
+        print(f"| {name} | " + " | ".join(lead_text(found[n]) if n in found else "" for n in sizes) + " |")
     print("\nMeans over the densities of the nats below the truth, and median seconds of a fit.\n")
     print("| samples | seeds | " + " | ".join(f"{who} | s" for who in (OURS, *BESIDE)) + " |\n" + "|---" * 8 + "|")
     for n in sizes:
