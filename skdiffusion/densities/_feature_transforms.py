@@ -44,7 +44,7 @@ class _Selection:
             self.splits.append((train, fold))
 
     def score_all(self, candidates: Sequence[Sequence[FeatureTransform]]) -> list[tuple[float, np.ndarray]]:
-        """`scores` of candidates, each a transform for each fold, side by side."""
+        """`_score` of candidates, each a transform for each fold, side by side."""
         tasks = []
         for transforms in candidates:
             for (train, fold), transform in zip(self.splits, transforms):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,16 +55,14 @@ class MixtureSearch:
         known = stronger.get(setting.strength)
         return None if known is None else MixtureSetting(setting.n_components, known)
 
-    def _fit(self, settings: Sequence[MixtureSetting], n_folds: int) -> dict[MixtureSetting, Any]:
-        """Fit the mixtures of some settings without each of the first folds; the random states before each of them."""
-        states: dict[MixtureSetting, Any] = {}
+    def _fit(self, settings: Sequence[MixtureSetting], n_folds: int) -> None:
+        """Fit the mixtures of some settings without each of the first folds, side by side."""
         tasks: dict[tuple[MixtureSetting, int], Callable[[], tuple[GaussianMixtureDensity, np.ndarray]]] = {}
         for setting, i in product(settings, range(n_folds)):
             if (setting, i) in self._fitted or (setting, i) in tasks:
                 continue
-            states.setdefault(setting, self.rng.bit_generator.state)
             stronger = self._stronger(setting)
-            if (stronger, i) in tasks:
+            if (stronger, i) in tasks:  # whose mixture is the start
                 self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
                 tasks.clear()
             known = None if stronger is None else self._fitted.get((stronger, i))
@@ -72,7 +70,6 @@ class MixtureSearch:
             start = known[0] if known else EM.draw_start(weights, setting.n_components, self.rng)
             tasks[setting, i] = partial(self._fitted_without, i, setting, start)
         self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
-        return states
 
     def _fitted_without(
         self, i: int, setting: MixtureSetting, start: GaussianMixtureDensity | KMeansStart | None
@@ -102,24 +99,17 @@ class MixtureSearch:
         n_folds = max(1, len(self.folds) // 3)
         allowed = [MixtureSetting(k, strength) for k in self.options.component_grid if k <= max(1, largest)]
         scores: dict[MixtureSetting, float] = {}
-        highest, since_gain, ahead = -np.inf, 0, n_workers()
+        highest, since_gain, reached = -np.inf, 0, 0
         for place, setting in enumerate(allowed):
-            if place % ahead == 0:
-                states = self._fit(allowed[place : place + ahead], n_folds)
+            if place == reached:  # so many more are scored whatever they gain
+                reached += min(n_workers(), PATIENCE - since_gain)
+                self._fit(allowed[place:reached], n_folds)
             score = scores[setting] = self._shares(n_folds) @ self._out_of_fold(setting, n_folds)
             since_gain = 0 if score > highest + TIE else since_gain + 1
             highest = max(score, highest)
             if since_gain >= PATIENCE or time.perf_counter() - started > self.max_seconds:
                 break
-        self._forget(allowed[place + 1 : place + ahead - place % ahead], states)
         return scores
-
-    def _forget(self, settings: Sequence[MixtureSetting], states: Mapping[MixtureSetting, Any]) -> None:
-        """Leave no trace of mixtures that workers fitted before the scan ended without them."""
-        for setting in reversed(settings):
-            self.rng.bit_generator.state = states[setting]
-            for i in range(len(self.folds)):
-                self._fitted.pop((setting, i), None)
 
     def _leading(self, strength: float, how_many: int, started: float) -> list[MixtureSetting]:
         """The best of a scan, from the fewest components on, without those that only round-off ranks."""
