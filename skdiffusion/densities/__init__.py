@@ -24,7 +24,8 @@ from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
-from skdiffusion.densities._regression_fit import fit_regression, informative_order
+from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
+from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
 from skdiffusion.densities._transformed import TransformedDensity
@@ -40,6 +41,7 @@ __all__ = [
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
     "KernelSamples",
+    "LeftOut",
     "MixtureChoice",
     "MixtureSearch",
     "MixtureSetting",
@@ -49,7 +51,9 @@ __all__ = [
     "TransformedDensity",
     "blend_log_density",
     "blend_weights",
+    "choose_head",
     "feature_transform_candidates",
+    "fit_head",
     "fit_regression",
     "fit_student_t",
     "gaussian_flow_map",
@@ -57,6 +61,7 @@ __all__ = [
     "informative_order",
     "kernel_density",
     "out_of_fold_log_prob",
+    "ranges_beyond",
     "select_feature_transforms",
     "stacking_weights",
     "validation_score",

@@ -12,11 +12,15 @@ from skdiffusion._utils.numerics import best_blend, effective_number
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
+    LeftOut,
     RegressionDensity,
     TransformedDensity,
     blend_log_density,
+    choose_head,
+    fit_head,
     fit_regression,
     informative_order,
+    ranges_beyond,
     stacking_weights,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
@@ -97,12 +101,33 @@ class RegressionOrders:
         self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
         self._held_out: list[list[np.ndarray]] = [[]]
         self._of_all: dict[int, AutoregressiveRegression] = {}
+        self._head_sizes: dict[int, int] = {}
 
-    def fit_order(self, samples: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
-        """The regression of an order, on some of the samples if there are many."""
+    def fit_order(self, samples: np.ndarray, k: int) -> AutoregressiveRegression:
+        """The regression of the k-th order, on some of the samples if there are many.
+
+        What its first samples leave out, which are the first part, choose its head.
+        """
         if len(samples) > self.options.max_regression_samples:
             samples = np.sort(self.rng.choice(samples, self.options.max_regression_samples, replace=False))
-        return fit_regression(self.mapped.z[samples], self.data.sample_weight[samples], order)
+        z, w, order = self.mapped.z[samples], self.data.sample_weight[samples], self.orders[k]
+        regression = fit_regression(z, w, order, self._limits(samples))
+        if k not in self._head_sizes:
+            part = self.parts[0]
+            weights = self.data.sample_weight[part]
+            left_out = LeftOut(self.mapped.z_left_out[part], weights / weights.sum())
+            self._head_sizes[k] = choose_head(regression, z, w, left_out)
+        size = self._head_sizes[k]
+        return regression.with_head(fit_head(z, w, regression, size)) if size else regression
+
+    def _limits(self, samples: np.ndarray) -> np.ndarray:
+        """Limits of the features by samples in their own units, as their maps see them: maps stretch far tails."""
+        X, w, bounds = self.data.X[samples], self.data.sample_weight[samples], self.data.bounds
+        ends = ranges_beyond(X[w > 0])
+        if bounds is not None:
+            ends = np.clip(ends, bounds[0], bounds[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.mapped.preprocessor.transform(ends)[0]
 
     def held_out(self, k: int, min_samples: float = np.inf) -> np.ndarray:
         """Out-of-fold log-densities by the k-th order, of the first folds that hold at least so many samples."""
@@ -110,7 +135,7 @@ class RegressionOrders:
         for part in self.parts[len(known) :]:
             if sum(map(len, known)) >= min_samples:
                 break
-            regression = self.fit_order(self.data.without(part), self.orders[k])
+            regression = self.fit_order(self.data.without(part), k)
             known.append(self.mapped.log_prob_left_out(regression, part))
         return np.concatenate(known)
 
@@ -124,7 +149,7 @@ class RegressionOrders:
 
     def _of_all_samples(self, k: int) -> AutoregressiveRegression:
         if k not in self._of_all:
-            self._of_all[k] = self.fit_order(np.arange(self.data.n_samples), self.orders[k])
+            self._of_all[k] = self.fit_order(np.arange(self.data.n_samples), k)
         return self._of_all[k]
 
     def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
