@@ -15,8 +15,8 @@ from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._regression import AutoregressiveRegression
 
-EM = ExpectationMaximization(max_iter=60, tol=1e-3)
-MAX_SIZE = 8  # features of a head
+EM = ExpectationMaximization(max_iter=30, tol=3e-3)
+MAX_SIZE = 6  # features of a head
 MAX_WORSE = 2  # larger heads in a row that are no better, after which no more are tried
 MAX_COMPONENTS, MIN_COMPONENT_SAMPLES = 16, 50
 STRENGTH = 2.0  # of the prior of the mixture
