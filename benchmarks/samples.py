@@ -62,14 +62,14 @@ def run_cell(name, n, seed, data, pictures):
     return out
 
 
-def meets(r):
+def missed(r):
     """What a record misses of the aims; an empty list if nothing."""
     iqr, novelty = abs(np.log(r["iqr"])), r["novelty"]
     # In heavy tails 2000 samples do not tell the 99 % better than to some 10 %: what they say counts as well.
     wide = min(abs(np.log(r[key])) for key in ("range", "range_train"))
-    missed = {"W1": r["w1_ratio"] > MAX_W1, "novelty": novelty < MIN_NOVELTY}
-    missed |= {"IQR": iqr > np.log1p(MAX_IQR), "range": wide > np.log1p(MAX_RANGE)}
-    return [name for name, bad in missed.items() if bad]
+    misses = {"W1": r["w1_ratio"] > MAX_W1, "novelty": novelty < MIN_NOVELTY}
+    misses |= {"IQR": iqr > np.log1p(MAX_IQR), "range": wide > np.log1p(MAX_RANGE)}
+    return [name for name, bad in misses.items() if bad]
 
 
 def report(files):
@@ -84,10 +84,11 @@ def report(files):
         line += [f"{r['range']:.2f} [{r['range_feature']}]", f"{r['iqr_train']:.2f}, {r['range_train']:.2f}"]
         line += [f"{r['novelty']:.2f}", f"{r['c2st']:.3f}", f"{r['fit_s']:.0f}"]
         line.append(" ".join(f"{k} {v:.2f}" for k, v in r["weights"].items() if v >= 0.005))
-        print("| " + " | ".join([*line, ", ".join(meets(r))]) + " |")
+        print("| " + " | ".join([*line, ", ".join(missed(r))]) + " |")
     ratios, c2st = np.array([r["w1_ratio"] for r in records]), np.array([r["c2st"] for r in records])
     print(
-        f"\n{len(records)} cells, {sum(not meets(r) for r in records)} meet all aims. W1 ratio: geometric mean", end=" "
+        f"\n{len(records)} cells, {sum(not missed(r) for r in records)} meet all aims. W1 ratio: geometric mean",
+        end=" ",
     )
     print(
         f"{np.exp(np.log(ratios).mean()):.3f}, largest {ratios.max():.3f}; C2ST mean {c2st.mean():.3f}, largest",

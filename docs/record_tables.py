@@ -115,13 +115,24 @@ def write(folder):
     import matplotlib
 
     matplotlib.use("Agg")
-    from benchmarks import ablation, compare, dimensions, distillation, evaluations, libraries, manifolds, scaling
+    from benchmarks import (
+        ablation,
+        compare,
+        dimensions,
+        distillation,
+        evaluations,
+        libraries,
+        manifolds,
+        samples,
+        scaling,
+    )
     from benchmarks.theory import __main__ as theory
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
+    (folder / "samples.rst").write_text(to_rst(printed(samples.report, [RESULTS / "samples.jsonl"])))
     for name in ("ablation", "ablation_plane", "libraries"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
     torch_table = printed(libraries.report, [RESULTS / "libraries_torch.jsonl"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import compare
+from benchmarks import compare, samples
+from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
@@ -41,3 +42,22 @@ def test_the_comparison_records_what_ours_says_of_a_few_samples():
     assert draw(5).shape == (5, 2)
     assert sum(out["weights"].values()) == pytest.approx(1, abs=1e-3)
     assert out["below_promise"] <= 1e-9  # no sample costs more than the Student-t promises
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_dependent_table_is_finite_and_made_by_its_generator_alone(name):
+    X, again = (TABLES[name].sample(300, np.random.default_rng(7)) for _ in range(2))
+    assert np.isfinite(X).all()
+    np.testing.assert_array_equal(X, again)
+    assert np.linalg.matrix_rank(X - X.mean(0)) == X.shape[1]
+
+
+def test_spread_ratios_and_aims_see_a_feature_that_is_too_wide():
+    real = np.random.default_rng(0).normal(size=(2000, 3))
+    generated = real * [1.0, 1.3, 1.0]
+    feature, ratio = samples.worst(samples.spread_ratios(generated, real, samples.IQR))
+    assert feature == 1
+    assert ratio == pytest.approx(1.3)
+    good = {"w1_ratio": 1.1, "iqr": 1.05, "range": 0.9, "range_train": 1.2, "novelty": 1.0}
+    assert samples.missed(good) == []
+    assert samples.missed(good | {"iqr": ratio, "w1_ratio": 1.2, "novelty": 0.9}) == ["W1", "novelty", "IQR"]

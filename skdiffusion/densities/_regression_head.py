@@ -16,6 +16,7 @@ from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._regression import AutoregressiveRegression
 
 EM = ExpectationMaximization(max_iter=30, tol=3e-3)
+MAX_SAMPLES = 5000  # of its fit: every other one, every third one and so on, of more
 MAX_SIZE = 6  # features of a head
 MAX_WORSE = 2  # larger heads in a row that are no better, after which no more are tried
 MAX_COMPONENTS, MIN_COMPONENT_SAMPLES = 16, 50
@@ -40,8 +41,9 @@ def fit_head(
 
     A Gaussian that would reach beyond the limits of a feature is narrowed to end there.
     """
-    kept, features = weights > 0, regression.order[:size]
-    n_components = int(np.clip(effective_number(weights) / MIN_COMPONENT_SAMPLES, 1, MAX_COMPONENTS))
+    kept, features = np.flatnonzero(weights > 0), regression.order[:size]
+    kept = kept[:: 1 + (len(kept) - 1) // MAX_SAMPLES]
+    n_components = int(np.clip(effective_number(weights[kept]) / MIN_COMPONENT_SAMPLES, 1, MAX_COMPONENTS))
     # A stream of its own, so that no other draw depends on heads that are only tried.
     rng = np.random.default_rng(0)
     mixture = EM.fit(z[kept][:, features], weights[kept], MixtureSetting(n_components, STRENGTH), rng)
