@@ -125,6 +125,7 @@ def write(folder):
         libraries,
         manifolds,
         one_column,
+        samples,
         scaling,
     )
     from benchmarks.theory import __main__ as theory
@@ -133,6 +134,7 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
+    (folder / "samples.rst").write_text(to_rst(printed(samples.report, [RESULTS / "samples.jsonl"])))
     for name in ("ablation", "ablation_plane", "libraries"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
     (folder / "few_samples.rst").write_text(to_rst(printed(few_samples.report, [RESULTS / "few_samples.jsonl"])))

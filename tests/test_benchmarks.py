@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import compare, few_samples, one_column
+from benchmarks import compare, few_samples, one_column, samples
+from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
@@ -93,3 +94,22 @@ def test_the_report_of_one_column_names_what_is_behind(capsys, tmp_path):
     assert "Behind the better peer (Holm, 5 %): claw at 100, uniform at 100." in text
     assert text.rstrip().endswith("nats behind: claw at 100 (-0.021).")
     assert "| normal | +0.021 (0.000) |" in text
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_dependent_table_is_finite_and_made_by_its_generator_alone(name):
+    X, again = (TABLES[name].sample(300, np.random.default_rng(7)) for _ in range(2))
+    assert np.isfinite(X).all()
+    np.testing.assert_array_equal(X, again)
+    assert np.linalg.matrix_rank(X - X.mean(0)) == X.shape[1]
+
+
+def test_spread_ratios_and_aims_see_a_feature_that_is_too_wide():
+    real = np.random.default_rng(0).normal(size=(2000, 3))
+    generated = real * [1.0, 1.3, 1.0]
+    feature, ratio = samples.worst(samples.spread_ratios(generated, real, samples.IQR))
+    assert feature == 1
+    assert ratio == pytest.approx(1.3)
+    good = {"w1_ratio": 1.1, "iqr": 1.05, "range": 0.9, "range_train": 1.2, "novelty": 1.0}
+    assert samples.missed(good) == []
+    assert samples.missed(good | {"iqr": ratio, "w1_ratio": 1.2, "novelty": 0.9}) == ["W1", "novelty", "IQR"]

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from scipy.special import logsumexp
 
-from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities import (
     BandwidthSearch,
     Blend,
@@ -21,6 +21,7 @@ from skdiffusion.densities import (
     blend_weights,
     fit_regression,
     improved,
+    ranges_beyond,
     stacking_weights,
 )
 from skdiffusion.densities.components import COMPONENTS, ComponentFamily, ComponentFit, Spaces, fit_components
@@ -28,7 +29,7 @@ from skdiffusion.densities.components._family import join_folds
 from skdiffusion.densities.components._kernel import fit_kernel
 from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture
 from skdiffusion.densities.components._regression import RegressionOrders, fit_regressions
-from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData
+from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData, first_maps_candidates
 from tests.conftest import gradient_of
 
 OPTIONS = ComponentOptions()
@@ -215,6 +216,38 @@ def test_regressions_that_add_nothing_are_left_out(known):
     others = (log_p if known else wide)[: 4 * 50]
     found = fit_regressions(fit, {"regression": fit.spaces.plain}, others, rng)
     assert bool(found) != known
+
+
+def test_regression_behind_a_map_ends_by_the_samples_in_their_own_units():
+    # Behind a map that makes a heavy tail normal, a step beyond the last sample is a leap.
+    rng = np.random.default_rng(0)
+    t = rng.standard_t(1.5, 400)
+    X = np.column_stack([t, t + 0.1 * rng.standard_normal(400), rng.standard_normal(400)])
+    fit = component_fit(X, np.array_split(np.arange(400), 8), rng)
+    preprocessor = Preprocessor(X, np.ones(400), 0.3)
+    orders = RegressionOrders(fit, preprocessor, rng)
+    regression = orders.fit_order(np.arange(400), 0)
+    free = regression.limits[:, np.isfinite(regression.limits).all(0)]
+    assert free.size
+    low, high = ranges_beyond(X)
+    ends = np.where(np.isfinite(regression.limits), regression.limits, 0.0)
+    X_ends = preprocessor.unwhitened().inverse_transform(ends)
+    assert (X_ends[0] >= low - 1e-6 * (high - low)).all()
+    assert (X_ends[1] <= high + 1e-6 * (high - low)).all()
+    assert (preprocessor.unwhitened().inverse_transform(ranges_beyond(orders.mapped.z))[1] > high).any()
+
+
+def test_student_takes_no_logarithms_behind_which_its_samples_have_no_mean():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.exp(2.5 * rng.standard_normal(400)), rng.standard_t(2, 400)])
+    gaps, logs = first_maps_candidates(X, np.ones(400))
+    fit = component_fit(X, np.array_split(np.arange(400), 8), rng)
+    fit.spaces = Spaces(Preprocessor(X, np.ones(400), first=logs))
+    (student,) = COMPONENTS["student"]().fit(fit)
+    assert student.density.preprocessor.first == gaps != logs
+    generated = student.density.sample(NoiseStream(0, 2, student.density.degrees).take(20_000))
+    spread = np.abs(generated - np.median(X, axis=0)).mean(0) / np.abs(X - np.median(X, axis=0)).mean(0)
+    assert (spread < 3).all()
 
 
 def test_few_samples_and_costly_regressions_go_without():

@@ -28,7 +28,8 @@ from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._nodes import Nodes
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
-from skdiffusion.densities._regression_fit import fit_regression, informative_order
+from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
+from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
 from skdiffusion.densities._steps import StepDensity, fit_steps
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
@@ -49,6 +50,7 @@ __all__ = [
     "GivenBlend",
     "KMeansStart",
     "KernelSamples",
+    "LeftOut",
     "MixtureChoice",
     "MixtureSearch",
     "MixtureSetting",
@@ -60,7 +62,9 @@ __all__ = [
     "TransformedDensity",
     "blend_log_density",
     "blend_weights",
+    "choose_head",
     "feature_transform_candidates",
+    "fit_head",
     "fit_regression",
     "fit_steps",
     "fit_student_t",
@@ -70,6 +74,7 @@ __all__ = [
     "kernel_density",
     "mixture_by_bic",
     "out_of_fold_log_prob",
+    "ranges_beyond",
     "select_feature_transforms",
     "stacking_weights",
     "validation_score",

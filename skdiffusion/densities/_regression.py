@@ -8,20 +8,26 @@ and residuals :math:`\varepsilon_j` that are standard normal or a mixture of nor
 others, or that a spread depends on them, is said here in closed form, where a network needs many samples.
 
 Beyond the samples of the fit basis functions, means and log-variances stay as they are at its edge. No mean leaves the
-values of its feature, and no standard deviation exceeds the largest residual: one far feature would send those after it
-far away.
+values of its feature, no standard deviation exceeds the largest residual, and the distribution of a feature ends where
+its tail may be thought to end: one far feature would send those after it far away, and where features are told almost
+exactly by those before them, generated ones need not be near any sample.
+
+The first features of the order, which all others follow, may have a mixture of Gaussians for their joint density: what
+is wrong with them is wrong with all after them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion.densities._residuals import ResidualDistribution
+from skdiffusion.densities._mixture import GaussianMixtureDensity
+from skdiffusion.densities._residuals import ResidualDistribution, WithinLimits
 from skdiffusion.densities._stacking import choose_component
 
 
@@ -72,6 +78,8 @@ class AutoregressiveRegression(Density):
     log_variance: np.ndarray  # the same for the log-variances
     bounds: np.ndarray  # (2, 2 n_features), least and largest means and log-variances
     residuals: ResidualDistribution  # of the residuals over their standard deviations
+    limits: np.ndarray  # (2, n_features), least and greatest value of every feature; infinite in the head
+    head: GaussianMixtureDensity | None = None  # the joint density of the first features of the order
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Means and log-variances of all features, and whether each is within its bounds, (n_samples, n_features)."""
@@ -82,10 +90,38 @@ class AutoregressiveRegression(Density):
         mean_moves, v_moves = np.split(both == free, 2, axis=1)
         return mean, v, mean_moves, v_moves
 
+    def with_head(self, head: GaussianMixtureDensity) -> AutoregressiveRegression:
+        """The same with a joint density of the first features of the order."""
+        limits = self.limits.copy()
+        limits[:, self.order[: head.n_features]] = np.array([[-np.inf], [np.inf]])
+        return replace(self, limits=limits, head=head)
+
+    @property
+    def _first(self) -> np.ndarray:
+        """The features of the head."""
+        return self.order[: 0 if self.head is None else self.head.n_features]
+
+    def _within(self, mean: np.ndarray, v: np.ndarray, features: slice = slice(None)) -> WithinLimits:
+        """The distributions of the residuals within the limits of some features, from means and log-variances."""
+        low, high = ((end - mean) * np.exp(-v / 2) for end in self.limits[:, features])
+        return WithinLimits(self.residuals, low, high, features)
+
+    def log_conditionals(self, x: np.ndarray) -> np.ndarray:
+        """Log-densities of features given those before them, shape (n_samples, n_features); -inf beyond the limits."""
+        mean, v, *_ = self.predict(x)
+        out = self.residuals.log_prob((x - mean) * np.exp(-v / 2)) - v / 2
+        within = self._within(mean, v)
+        out[within.near] -= np.log(within.mass)
+        out[(x < self.limits[0]) | (x > self.limits[1])] = -np.inf
+        return out
+
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density in nats, shape (n_samples,)."""
-        mean, v, *_ = self.predict(x)
-        return (self.residuals.log_prob((x - mean) * np.exp(-v / 2)) - v / 2).sum(1)
+        conditionals = self.log_conditionals(x)
+        if self.head is None:
+            return conditionals.sum(1)
+        conditionals[:, self._first] = 0.0
+        return conditionals.sum(1) + self.head.log_prob(x[:, self._first])
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
@@ -93,22 +129,36 @@ class AutoregressiveRegression(Density):
         e = (x - mean) * np.exp(-v / 2)
         slope = self.residuals.score(e)
         own = slope * np.exp(-v / 2)
-        by_mean = np.where(mean_moves, -own, 0.0)
-        by_variance = np.where(v_moves, -0.5 * (slope * e + 1), 0.0)
+        by_mean, by_variance = -own, -0.5 * (slope * e + 1)
+        within = self._within(mean, v)
+        by_limits = within.slopes()
+        by_mean[within.near] += sum(by_limits) * np.exp(-v[within.near] / 2)
+        by_variance[within.near] += 0.5 * (by_limits[0] * within.ends[1] + by_limits[1] * within.ends[0])
+        by_mean, by_variance = np.where(mean_moves, by_mean, 0.0), np.where(v_moves, by_variance, 0.0)
+        if self.head is not None:
+            own[:, self._first] = self.head.score(x[:, self._first])
+            by_mean[:, self._first] = by_variance[:, self._first] = 0.0
         by_function = by_mean @ self.mean.T + by_variance @ self.log_variance.T
         clipped = np.clip(x, *self.basis.reach)
         return own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
-        """Samples from random numbers: the normal ones only."""
+        """Samples from random numbers: the normal ones, and the uniform ones for the head."""
         normal = noise.normal
-        x, clipped = np.empty_like(normal), np.zeros_like(normal)
-        for j in self.order:
+        x, clipped, first = np.empty_like(normal), np.zeros_like(normal), self._first
+        if self.head is not None:
+            x[:, first] = self.head.sample(SampleNoise(normal[:, first], noise.uniform))
+            clipped[:, first] = np.clip(x[:, first], *self.basis.reach[:, first])
+        for j in self.order[len(first) :]:
             coefficients = np.stack([self.mean[:, j], self.log_variance[:, j]], axis=1)
             used = np.flatnonzero(coefficients.any(1))
             free = samples_times_matrix(self.basis.values(clipped, used), coefficients[used])
             mean, v = np.clip(free, *self.bounds[:, [j, j + len(self.order)]]).T
-            x[:, j] = mean + np.exp(v / 2) * self.residuals.from_normal(normal[:, j], j)
+            e = self.residuals.from_normal(normal[:, j], j)
+            within = self._within(mean[:, None], v[:, None], slice(j, j + 1))
+            near = within.near[:, 0]
+            e[near] = within.from_uniform(ndtr(normal[near, j]))
+            x[:, j] = np.clip(mean + np.exp(v / 2) * e, *self.limits[:, j])
             clipped[:, j] = np.clip(x[:, j], *self.basis.reach[:, j])
         return x
 
@@ -138,13 +188,15 @@ class RegressionDensity(Density):
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
         joint = self._log_joint(x)
-        share = np.exp(joint - log_sum_exp(joint, axis=1)[:, None])
+        total = log_sum_exp(joint, axis=1)[:, None]
+        share = np.exp(joint - np.where(np.isfinite(total), total, 0.0))  # none beyond all limits
         return sum(share[:, k : k + 1] * regression.score(x) for k, regression in enumerate(self.regressions))
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
-        """Samples from random numbers: the uniform ones choose the orders."""
-        which = choose_component(self.weights, noise.uniform)
-        x = np.empty_like(noise.normal)
+        """Samples from random numbers: the uniform ones choose the orders, and what is left of them parts of heads."""
+        which, below = choose_component(self.weights, noise.uniform), np.cumsum(self.weights) - self.weights
+        left = np.clip((noise.uniform - below[which]) / self.weights[which], 0.0, 1.0)
+        noise, x = noise._replace(uniform=left), np.empty_like(noise.normal)
         for k, regression in enumerate(self.regressions):
             x[which == k] = regression.sample(noise.take(which == k))
         return x

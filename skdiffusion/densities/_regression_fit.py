@@ -33,6 +33,8 @@ RIDGE = 1.0  # penalty of a squared coefficient, in samples
 MAX_LOG_VARIANCE = 10.0
 MAX_CHANGE = 3.0  # of a log-variance in a step: where it is far too small, scoring would leap beyond all bounds
 MIN_VARIANCE = 1e-9  # of a residual, in those of the feature
+N_OUTERMOST = 10  # values of a feature, whose spacing says how far its range goes on
+BEYOND = 3.0  # of these spacings, from the outermost value to the end: a heavy tail may well reach two of them
 
 Name = tuple  # of a basis function: ("linear", a), ("hinge", a, knot) or ("product", a, b), a and b places in the order
 
@@ -212,7 +214,9 @@ class _FeatureRegression:
         return np.array([low, high])
 
 
-def fit_regression(x: np.ndarray, weights: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
+def fit_regression(
+    x: np.ndarray, weights: np.ndarray, order: np.ndarray, limits: np.ndarray | None = None
+) -> AutoregressiveRegression:
     """Fit an `AutoregressiveRegression` to weighted samples.
 
     Parameters
@@ -222,6 +226,8 @@ def fit_regression(x: np.ndarray, weights: np.ndarray, order: np.ndarray) -> Aut
     weights : array of shape (n_samples,)
         Non-negative.
     order : int array of shape (n_features,)
+    limits : array of shape (2, n_features), optional
+        Beyond which no feature goes, besides those that its samples set.
     """
     kept = weights > 0
     x, w = x[kept], weights[kept] / weights.sum()
@@ -230,14 +236,28 @@ def fit_regression(x: np.ndarray, weights: np.ndarray, order: np.ndarray) -> Aut
     candidates = _Candidates(np.clip(x, *reach)[:, order], w)
     fits = [_FeatureRegression(x[:, feature], j, candidates).fit() for j, feature in enumerate(order)]
     basis, mean, log_variance = _basis_and_coefficients(fits, np.asarray(order), reach)
-    bounds = np.empty((2, 2, x.shape[1]))
-    bounds[..., order] = np.stack([fit.bounds() for fit in fits], axis=-1)
+    by_feature = np.empty((2, 2, x.shape[1]))
+    by_feature[..., order] = np.stack([fit.bounds() for fit in fits], axis=-1)
     residuals = np.empty_like(x)
     for j, fit in zip(order, fits):
-        mean_j, v = np.clip([fit.y - fit.residual, fit.v], *bounds[:, :, j, None])
+        mean_j, v = np.clip([fit.y - fit.residual, fit.v], *by_feature[:, :, j, None])
         residuals[:, j] = (fit.y - mean_j) * np.exp(-v / 2)
     distribution = fit_residuals(residuals, w)
-    return AutoregressiveRegression(np.asarray(order), basis, mean, log_variance, bounds.reshape(2, -1), distribution)
+    low, high = ranges_beyond(x)
+    if limits is not None:
+        low, high = np.fmax(low, limits[0]), np.fmin(high, limits[1])
+    order, bounds = np.asarray(order), by_feature.reshape(2, -1)
+    return AutoregressiveRegression(order, basis, mean, log_variance, bounds, distribution, np.array([low, high]))
+
+
+def ranges_beyond(x: np.ndarray) -> np.ndarray:
+    """Ends of the range of every feature: a few times as far beyond its outermost sample as this is from the tenth.
+
+    So far a feature may go: where tails are light that is little, where they are heavy it is much. The shape is
+    (2, n_features).
+    """
+    x, k = np.sort(x, axis=0), min(N_OUTERMOST, len(x)) - 1
+    return np.array([x[0] - BEYOND * (x[k] - x[0]), x[-1] + BEYOND * (x[-1] - x[-1 - k])])
 
 
 def _basis_and_coefficients(

@@ -12,6 +12,7 @@ N_PARTS = (2, 3, 5)  # Gaussians of the mixtures that are tried beside a single 
 BINS = np.linspace(-6.4, 6.4, 161)  # in which residuals are counted
 MIN_SCALE = 0.04  # standard deviation of a part: no spikes
 N_STEPS = 30  # of expectation maximization
+NEAR = 8.5  # standard deviations of a part from which it has no mass to see
 MIN_DENSITY = 1e-290  # below which sums of exponentials lose digits
 
 
@@ -62,6 +63,63 @@ class ResidualDistribution:
         low = np.clip(np.minimum(from_below, from_above), 1e-300, 0.5)
         inside = np.where(from_below < from_above, ndtri(low), -ndtri(low))
         return self.means[j, k] + self.scales[j, k] * inside
+
+
+class WithinLimits:
+    """Distributions of residuals restricted to limits, which differ between samples.
+
+    Parameters
+    ----------
+    residuals : ResidualDistribution
+    low, high : array of shape (n_samples, n_features)
+        Limits of the standardized residuals.
+    features : slice, optional
+        Those of the distribution that these are.
+
+    Attributes
+    ----------
+    near : bool array of shape (n_samples, n_features)
+        Where a limit cuts off some mass; there is none to see elsewhere.
+    mass : array of shape (n_near,)
+        Within the limits, where they are near.
+    """
+
+    def __init__(
+        self, residuals: ResidualDistribution, low: np.ndarray, high: np.ndarray, features: slice = slice(None)
+    ):
+        weights, means, scales = (a[features] for a in (residuals.weights, residuals.means, residuals.scales))
+        used = weights > 0
+        least = np.where(used, means - NEAR * scales, np.inf).min(1)
+        most = np.where(used, means + NEAR * scales, -np.inf).max(1)
+        self.near = (low > least) | (high < most)
+        j = np.nonzero(self.near)[1]
+        self.weights, self.means, self.scales = weights[j], means[j], scales[j]
+        self.ends = np.stack([low[self.near], high[self.near]])
+        # Parts on the upper side are mirrored: differences of masses near 1 would lose their digits.
+        standard = (self.ends[:, :, None] - self.means) / self.scales
+        self.mirrored = standard.sum(0) > 0
+        self.standard = np.where(self.mirrored, -standard[::-1], standard)
+        self.below = ndtr(self.standard)
+        self.parts = self.weights * (self.below[1] - self.below[0])
+        self.mass = np.maximum(self.parts.sum(1), MIN_DENSITY)
+
+    def slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of the log-mass by the upper and by the lower limit, shape (n_near,) each."""
+        standard = np.where(self.mirrored, -self.standard[::-1], self.standard)
+        density = (self.weights / self.scales * np.exp(-0.5 * (LOG_2PI + standard**2))).sum(2) / self.mass
+        return density[1], -density[0]
+
+    def from_uniform(self, uniform: np.ndarray) -> np.ndarray:
+        """Residuals (n_near,) from uniform numbers, where the limits are near."""
+        sums = np.cumsum(self.parts, axis=1)
+        uniform, samples = uniform * sums[:, -1], np.arange(len(uniform))
+        k = np.minimum((uniform[:, None] >= sums).sum(1), np.argmax(sums >= sums[:, -1:], axis=1))
+        part = self.parts[samples, k]
+        share = np.clip((uniform - (sums[samples, k] - part)) / np.maximum(part, MIN_DENSITY), 0.0, 1.0)
+        mirrored, (low, high) = self.mirrored[samples, k], self.below[:, samples, k]
+        inside = ndtri(np.clip(low + np.where(mirrored, 1 - share, share) * (high - low), 1e-300, 1.0))
+        inside = self.means[samples, k] + self.scales[samples, k] * np.where(mirrored, -inside, inside)
+        return np.clip(inside, *self.ends)
 
 
 class _Histogram:

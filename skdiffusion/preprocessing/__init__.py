@@ -11,7 +11,7 @@ from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
-from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates
+from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
@@ -36,4 +36,5 @@ __all__ = [
     "random_folds",
     "together_with_copies",
     "without_round_off",
+    "without_logarithms",
 ]

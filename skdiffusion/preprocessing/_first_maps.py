@@ -34,3 +34,8 @@ def first_maps_candidates(
             maps = (*maps, SignedLogMap.fit(x if gap is None else gap.forward(x), weights))
         logs.append(maps)
     return [tuple(gaps)] if logs == gaps else [tuple(gaps), tuple(logs)]
+
+
+def without_logarithms(first: FirstMaps) -> FirstMaps:
+    """The same maps but for the logarithms: behind these a heavy tail has no mean."""
+    return tuple(tuple(m for m in maps if not isinstance(m, SignedLogMap)) for maps in first)

@@ -13,11 +13,15 @@ from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
+    LeftOut,
     RegressionDensity,
     TransformedDensity,
     blend_log_density,
+    choose_head,
+    fit_head,
     fit_regression,
     informative_order,
+    ranges_beyond,
     stacking_weights,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
@@ -98,6 +102,7 @@ class RegressionOrders:
         self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
         self._held_out: list[list[np.ndarray]] = [[]]
         self._of_all: dict[int, AutoregressiveRegression] = {}
+        self._head_sizes: dict[int, int] = {}
 
     def _drawn(self, samples: np.ndarray) -> np.ndarray:
         """Some of the samples, if there are many."""
@@ -105,9 +110,29 @@ class RegressionOrders:
             return samples
         return np.sort(self.rng.choice(samples, self.options.max_regression_samples, replace=False))
 
-    def fit_order(self, samples: np.ndarray, order: np.ndarray) -> AutoregressiveRegression:
-        """The regression of an order."""
-        return fit_regression(self.mapped.z[samples], self.data.sample_weight[samples], order)
+    def fit_order(self, samples: np.ndarray, k: int) -> AutoregressiveRegression:
+        """The regression of the k-th order on some samples.
+
+        What its first samples leave out, which are the first part, choose its head.
+        """
+        z, w, order = self.mapped.z[samples], self.data.sample_weight[samples], self.orders[k]
+        regression = fit_regression(z, w, order, self._limits(samples))
+        if k not in self._head_sizes:
+            part = self.parts[0]
+            weights = self.data.sample_weight[part]
+            left_out = LeftOut(self.mapped.z_left_out[part], weights / weights.sum())
+            self._head_sizes[k] = choose_head(regression, z, w, left_out)
+        size = self._head_sizes[k]
+        return regression.with_head(fit_head(z, w, regression, size)) if size else regression
+
+    def _limits(self, samples: np.ndarray) -> np.ndarray:
+        """Limits of the features by samples in their own units, as their maps see them: maps stretch far tails."""
+        X, w, bounds = self.data.X[samples], self.data.sample_weight[samples], self.data.bounds
+        ends = ranges_beyond(X[w > 0])
+        if bounds is not None:
+            ends = np.clip(ends, bounds[0], bounds[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.mapped.preprocessor.transform(ends)[0]
 
     def held_out(self, k: int, min_samples: float = np.inf) -> np.ndarray:
         """Out-of-fold log-densities by the k-th order, of the first folds that hold at least so many samples."""
@@ -116,14 +141,16 @@ class RegressionOrders:
         for part in self.parts[len(known) :]:
             if n_known >= min_samples:
                 break
-            wanted.append(partial(self._held_out_part, part, self._drawn(self.data.without(part)), self.orders[k]))
+            wanted.append(partial(self._held_out_part, part, self._drawn(self.data.without(part)), k))
             n_known += len(part)
+        if wanted and k not in self._head_sizes:
+            known.append(wanted.pop(0)())  # the first part, which chooses the head of the others
         known += side_by_side(wanted)
         return np.concatenate(known)
 
-    def _held_out_part(self, part: np.ndarray, samples: np.ndarray, order: np.ndarray) -> np.ndarray:
+    def _held_out_part(self, part: np.ndarray, samples: np.ndarray, k: int) -> np.ndarray:
         """Log-densities of a part by the regression of other samples."""
-        return self.mapped.log_prob_left_out(self.fit_order(samples, order), part)
+        return self.mapped.log_prob_left_out(self.fit_order(samples, k), part)
 
     def _draw_orders(self, n_orders: int) -> None:
         """Draw random orders, each different from the others, until there are so many."""
@@ -136,7 +163,7 @@ class RegressionOrders:
     def _of_all_samples(self, orders: Sequence[int]) -> list[AutoregressiveRegression]:
         """The regressions of some orders, fitted to all samples."""
         everything, new = np.arange(self.data.n_samples), [k for k in orders if k not in self._of_all]
-        fits = [partial(self.fit_order, self._drawn(everything), self.orders[k]) for k in new]
+        fits = [partial(self.fit_order, self._drawn(everything), k) for k in new]
         self._of_all.update(zip(new, side_by_side(fits)))
         return [self._of_all[k] for k in orders]
 
