@@ -145,9 +145,9 @@ class RecordedOrders(RegressionOrders):
         self.fitted = []
         super().__init__(*args)
 
-    def fit_order(self, samples, order):
-        self.fitted.append((len(samples), tuple(order)))
-        return super().fit_order(samples, order)
+    def fit_order(self, samples, k):
+        self.fitted.append((len(samples), tuple(self.orders[k])))
+        return super().fit_order(samples, k)
 
 
 def parabola(rng, n, d):

@@ -13,6 +13,7 @@ import numpy as np
 
 from skdiffusion import (
     DiffusionDensityEstimator,
+    DiffusionImputer,
     DiffusionOutlierDetector,
     DiffusionTransformer,
     DistilledDensityEstimator,
@@ -88,9 +89,33 @@ def decades():
     return DiffusionDensityEstimator(**SMALL, bounds=bounds).fit(X), X
 
 
+def one_feature():
+    """A single feature, which has a density between steps in its blend."""
+    X = plane()[:, :1]
+    return DiffusionDensityEstimator(**SMALL).fit(X), X
+
+
+def imputer():
+    """Samples of which a tenth of the values is missing."""
+    X = plane()
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.1, np.nan, X)
+    return DiffusionImputer(DiffusionDensityEstimator(**SMALL), random_state=0).fit(gaps), gaps
+
+
 CASES = {
     case.__name__: case
-    for case in (density, components, intervals, manifold, outliers, transformer, distilled, decades)
+    for case in (
+        density,
+        components,
+        intervals,
+        manifold,
+        outliers,
+        transformer,
+        distilled,
+        decades,
+        one_feature,
+        imputer,
+    )
 }
 
 
