@@ -151,6 +151,22 @@ def test_a_quadrature_over_one_unknown_feature_finds_the_marginal(d, tolerance, 
         assert given.standard_error.max() < tolerance
 
 
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1e-3), (0.0, 1e-4), (20.0, 1.0), (40.0, 3.0)])
+def test_a_quadrature_finds_narrow_and_far_conditionals(mean, scale, rng):
+    X = rng.standard_normal((400, 2))
+    preprocessor = Preprocessor(X, np.ones(400))
+    gaussian = GaussianMixtureDensity(np.ones(1), np.array([[0.0, mean]]), np.diag([1.0, scale**2])[None])
+    hidden = TransformedDensity(preprocessor, gaussian)
+    wide = GaussianMixtureDensity(np.ones(1), np.array([[0.0, mean]]), np.diag([1.0, 4 * scale**2])[None])
+    densities = {"diffusion": Opaque(preprocessor, gaussian), "mixture": TransformedDensity(preprocessor, wide)}
+    blend = Blend(densities, {"diffusion": 0.5, "mixture": 0.5})
+    samples = hidden.sample(noise_of(rng, 40, 2))
+    samples[:, 1] = np.nan
+    given = BlendMarginal(blend, np.array([0]), 2).given(samples, noise_of(rng, 80, 2))
+    exact = hidden.marginal(np.array([0])).log_prob(samples[:, :1])
+    assert_allclose(given.component_log_prob[:, 0], exact, atol=5e-3)
+
+
 def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where_it_cannot(rng):
     d, X = 6, rng.standard_normal((500, 6)) @ rng.standard_normal((6, 6))
     preprocessor = Preprocessor(X, np.ones(500))
@@ -169,5 +185,9 @@ def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where
     blend = Blend({"diffusion": Opaque(preprocessor, narrow)}, {"diffusion": 1.0})
     samples = blend.sample(noise_of(rng, 3, d))
     samples[:, :5] = np.nan
-    with pytest.warns(InaccurateDensityWarning, match="effective draws"):
-        UnknownFeatures(blend, d).log_prob(samples)
+    unknown = UnknownFeatures(blend, d)
+    for ask in (unknown.log_prob, lambda X: unknown.completed(X, 0, 2, 128)):
+        with pytest.warns(InaccurateDensityWarning, match="effective draws"):
+            ask(samples)
+    given = BlendMarginal(blend, np.array([5]), d).given(samples, noise_of(rng, 3 * 128, d))
+    assert np.isinf(given.standard_error[given.effective_number < 5]).all()

@@ -159,8 +159,8 @@ def test_a_fit_within_a_fit_that_fails_ends_its_task():
     recorder, est = Recorder(), DiffusionTransformer()
     inner = DiffusionDensityEstimator(**SMALL)
     est.set_callbacks(recorder)
-    with pytest.raises(ValueError, match="NaN"), FitParts(est, 1) as parts:
-        parts.fit("density", inner, np.full((5, 2), np.nan))
+    with pytest.raises(ValueError, match="infinity"), FitParts(est, 1) as parts:
+        parts.fit("density", inner, np.full((5, 2), np.inf))
     assert recorder.calls[-2:] == ["density", "fit"]
 
 

@@ -51,6 +51,7 @@ def test_the_code_of_the_guide_runs(run_page):
     assert names["manifold"].intrinsic_dimension_ == 2
     assert np.median(names["torus"].distance(names["manifold"].sample(500))) < 1e-3
     assert np.isfinite(names["search"].best_score_)
+    assert names["pressure"].unknown_features_.tolist() == [2]
 
 
 def test_the_readme_is_short():

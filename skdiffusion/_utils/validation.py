@@ -85,7 +85,7 @@ def check_count(n_samples: int, minimum: int = 0, name: str = "n_samples") -> No
 def check_magnitude(**arrays: np.ndarray) -> None:
     """Raise ValueError, by name, for an array with numbers whose squares overflow."""
     for name, values in arrays.items():
-        if values.size and bool((np.abs(values) > MAX_MAGNITUDE).any()):
+        if values.size and float(np.fmax.reduce(np.abs(values), axis=None)) > MAX_MAGNITUDE:
             raise ValueError(
                 f"{name} has numbers beyond {MAX_MAGNITUDE:g}, whose squares overflow: rescale the features."
             )

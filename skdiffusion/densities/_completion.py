@@ -28,6 +28,7 @@ N_COMPONENTS = (1, 2, 4, 8, 16)
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
 MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of components
 LEFT_OUT = 0.25  # of these
+MIN_ALONE = 0.5  # share of the values of a feature that are of one sample alone, from which these tell copies
 N_DRAWS = 3  # for every incomplete sample
 
 
@@ -53,6 +54,8 @@ class Completion:
     ):
         self.X = X.astype(np.float64)
         self.known, self.w, self.rng = ~np.isnan(X), weights, rng
+        # Copies of an incomplete sample stay copies: they have the random numbers of the first one.
+        self.original = incomplete_originals(self.X)
         # Values at random keep the distribution, the ties and the bounds of every feature.
         filled = without_round_off(self._filled_at_random(), np.finfo(X.dtype).eps)
         self.resolution = Resolution.of(filled, bounds)
@@ -109,7 +112,7 @@ class Completion:
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
 
-        Known values are kept to the bit; equal samples are completed alike.
+        Known values are kept to the bit; copies of a sample are completed alike.
         """
         incomplete = ~self.known.all(1)
         times = np.where(incomplete, n_draws, 1)
@@ -122,22 +125,17 @@ class Completion:
 
     def _drawn(self) -> np.ndarray:
         """The samples with their unknown features drawn once."""
-        d = self.X.shape[1]
-        values = np.hstack([np.where(self.known, self.X, 0.0), self.known])  # NaN would differ from itself
-        distinct, place = np.unique(values, axis=0, return_inverse=True)
-        distinct, known = distinct[:, :d], distinct[:, d:] > 0
-        n = len(distinct)
-        noise = SampleNoise(
-            self.rng.standard_normal((n, d)), self.rng.random(n), None, self.rng.random(n), self.rng.random((n, d))
-        )
-        patterns, which = np.unique(known, axis=0, return_inverse=True)
-        complete = distinct.copy()
+        n, d = self.X.shape
+        normal, uniform = self.rng.standard_normal((n, d)), self.rng.random((2, n))
+        noise = SampleNoise(normal, uniform[0], None, uniform[1], self.rng.random((n, d))).take(self.original)
+        patterns, which = np.unique(self.known, axis=0, return_inverse=True)
+        complete = self.X.copy()
         for k, pattern in enumerate(patterns):
             features, mine = np.flatnonzero(pattern), which.ravel() == k
             if len(features) < d:
-                complete[mine] = self.density.completed(distinct[mine], features, noise.take(mine))
+                complete[mine] = self.density.completed(self.X[mine], features, noise.take(mine))
         complete = self._on_grids(self.resolution.requantized(complete))
-        return np.where(self.known, self.X, complete[place.ravel()])
+        return np.where(self.known, self.X, complete)
 
     def _on_grids(self, X: np.ndarray) -> np.ndarray:
         """Samples, those features whose known values are on a grid at the nearest known value."""
@@ -148,3 +146,22 @@ class Completion:
                 middles = (ties.values[1:] + ties.values[:-1]) / 2
                 out[:, j] = ties.values[np.searchsorted(middles, out[:, j])]
         return out
+
+
+def incomplete_originals(X: np.ndarray) -> np.ndarray:
+    """For every sample with NaN in unknown features the first one that it is a copy of; its own number where none is.
+
+    A copy is equal in what is known and unknown, and has a value that no sample but its copies has, of a feature most
+    values of which are of one sample alone: equal counts or categories are no copies.
+    """
+    known = ~np.isnan(X)
+    _, first, inverse = np.unique(
+        np.hstack([np.where(known, X, 0.0), known]), axis=0, return_index=True, return_inverse=True
+    )
+    own = np.zeros(len(first), dtype=bool)
+    for x, rows in zip(X[first].T, known[first].T):
+        _, place, counts = np.unique(x[rows], return_inverse=True, return_counts=True)
+        alone = counts[place.ravel()] == 1
+        if alone.mean() > MIN_ALONE:
+            own[np.flatnonzero(rows)[alone]] = True
+    return np.where(own[inverse.ravel()], first[inverse.ravel()], np.arange(len(X)))

@@ -28,6 +28,7 @@ from skdiffusion.preprocessing import Preprocessor
 
 DEFENSIVE_SHARE = 0.1  # of the wide Student-t in the proposal
 DEFENSIVE_DEGREES = 4.0
+MIN_KNOWN = 5.0  # effective draws, below which their own spread says nothing of the error
 
 
 class BlendMarginal:
@@ -57,22 +58,35 @@ class BlendMarginal:
         known = [k for k in used if self.densities[k].in_closed_form]
         self.closed = [] if all_summed else known
         self.summed = [k for k in used if k not in self.closed]  # over nodes
-        self._proposed, self._defensive = known, len(known) < len(used)
+        self._proposed, self.in_closed_form = known, len(known) == len(used)
         self._marginals = {k: self.densities[k].marginal(self.features) for k in self.closed}
 
     @cached_property
     def _proposal(self) -> Proposal:
-        """In closed form, of the components that are, and the wide Student-t."""
-        shares = {k: float(self.weights[k]) for k in self._proposed}
-        densities = {k: self.densities[k] for k in self._proposed}
-        if self._defensive:
-            preprocessor = self._preprocessor
-            d = preprocessor.n_features
-            densities[-1] = TransformedDensity(preprocessor, StudentTDensity(np.zeros(d), np.eye(d), DEFENSIVE_DEGREES))
-            total = sum(shares.values())
-            shares = {k: (1 - DEFENSIVE_SHARE) * share / total for k, share in shares.items()}
-            shares[-1] = DEFENSIVE_SHARE if shares else 1.0
-        return Proposal(densities, np.array(list(shares.values())), self.features)
+        """In closed form, of the components that are, and the wide Student-t where there are others."""
+        if self.in_closed_form:
+            return self._known_part
+        densities, total = dict(self._known_densities), sum(self.weights[self._proposed])
+        shares = [(1 - DEFENSIVE_SHARE) * self.weights[k] / total for k in self._proposed]
+        densities[-1] = self._defensive
+        return Proposal(densities, np.array([*shares, DEFENSIVE_SHARE if shares else 1.0]), self.features)
+
+    @cached_property
+    def _known_part(self) -> Proposal:
+        """The components in closed form alone, or the wide Student-t if there are none."""
+        if not self._proposed:
+            return Proposal({-1: self._defensive}, np.ones(1), self.features)
+        weights = self.weights[self._proposed]
+        return Proposal(self._known_densities, weights / weights.sum(), self.features)
+
+    @property
+    def _known_densities(self) -> dict[int, TransformedDensity]:
+        return {k: self.densities[k] for k in self._proposed}
+
+    @property
+    def _defensive(self) -> TransformedDensity:
+        d = self._preprocessor.n_features
+        return TransformedDensity(self._preprocessor, StudentTDensity(np.zeros(d), np.eye(d), DEFENSIVE_DEGREES))
 
     @property
     def _preprocessor(self) -> Preprocessor:
@@ -118,7 +132,7 @@ class BlendMarginal:
         preprocessor, weights = self._preprocessor, self.weights[self.summed]
         feature, shift, scale = preprocessor.maps[j], preprocessor.whitening.shift[j], preprocessor.whitening.scale[j]
         low, high = preprocessor.low[j], preprocessor.high[j]
-        draws = (feature.forward(self._proposal.completed(X, noise)[0][:, j]) - shift) / scale
+        draws = (feature.forward(self._known_part.completed(X, noise)[0][:, j]) - shift) / scale
 
         def table(owner: np.ndarray, standardized: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Log-density in the standardized feature, and complete samples, its log-derivative, log-densities."""
@@ -196,6 +210,15 @@ class GivenBlend:
     nodes: Nodes | None  # None where all components are in closed form
     at_nodes: np.ndarray  # (n_nodes, n_summed), log-densities of the components that are summed over nodes
 
+    def take(self, kept: np.ndarray) -> GivenBlend:
+        """The same of some of the samples, a bool for each."""
+        nodes, at_nodes = self.nodes, self.at_nodes
+        if nodes is not None:
+            mine, number, n = kept[nodes.owner], np.cumsum(kept) - 1, int(kept.sum())
+            owner, at_nodes = number[nodes.owner[mine]], at_nodes[mine]
+            nodes = Nodes(nodes.X[mine], owner, nodes.log_weight[mine], n, nodes.drawn, nodes.error[kept])
+        return GivenBlend(self.marginal, self.X[kept], self.component_log_prob[kept], nodes, at_nodes)
+
     @property
     def known_nodes(self) -> Nodes:
         """The nodes, where components are summed over them."""
@@ -208,9 +231,13 @@ class GivenBlend:
         return blend_log_density(self.component_log_prob, self.marginal.weights)
 
     def shares(self, fixed: bool = False) -> np.ndarray:
-        """Weights of the components given the features, (n_samples, n_components), or those of the fit."""
+        """Weights of the components given the features, (n_samples, n_components), or those of the fit.
+
+        A component under which the given features have no density has no weight.
+        """
         if fixed:
-            return np.tile(self.marginal.weights, (len(self.X), 1))
+            possible = np.where(np.isfinite(self.component_log_prob), self.marginal.weights, 0.0)
+            return possible / possible.sum(1, keepdims=True)
         with np.errstate(divide="ignore"):
             terms = self.component_log_prob + np.log(self.marginal.weights)
         return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
@@ -267,9 +294,10 @@ class GivenBlend:
         share = self.shares()[:, self.marginal.summed].sum(1)
         if not self.nodes.drawn:
             return share * self.nodes.error
-        n_draws = np.bincount(self.nodes.owner, minlength=len(self.X))
-        variance = np.maximum(1 / np.maximum(self.effective_number, 1e-300) - 1 / n_draws, 0.0)
-        return share * np.sqrt(np.where(np.isfinite(self.effective_number), variance, 0.0))
+        n_draws, effective = np.bincount(self.nodes.owner, minlength=len(self.X)), self.effective_number
+        variance = np.maximum(1 / np.maximum(effective, 1e-300) - 1 / n_draws, 0.0)
+        error = share * np.sqrt(np.where(np.isfinite(effective), variance, 0.0))
+        return np.where(effective < MIN_KNOWN, np.inf, error)  # so few draws do not know how far they are off
 
     def completed(self, noise: SampleNoise, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
         """Samples with the other features drawn given those that are.

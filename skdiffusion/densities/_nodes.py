@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TAIL_EDGES = np.array([-12.0, -3.0, 0.0, 3.0, 12.0])  # of the first panels, in standard deviations
+LADDER = 16.0 ** np.arange(-4, 2)  # distances from every draw to further ends: peaks may be of any width and place
 MAX_HALVINGS = 24  # of a panel
 PANEL_TOLERANCE = 3e-4  # of the sum, by which that of a panel may be off
 # The rule of Gauss and Kronrod (7, 15) on [-1, 1]: places and weights from the middle outwards, as in QUADPACK
@@ -131,6 +132,8 @@ def adaptive_panels(
         Sums of the differences of both rules, in parts of the sum.
     """
     n = len(draws)
+    beside = (draws[:, :, None] + np.concatenate([-LADDER, LADDER])).reshape(n, -1)
+    draws = np.concatenate([draws, beside], axis=1)
     ends = np.sort(np.concatenate([np.tile(TAIL_EDGES, (n, 1)), draws], axis=1), axis=1)
     panels = _Panels(np.repeat(np.arange(n), ends.shape[1] - 1), ends[:, :-1].ravel(), ends[:, 1:].ravel())
     panels = panels.take(panels.high > panels.low)

@@ -80,28 +80,21 @@ class ConditionalDensity:
         self._blend = UnknownFeatures(estimator.blend_, given.shape[1])
 
     @cached_property
-    def _given(self) -> list[tuple[GivenBlend, slice]]:
-        """Blocks of given samples."""
+    def _given(self) -> list[tuple[GivenBlend, np.ndarray]]:
+        """Blocks of given samples, with their numbers."""
         with workers(self.estimator.n_jobs):
             return list(self._blend.given(self.given_, self.given_features_, 0))
 
     @property
     def error_(self) -> ConditionalError:
-        parts = [(given.standard_error, given.effective_number) for given, _ in self._given]
-        return ConditionalError(*(np.concatenate(part) for part in zip(*parts)))
-
-    @property
-    def log_density_given_(self) -> np.ndarray:
-        """Log-density of the given features, in nats, shape (n_given,)."""
-        return np.concatenate([given.log_prob for given, _ in self._given])
+        out = ConditionalError(np.empty(len(self.given_)), np.empty(len(self.given_)))
+        for given, rows in self._given:
+            out.standard_error[rows], out.effective_sample_size[rows] = given.standard_error, given.effective_number
+        return out
 
     def _complete(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Given samples with the unknown features of X, and the given sample of each by its number."""
-        X = np.asarray(X, dtype=np.float64)
-        m, u = len(self.given_), len(self.unknown_features_)
-        X = X.reshape(-1, u) if X.ndim < 2 and u == 1 else np.atleast_2d(X)
-        if X.shape[1] != u:
-            raise ValueError(f"X has {X.shape[1]} features, but {u} are unknown: {self.unknown_features_.tolist()}.")
+        m, X = len(self.given_), self.estimator._values(X, self.unknown_features_)
         if m > 1 and len(X) != m:
             raise ValueError(f"X has {len(X)} samples for {m} given ones: pass one for each, or give one sample.")
         owner = np.arange(m) if m > 1 else np.zeros(len(X), dtype=int)
@@ -127,10 +120,12 @@ class ConditionalDensity:
         out = np.full(len(complete), -np.inf)
         inside = self.estimator.preprocessor_.inside(complete)
         with workers(self.estimator.n_jobs):
-            for given, block in self._given:
-                mine = np.flatnonzero(inside & (owner >= block.start) & (owner < block.stop))
+            for given, rows in self._given:
+                place = np.full(len(self.given_), -1)
+                place[rows] = np.arange(len(rows))
+                mine = np.flatnonzero(inside & (place[owner] >= 0))
                 if len(mine):
-                    out[mine] = given.conditional_log_prob(complete[mine], owner[mine] - block.start, self.fixed)
+                    out[mine] = given.conditional_log_prob(complete[mine], place[owner[mine]], self.fixed)
         return out
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -153,27 +148,31 @@ class ConditionalDensity:
         return drawn.transpose(1, 0, 2)[:, :, self.unknown_features_]
 
     @cached_property
-    def _nodes(self) -> list[tuple[Nodes, np.ndarray]]:
-        """Nodes of blocks of given samples, over which all components are summed, and their shares."""
+    def _nodes(self) -> list[tuple[Nodes, np.ndarray, np.ndarray]]:
+        """Nodes of blocks of given samples, over which all components are summed, their shares, and the samples."""
         with workers(self.estimator.n_jobs):
             parts = self._blend.given(self.given_, self.given_features_, 0, SUMMARY_DRAWS, all_summed=True)
-            return [(given.known_nodes, given.node_shares(self.fixed)) for given, _ in parts]
+            return [(given.known_nodes, given.node_shares(self.fixed), rows) for given, rows in parts]
 
     @property
     def mean(self) -> np.ndarray:
         """Conditional mean of the unknown features, shape (n_given, n_unknown)."""
-        return np.concatenate([nodes.mean(nodes.X[:, self.unknown_features_], share) for nodes, share in self._nodes])
+        out = np.empty((len(self.given_), len(self.unknown_features_)))
+        for nodes, share, rows in self._nodes:
+            out[rows] = nodes.mean(nodes.X[:, self.unknown_features_], share)
+        return out
 
     @property
     def cov(self) -> np.ndarray:
         """Conditional covariance of the unknown features, shape (n_given, n_unknown, n_unknown)."""
-        u, parts = len(self.unknown_features_), []
-        for nodes, share in self._nodes:
+        u = len(self.unknown_features_)
+        out = np.empty((len(self.given_), u, u))
+        for nodes, share, rows in self._nodes:
             values = nodes.X[:, self.unknown_features_]
             centered = values - nodes.mean(values, share)[nodes.owner]
             products = (centered[:, :, None] * centered[:, None]).reshape(len(centered), -1)
-            parts.append(nodes.mean(products, share).reshape(-1, u, u))
-        return np.concatenate(parts)
+            out[rows] = nodes.mean(products, share).reshape(-1, u, u)
+        return out
 
     def _curves(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Values of the one unknown feature and its distribution function there, for every given sample."""
@@ -182,13 +181,13 @@ class ConditionalDensity:
                 f"Quantiles and distribution functions are of one unknown feature. Here {len(self.unknown_features_)} "
                 "are unknown: give more features, or use 'sample'."
             )
-        curves = []
-        for nodes, share in self._nodes:
+        curves: list[Any] = [None] * len(self.given_)
+        for nodes, share, rows in self._nodes:
             values = nodes.X[:, self.unknown_features_[0]]
-            for i in range(nodes.n_samples):
+            for i, row in enumerate(rows):
                 first, last = np.searchsorted(nodes.owner, [i, i + 1])
                 order = first + np.argsort(values[first:last])
-                curves.append((values[order], np.cumsum(share[order]) - share[order] / 2))
+                curves[row] = (values[order], np.cumsum(share[order]) - share[order] / 2)
         return curves
 
     def quantile(self, q: Any) -> np.ndarray:
@@ -259,11 +258,7 @@ class MarginalDensity:
         -------
         ndarray of shape (n_samples,)
         """
-        X = np.asarray(X, dtype=np.float64)
-        k = len(self.features_)
-        X = X.reshape(-1, 1) if X.ndim < 2 and k == 1 else np.atleast_2d(X)
-        if X.shape[1] != k:
-            raise ValueError(f"X has {X.shape[1]} features, but the density is of {k}: {self.features_.tolist()}.")
+        X = self.estimator._values(X, self.features_)
         complete = np.full((len(X), self.estimator.n_features_in_), np.nan)
         complete[:, self.features_] = X
         return self.estimator._known_log_prob(complete)
@@ -330,7 +325,7 @@ class MarginalDensity:
         -------
         ndarray of shape (n_samples,)
         """
-        draws, x = self._single(), np.asarray(X, dtype=np.float64).ravel()
+        draws, x = self._single(), self.estimator._values(X, self.features_)[:, 0]
         return (np.searchsorted(draws, x) + np.searchsorted(draws, x, side="right")) / (2 * len(draws))
 
 

@@ -251,7 +251,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples; at least 2, finite, within `bounds`.
+            Samples; at least 2, within `bounds`. NaN means unknown: incomplete samples are completed by draws from a
+            Gaussian mixture that is fitted to what is known. A sample without any value is left out.
         y : ignored
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional
@@ -269,7 +270,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Raises
         ------
         ValueError
-            For samples that are not finite, out of bounds or too few, for bad weights, parameter values or
+            For samples that are infinite, out of bounds or too few, for a feature of which no value is known, for bad
+            weights, parameter values or
             an unavailable device. An earlier fit is then left as it was.
 
         Warns
@@ -410,6 +412,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
+        n_samples = len(samples.X)
         if np.isnan(samples.X).any():
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = TrainingData.of(samples, bounds, rng)
@@ -435,7 +438,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed
-        self._keep_for_streams(samples, data, components)
+        self._keep_for_streams(n_samples, samples, data, components)
         self._record(diffusion, plan.diffusion, data)
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
@@ -482,9 +485,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
-    def _keep_for_streams(self, samples: WeightedSamples, data: TrainingData, components: list[Component]) -> None:
+    def _keep_for_streams(
+        self, n_samples: int, samples: WeightedSamples, data: TrainingData, components: list[Component]
+    ) -> None:
         """Set the attributes that `partial_fit` goes on from."""
-        self.n_samples_seen_ = len(samples.X)
+        self.n_samples_seen_ = n_samples
         rng = np.random.default_rng([self._sample_seed, 0])
         self._replay = ReplayBuffer.of_fit(data, data.mapped(self.preprocessor_), components, rng)
 

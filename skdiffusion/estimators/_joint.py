@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skdiffusion._utils.frames import to_frame, wants_frame
+from skdiffusion._utils.frames import as_number, as_numbers, to_frame, wants_frame
 from skdiffusion._utils.parallel import workers
-from skdiffusion._utils.validation import check_count, draw_seed, validate_data
+from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
 from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
@@ -70,7 +70,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         complete = np.flatnonzero(~incomplete)
         out[complete] = self._evaluate(self.blend_.log_prob, X[complete], out[complete])
         some = np.flatnonzero(incomplete & self.preprocessor_.inside(X))
-        with workers(self.n_jobs):
+        with workers(self.n_jobs), np.errstate(over="ignore", invalid="ignore"):
             out[some] = self._finite(self._unknown.log_prob(X[some].astype(np.float64)), "X")
         return out
 
@@ -82,17 +82,38 @@ class JointDensityEstimator(FlowDensityEstimator):
             if not hasattr(given, "columns") and np.ndim(given) == 1:
                 given = np.asarray(given)[None]
             return self._checked(given, allow_nan=True).astype(np.float64)
-        out = np.full((1, self.n_features_in_), np.nan)
-        for name, value in given.items():
+        out, numbers = (
+            np.full((1, self.n_features_in_), np.nan),
+            [self._feature_number(name, "given") for name in given],
+        )
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"'given' names a feature twice: {list(given)}.")
+        for number, (name, value) in zip(numbers, given.items()):
             try:
-                out[0, self._feature_number(name, "given")] = value
+                out[0, number] = as_number(value)
             except (TypeError, ValueError) as error:
-                if "'given'" in str(error):
-                    raise
                 raise ValueError(f"'given' holds {value!r} for {name!r}, which is not a number.") from error
         if np.isinf(out).any():
             raise ValueError("'given' holds infinite values: give finite ones, or leave these features out.")
+        check_magnitude(given=out)
         return out
+
+    def _values(self, X: Any, numbers: np.ndarray) -> np.ndarray:
+        """Values of some features, by their numbers, in float64: columns of a frame by name, of an array in order."""
+        if (columns := getattr(X, "columns", None)) is not None and hasattr(self, "feature_names_in_"):
+            names = self.feature_names_in_[numbers].tolist()
+            if missing := [name for name in names if name not in list(columns)]:
+                raise ValueError(f"X lacks the columns {missing}, which the density is of.")
+            X = as_numbers(X[names])
+        if len(numbers) == 1 and getattr(X, "ndim", np.ndim(X)) < 2:
+            X = np.reshape(np.asarray(X), (-1, 1))
+        X = check_array(X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=0, estimator=self)
+        if X.shape[1] != len(numbers):
+            raise ValueError(f"X has {X.shape[1]} features, but the density is of {len(numbers)}: {numbers.tolist()}.")
+        if not np.isfinite(X).all():
+            raise ValueError("X holds NaN or infinite values: give a finite value of every feature.")
+        check_magnitude(X=X)
+        return X
 
     def _feature_number(self, name: Any, argument: str) -> int:
         """Number of a feature, of its name or number."""
@@ -195,7 +216,7 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def _completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
         """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more."""
-        with workers(self.n_jobs):
+        with workers(self.n_jobs), np.errstate(over="ignore", invalid="ignore"):
             parts = [
                 self._unknown.completed(X, seed + start, min(DRAWS_TOGETHER, n_draws - start), n_nodes, fixed)
                 for start in range(0, n_draws, DRAWS_TOGETHER)

@@ -13,7 +13,7 @@ X = np.random.default_rng(0).standard_normal((40, 2))
 CONSTANT_SAMPLE = np.array([[1.0, 2.0]])
 
 BAD_DATA = {
-    "nan": (np.where(np.arange(80).reshape(40, 2) == 7, np.nan, X), "NaN"),
+    "nan alone": (np.full((40, 2), np.nan), "with a known value"),
     "infinity": (np.where(np.arange(80).reshape(40, 2) == 7, np.inf, X), "infinity"),
     "one dimension": (X[:, 0], "Reshape your data"),
     "three dimensions": (X[:, :, None], "dim 3"),

@@ -47,8 +47,10 @@ def test_positive_rescaling_moves_the_density_by_the_log_determinant(X, exponent
 @example(300, 2.0)
 @settings(max_examples=10)
 def test_a_shift_moves_nothing_but_the_samples(seed, shift):
+    """Of the diffusion: from other last bits, k-means of a mixture may end at other clusters."""
     X = np.random.default_rng(seed).standard_normal((60, 2))
-    assert_allclose(fit(X + shift).score_samples(X + shift), fit(X).score_samples(X), atol=1e-3)
+    moved, still = fit(X + shift, components=None), fit(X, components=None)
+    assert_allclose(moved.score_samples(X + shift), still.score_samples(X), atol=1e-9)
 
 
 NETWORKS = [{}, {"noise_intervals": 3}, {"score_clip": 0.3}, {"activation": "relu", "n_nonzero_weights": 40}]

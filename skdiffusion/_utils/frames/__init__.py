@@ -44,6 +44,18 @@ def as_numbers(X: Any) -> Any:
     return X if library is None else _converter(library).as_numbers(X)
 
 
+def as_number(value: Any) -> float:
+    """A single value as a number: NaN for None and for the missing value of pandas.
+
+    Raises
+    ------
+    TypeError or ValueError
+        If it is no number.
+    """
+    pandas = sys.modules.get("pandas")
+    return float("nan") if value is None or (pandas is not None and value is pandas.NA) else float(value)
+
+
 def note_frame(estimator: BaseEstimator, X: Any) -> None:
     """Keep the library, names and dtypes of a frame on an estimator; forget those of an earlier fit."""
     library = frame_library(X)
