@@ -29,7 +29,7 @@ extensions = [
 templates_path = ["templates"]
 exclude_patterns = ["_build", "records"]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(numpy|np|torch|scipy|sklearn)\..*")]  # documented elsewhere
+nitpick_ignore_regex = [("py:.*", r"(numpy|np|torch|scipy|sklearn|joblib)\..*")]  # documented elsewhere
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # the page of a module lists what its __all__ names
