@@ -10,6 +10,7 @@ from skdiffusion import DiffusionDensityEstimator, load
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import (
     AutoregressiveRegression,
+    GaussianMixtureDensity,
     LeftOut,
     RegressionDensity,
     choose_head,
@@ -18,7 +19,9 @@ from skdiffusion.densities import (
     informative_order,
     ranges_beyond,
 )
+from skdiffusion.densities._chained_mixture import ChainedMixture
 from skdiffusion.densities._regression import RegressionBasis
+from skdiffusion.densities._regression_head import distribution_distances, max_distance
 from skdiffusion.densities._residuals import ResidualDistribution, WithinLimits, fit_residuals
 
 
@@ -141,9 +144,9 @@ def test_head_is_chosen_where_samples_come_in_groups_and_others_follow():
     rng, order = np.random.default_rng(0), np.arange(5)
     Z, fresh = grouped(800, rng), grouped(400, rng)
     regression = fit_regression(Z, np.ones(800), order)
-    size = choose_head(regression, Z, np.ones(800), LeftOut(fresh, np.full(400, 1 / 400)))
-    assert size >= 2
-    headed = regression.with_head(fit_head(Z, np.ones(800), regression, size))
+    sizes = choose_head(regression, Z, np.ones(800), LeftOut(fresh, np.full(400, 1 / 400)))
+    assert sizes
+    headed = regression.with_head(fit_head(Z, np.ones(800), regression, sizes))
     assert headed.log_prob(fresh).mean() > regression.log_prob(fresh).mean() + 0.1
     noise = SampleNoise(rng.standard_normal((4000, 5)), rng.random(4000))
     distance = [stats.wasserstein_distance(d.sample(noise)[:, 0], Z[:, 0]) for d in (regression, headed)]
@@ -151,14 +154,84 @@ def test_head_is_chosen_where_samples_come_in_groups_and_others_follow():
     assert distance[1] < 0.06
     plain = rng.standard_normal((800, 4)), rng.standard_normal((400, 4))
     regression = fit_regression(plain[0], np.ones(800), np.arange(4))
-    assert choose_head(regression, plain[0], np.ones(800), LeftOut(plain[1], np.full(400, 1 / 400))) == 0
+    assert choose_head(regression, plain[0], np.ones(800), LeftOut(plain[1], np.full(400, 1 / 400))) == ()
+
+
+def near_a_grid(n, rng):
+    """A heavy-tailed feature, itself near a grid, a feature of three modes that follows it, and two copies of this."""
+    x = rng.choice([-2.0, 0.0, 3.0], n) + 0.6 * rng.standard_normal(n)
+    y = 0.5 * x + rng.standard_t(4, n)
+    grid = np.round(2 * y) / 2 + 0.1 * rng.standard_normal(n)
+    X = np.column_stack([grid, y, x, x + 0.01 * rng.standard_normal(n), np.round(x, 1) + 1e-3 * rng.standard_normal(n)])
+    return (X - X.mean(0)) / X.std(0)
+
+
+def test_head_is_chosen_by_the_features_that_are_generated_with_it_too():
+    rng, order = np.random.default_rng(0), np.arange(5)
+    Z, fresh, ones = near_a_grid(1500, rng), near_a_grid(3000, rng), np.ones(1500)
+    regression = fit_regression(Z, ones, order)
+    sizes = choose_head(regression, Z, ones, LeftOut(fresh[:500], np.full(500, 1 / 500)))
+    noise = SampleNoise(rng.standard_normal((4000, 5)), rng.random(4000))
+    two, chosen = (regression.with_head(fit_head(Z, ones, regression, s)) for s in ((2,), sizes))
+    distances = [distribution_distances(d.sample(noise), fresh, np.ones(3000)).max() for d in (two, chosen)]
+    assert distances[0] > 0.1  # the mixture of the first two says where the grid is, and the third is smeared
+    assert distances[1] < 0.06
+    gain = chosen.log_prob(fresh) - two.log_prob(fresh)
+    assert gain.mean() > 2 * gain.std() / np.sqrt(len(gain))
+
+
+def test_distances_are_those_of_kolmogorov_and_smirnov():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((500, 3)), 1.3 * rng.standard_normal((300, 3))
+    b[:, 1] = b[:, 1].round()
+    expected = [stats.ks_2samp(x, y).statistic for x, y in zip(a.T, b.T)]
+    np.testing.assert_allclose(distribution_distances(a, b, np.ones(300)), expected, rtol=1e-12)
+    twice = rng.integers(3, size=300)
+    weighted = distribution_distances(a, b, twice.astype(float))
+    np.testing.assert_allclose(weighted, distribution_distances(a, np.repeat(b, twice, axis=0), np.ones(twice.sum())))
+
+
+def test_chance_alone_exceeds_the_greatest_distance_as_rarely_as_promised():
+    rng, n, bad = np.random.default_rng(0), 400, 0
+    for _ in range(300):
+        a, b = rng.standard_normal((2000, 4)), rng.standard_normal((n, 4))
+        bad += distribution_distances(a, b, np.ones(n)).max() > max_distance(4, n)
+    assert bad <= 9  # three are expected
+
+
+def test_chained_mixture_is_a_mixture_and_another_given_its_features():
+    rng = np.random.default_rng(0)
+    roots = 0.5 * rng.standard_normal((2, 3, 3, 3))
+    joint, other = (
+        GaussianMixtureDensity(
+            rng.dirichlet([3.0] * 3), rng.standard_normal((3, 3)), r @ r.transpose(0, 2, 1) + 0.05 * np.eye(3)
+        )
+        for r in roots
+    )
+    axes = np.eye(3)[:, :2]
+    x = joint.sample(SampleNoise(rng.standard_normal((200, 3)), rng.random(200)))
+    same = ChainedMixture(joint.marginal(axes), joint)
+    np.testing.assert_allclose(same.log_prob(x), joint.log_prob(x), rtol=1e-10)
+    chained = ChainedMixture(other.marginal(axes), joint)
+    h = 1e-6
+    numeric = np.stack([chained.log_prob(x + h * e) - chained.log_prob(x - h * e) for e in np.eye(3)], 1) / (2 * h)
+    np.testing.assert_allclose(chained.score(x), numeric, atol=1e-5 * np.abs(numeric).max())
+    # Weighted samples of a third density are samples of it.
+    drawn = chained.sample(SampleNoise(rng.standard_normal((20_000, 3)), rng.random(20_000)))
+    proposal = GaussianMixtureDensity(np.ones(1), drawn.mean(0)[None], 2 * np.cov(drawn.T)[None])
+    x = proposal.sample(SampleNoise(rng.standard_normal((40_000, 3)), rng.random(40_000)))
+    w = np.exp(chained.log_prob(x) - proposal.log_prob(x))
+    assert w.mean() == pytest.approx(1.0, abs=0.03)
+    assert distribution_distances(drawn, x, w).max() < 0.03
+    sums = [(drawn @ [[1.0], [-1.0], [1.0]]), (x @ [[1.0], [-1.0], [1.0]])]
+    assert distribution_distances(*sums, w).max() < 0.03
 
 
 def test_density_with_a_head_is_that_of_the_head_and_of_the_others_given_it():
     rng = np.random.default_rng(1)
     Z = grouped(500, rng)
     regression = fit_regression(Z, np.ones(500), np.arange(5))
-    headed = regression.with_head(head := fit_head(Z, np.ones(500), regression, 2))
+    headed = regression.with_head(head := fit_head(Z, np.ones(500), regression, (2,)))
     expected = head.log_prob(Z[:, :2]) + regression.log_conditionals(Z)[:, 2:].sum(1)
     np.testing.assert_allclose(headed.log_prob(Z), expected, rtol=1e-10)
     h, x = 1e-6, Z[:50] + 0.01
@@ -170,7 +243,7 @@ def test_density_with_a_head_is_that_of_the_head_and_of_the_others_given_it():
 def test_heads_of_two_orders_take_uniform_numbers_of_their_own():
     Z = grouped(500, np.random.default_rng(1))
     regression = fit_regression(Z, np.ones(500), np.arange(5))
-    headed = regression.with_head(fit_head(Z, np.ones(500), regression, 2))
+    headed = regression.with_head(fit_head(Z, np.ones(500), regression, (2,)))
     noise = np.random.default_rng(2)
     noise = SampleNoise(noise.standard_normal((4000, 5)), noise.random(4000))
     x = RegressionDensity([headed, headed], [0.3, 0.7]).sample(noise)

@@ -50,6 +50,7 @@ CLASSES = {
     "Blend": "skdiffusion.densities._blend",
     "TransformedDensity": "skdiffusion.densities._transformed",
     "GaussianMixtureDensity": "skdiffusion.densities._mixture",
+    "ChainedMixture": "skdiffusion.densities._chained_mixture",
     "RegressionDensity": "skdiffusion.densities._regression",
     "AutoregressiveRegression": "skdiffusion.densities._regression",
     "RegressionBasis": "skdiffusion.densities._regression",

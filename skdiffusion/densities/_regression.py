@@ -12,23 +12,27 @@ values of its feature, no standard deviation exceeds the largest residual, and t
 its tail may be thought to end: one far feature would send those after it far away, and where features are told almost
 exactly by those before them, generated ones need not be near any sample.
 
-The first features of the order, which all others follow, may have a mixture of Gaussians for their joint density: what
-is wrong with them is wrong with all after them.
+The first features of the order, which all others follow, may have a mixture of Gaussians for their joint density, or
+two of them one after another: what is wrong with them is wrong with all after them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import ndtr
 
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
 from skdiffusion._utils.protocols import Density, SampleNoise
+from skdiffusion.densities._chained_mixture import ChainedMixture
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._residuals import ResidualDistribution, WithinLimits
-from skdiffusion.densities._stacking import choose_component
+from skdiffusion.densities._stacking import choose_and_rescale
+
+Head: TypeAlias = GaussianMixtureDensity | ChainedMixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ class AutoregressiveRegression(Density):
     bounds: np.ndarray  # (2, 2 n_features), least and largest means and log-variances
     residuals: ResidualDistribution  # of the residuals over their standard deviations
     limits: np.ndarray  # (2, n_features), least and greatest value of every feature; infinite in the head
-    head: GaussianMixtureDensity | None = None  # the joint density of the first features of the order
+    head: Head | None = None  # the joint density of the first features of the order
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Means and log-variances of all features, and whether each is within its bounds, (n_samples, n_features)."""
@@ -90,7 +94,7 @@ class AutoregressiveRegression(Density):
         mean_moves, v_moves = np.split(both == free, 2, axis=1)
         return mean, v, mean_moves, v_moves
 
-    def with_head(self, head: GaussianMixtureDensity) -> AutoregressiveRegression:
+    def with_head(self, head: Head) -> AutoregressiveRegression:
         """The same with a joint density of the first features of the order."""
         limits = self.limits.copy()
         limits[:, self.order[: head.n_features]] = np.array([[-np.inf], [np.inf]])
@@ -194,8 +198,7 @@ class RegressionDensity(Density):
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the uniform ones choose the orders, and what is left of them parts of heads."""
-        which, below = choose_component(self.weights, noise.uniform), np.cumsum(self.weights) - self.weights
-        left = np.clip((noise.uniform - below[which]) / self.weights[which], 0.0, 1.0)
+        which, left = choose_and_rescale(self.weights, noise.uniform)
         noise, x = noise._replace(uniform=left), np.empty_like(noise.normal)
         for k, regression in enumerate(self.regressions):
             x[which == k] = regression.sample(noise.take(which == k))

@@ -103,3 +103,9 @@ def choose_component(weights: np.ndarray, uniform: np.ndarray | None) -> np.ndar
         return np.minimum((np.cumsum(weights, axis=1) <= uniform[:, None]).sum(1), weights.shape[1] - 1)
     chosen = np.searchsorted(np.cumsum(weights), uniform, side="right")
     return np.minimum(chosen, len(weights) - 1)  # the cumulative weights may end below 1 by round-off
+
+
+def choose_and_rescale(weights: np.ndarray, uniform: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of components by `choose_component`, and uniform numbers made of what the choice leaves of these."""
+    which, below = choose_component(weights, uniform), np.cumsum(weights) - weights
+    return which, np.clip((uniform - below[which]) / weights[which], 0.0, 1.0)

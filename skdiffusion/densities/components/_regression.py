@@ -102,7 +102,7 @@ class RegressionOrders:
         self.max_orders = min(n_orders, factorial(min(self.data.n_features, n_orders)))
         self._held_out: list[list[np.ndarray]] = [[]]
         self._of_all: dict[int, AutoregressiveRegression] = {}
-        self._head_sizes: dict[int, int] = {}
+        self._head_sizes: dict[int, tuple[int, ...]] = {}
 
     def _drawn(self, samples: np.ndarray) -> np.ndarray:
         """Some of the samples, if there are many."""
@@ -122,8 +122,8 @@ class RegressionOrders:
             weights = self.data.sample_weight[part]
             left_out = LeftOut(self.mapped.z_left_out[part], weights / weights.sum())
             self._head_sizes[k] = choose_head(regression, z, w, left_out)
-        size = self._head_sizes[k]
-        return regression.with_head(fit_head(z, w, regression, size)) if size else regression
+        sizes = self._head_sizes[k]
+        return regression.with_head(fit_head(z, w, regression, sizes)) if sizes else regression
 
     def _limits(self, samples: np.ndarray) -> np.ndarray:
         """Limits of the features by samples in their own units, as their maps see them: maps stretch far tails."""
