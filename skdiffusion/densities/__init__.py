@@ -13,6 +13,7 @@ from skdiffusion.densities._blend import (
     out_of_fold_log_prob,
     validation_score,
 )
+from skdiffusion.densities._chained_mixture import ChainedMixture
 from skdiffusion.densities._completion import Completion
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
@@ -41,6 +42,7 @@ __all__ = [
     "BandwidthSearch",
     "Blend",
     "BlendMarginal",
+    "ChainedMixture",
     "Completion",
     "Component",
     "ComponentOptions",

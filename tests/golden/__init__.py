@@ -21,6 +21,7 @@ from skdiffusion import (
     Options,
 )
 from skdiffusion.datasets import Sphere
+from skdiffusion.densities import Blend, ChainedMixture, GaussianMixtureDensity
 
 FOLDER = Path(__file__).parent
 RECORD = FOLDER / "scores.json"
@@ -102,6 +103,18 @@ def imputer():
     return DiffusionImputer(DiffusionDensityEstimator(**SMALL), random_state=0).fit(gaps), gaps
 
 
+def heads():
+    """A regression whose first features have two mixtures one after another, as few tables need them."""
+    est, X = components()
+    first = GaussianMixtureDensity(np.ones(1), np.zeros((1, 1)), np.eye(1)[None])
+    joint = GaussianMixtureDensity(np.ones(1), np.zeros((1, 2)), np.array([[[1.0, 0.9], [0.9, 1.0]]]))
+    density = est.blend_.densities["power_regression"].density
+    density.regressions[0] = density.regressions[0].with_head(ChainedMixture(first, joint))
+    weights = dict.fromkeys(est.component_weights_, 0.0) | {"power_regression": 0.9, "student": 0.1}
+    est.blend_, est.component_weights_ = Blend(est.blend_.densities, weights), weights
+    return est, X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -115,6 +128,7 @@ CASES = {
         decades,
         one_feature,
         imputer,
+        heads,
     )
 }
 
