@@ -263,7 +263,7 @@ def test_n_jobs_is_a_parameter_that_is_saved(one_job, tmp_path):
 
 def test_zero_jobs_have_no_meaning():
     with pytest.raises(ValueError, match="n_jobs == 0"):
-        DiffusionDensityEstimator(n_jobs=0).fit(bent(30, 2))
+        fitted(0, bent(30, 2)).score_samples(bent(30, 2))
 
 
 class Failed(Exception):
@@ -283,7 +283,7 @@ def test_an_error_in_a_worker_leaves_the_estimator_as_it_was(one_job):
     before, threads = dict(vars(est)), threading.active_count()
     ACTIVATIONS["failing"] = ACTIVATIONS["relu"]._replace(value=fails_beside)
     try:
-        with pytest.raises(Failed):
+        with workers(2), pytest.raises(Failed):
             est.fit(X)
     finally:
         del ACTIVATIONS["failing"]

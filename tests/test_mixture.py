@@ -29,6 +29,16 @@ def test_mixture_density_is_scipys(mixture, rng):
     assert_allclose(mixture.moments(x, a, s).log_prob, np.log(expected), rtol=1e-12)
 
 
+def test_a_sample_has_the_same_bits_wherever_it_stands(rng):
+    roots = rng.standard_normal((7, 8, 8))
+    covariances = roots @ roots.transpose(0, 2, 1) + np.eye(8)
+    density = GaussianMixtureDensity(rng.uniform(1, 2, 7), rng.standard_normal((7, 8)), covariances)
+    x = rng.standard_normal((4000, 8))
+    whole = density.log_prob(x)
+    for start in (8, 1000, 2000, 3992):
+        np.testing.assert_array_equal(density.log_prob(x[start:]), whole[start:])
+
+
 def test_gaussian_flow_map_is_the_solution_of_the_flow(rng):
     mean, covariance = np.array([0.5, -1.0]), np.array([[0.5, 0.2], [0.2, 1.5]])
     density = GaussianMixtureDensity([1.0], [mean], [covariance])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import VECTOR, slices
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
 from skdiffusion._utils.protocols import AxesSplit, SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
@@ -88,7 +88,8 @@ class GaussianMixtureDensity(DiffusedDensity):
         centers = alpha * np.einsum("ki,ikj->kj", self.means, roots).ravel()
         constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(1) + d * LOG_2PI)
         roots = roots.reshape(d, -1)
-        for block in slices(len(x), MAX_COORDINATES // max(1, n_components * d)):
+        size = MAX_COORDINATES // max(1, n_components * d)
+        for block in slices(len(x), max(VECTOR, size // VECTOR * VECTOR)):  # in others samples have other last bits
             scaled = (x[block] @ roots - centers).reshape(-1, n_components, d)
             yield block, constants - 0.5 * np.einsum("nkj,nkj->nk", scaled, scaled)
 

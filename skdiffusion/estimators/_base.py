@@ -239,7 +239,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
         seed = draw_seed(self, random_state)
-        with workers(self.n_jobs):
+        with workers(1):
             out = self._resolution.requantized(self.blend_.draw(n_samples, self.n_features_in_, seed))
         return to_frame(out, self) if wanted else out
 
@@ -304,6 +304,6 @@ class FlowDensityEstimator(BlendedDensityEstimator):
         check_count(n_samples, minimum=1)
         noise = np.random.default_rng(generator_seed(random_state)).standard_normal((n_samples, self.n_features_in_))
         preprocessor, scale = self._latent.preprocessor, np.where(self.feature_scale_ > 0, self.feature_scale_, 1.0)
-        with workers(self.n_jobs):
+        with workers(1):
             error = self._flow.sample_error(noise, lambda z: preprocessor.inverse_transform(z) / scale)
         return float(np.sqrt(self.component_weights_["diffusion"]) * error)

@@ -113,8 +113,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     n_jobs : int or None, default=None
-        Threads that `fit`, `score_samples`, `sample` and the other methods run at most. The results have the same bits
-        whatever their number, as far as `max_fit_seconds` leaves the fit its time. ``None`` means 1 unless in a
+        Threads that `score_samples` and the other methods that look at samples run at most, with the same bits
+        whatever their number; `fit` and `sample` run on one, where two were slower. ``None`` means 1 unless in a
         :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
@@ -285,7 +285,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(self.n_jobs):
+        with restored_on_failure(self), workers(1):
             self._fit(X, sample_weight, groups)
         return self
 
@@ -314,7 +314,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         self
         """
-        with restored_on_failure(self), workers(self.n_jobs):
+        with restored_on_failure(self), workers(1):
             if hasattr(self, "blend_"):
                 self._continue(X, sample_weight)
             else:

@@ -166,7 +166,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         preprocessor, device = teacher.preprocessor_, teacher.score_model().field.network.device
         rng, sizes = np.random.default_rng(seeds[0]), tuple(map(int, self.hidden_layer_sizes))
         network = MaskedNetwork(d, sizes, N_COMPONENTS, rng, device)
-        with workers(teacher.n_jobs), np.errstate(over="ignore", invalid="ignore"):
+        with workers(1), np.errstate(over="ignore", invalid="ignore"):
             samples = rest.draw(self.n_draws, d, generator_seed(seeds[1]))
             log_prob = self._finite(in_blocks(rest.log_prob, samples), "the teacher")
             z, log_det = preprocessor.transform(samples)

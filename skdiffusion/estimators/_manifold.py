@@ -138,8 +138,8 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     device : str, default="auto"
         Torch device.
     n_jobs : int or None, default=None
-        Threads that `fit`, `score_samples` and `sample` run at most; the results have the same bits whatever their
-        number. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
+        Threads that `score_samples` runs at most, with the same bits whatever their number; `fit` and `sample` run on
+        one. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
@@ -279,7 +279,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             For samples that are not finite or too few, bad parameter values, or more components than the
             samples span. An earlier fit is then left as it was.
         """
-        with restored_on_failure(self), workers(self.n_jobs), warnings.catch_warnings():
+        with restored_on_failure(self), workers(1), warnings.catch_warnings():
             # DiffusionDensityEstimator warns of samples on a set of lower dimension: here they are expected.
             warnings.filterwarnings("ignore", message="The samples of X lie on", category=DegenerateDataWarning)
             self._fit(X)
@@ -484,7 +484,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             return self.estimator_.sample(n_samples, random_state=int(seed.generate_state(1)[0] // 2))
         density, rng = self._stopped_diffusion(), np.random.default_rng(seed)
         U = np.empty((n_samples, len(self.components_)))
-        with workers(self.n_jobs):
+        with workers(1):
             for block in slices(n_samples):
                 normal, samples = rng.standard_normal(U[block].shape), U[block]
 
