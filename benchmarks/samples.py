@@ -4,7 +4,7 @@
     python -m benchmarks.samples report benchmarks/results/samples.jsonl
 
 The tables of `benchmarks.dependent_tables`; with `--datasets`, those of `benchmarks.targets` too. A picture shows the
-pairs of features whose generated samples are told from fresh ones best.
+pairs of features whose generated samples are distinguished best from fresh ones.
 """
 
 import itertools
@@ -109,13 +109,13 @@ def draw_pairs(generated, fresh, file, n_pairs=5):
     m = min(2000, len(fresh), len(generated))
     fresh, generated = fresh[:m], generated[:m]
     pairs = list(itertools.combinations(range(fresh.shape[1]), 2))
-    told = {p: classifier_two_sample_test(generated[:, p], fresh[:, p]) for p in pairs}
-    chosen = sorted(pairs, key=told.__getitem__, reverse=True)[:n_pairs]
+    accuracy = {p: classifier_two_sample_test(generated[:, p], fresh[:, p]) for p in pairs}
+    chosen = sorted(pairs, key=accuracy.__getitem__, reverse=True)[:n_pairs]
     figure, axes = plt.subplots(2, len(chosen), figsize=(3 * len(chosen), 6), layout="constrained", squeeze=False)
     for column, pair in zip(axes.T, chosen):
         both = np.concatenate([fresh[:, pair], generated[:, pair]])
         limits = np.stack([both.min(0), both.max(0)], axis=1)
-        for axis, points, title in zip(column, (fresh, generated), ("fresh", f"generated, C2ST {told[pair]:.2f}")):
+        for axis, points, title in zip(column, (fresh, generated), ("fresh", f"generated, C2ST {accuracy[pair]:.2f}")):
             axis.scatter(*points[:, pair].T, s=3, alpha=0.4, linewidths=0)
             axis.set(
                 xlim=limits[0], ylim=limits[1], title=title, xlabel=f"feature {pair[0]}", ylabel=f"feature {pair[1]}"

@@ -87,10 +87,8 @@ class Completion:
         best, chosen = -np.inf, (Preprocessor(self.spread, self.w, None, bounds).unwhitened(), 1)
         for transform in TRANSFORMS:
             preprocessor = Preprocessor(self.spread, self.w, transform, bounds).unwhitened()
-            samples, (validation, log_slope) = (
-                self._mapped(preprocessor, train)[0],
-                self._mapped(preprocessor, left_out),
-            )
+            samples, _ = self._mapped(preprocessor, train)
+            validation, log_slope = self._mapped(preprocessor, left_out)
             highest = -np.inf
             for k in N_COMPONENTS:
                 if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):

@@ -9,8 +9,8 @@ others, or that a spread depends on them, is said here in closed form, where a n
 
 Beyond the samples of the fit basis functions, means and log-variances stay as they are at its edge. No mean leaves the
 values of its feature, no standard deviation exceeds the largest residual, and the distribution of a feature ends where
-its tail may be thought to end: one far feature would send those after it far away, and where features are told almost
-exactly by those before them, generated ones need not be near any sample.
+its tail may be thought to end: one far feature would send those after it far away, and where features follow almost
+exactly from those before them, generated ones need not be near any sample.
 
 The first features of the order, which all others follow, may have a mixture of Gaussians for their joint density, or
 two of them one after another: what is wrong with them is wrong with all after them.

@@ -1,9 +1,9 @@
 """The head of a regression: a mixture of Gaussians for the features that others follow.
 
 A chain of regressions has one bent, noisy function for each feature. Where samples come in groups, the first features
-are not told by such functions, and what is generated amiss there is wrong in all that follow.
+do not follow such functions, and what is generated amiss there is wrong in all that follow.
 
-Log-densities alone need not show it: if the distribution of one feature is smeared, but the last ones are told almost
+Log-densities alone need not show it: if the distribution of one feature is smeared, but the last ones follow almost
 exactly, the order wins by those. So a head is also chosen by the features that the regression generates with it.
 """
 

@@ -42,11 +42,11 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
     strategy : {"draw", "mean", "median"}, default="draw"
         One draw from the conditional distribution, or its mean or median, by 100 draws.
     add_indicator : bool, default=False
-        Whether to append a feature for each one that had missing values in `fit`, which tells where, as the imputers of
-        scikit-learn do.
+        Whether to append a feature for each one that had missing values in `fit`, 1 where a value is missing, as the
+        imputers of scikit-learn do.
     random_state : int, RandomState instance or None, default=None
         Seed of the draws and of the default density. An int gives a sample the same values in every call, whatever the
-        other samples are.
+        other samples are; equal samples of a call have draws of their own, in their order.
 
     Attributes
     ----------

@@ -82,10 +82,8 @@ class JointDensityEstimator(FlowDensityEstimator):
             if not hasattr(given, "columns") and np.ndim(given) == 1:
                 given = np.asarray(given)[None]
             return self._checked(given, allow_nan=True).astype(np.float64)
-        out, numbers = (
-            np.full((1, self.n_features_in_), np.nan),
-            [self._feature_number(name, "given") for name in given],
-        )
+        out = np.full((1, self.n_features_in_), np.nan)
+        numbers = [self._feature_number(name, "given") for name in given]
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"'given' names a feature twice: {list(given)}.")
         for number, (name, value) in zip(numbers, given.items()):
@@ -240,8 +238,14 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
-            Known values are those of X, to the bit. A sample outside `bounds` is an error. Where more than 6 of more
-            than 12 features are unknown, the components in closed form alone draw them.
+            Known values are those of X, to the bit. What is drawn does not depend on the other samples, but that equal
+            samples have draws of their own, in their order. Where more than 6 of more than 12 features are unknown, the
+            components in closed form alone draw them.
+
+        Raises
+        ------
+        ValueError
+            If a sample lies outside `bounds`.
         """
         X = self._checked(X, allow_nan=True).astype(np.float64)
         if n_draws is not None:
