@@ -58,6 +58,17 @@ def sizes_of_same_bits(field: VelocityField, z: torch.Tensor, sizes: tuple[int, 
     return tuple(size for size in sizes if size in good) if sizes[-1] in good else ()
 
 
+class OnTensors(VelocityField):
+    """A field of arrays, for a trial with tensors."""
+
+    def __init__(self, field: VelocityField):
+        self.field = field
+
+    def __call__(self, z: torch.Tensor, theta: float, divergence: bool = False) -> tuple[torch.Tensor, Any]:
+        velocity, trace = self.field(z.numpy(), theta, divergence)
+        return torch.from_numpy(velocity), None if trace is None else torch.from_numpy(trace)
+
+
 def trial_weights(network: FilmEnsemble) -> torch.Tensor:
     """Random parameters in single precision for a trial of an architecture, shape (n_members, n_parameters)."""
     rng, flat = np.random.default_rng(0), torch.zeros_like(network.flat, dtype=torch.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
 from skdiffusion.diffusion.networks import _bits
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS
 from skdiffusion.diffusion.networks._film import FilmEnsemble, FilmEvaluator
+from skdiffusion.diffusion.networks._folded import FoldedFlow
 from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField, times
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
@@ -61,7 +62,14 @@ class NetworkField(VelocityField):
             # A copy starts at an aligned address, as that of a trial does.
             self.network = network.copy(dtype, network.device)
             self._evaluators = [part.evaluator() for part in self.network.parts]
+        self._folded = self._folded_flows()
         self.edges = self.network.edges
+
+    def _folded_flows(self) -> list[FoldedFlow]:
+        """The flows of the evaluators on arrays; none where one of them cannot be folded."""
+        if self.noise_limit is not None or not all(FoldedFlow.can_fold(evaluator) for evaluator in self._evaluators):
+            return []
+        return [FoldedFlow(evaluator, self.reference) for evaluator in self._evaluators]
 
     def _arithmetic(self, network: FilmEnsemble | SwitchedNetworks) -> tuple[torch.dtype, tuple[int, ...]]:
         """Type of the network and sizes of blocks, rising."""
@@ -93,7 +101,11 @@ class NetworkField(VelocityField):
     def at(self, theta: float) -> NetworkField:
         if not self.edges:
             return self
-        return self._variant(network=self.network.at(theta), _evaluators=[self._evaluator(theta)], edges=())
+        place = bisect.bisect_right(self.edges, theta)
+        folded = self._folded[place : place + 1]
+        return self._variant(
+            network=self.network.at(theta), _evaluators=[self._evaluators[place]], _folded=folded, edges=()
+        )
 
     def place(self, w: np.ndarray) -> np.ndarray:
         return w if self.reference is None else w @ self.reference.root
@@ -108,8 +120,10 @@ class NetworkField(VelocityField):
         return self.array_flow_field if self._on_cpu else self.tensor_flow_field
 
     @property
-    def array_flow_field(self) -> ArrayField:
+    def array_flow_field(self) -> VelocityField:
         """The flow in coordinates of unit covariance, on arrays."""
+        if self._folded:
+            return SwitchedFields(self._folded, self.edges) if self.edges else self._folded[0]
         return ArrayField(self.tensor_flow_field, self.network.device)
 
     @property
@@ -220,6 +234,19 @@ class NetworkField(VelocityField):
         self._prepare(state["network"])
 
 
+class SwitchedFields(VelocityField):
+    """Fields of intervals of angles, with the edges between them."""
+
+    def __init__(self, fields: Sequence[VelocityField], edges: tuple[float, ...]):
+        self.fields, self.edges = fields, edges
+
+    def at(self, theta: float) -> VelocityField:
+        return self.fields[bisect.bisect_right(self.edges, theta)]
+
+    def __call__(self, z: Array, theta: float, divergence: bool = False) -> tuple[Array, OptionalArray]:
+        return self.at(theta)(z, theta, divergence)
+
+
 class ArrayField(VelocityField):
     """A field on tensors as one on arrays, which share their memory on the CPU.
 
@@ -251,8 +278,11 @@ def proved_sizes(network: FilmEnsemble, reference: GaussianReference | None, siz
     if key not in _proved:
         trial, d = network.with_flat(_bits.trial_weights(network)), network.n_features
         trial_reference = None if relative is None else GaussianReference(_bits.trial_correlation(d), relative)
-        field = NetworkField(trial, None, trial_reference, precision="single").tensor_flow_field
-        z = np.random.default_rng(0).standard_normal((sizes[-1], d))
+        field = NetworkField(trial, None, trial_reference, precision="single")
+        z = torch.as_tensor(np.random.default_rng(0).standard_normal((sizes[-1], d)), device=network.device)
         with torch.no_grad():
-            _proved[key] = _bits.sizes_of_same_bits(field, torch.as_tensor(z, device=network.device), sizes)
+            sizes = _bits.sizes_of_same_bits(field.tensor_flow_field, z, sizes)
+            if field._folded and sizes:
+                sizes = _bits.sizes_of_same_bits(_bits.OnTensors(field.array_flow_field), z, sizes)
+        _proved[key] = sizes
     return _proved[key]

@@ -181,13 +181,15 @@ class FilmEvaluator(VelocityField):
         self.first_weight = first[0].permute(1, 0, 2).reshape(network.n_features, -1).contiguous()
         self.last_weight = (last[0] / members).reshape(-1, network.n_features).T.contiguous()
         self.depth = len(network.hidden_layer_sizes)
+        self.kernels: tuple[Tensor, ...] = ()  # of the divergence in closed form
         if self.depth == 2:
             w1, w2, w3 = (layer[0] for layer in self.layers)
-            self.kernel = w2 * torch.bmm(w3, w1).transpose(1, 2) / members
+            self.kernels = (w2 * torch.bmm(w3, w1).transpose(1, 2) / members,)
         elif self.depth == 3:
             w1, w2, w3, w4 = (layer[0] for layer in self.layers)
-            self.from_input = (w1.transpose(1, 2)[..., None] * w2[:, :, None]).flatten(2)
-            self.from_output = (w4[..., None] / members * w3.transpose(1, 2)[:, :, None]).flatten(2)
+            from_input = (w1.transpose(1, 2)[..., None] * w2[:, :, None]).flatten(2)
+            from_output = (w4[..., None] / members * w3.transpose(1, 2)[:, :, None]).flatten(2)
+            self.kernels = from_input, from_output
         self._levels: dict[float, tuple[list[tuple[Tensor, Tensor]], Tensor]] = {}
 
     def modulation(self, theta: float) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
@@ -223,10 +225,10 @@ class FilmEvaluator(VelocityField):
     def _trace(self, slopes: list[Tensor]) -> Tensor:
         """Divergence of the mean velocity from the slopes of the hidden layers, each (members, n, width)."""
         if self.depth == 2:
-            return _summed(torch.bmm(slopes[0], self.kernel).mul_(slopes[1]))
+            return _summed(torch.bmm(slopes[0], self.kernels[0]).mul_(slopes[1]))
         if self.depth == 3:
             s1, s2, s3 = slopes
-            parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in ((s1, self.from_input), (s3, self.from_output))))
+            parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in zip((s1, s3), self.kernels)))
             both = torch.mul(*next(parts))
             for a, b in parts:  # one a feature
                 both.addcmul_(a, b)
@@ -259,15 +261,15 @@ class FilmEvaluator(VelocityField):
         """Derivatives by the slopes of all layers of the divergence of two or three, times `by_trace` (n, 1)."""
         if self.depth == 2:
             first, last = (s * by_trace for s in slopes)
-            return [torch.bmm(last, self.kernel.transpose(1, 2)), torch.bmm(first, self.kernel)]
+            return [torch.bmm(last, self.kernels[0].transpose(1, 2)), torch.bmm(first, self.kernels[0])]
         s1, s2, s3 = slopes
         middle = (s2 * by_trace)[:, :, None]
         a, b = (
             torch.bmm(s, matrix).unflatten(2, (-1, s2.shape[2]))
-            for s, matrix in ((s1, self.from_input), (s3, self.from_output))
+            for s, matrix in zip((s1, s3), self.kernels)
         )
-        by_first = torch.bmm((b * middle).flatten(2), self.from_input.transpose(1, 2))
-        by_last = torch.bmm((a * middle).flatten(2), self.from_output.transpose(1, 2))
+        by_first = torch.bmm((b * middle).flatten(2), self.kernels[0].transpose(1, 2))
+        by_last = torch.bmm((a * middle).flatten(2), self.kernels[1].transpose(1, 2))
         return [by_first, a.mul_(b).sum(2).mul_(by_trace), by_last]
 
     def _tangents(self, slopes: list[Tensor]) -> Tensor:

@@ -77,6 +77,12 @@ class GaussianReference:
         """Smallest standard deviation in any direction."""
         return float(np.sqrt(self.values[0]))
 
+    def at_angle(self, theta: float) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues of the linear velocity, and standard deviations of noised samples, along the axes."""
+        cos, sin = math.cos(theta), math.sin(theta)
+        noised = self.values * cos**2 + sin**2
+        return sin * cos * (self.values - 1) / noised, np.sqrt(noised)
+
     def matrices(self, theta: float, like: Tensor) -> LevelMatrices:
         """The matrices at one angle, of the type and on the device of a tensor."""
         key = float(theta), like.dtype, like.device
@@ -84,16 +90,14 @@ class GaussianReference:
         if level is None:
             if len(self._levels) >= MAX_LEVELS:
                 self._levels.clear()
-            cos, sin = math.cos(theta), math.sin(theta)
-            noised = self.values * cos**2 + sin**2
-            gains = sin * cos * (self.values - 1) / noised
-            padding = (0, -len(noised) % MULTIPLE)
+            slopes, deviations = self.at_angle(theta)
+            padding = (0, -len(slopes) % MULTIPLE)
             velocity, root, inverse = (
                 torch.as_tensor(np.pad(self.function(v), (padding, padding)), dtype=like.dtype, device=like.device)
-                for v in (gains, np.sqrt(noised), 1 / np.sqrt(noised))
+                for v in (slopes, deviations, 1 / deviations)
             )
             # Another thread may clear the levels, or make the same one.
-            level = self._levels[key] = LevelMatrices(velocity, float(gains.sum()), root, inverse)
+            level = self._levels[key] = LevelMatrices(velocity, float(slopes.sum()), root, inverse)
         return level
 
     def velocity(self, z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
