@@ -37,7 +37,8 @@ def test_observed_order_of_samples_and_log_densities(name, mixture, reference):
         density_error.append(np.abs(back.log_density_change + end.log_density_change).mean())
     order = STEPPERS[name].order
     observed = -np.polyfit(np.log(counts), np.log(sample_error), 1)[0]
-    assert abs(observed - order) < 0.15, observed
+    # The errors of predictions, of an order more and many times as large, hide those of corrections for long.
+    assert -0.15 < observed - order < (0.6 if STEPPERS[name].closing else 0.15), observed
     observed = -np.polyfit(np.log(counts), np.log(density_error), 1)[0]
     assert observed > order - 0.15, observed
 
@@ -116,7 +117,7 @@ class Counted(VelocityField):
 def test_a_step_takes_the_stated_number_of_evaluations(name, mixture):
     field = Counted(mixture)
     solve(field, np.zeros((2, 2)), log_snr_grid(10, START, STOP), name)
-    assert field.count == 10 * STEPPERS[name].stages
+    assert field.count == 10 * STEPPERS[name].stages + STEPPERS[name].closing
 
 
 @steppers

@@ -28,9 +28,9 @@ from skdiffusion.diffusion.training import (
 from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData, Whitening
 
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
-FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 12  # where the search for a number of steps starts
+FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 8  # where the search for a number of steps starts
 FINE_TUNING_SAMPLES = 400  # validation samples of a member that decide when its fine-tuning ends
-FINE_TUNING_SOLVER_STEPS = 32  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
+FINE_TUNING_SOLVER_STEPS = 24  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
 # Of short runs, which do not overfit.
@@ -275,7 +275,7 @@ def fine_tune_network(
         start += len(fold)
     all_places = np.concatenate(places)
     field = flow.network_field
-    fine_flow = replace(flow, stepper="ab4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
+    fine_flow = replace(flow, stepper="abm4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
     def score(network: Network) -> float:
         tuned = replace(fine_flow, field=field.with_network(network))

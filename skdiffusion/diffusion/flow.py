@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -52,10 +52,10 @@ class ProbabilityFlow(LatentDensity):
         A trained network or a closed-form density.
     theta_min, theta_max : float
         Angles of the data end and of the horizon.
-    stepper : str, default="ab4"
+    stepper : str, default="abm4"
         Key of `skdiffusion.diffusion.ode.STEPPERS`, for log-densities and codes.
     sample_stepper : str or None, default=None
-        The same for samples. None is "ab2", which is more stable, below `MANY_STEPS` steps, `stepper` from there on.
+        The same for samples. None is "abm3", which is more stable, below `MANY_STEPS` steps, `stepper` from there on.
     density_steps, sample_steps : int
         Steps from end to end.
     tolerance : float, default=0.02
@@ -67,10 +67,10 @@ class ProbabilityFlow(LatentDensity):
     field: VelocityField
     theta_min: float
     theta_max: float
-    stepper: str = "ab4"
+    stepper: str = "abm4"
     sample_stepper: str | None = None
-    density_steps: int = 24
-    sample_steps: int = 12
+    density_steps: int = 16
+    sample_steps: int = 8
     tolerance: float = 0.02
     grid: Callable[[int, float, float], np.ndarray] | None = None
 
@@ -213,7 +213,7 @@ class ProbabilityFlow(LatentDensity):
 
     def _sampler(self, n_steps: int) -> str:
         """Stepper of samples by so many steps."""
-        return self.sample_stepper or ("ab2" if n_steps < MANY_STEPS else self.stepper)
+        return self.sample_stepper or ("abm3" if n_steps < MANY_STEPS else self.stepper)
 
     def _decode(self, codes: np.ndarray, n_steps: int, stepper: str) -> np.ndarray:
         """Samples of codes by so many steps, from noise to data."""
@@ -222,7 +222,7 @@ class ProbabilityFlow(LatentDensity):
     def _knots(self, n_steps: int, stepper: str) -> np.ndarray:
         """Angles of so many steps from data to noise."""
         grid = GRIDS[STEPPERS[stepper].grid] if self.grid is None else self.grid
-        return grid_with_edges(grid, int(n_steps), self.theta_min, self.theta_max, self.field.edges)
+        return np.array(_knots(grid, int(n_steps), self.theta_min, self.theta_max, self.field.edges))
 
     def _follow(self, x: np.ndarray, thetas: Sequence[float] | np.ndarray, stepper: str) -> np.ndarray:
         """Where the flow takes samples from the first angle to the last, shape (n, d)."""
@@ -232,3 +232,8 @@ class ProbabilityFlow(LatentDensity):
             for where, block in self.field.blocks(x):
                 write(out, where, solve(field, block, thetas, stepper).z)
         return out
+
+
+@lru_cache(maxsize=64)
+def _knots(grid: Callable, n_steps: int, start: float, stop: float, edges: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(grid_with_edges(grid, n_steps, start, stop, edges).tolist())

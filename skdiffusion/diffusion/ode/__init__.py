@@ -8,6 +8,7 @@ from skdiffusion.diffusion.ode._adjoint import RecordedField, SolverTable, pull_
 from skdiffusion.diffusion.ode._grids import (
     GRIDS,
     angle_grid,
+    bell_grid,
     equidistributed_grid,
     grid_with_edges,
     log_snr_grid,

@@ -66,7 +66,8 @@ class _UnitField(VelocityField):
 def solver_table(stepper: str, thetas: tuple[float, ...], edges: tuple[float, ...]) -> SolverTable:
     """The weights of a stepper on a grid of angles, for a field with these edges."""
     calls: list[Any] = []
-    start = np.zeros((1 + STEPPERS[stepper].stages * (len(thetas) - 1), 1))
+    method, n_intervals = STEPPERS[stepper], 1 + sum(thetas[0] < edge < thetas[-1] for edge in edges)
+    start = np.zeros((1 + method.stages * (len(thetas) - 1) + method.closing * n_intervals, 1))
     start[0] = 1.0
     end = solve(_UnitField(edges, calls), start, thetas, stepper, divergence=True)
     places, asked, within = zip(*calls)

@@ -65,11 +65,11 @@ class Multistep:
     ) -> tuple[Array, OptionalArray, OptionalArray]:
         """Samples, log-densities and their errors at the last angle, as `Stepper.solve`."""
         quantity, divergence, error = QUANTITIES[self.quantity], log_p is not None, None
-        state = start = _side_by_side(z, log_p)
+        state = start = side_by_side(z, log_p)
         values: list[Array] = []  # of the quantity at the last knots, newest first
         plan = step_plan(self.order, self.in_log_snr, self.quantity == "denoised", tuple(thetas))
         for s, (steps, missed) in zip(thetas, plan):
-            values.insert(0, _side_by_side(*quantity(z, s, *field(z, s, divergence))))
+            values.insert(0, side_by_side(*quantity(z, s, *field(z, s, divergence))))
             if missed is not None and divergence and self.estimates_error:
                 traces = [value[:, -1] for value in values]
                 gap = abs(_weighted(missed[0], traces) - _weighted(missed[1], traces[1:]))
@@ -94,10 +94,10 @@ class Multistep:
         if log_p is not None:
             d, traced = z.shape[1], _weighted(step.traces, [value[:, -1] for value in values])
             log_p = log_p + d * (stop - start) - traced - d * math.log(cos_t / cos_s)
-        return _side_by_side((math.exp(start - stop) * z / cos_s + moved) * cos_t, log_p)
+        return side_by_side((math.exp(start - stop) * z / cos_s + moved) * cos_t, log_p)
 
 
-def _side_by_side(z: Array, of_log_p: OptionalArray) -> Array:
+def side_by_side(z: Array, of_log_p: OptionalArray) -> Array:
     """Samples (n, d) and what belongs to their log-densities (n,), if anything, in one array (n, d + 1)."""
     if of_log_p is None:
         return z

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
 from skdiffusion.diffusion.ode._multistep import Multistep
 from skdiffusion.diffusion.ode._one_step import Step, exponential_heun, frozen_score, heun, rk4
+from skdiffusion.diffusion.ode._predictor_corrector import PredictorCorrector
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class Stepper:
         error of these or None (see `Solution`), from the first to the last of the angles.
     stages : int, default=1
         Evaluations of the field a step.
-    grid : {"power", "angle", "log-snr"}, default="power"
+    grid : {"power", "angle", "log-snr", "bell"}, default="power"
         Key of the grid in `GRIDS` that suits the method: that of the variable in which it interpolates.
     estimates_error : bool, default=False
         Whether `solve` returns an error with the log-densities.
+    closing : int, default=0
+        Evaluations at the last angle, beside those of the steps.
     """
 
     order: int
@@ -55,6 +58,7 @@ class Stepper:
     stages: int = 1
     grid: str = "power"
     estimates_error: bool = False
+    closing: int = 0
 
 
 def multistep(order: int, quantity: str) -> Stepper:
@@ -62,6 +66,11 @@ def multistep(order: int, quantity: str) -> Stepper:
     method = Multistep(order, quantity)
     grid = "log-snr" if method.in_log_snr else "power"
     return Stepper(order, method.solve, grid=grid, estimates_error=method.estimates_error)
+
+
+def predictor_corrector(order: int, method: PredictorCorrector, grid: str) -> Stepper:
+    """The stepper of a `PredictorCorrector` method."""
+    return Stepper(order, method.solve, grid=grid, estimates_error=True, closing=int(method.closes))
 
 
 def one_step(
@@ -88,6 +97,8 @@ STEPPERS = {
     "ab2": multistep(2, "velocity"),
     "ab3": multistep(3, "velocity"),
     "ab4": multistep(4, "drift"),
+    "abm3": predictor_corrector(3, PredictorCorrector(2, 3, in_log_snr=False, closes=False), "power"),
+    "abm4": predictor_corrector(4, PredictorCorrector(4, 4, in_log_snr=True, closes=True), "bell"),
     "heun": one_step(2, heun, stages=2),
     "rk4": one_step(4, rk4, stages=4, estimates_error=True),
     "ddim": multistep(1, "denoised"),
