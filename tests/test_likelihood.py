@@ -100,7 +100,7 @@ def test_sampling_steps_are_doubled_until_samples_converge(rng):
     assert np.sqrt(((flow.draw(noise) - finest) ** 2).mean()) < 0.06
 
 
-@pytest.mark.parametrize(("n_steps", "stepper"), [(12, "ab2"), (23, "ab2"), (24, "ab4"), (50, "ab4")])
+@pytest.mark.parametrize(("n_steps", "stepper"), [(12, "abm3"), (23, "abm3"), (24, "abm4"), (50, "abm4")])
 def test_samples_of_many_steps_are_of_higher_order(mixture, n_steps, stepper, rng):
     flow, noise = make_flow(standardized(mixture), 20.0), rng.standard_normal((50, 2))
     expected = replace(flow, sample_stepper=stepper).draw(noise, n_steps=n_steps)

@@ -98,12 +98,13 @@ class ProbabilityFlow(LatentDensity):
         suspect, steps = np.flatnonzero(~(indicator < 10.0 * self.tolerance)), self.density_steps
         while len(suspect) and steps < MAX_REFINED_STEPS:
             steps *= 2
-            finer, _ = self._plain_log_density(x[suspect], steps)
+            finer, indicator = self._plain_log_density(x[suspect], steps)
             moved = np.abs(finer - log_p[suspect])
             log_p[suspect], taken[suspect] = finer, steps
-            # Far below the bulk an error of a few per cent of the depth carries no mass.
-            depth = np.maximum(0.0, -finer - 2.0 * x.shape[1] - 10.0)
-            suspect = suspect[~(moved < self.tolerance * (1 + depth))]
+            # Far below the bulk an error of a few per cent of the depth carries no mass. Two wrong solutions may agree
+            # by chance: the indicator tells.
+            allowed = self.tolerance * (1 + np.maximum(0.0, -finer - 2.0 * x.shape[1] - 10.0))
+            suspect = suspect[~((moved < allowed) & (indicator < 10.0 * allowed))]
         return log_p, taken
 
     def _plain_log_density(

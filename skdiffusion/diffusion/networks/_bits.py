@@ -25,7 +25,7 @@ from skdiffusion.diffusion.networks._film import FilmEnsemble
 # By device, of which the first choice that keeps the bits of a sample is taken. The last size of a choice fits the
 # cache of a core, or fills a GPU; the others are for the samples that are left over.
 BLOCK_SIZES: dict[str, list[tuple[int, ...]]] = {
-    "cpu": [(4, 16, 64, 256, 384), (4, 16, 64, 256)],
+    "cpu": [(4, 16, 64, 256), (4, 16, 64)],
     "cuda": [(512, 8192)],
 }
 OTHER_BLOCK_SIZES: list[tuple[int, ...]] = [(1024,)]
@@ -59,13 +59,15 @@ def sizes_of_same_bits(field: VelocityField, z: torch.Tensor, sizes: tuple[int, 
 
 
 class OnTensors(VelocityField):
-    """A field of arrays, for a trial with tensors."""
+    """A field of arrays, for a trial with tensors; what it pulls back stands beside its velocity."""
 
     def __init__(self, field: VelocityField):
         self.field = field
 
     def __call__(self, z: torch.Tensor, theta: float, divergence: bool = False) -> tuple[torch.Tensor, Any]:
         velocity, trace = self.field(z.numpy(), theta, divergence)
+        if trace is not None:
+            velocity = np.concatenate([velocity, self.field.pull_back(z.numpy(), theta, velocity, trace)], axis=1)
         return torch.from_numpy(velocity), None if trace is None else torch.from_numpy(trace)
 
 

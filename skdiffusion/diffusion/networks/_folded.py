@@ -28,9 +28,9 @@ MAX_BYTES = 2**25  # of the folded matrices that are kept
 class FoldedLevel(NamedTuple):
     """The matrices of a `FoldedFlow` at one angle, for every member, in single precision but for the last three."""
 
-    first: Tensor  # (members, d + 1, width), the shift in the last row
+    first: Tensor  # (d + 1, units of all members), the shift in the last row
     hidden: list[tuple[Tensor, np.ndarray]]  # weights (members, width, next width), shifts (members, 1, next width)
-    last: Tensor  # (members, d, width)
+    last: Tensor  # (d, units of all members)
     kernels: tuple[Tensor, ...]  # of the divergence: one between two hidden layers; from the input and the output
     offset: np.ndarray  # (d,)
     linear: np.ndarray | None  # (d, d), symmetric: what samples add to the velocity in proportion
@@ -94,8 +94,9 @@ class FoldedFlow(VelocityField):
             (_single(layer[0] * gain / 2), _single(shift / 2).numpy())
             for layer, gain, shift in zip(self._layers[1:-1], gains[1:], shifts[1:])
         ]
-        first = _single(np.concatenate([first * gains[0], shifts[0]], axis=1) / 2)
-        return FoldedLevel(first, hidden, _single(last), self._folded_kernels(gains), offset, linear, trace)
+        first = np.concatenate([first * gains[0], shifts[0]], axis=1) / 2
+        first, last = (_single(np.concatenate(list(matrices), axis=1)) for matrices in (first, last))
+        return FoldedLevel(first, hidden, last, self._folded_kernels(gains), offset, linear, trace)
 
     def _folded_kernels(self, gains: list[np.ndarray]) -> tuple[Tensor, ...]:
         """The kernels of the divergence for slopes by halved preactivations, without gains: each is twice as large."""
@@ -109,7 +110,7 @@ class FoldedFlow(VelocityField):
     def __call__(self, w: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, OptionalArray]:
         level, slopes = self.level(theta), []
         units = self._forward(w, level, slopes if divergence else None)
-        velocity = _added_up(level.last, units) + level.offset
+        velocity = self._added_up(level.last, units) + level.offset
         if level.linear is not None:
             velocity += w @ level.linear
         if not divergence:
@@ -127,7 +128,7 @@ class FoldedFlow(VelocityField):
         n, d = w.shape
         x = np.ones((n, d + 1), dtype=np.float32)
         x[:, :d] = w
-        units = torch.bmm(torch.from_numpy(x).expand(len(level.first), n, d + 1), level.first)
+        units = self._by_member(torch.from_numpy(x) @ level.first)
         for k in range(len(level.hidden) + 1):
             if k:
                 weight, shift = level.hidden[k - 1]
@@ -162,8 +163,7 @@ class FoldedFlow(VelocityField):
         level, slopes, bends = self.level(theta), [], []
         self._forward(w, level, slopes, bends)
         by_slopes = self._by_slopes(level, slopes, by_trace.astype(np.float32)[:, None])
-        single = torch.from_numpy(by_velocity.astype(np.float32))
-        by_value = torch.bmm(single.expand(len(level.last), *single.shape), level.last)
+        by_value = self._by_member(torch.from_numpy(by_velocity.astype(np.float32)) @ level.last)
         for k in reversed(range(len(slopes))):
             by_product, bend = by_value.numpy(), bends[k]
             by_product *= slopes[k].numpy()
@@ -171,7 +171,7 @@ class FoldedFlow(VelocityField):
             by_product += bend
             if k:
                 by_value = torch.bmm(by_value, level.hidden[k - 1][0].transpose(1, 2))
-        out = _added_up(level.first[:, :-1], by_value)
+        out = self._added_up(level.first[:-1], by_value)
         if level.linear is not None:
             out += by_velocity @ level.linear
         return out
@@ -192,16 +192,20 @@ class FoldedFlow(VelocityField):
         a *= b
         return [by_ends[0], torch.from_numpy(a.sum(2) * by_trace), by_ends[1]]
 
+    def _by_member(self, x: Tensor) -> Tensor:
+        """Units of all members (n, units) or matrices of them, one member after the other, (members, n, width)."""
+        return x.unflatten(1, (self.network.n_members, -1)).transpose(0, 1)
 
-def _added_up(weight: Tensor, units: Tensor) -> np.ndarray:
-    """Units (members, n, width) times matrices (members, d, width), summed over the members, (n, d) in float64."""
-    n = units.shape[1]
-    if n < MIN_COLUMNS:
-        padded = np.zeros((len(units), MIN_COLUMNS, units.shape[2]), dtype=np.float32)
-        padded[:, :n] = units.numpy()
-        units = torch.from_numpy(padded)
-    # With few features a product is five times faster the other way round.
-    return torch.bmm(weight, units.transpose(1, 2)).numpy()[:, :, :n].sum(0, dtype=float).T
+    def _added_up(self, weight: Tensor, units: Tensor) -> np.ndarray:
+        """Units (members, n, width) times a matrix (d, units of all members), (n, d) in float64."""
+        n = units.shape[1]
+        if n < MIN_COLUMNS:
+            padded = np.zeros((len(units), MIN_COLUMNS, units.shape[2]), dtype=np.float32)
+            padded[:, :n] = units.numpy()
+            units = torch.from_numpy(padded)
+        # With few features a product is five times faster the other way round.
+        products = torch.bmm(self._by_member(weight), units.transpose(1, 2))
+        return products.numpy()[:, :, :n].sum(0, dtype=float).T
 
 
 def _single(matrix: np.ndarray) -> Tensor:
