@@ -12,6 +12,7 @@ from skdiffusion._utils.blocks import in_parts, slices
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
+from skdiffusion.densities._transformed import SharedTransforms, TransformedDensity
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,13 @@ class Blend(Density):
 
     def component_log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of every component, shape (n_samples, n_components); -inf for those of weight zero."""
-        out = np.full((len(X), len(self.densities)), -np.inf)
+        out, shared = np.full((len(X), len(self.densities)), -np.inf), SharedTransforms(X)
         for k, (name, density) in enumerate(self.densities.items()):
             if self.weights[name] > 0:
-                out[:, k] = density.log_prob(X)
+                if isinstance(density, TransformedDensity):
+                    out[:, k] = density.log_prob_of(shared)
+                else:
+                    out[:, k] = density.log_prob(X)
         return out
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
@@ -153,8 +157,14 @@ class Blend(Density):
         """Gradient of the log-density, shape (n_samples, n_features)."""
         weights = self._weights
         used = np.flatnonzero(weights)
-        densities = list(self.densities.values())
-        log_prob, scores = zip(*(densities[k].log_prob_and_score(X) for k in used))
+        densities, shared = list(self.densities.values()), SharedTransforms(X)
+
+        def of(density: Density) -> tuple[np.ndarray, np.ndarray]:
+            if isinstance(density, TransformedDensity):
+                return density.log_prob_and_score_of(shared)
+            return density.log_prob_and_score(X)
+
+        log_prob, scores = zip(*(of(densities[k]) for k in used))
         L = np.full((len(X), len(densities)), -np.inf)
         L[:, used] = np.stack(log_prob, axis=1)
         share = weights * np.exp(L - blend_log_density(L, weights)[:, None])

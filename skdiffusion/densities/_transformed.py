@@ -13,6 +13,20 @@ from skdiffusion.densities._boundary import BoundaryNodes, redrawn
 from skdiffusion.preprocessing import Preprocessor
 
 
+class SharedTransforms:
+    """What preprocessors make of the samples X of one call, each of them once."""
+
+    def __init__(self, X: np.ndarray):
+        self.X = X
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def of(self, preprocessor: Preprocessor) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened samples and log-determinants, as `Preprocessor.transform`; not to be written to."""
+        if id(preprocessor) not in self._known:
+            self._known[id(preprocessor)] = preprocessor.transform(self.X)
+        return self._known[id(preprocessor)]
+
+
 @dataclass(frozen=True)
 class TransformedDensity(LatentDensity):
     """A density of whitened samples behind a preprocessor, with the shapes of its regions near bounds."""
@@ -32,15 +46,20 @@ class TransformedDensity(LatentDensity):
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X within the bounds, in nats, shape (n_samples,)."""
+        return self.log_prob_of(SharedTransforms(X))
+
+    def log_prob_of(self, shared: SharedTransforms) -> np.ndarray:
+        """Log-density of samples whose transforms may be known from another density."""
+        X = shared.X
         if not self.preprocessor.regions:
-            return self._mapped_log_prob(X)
+            return self._mapped_log_prob(X, shared)
         nodes = BoundaryNodes.of(self.preprocessor.regions, X)
         return nodes.log_prob(in_blocks(self._mapped_log_prob, nodes.X))
 
-    def _mapped_log_prob(self, X: np.ndarray) -> np.ndarray:
+    def _mapped_log_prob(self, X: np.ndarray, shared: SharedTransforms | None = None) -> np.ndarray:
         """Log-density of samples without regard to the regions near bounds."""
         with np.errstate(over="ignore", invalid="ignore"):
-            z, log_det = self.preprocessor.transform(X)
+            z, log_det = (shared or SharedTransforms(X)).of(self.preprocessor)
             log_prob = self.density.log_prob(z) + log_det
         return self._covered(log_prob)
 
@@ -55,16 +74,23 @@ class TransformedDensity(LatentDensity):
 
     def log_prob_and_score(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both at once."""
+        return self.log_prob_and_score_of(SharedTransforms(X))
+
+    def log_prob_and_score_of(self, shared: SharedTransforms) -> tuple[np.ndarray, np.ndarray]:
+        """Both of samples whose transforms may be known from another density."""
+        X = shared.X
         if not self.preprocessor.regions:
-            return self._mapped_log_prob_and_score(X)
+            return self._mapped_log_prob_and_score(X, shared)
         nodes = BoundaryNodes.of(self.preprocessor.regions, X)
         log_prob, score = self._mapped_log_prob_and_score(nodes.X)
         return nodes.log_prob(log_prob), nodes.score(log_prob, score)
 
-    def _mapped_log_prob_and_score(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _mapped_log_prob_and_score(
+        self, X: np.ndarray, shared: SharedTransforms | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Log-density and its gradient without regard to the regions near bounds."""
         with np.errstate(over="ignore", invalid="ignore"):
-            z, log_det = self.preprocessor.transform(X)
+            z, log_det = (shared or SharedTransforms(X)).of(self.preprocessor)
             log_prob, score = self.density.log_prob_and_score(z)
             return self._covered(log_prob + log_det), self.preprocessor.pull_back(X, score)
 

@@ -31,6 +31,10 @@ class FeatureMap:
         """log dz/dx, the term of the feature in log-determinants."""
         raise NotImplementedError
 
+    def forward_and_log_slope(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once, where they share most of the work."""
+        return self.forward(x), self.log_slope(x)
+
     def curvature(self, x: np.ndarray) -> np.ndarray:
         """Derivative of `log_slope`, for gradients of log-densities."""
         raise NotImplementedError
@@ -214,11 +218,14 @@ class ComposedMap(FeatureMap):
         return z
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
+        return self.forward_and_log_slope(x)[1]
+
+    def forward_and_log_slope(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total = np.zeros(np.shape(x))
         for m in self.maps:
-            total = total + m.log_slope(x)
-            x = m.forward(x)
-        return total
+            x, log_slope = m.forward_and_log_slope(x)
+            total = total + log_slope
+        return x, total
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         """Chain rule: d/dx log (g o f)' = (log g')'(f) f' + (log f')'."""

@@ -137,7 +137,9 @@ class GaussianizeMap(FeatureMap):
         return pieces, pieces.place(inside), x - inside
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        pieces, xi, beyond = self._located(np.asarray(x, dtype=float))
+        return self._forward(*self._located(np.asarray(x, dtype=float)))
+
+    def _forward(self, pieces: _Pieces, xi: np.ndarray, beyond: np.ndarray) -> np.ndarray:
         return pieces.value(xi) + np.where(beyond < 0, self.slopes[0], self.slopes[-1]) * beyond
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
@@ -148,8 +150,13 @@ class GaussianizeMap(FeatureMap):
         return x + (z - inside) / np.where(z < self.values[0], self.slopes[0], self.slopes[-1])
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        pieces, xi, _ = self._located(np.asarray(x, dtype=float))
-        return 2 * np.log(pieces.secant) + np.log(pieces.slope_numerator(xi)) - 2 * np.log(pieces.denominator(xi))
+        return self.forward_and_log_slope(x)[1]
+
+    def forward_and_log_slope(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pieces, xi, beyond = self._located(np.asarray(x, dtype=float))
+        numerator, denominator = pieces.slope_numerator(xi), pieces.denominator(xi)
+        log_slope = 2 * np.log(pieces.secant) + np.log(numerator) - 2 * np.log(denominator)
+        return self._forward(pieces, xi, beyond), log_slope
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, dtype=float)

@@ -162,7 +162,7 @@ class Preprocessor:
 
     def transform(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whitened samples (n_samples, n_features) and ``log |det dz/dx|`` (n_samples,)."""
-        return self._whitened(X, lambda feature, x: (feature.forward(x), feature.log_slope(x)))
+        return self._whitened(X, lambda feature, x: feature.forward_and_log_slope(x))
 
     def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         """Samples in the user's features, clipped to the bounds."""

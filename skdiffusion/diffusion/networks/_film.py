@@ -264,10 +264,7 @@ class FilmEvaluator(VelocityField):
             return [torch.bmm(last, self.kernels[0].transpose(1, 2)), torch.bmm(first, self.kernels[0])]
         s1, s2, s3 = slopes
         middle = (s2 * by_trace)[:, :, None]
-        a, b = (
-            torch.bmm(s, matrix).unflatten(2, (-1, s2.shape[2]))
-            for s, matrix in zip((s1, s3), self.kernels)
-        )
+        a, b = (torch.bmm(s, matrix).unflatten(2, (-1, s2.shape[2])) for s, matrix in zip((s1, s3), self.kernels))
         by_first = torch.bmm((b * middle).flatten(2), self.kernels[0].transpose(1, 2))
         by_last = torch.bmm((a * middle).flatten(2), self.kernels[1].transpose(1, 2))
         return [by_first, a.mul_(b).sum(2).mul_(by_trace), by_last]

@@ -6,8 +6,8 @@ the products of the layers with one pass of the activation for each. The product
 on the block. All the rest is done in place on arrays that share the memory of its tensors: NumPy has a fraction of the
 overhead, which is most of the time of a single sample, and the faster hyperbolic tangent.
 
-Preactivations are halved, :math:`q = p/2`: :math:`h = \mathrm{silu}(2q) = q\,(1 + \tanh q)` takes one hyperbolic tangent,
-and its slope :math:`dh/dq = 1 + \tanh q + h\,(1 - \tanh q)` no further one.
+Preactivations are halved, :math:`q = p/2`: :math:`h = \mathrm{silu}(2q) = q\,(1 + \tanh q)` takes one hyperbolic
+tangent, and its slope :math:`dh/dq = 1 + \tanh q + h\,(1 - \tanh q)` no further one.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class FoldedFlow(VelocityField):
             for layer, gain, shift in zip(self._layers[1:-1], gains[1:], shifts[1:])
         ]
         first = np.concatenate([first * gains[0], shifts[0]], axis=1) / 2
-        first, last = (_single(np.concatenate(list(matrices), axis=1)) for matrices in (first, last))
-        return FoldedLevel(first, hidden, last, self._folded_kernels(gains), offset, linear, trace)
+        first_weight, last_weight = (_single(np.concatenate(list(m), axis=1)) for m in (first, last))
+        return FoldedLevel(first_weight, hidden, last_weight, self._folded_kernels(gains), offset, linear, trace)
 
     def _folded_kernels(self, gains: list[np.ndarray]) -> tuple[Tensor, ...]:
         """The kernels of the divergence for slopes by halved preactivations, without gains: each is twice as large."""
@@ -108,7 +108,8 @@ class FoldedFlow(VelocityField):
         return _single(from_input * columns[0] * middle / 4), _single(from_output * columns[2] / 2)
 
     def __call__(self, w: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, OptionalArray]:
-        level, slopes = self.level(theta), []
+        level = self.level(theta)
+        slopes: list[Tensor] = []
         units = self._forward(w, level, slopes if divergence else None)
         velocity = self._added_up(level.last, units) + level.offset
         if level.linear is not None:
@@ -119,7 +120,7 @@ class FoldedFlow(VelocityField):
         return velocity, np.einsum("mij,mij->mi", left, right).sum(0, dtype=float) + level.trace
 
     def _forward(
-        self, w: np.ndarray, level: FoldedLevel, slopes: list[Tensor] | None, bends: list[Tensor] | None = None
+        self, w: np.ndarray, level: FoldedLevel, slopes: list[Tensor] | None, bends: list[np.ndarray] | None = None
     ) -> Tensor:
         """Units of the last hidden layer, (members, n, width).
 
@@ -160,7 +161,9 @@ class FoldedFlow(VelocityField):
         return from_input.numpy(), from_output.numpy()
 
     def pull_back(self, w: np.ndarray, theta: float, by_velocity: np.ndarray, by_trace: np.ndarray) -> np.ndarray:
-        level, slopes, bends = self.level(theta), [], []
+        level = self.level(theta)
+        slopes: list[Tensor] = []
+        bends: list[np.ndarray] = []
         self._forward(w, level, slopes, bends)
         by_slopes = self._by_slopes(level, slopes, by_trace.astype(np.float32)[:, None])
         by_value = self._by_member(torch.from_numpy(by_velocity.astype(np.float32)) @ level.last)
@@ -194,7 +197,7 @@ class FoldedFlow(VelocityField):
 
     def _by_member(self, x: Tensor) -> Tensor:
         """Units of all members (n, units) or matrices of them, one member after the other, (members, n, width)."""
-        return x.unflatten(1, (self.network.n_members, -1)).transpose(0, 1)
+        return x.view(len(x), self.network.n_members, -1).transpose(0, 1)
 
     def _added_up(self, weight: Tensor, units: Tensor) -> np.ndarray:
         """Units (members, n, width) times a matrix (d, units of all members), (n, d) in float64."""

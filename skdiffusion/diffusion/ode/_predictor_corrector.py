@@ -20,7 +20,6 @@ import numpy as np
 from skdiffusion._utils.protocols import Array, OptionalArray, VelocityField
 from skdiffusion.diffusion.ode._multistep import interpolation_weights, side_by_side
 
-
 GAPS_PER_ERROR = 3.0  # how much more the gaps of corrections exceed their errors than those of other methods do
 
 
