@@ -55,6 +55,7 @@ VARIANTS = {
         {"hidden_layer_sizes": of_network(lambda network: tuple(w * 4 // 3 for w in network.hidden_layer_sizes))},
         {},
     ),
+    "steps without corrections": ({}, {"solver": "ab4"}),
     "plain targets": ({}, {"n_target_samples": 0}),
     "512 target samples": ({}, {"n_target_samples": of_training(lambda plan: min(plan.n_target_samples, 512))}),
     "two hidden layers": ({"hidden_layer_sizes": (96, 96)}, {}),

@@ -55,7 +55,31 @@ def test_forward_and_back_returns_the_start(name, mixture, rng):
     assert gap[1] < gap[0] / 8 ** (STEPPERS[name].order - 0.5), gap
 
 
-@pytest.mark.parametrize("name", ["euler", "rk4", "ab2", "ab4"])
+def test_corrected_steps_have_a_fraction_of_the_error_of_predictions(mixture, reference):
+    z, end = reference
+    errors = {}
+    for name, n in (("ab4", 25), ("abm4", 24)):  # as many evaluations
+        change = solve(mixture, z, GRIDS["log-snr"](n, START, STOP), name, divergence=True).log_density_change
+        errors[name] = np.abs(change - end.log_density_change).mean()
+    assert errors["abm4"] < 0.5 * errors["ab4"]
+
+
+def test_a_bell_grid_is_denser_in_the_middle(mixture, reference):
+    x = np.log(np.tan(GRIDS["bell"](40, START, STOP)))
+    steps = np.diff(x)
+    middle = np.abs((x[1:] + x[:-1]) / 2).argmin()
+    # 1 + 1.5 there, hardly more than 1 at the ends
+    assert_allclose(steps[0] / steps[middle], 2.5 / (1 + 1.5 * np.exp(-(((x[0] + x[1]) / 2) ** 2) / 8)), rtol=0.02)
+    assert steps[middle] == steps.min()
+    z, end = reference
+    errors = {}
+    for grid in ("log-snr", "bell"):
+        change = solve(mixture, z, GRIDS[grid](20, START, STOP), "abm4", divergence=True).log_density_change
+        errors[grid] = np.abs(change - end.log_density_change).mean()
+    assert errors["bell"] < errors["log-snr"]
+
+
+@pytest.mark.parametrize("name", ["euler", "rk4", "ab2", "ab4", "abm3", "abm4"])
 def test_a_standard_gaussian_is_solved_exactly_in_one_step(name):
     density = GaussianMixtureDensity([1.0], [np.zeros(3)], [np.eye(3)])
     z = np.random.default_rng(0).standard_normal((5, 3))

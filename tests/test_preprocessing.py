@@ -36,6 +36,15 @@ def test_the_inverse_returns_the_samples(table, transform, bounds):
 
 
 @candidates
+@bounds_cases
+def test_values_and_slopes_of_maps_at_once_are_those_of_each_alone(table, transform, bounds):
+    for feature, x in zip(Preprocessor(table, np.ones(600), transform, bounds).maps, table.T):
+        value, log_slope = feature.forward_and_log_slope(x)
+        assert_array_equal(value, feature.forward(x))
+        assert_array_equal(log_slope, feature.log_slope(x))
+
+
+@candidates
 def test_samples_beyond_the_data_come_back_too(table, transform, rng):
     p = Preprocessor(table, np.ones(600), transform)
     far = table.mean(0) + 20 * table.std(0) * rng.standard_normal((50, 4))

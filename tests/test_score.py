@@ -61,7 +61,7 @@ def test_every_reference(relative, limit, rng):
     np.testing.assert_allclose(flow.score(x), differentiated(flow, x), rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("stepper", ["ab4", "rk4", "2m"])
+@pytest.mark.parametrize("stepper", ["abm4", "abm3", "ab4", "rk4", "2m"])
 def test_networks_that_switch(stepper, rng):
     parts = [ensemble(2, (6, 5), "silu", rng) for _ in range(3)]
     flow = flow_of(NetworkField(SwitchedNetworks(parts, (0.3, 0.9)), precision="double"), stepper)

@@ -10,13 +10,17 @@ from scipy.optimize import minimize
 from skdiffusion._utils.numerics import best_blend
 from skdiffusion._utils.protocols import Density
 from skdiffusion.densities import (
+    Blend,
     Component,
     ComponentOptions,
+    GaussianMixtureDensity,
+    TransformedDensity,
     blend_log_density,
     blend_weights,
     stacking_weights,
 )
 from skdiffusion.diffusion.ensemble import averaging_gain
+from skdiffusion.preprocessing import Preprocessor
 
 
 def test_weights_maximize_the_out_of_fold_log_density(rng):
@@ -102,3 +106,25 @@ def test_negligible_weights_are_zero(rng):
     assert weights[1] == 0
     assert weights[2] == pytest.approx(min_weight, rel=1e-3)
     assert weights.sum() == pytest.approx(1, abs=1e-15)
+
+
+def test_a_blend_maps_its_samples_once_for_every_preprocessor(rng, monkeypatch):
+    X, seen = rng.standard_normal((50, 2)), []
+    transform = Preprocessor.transform
+    monkeypatch.setattr(Preprocessor, "transform", lambda self, X: seen.append(self) or transform(self, X))
+    first, second = (Preprocessor(X, np.ones(50), kind) for kind in ("yeo-johnson", 1.0))
+    normals = [GaussianMixtureDensity([1.0], [np.zeros(2)], [s * np.eye(2)]) for s in (0.5, 1.0, 2.0)]
+    densities = [TransformedDensity(p, normal) for p, normal in zip((first, first, second), normals)]
+    blend = Blend({str(k): d for k, d in enumerate(densities)}, {"0": 0.2, "1": 0.3, "2": 0.5})
+    expected = np.stack([density.log_prob(X) for density in densities], axis=1)
+    seen.clear()
+    np.testing.assert_array_equal(blend.component_log_prob(X), expected)
+    assert seen == [first, second]
+    share = blend_log_density(expected, np.array([0.2, 0.3, 0.5]))[:, None]
+    scores = sum(
+        w * np.exp(expected[:, [k]] - share) * density.score(X)
+        for k, (w, density) in enumerate(zip((0.2, 0.3, 0.5), densities))
+    )
+    seen.clear()
+    assert_allclose(blend.score(X), scores, rtol=1e-10, atol=1e-12)
+    assert seen == [first, second]

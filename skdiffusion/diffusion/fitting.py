@@ -349,16 +349,15 @@ def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedD
 
 
 def choose_sample_steps(flow: ProbabilityFlow, noise: np.ndarray, error_limit: float = 0.02) -> ProbabilityFlow:
-    """Double the sampling steps until samples move by less than `error_limit` standard deviations (RMS)."""
-    flow = replace(flow, sample_steps=FIRST_SAMPLE_STEPS)
-    current = flow.draw(noise)
-    while flow.sample_steps < MAX_STEPS:
-        doubled = replace(flow, sample_steps=2 * flow.sample_steps)
-        finer = doubled.draw(noise)
-        if np.sqrt(((finer - current) ** 2).mean()) < error_limit:
+    """The fewest sampling steps of which twice as many move samples by less than `error_limit` standard deviations
+    (RMS)."""
+    steps = FIRST_SAMPLE_STEPS
+    while steps < MAX_STEPS:
+        moved = flow.draw(noise, steps) - flow.draw(noise, 2 * steps)
+        if np.sqrt((moved**2).mean()) < error_limit:
             break
-        flow, current = doubled, finer
-    return flow
+        steps = 3 * steps // 2
+    return replace(flow, sample_steps=min(steps, MAX_STEPS))
 
 
 def choose_steps(

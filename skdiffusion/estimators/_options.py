@@ -72,9 +72,9 @@ class Options(BaseEstimator):
         Largest absolute value of a parameter. With ``activation="relu"`` both give the sparse networks of bounded
         weights of the minimax theory.
     solver : "auto" or str, default="auto"
-        Stepper of the flow, a key of `skdiffusion.diffusion.ode.STEPPERS`. "auto" takes Adams-Bashforth methods, with
-        one evaluation of the networks a step: "ab4" in the log signal-to-noise ratio for log-densities and codes, and
-        for samples of 24 steps or more; "ab2" for samples of fewer steps.
+        Stepper of the flow, a key of `skdiffusion.diffusion.ode.STEPPERS`. "auto" takes predictors and correctors of
+        Adams, with one evaluation of the networks a step: "abm4" in the log signal-to-noise ratio for log-densities and
+        codes, and for samples of 24 steps or more; "abm3" in the angle for samples of fewer steps.
     min_total_gain : float, default=2.0
         Nats that a kernel or a regression must add to the blend, over all samples left out together.
     min_improved_weight : float, default=0.05

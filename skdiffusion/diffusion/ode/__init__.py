@@ -18,6 +18,7 @@ from skdiffusion.diffusion.ode._solve import Solution, solve
 from skdiffusion.diffusion.ode._steppers import STEPPERS, Stepper, multistep, one_step
 
 __all__ = [
-    "GRIDS", "STEPPERS", "RecordedField", "Solution", "SolverTable", "Stepper", "angle_grid", "bell_grid", "equidistributed_grid",
-    "grid_with_edges", "log_snr_grid", "multistep", "one_step", "power_grid", "pull_back", "solve", "solver_table",
+    "GRIDS", "STEPPERS", "RecordedField", "Solution", "SolverTable", "Stepper", "angle_grid", "bell_grid",
+    "equidistributed_grid", "grid_with_edges", "log_snr_grid", "multistep", "one_step", "power_grid", "pull_back",
+    "solve", "solver_table",
 ]  # fmt: skip
