@@ -16,7 +16,6 @@ from benchmarks import cells, targets
 EVALUATIONS = (8, 12, 16, 24)
 COMPARED = ("ab2", "ab4", "abm3", "abm4", "2m", "3m", "rk4")
 SAMPLERS = [(stepper, grid) for stepper in COMPARED for grid in ("power", "log-snr")]
-]
 DENSITIES = [("rk4", "power"), ("3m", "log-snr"), ("ab4", "log-snr"), ("abm4", "bell")]
 DENSITY_EVALUATIONS = (12, 16, 32, 64)
 DEFAULT_SAMPLER, DEFAULT_DENSITY = "abm3/power", "abm4"
