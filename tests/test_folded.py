@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.networks import _folded as folded
 
@@ -81,3 +82,14 @@ def test_every_interval_of_switched_networks_has_its_own(rng):
         expected = NetworkField(part, precision="single").flow_field(w, theta)[0]
         assert_array_equal(field.flow_field(w, theta)[0], expected)
         assert_array_equal(field.at(theta).flow_field(w, theta)[0], expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_far_sample_overflows_in_silence_and_leaves_the_others_alone(rng):
+    flow = ProbabilityFlow(NetworkField(ensemble((8, 8), 2, 2), precision="single"), 0.01, 1.52, density_steps=4)
+    far = np.array([[1e39, 0.0], [0.0, 1.0]])
+    log_prob, score = flow.log_prob_and_score(far)
+    assert_array_equal(np.isnan(log_prob), [True, False])
+    assert_array_equal(log_prob[1], flow.log_prob(far[1:])[0])
+    assert_array_equal(score[1], flow.score(far[1:])[0])
+    assert np.isnan(flow.to_latent(far)[0]).all()

@@ -120,7 +120,8 @@ class ProbabilityFlow(LatentDensity):
 
         def follow(where: slice, block: Array) -> None:
             recorded = RecordedField(field)
-            end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
+            with np.errstate(over="ignore", invalid="ignore"):  # a far sample may overflow, which its value tells
+                end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)
             if path is not None:
                 for k, place in enumerate([*recorded.places, end.z]):
                     write(path[:, k], where, place)
@@ -174,7 +175,7 @@ class ProbabilityFlow(LatentDensity):
         """Gradient of the log-density by so many steps, shape (n, d), from the path of the samples."""
         table, field = self._table(n_steps), self.network_field.array_flow_field
         out = np.empty((len(path), path.shape[2]))
-        with torch.no_grad():
+        with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
             for where, block in padded_blocks(path.reshape(len(path), -1), self.network_field.block_sizes):
                 places = block.reshape(len(block), *path.shape[1:]).transpose(1, 0, 2)
                 # log p = log N(z; 0, I) - change, of which the gradients by the end and by the change are -z and -1.
@@ -229,7 +230,7 @@ class ProbabilityFlow(LatentDensity):
         """Where the flow takes samples from the first angle to the last, shape (n, d)."""
         x, field = np.asarray(x, dtype=float), self.field.flow_field
         out = np.empty(x.shape)
-        with torch.no_grad():
+        with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
             for where, block in self.field.blocks(x):
                 write(out, where, solve(field, block, thetas, stepper).z)
         return out
