@@ -28,8 +28,8 @@ def log_snr_grid(n_steps: int, start: float, stop: float) -> np.ndarray:
 def bell_grid(n_steps: int, start: float, stop: float, height: float = 1.5, width: float = 2.0) -> np.ndarray:
     r"""Denser than `log_snr_grid` where noise and signal are alike, by the factor 1 + `height` exp(-x^2 / (2 width^2)).
 
-    There, in x = log tan(theta), most fields change most. On ten data sets it takes a third of the error of the uniform
-    grid at 18 evaluations.
+    There, in x = log tan(theta), most fields change most. On ten data sets of two thousand samples the error of
+    log-densities by "abm4" is less than half of that on the uniform grid, at 18 evaluations.
     """
     low, high = np.log(np.tan(start)), np.log(np.tan(stop))
     x = np.linspace(low, high, 1025)
