@@ -173,7 +173,7 @@ class _Pilots:
         return self.known[coordinates]
 
     def best(self, candidates: list[Coordinates]) -> Coordinates:
-        """The coordinates of greatest log-density; a single candidate needs no run, and without time it is the first."""
+        """The coordinates of greatest log-density; the first, without a run, if it is alone or time is over."""
         if len(candidates) == 1 or time.perf_counter() > self.deadline:
             return candidates[0]
         return max(candidates, key=self.score)
@@ -267,9 +267,7 @@ class Trial:
     def plan(self) -> TrainingPlan:
         """The plan of training, with the trial where there is one."""
         training = self.options.training
-        if not self.options.min_trial_weight or not training.keep_best or self.options.network.edges:
-            return training
-        return replace(training, is_worthwhile=self.is_worthwhile)
+        return replace(training, is_worthwhile=self.is_worthwhile) if self.options.min_trial_weight else training
 
     def is_worthwhile(self, network: Network) -> bool:
         """Whether the networks as they are have the least weight in the blend, and raise it by the least gain."""
