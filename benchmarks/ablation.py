@@ -30,6 +30,13 @@ def of_training(change):
     return lambda n, d: change(default_training(n, d)[0])
 
 
+def twice_the_pilot_steps(n, d):
+    """Steps of the short runs before training for a table of this shape."""
+    from skdiffusion.diffusion.options import default_training
+
+    return 2 * default_training(n, d)[1]
+
+
 # Variant -> (parameters of the estimator, fields of Options); a function gives the value for (n_samples, n_features).
 VARIANTS = {
     "default": ({}, {}),
@@ -62,6 +69,8 @@ VARIANTS = {
     "two members": ({"n_estimators": 2}, {}),
     "half the steps": ({}, {"n_training_steps": of_training(lambda plan: plan.n_steps // 2)}),
     "rate falls from the start": ({}, {"decay_fraction": 1.0}),
+    "no trial of the networks": ({}, {"min_trial_weight": 0.0}),
+    "short runs of twice the steps": ({}, {"n_pilot_steps": twice_the_pilot_steps}),
     "no fine-tuning": ({}, {"fine_tune": False}),
     # scikit-learn in the place of a component of ours; its regressions are of one order of the features.
     "boosted trees as regression": ({"components": ["mixture", "student", "boosting", "kernel"]}, {}),
@@ -70,7 +79,14 @@ VARIANTS = {
 }
 LIBRARIES = ("boosted trees as regression", "splines as regression", "GaussianMixture as mixture")
 # Fine-tuning starts at 5000 samples of three features.
-OF_MANY_SAMPLES = ("default", "one run of EM", "no fine-tuning", "half the steps", "a third wider")
+OF_MANY_SAMPLES = (
+    "default",
+    "one run of EM",
+    "no trial of the networks",
+    "no fine-tuning",
+    "half the steps",
+    "a third wider",
+)
 DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 PLANE = ("ring8", "grid25", "checkerboard", "moons", "pinwheel", "rings", "banana")

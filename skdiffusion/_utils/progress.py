@@ -20,11 +20,14 @@ except ImportError:  # scikit-learn before 1.9
 
 
 __all__ = [
-    "DENOISING_SHARE", "SEARCH_SHARE", "TRAINING_SHARE", "CallbackSupportMixin", "FitParts", "FitProgress",
+    "CLOSED_FORM_SHARE", "DENOISING_SHARE", "PILOT_SHARE", "SEARCH_SHARE", "TRAINING_SHARE",
+    "CallbackSupportMixin", "FitParts", "FitProgress",
     "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
+PILOT_SHARE = 0.2  # of it, for transforms and the short runs that choose coordinates
+CLOSED_FORM_SHARE = 0.45  # of it, after which no family of components is begun
 SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at most
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 

@@ -49,12 +49,13 @@ class KMeansStart(NamedTuple):
 
     samples: np.ndarray  # that k-means takes
     seed: int
+    max_runs: int  # from other seeds, of which the best is taken
 
     def labels(self, X: np.ndarray, weights: np.ndarray, n_clusters: int) -> np.ndarray:
         """Clusters of samples X."""
         some = self.samples
         # Runs from other seeds differ the less the more clusters there are.
-        n_init = min(10, max(1, 40 // n_clusters))
+        n_init = min(self.max_runs, max(1, 40 // n_clusters))
         means = KMeans(n_clusters, n_init=n_init, max_iter=10, random_state=self.seed)
         with without_convergence_warnings():  # fewer distinct samples than clusters
             return means.fit(X[some], sample_weight=weights[some]).predict(X)
@@ -66,6 +67,7 @@ class ExpectationMaximization:
 
     max_iter: int = 200
     tol: float = 1e-4  # nats by which the mean log-density must rise in a step
+    max_k_means_runs: int = 10  # of k-means; there are fewer for many components
     max_k_means_samples: int = 4000  # of k-means, which finds the start; EM itself takes all samples
     max_stored: int = 40_000_000  # numbers up to which the quadratic terms of all samples are kept for every step
 
@@ -77,7 +79,7 @@ class ExpectationMaximization:
         some = np.flatnonzero(weights > 0)
         if len(some) > self.max_k_means_samples:
             some = np.sort(rng.choice(some, self.max_k_means_samples, replace=False))
-        return KMeansStart(some, int(rng.integers(2**31)))
+        return KMeansStart(some, int(rng.integers(2**31)), self.max_k_means_runs)
 
     def fit(
         self,
@@ -140,17 +142,18 @@ class _Steps:
 
     def expectation(self, mixture: _Parameters) -> tuple[np.ndarray, float]:
         """Sums of the terms by component, weighted by its responsibilities; and the mean log-density."""
-        coefficients = self.terms.coefficients(mixture)
+        coefficients = self.terms.coefficients(mixture).T
         sums, total = np.zeros((len(mixture.mass), self.terms.n_terms)), 0.0
         for block, made in self.terms:
-            r = made @ coefficients
-            top = r.max(1, keepdims=True)
+            # Components by samples: sums over the components then run through whole vectors of samples.
+            r = coefficients @ made.T
+            top = r.max(0)
             r -= top
             exp_in_place(np.maximum(r, -700.0, out=r))  # subnormal numbers are slow
-            norm = r.sum(1)
-            total += self.w[block] @ (np.log(norm) + top[:, 0])
-            r *= (self.w[block] / norm)[:, None]
-            sums = sums + r.T @ made
+            norm = r.sum(0)
+            total += self.w[block] @ (np.log(norm) + top)
+            r *= self.w[block] / norm
+            sums = sums + r @ made
         return sums, total / self.effective
 
     def maximization(self, sums: np.ndarray) -> _Parameters:

@@ -17,7 +17,7 @@ from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, Mixt
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 
-EM = ExpectationMaximization(max_iter=60, tol=2e-3)
+EM = ExpectationMaximization(max_iter=60, tol=2e-3, max_k_means_runs=2)
 PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are often a chance dip
 
 

@@ -13,7 +13,7 @@ Friedman (1991), Multivariate adaptive regression splines (hinges and products, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -79,6 +79,15 @@ def _score_statistics(score: np.ndarray, information: np.ndarray, functions: np.
     return np.where(variance > 1e-12, functions @ score / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
 
 
+@lru_cache
+def _penalties(n_functions: int, ridge: float) -> np.ndarray:
+    """Penalties of squared coefficients, next to none for the constant, which comes first."""
+    penalties = np.full(n_functions, ridge)
+    penalties[0] = 1e-6
+    penalties.flags.writeable = False
+    return penalties
+
+
 class _FeatureRegression:
     """One feature y given the j before it: the basis functions chosen so far, their coefficients, the residuals."""
 
@@ -94,10 +103,8 @@ class _FeatureRegression:
         self.v[:] = self.s[0]
 
     def _penalties(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of squared coefficients of the mean and of the log-variance, in nats; next to none for the constants."""
-        mean, variance = np.full(len(self.mean_functions), RIDGE), np.full(len(self.variance_functions), RIDGE / 2)
-        mean[0] = variance[0] = 1e-6
-        return mean, variance
+        """Of squared coefficients of the mean and of the log-variance, in nats."""
+        return _penalties(len(self.mean_functions), RIDGE), _penalties(len(self.variance_functions), RIDGE / 2)
 
     def _solve_mean(self) -> None:
         precision = self.candidates.w * np.exp(-self.v)

@@ -131,24 +131,27 @@ class _Histogram:
         self.counts = np.bincount(bins.ravel(), np.repeat(w, d), minlength=d * n_bins).reshape(d, n_bins)
         self.total, self.centers = w.sum(), (BINS[1:] + BINS[:-1]) / 2
         self.at = np.repeat(self.centers[:, None], d, axis=1)
+        self.powers = np.stack([np.ones(n_bins), self.centers, self.centers**2], axis=1)
 
     def fit(self, n_parts: int) -> ResidualDistribution:
         """Mixtures of so many Gaussians by EM from quantiles."""
-        shape = len(self.counts), n_parts
+        shape = n_parts, len(self.counts)  # the parts come first: sums over them run through whole vectors of bins
         levels = self.total * (np.arange(n_parts) + 0.5) / n_parts
-        quantiles = np.argmax(np.cumsum(self.counts, axis=1)[..., None] >= levels, axis=1)
-        fitted = ResidualDistribution(np.full(shape, 1 / n_parts), self.centers[quantiles], np.full(shape, 0.6))
+        quantiles = np.argmax(np.cumsum(self.counts, axis=1) >= levels[:, None, None], axis=2)
+        weights, means, scales = np.full(shape, 1 / n_parts), self.centers[quantiles], np.full(shape, 0.6)
         for _ in range(N_STEPS):
-            share = fitted.log_joint(self.at)
-            share -= share.max(2, keepdims=True)
+            share = np.square((self.centers - means[..., None]) / scales[..., None])
+            share *= -0.5
+            share += np.log(np.maximum(weights, 1e-300) / scales)[..., None]
+            share -= share.max(0)
             exp_in_place(np.maximum(share, -700.0, out=share))
-            share *= (self.counts.T / share.sum(2))[..., None]
-            mass = np.maximum(share.sum(0), 1e-6)
-            means = np.einsum("bdk,b->dk", share, self.centers) / mass
-            variances = np.einsum("bdk,b->dk", share, self.centers**2) / mass - means**2
-            scales = np.sqrt(np.maximum(variances, 0.0) + MIN_SCALE**2)
-            fitted = ResidualDistribution(mass / mass.sum(1, keepdims=True), means, scales)
-        return fitted
+            share *= self.counts / share.sum(0)
+            mass, first, second = np.moveaxis(share @ self.powers, 2, 0)
+            mass = np.maximum(mass, 1e-6)
+            means = first / mass
+            scales = np.sqrt(np.maximum(second / mass - means**2, 0.0) + MIN_SCALE**2)
+            weights = mass / mass.sum(0)
+        return ResidualDistribution(weights.T, means.T, scales.T)
 
 
 def fit_residuals(e: np.ndarray, w: np.ndarray) -> ResidualDistribution:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -31,8 +32,11 @@ GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 8  # where the search for a number of steps starts
 FINE_TUNING_SAMPLES = 400  # validation samples of a member that decide when its fine-tuning ends
 FINE_TUNING_SOLVER_STEPS = 24  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
+TRIAL_SAMPLES, TRIAL_SOLVER_STEPS = 150, 16  # validation samples of a member, and steps, of the trial of networks
 STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
+MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
+MAX_PILOTS = 4  # of different coordinates
 # Of short runs, which do not overfit.
 PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
 
@@ -79,11 +83,24 @@ class Progress(Protocol):
     def fine_tuning(self, done: int) -> None: ...
 
 
+class BesideOthers(Protocol):
+    """The other components of the blend, to which a diffusion of known out-of-fold log-densities is added.
+
+    The places are those of its samples among the validation samples.
+    """
+
+    def score(self, log_prob: np.ndarray, places: np.ndarray) -> float:
+        """Mean log-density of the blend, in nats."""
+
+    def worth(self, log_prob: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+        """Weight of the diffusion in the blend, and the nats a sample by which it raises the blend."""
+
+
 def fit_diffusion(
     data: TrainingData,
     coordinates: Coordinates,
     options: DiffusionOptions,
-    blend_score: Callable[[np.ndarray, np.ndarray], float],
+    beside: BesideOthers,
     progress: Progress,
 ) -> DiffusionFit:
     """Train the networks, fine-tune them where that is asked for, and choose the steps of the solver.
@@ -93,19 +110,20 @@ def fit_diffusion(
     data : TrainingData
     coordinates : Coordinates
     options : DiffusionOptions
-    blend_score : callable
-        See `fine_tune_network`.
+    beside : BesideOthers
     progress : Progress
     """
     mapped = data.mapped(coordinates.preprocessor)
     options = replace(options, training=replace(options.training, monitor=progress))
-    training = train_network(data, coordinates, options)
+    trial = Trial(data, coordinates, options, beside)
+    training = train_network(data, coordinates, replace(options, training=trial.plan()))
     field = NetworkField(training.network, options.noise_limit, coordinates.reference)
     flow, tuning = make_flow(field, options.solver), None
-    if options.fine_tuning is not None and not (training.interrupted or progress.stopped):
+    ended = training.interrupted or training.not_worthwhile or progress.stopped
+    if options.fine_tuning is not None and not ended and time.perf_counter() < options.fine_tuning.deadline:
         progress.fine_tuning(training.n_steps)
         plan = replace(options.fine_tuning, monitor=progress)
-        tuning = fine_tune_network(flow, data, mapped, blend_score, plan)
+        tuning = fine_tune_network(flow, data, mapped, beside, plan)
         flow = replace(flow, field=field.with_network(tuning.network))
     if options.solver.n_steps is None:
         flow = with_chosen_steps(flow, data, mapped)
@@ -128,7 +146,9 @@ class _Pilots:
         self.data = data
         # The average of a few members on samples that none of them has seen, as in the whole fit.
         self.training = np.concatenate(folds[n_left_out:])
-        self.validation = np.concatenate(folds[:n_left_out])
+        self.validation = np.concatenate([fold[: MAX_PILOT_SAMPLES // n_left_out] for fold in folds[:n_left_out]])
+        self.deadline = options.pilot_deadline
+        self.max_seconds = (self.deadline - time.perf_counter()) / MAX_PILOTS
         self.n_members = min(options.network.n_members, 4 if data.n_effective < 1000 else 2)
         self.network = replace(options.network, n_members=self.n_members, edges=())
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
@@ -139,8 +159,10 @@ class _Pilots:
         if coordinates not in self.known:
             mapped = self.data.mapped(coordinates.preprocessor)
             network = new_network(self.data.n_features, self.network, self.data.rng)
-            sets = [self.training] * self.n_members, [self.validation] * self.n_members
-            result = _train(network, mapped.z, self.data, sets, self.plan, coordinates.reference)
+            # Runs this short do not overfit: no samples need choose among their weights.
+            sets: tuple[list[np.ndarray], list[np.ndarray]] = [self.training] * self.n_members, []
+            plan = replace(self.plan, deadline=time.perf_counter() + self.max_seconds)
+            result = _train(network, mapped.z, self.data, sets, plan, coordinates.reference)
             if result.interrupted:
                 raise KeyboardInterrupt  # nothing worth keeping yet
             low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
@@ -151,8 +173,10 @@ class _Pilots:
         return self.known[coordinates]
 
     def best(self, candidates: list[Coordinates]) -> Coordinates:
-        """The coordinates of greatest log-density; a single candidate needs no run."""
-        return candidates[0] if len(candidates) == 1 else max(candidates, key=self.score)
+        """The coordinates of greatest log-density; the first, without a run, if it is alone or time is over."""
+        if len(candidates) == 1 or time.perf_counter() > self.deadline:
+            return candidates[0]
+        return max(candidates, key=self.score)
 
 
 def choose_coordinates(
@@ -231,6 +255,31 @@ def train_further(
     return _train(network, z, data, sets, replace(options.training, monitor=progress), field.reference)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """The question, early in training, whether the networks will have a weight in the blend that pays for the rest."""
+
+    data: TrainingData
+    coordinates: Coordinates
+    options: DiffusionOptions
+    beside: BesideOthers
+
+    def plan(self) -> TrainingPlan:
+        """The plan of training, with the trial where there is one."""
+        training = self.options.training
+        return replace(training, is_worthwhile=self.is_worthwhile) if self.options.min_trial_weight else training
+
+    def is_worthwhile(self, network: Network) -> bool:
+        """Whether the networks as they are have the least weight in the blend, and raise it by the least gain."""
+        field = NetworkField(network, self.options.noise_limit, self.coordinates.reference)
+        flow = make_flow(field, replace(self.options.solver, n_steps=TRIAL_SOLVER_STEPS))
+        # A stream of its own: networks of weight are the same whether they were tried or not.
+        chosen, places = some_of_folds(self.data.validation_folds, TRIAL_SAMPLES, np.random.default_rng(0))
+        log_prob = out_of_fold_log_prob(flow, self.data.mapped(self.coordinates.preprocessor), chosen)
+        weight, gain = self.beside.worth(log_prob, places)
+        return weight >= self.options.min_trial_weight and gain >= self.options.min_trial_gain
+
+
 def make_flow(field: NetworkField, options: SolverOptions) -> ProbabilityFlow:
     """The flow of a field, with what is given of its solver."""
     given: dict = {}
@@ -248,7 +297,7 @@ def fine_tune_network(
     flow: ProbabilityFlow,
     data: TrainingData,
     mapped: MappedData,
-    blend_score: Callable[[np.ndarray, np.ndarray], float],
+    beside: BesideOthers,
     plan: FineTuningPlan,
 ) -> TrainingResult:
     """Raise the exact likelihood of the members of a flow as long as the blend gains on validation samples.
@@ -257,9 +306,7 @@ def fine_tune_network(
     ----------
     flow : ProbabilityFlow
     data, mapped : TrainingData and MappedData
-    blend_score : callable
-        ``blend_score(log_prob, places)``: mean log-density of the blend of the flow, of these out-of-fold
-        log-densities, with the other components, at these places among the validation samples.
+    beside : BesideOthers
     plan : FineTuningPlan
 
     Returns
@@ -267,23 +314,42 @@ def fine_tune_network(
     TrainingResult
     """
     training = [data.without(fold) for fold in data.validation_folds]
-    chosen, places, start = [], [], 0
-    for fold in data.validation_folds:
-        local = np.sort(data.rng.permutation(len(fold))[:FINE_TUNING_SAMPLES])
-        chosen.append(fold[local])
-        places.append(start + local)
-        start += len(fold)
-    all_places = np.concatenate(places)
+    chosen, all_places = some_of_folds(data.validation_folds, FINE_TUNING_SAMPLES, data.rng)
     field = flow.network_field
     fine_flow = replace(flow, stepper="abm4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
+    def own_log_prob(network: Network) -> np.ndarray:
+        return log_prob_of_members(replace(fine_flow, field=field.with_network(network)), mapped, chosen)
+
+    # Averaging gains about as much after the fine-tuning: only the members themselves are followed.
+    gain = out_of_fold_log_prob(fine_flow, mapped, chosen) - own_log_prob(field.network)
+
     def score(network: Network) -> float:
-        tuned = replace(fine_flow, field=field.with_network(network))
-        return blend_score(out_of_fold_log_prob(tuned, mapped, chosen), all_places)
+        return beside.score(own_log_prob(network) + gain, all_places)
 
     network = field.network
     z = torch.as_tensor(mapped.z, dtype=network.dtype, device=network.device)
     return fine_tune(flow, TrainingSets(z, data.sample_weight, training), score, plan, data.rng)
+
+
+def some_of_folds(
+    folds: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """So many samples of each fold at most, and their places among the samples of all folds."""
+    chosen, places, start = [], [], 0
+    for fold in folds:
+        local = np.sort(rng.permutation(len(fold))[:n_samples])
+        chosen.append(fold[local])
+        places.append(start + local)
+        start += len(fold)
+    return chosen, np.concatenate(places)
+
+
+def log_prob_of_members(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Log-densities of the samples of folds, each by the one member that has not seen its fold."""
+    z, folds = mapped.z_left_out, folds[: flow.network_field.network.n_members]
+    own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(flows_of_members(flow), folds)]
+    return np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[np.concatenate(folds)]
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
@@ -303,15 +369,14 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    network, z = flow.network_field.network, mapped.z_left_out
-    folds = folds[: network.n_members]
+    n_members, z = flow.network_field.network.n_members, mapped.z_left_out
+    if n_members < 3:
+        return log_prob_of_members(flow, mapped, folds)
+    folds = folds[:n_members]
     samples = np.concatenate(folds)
-    singles = flows_of_members(flow)
     log_det = mapped.log_det_left_out[samples]
-    if network.n_members < 3:
-        own_folds = [partial(single.log_prob, z[fold]) for single, fold in zip(singles, folds)]
-        return np.concatenate(side_by_side(own_folds)) + log_det
-    table = np.stack(side_by_side([partial(single.log_prob, z[samples]) for single in singles]), axis=1)
+    members = flows_of_members(flow)
+    table = np.stack(side_by_side([partial(member.log_prob, z[samples]) for member in members]), axis=1)
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]
     table[places, own] = np.nan

@@ -93,6 +93,9 @@ class DiffusionOptions:
         Of the exact likelihood; None leaves it out.
     n_pilot_steps : int
         Optimizer steps of the short runs that choose the coordinates.
+    pilot_deadline : float
+        Moment of `time.perf_counter` at which these runs should be over: they are cut short, equally, and then left
+        out.
     n_folds : int
     stops_apart : bool
         Whether the loss on another fold than its own ends the training of a member: see `member_sets`.
@@ -100,6 +103,9 @@ class DiffusionOptions:
         Bound of the predicted noise of every feature.
     min_correlation_gain : float
         Nats a feature that a Gaussian must gain by correlations, for noise in features of unit variance to be tried.
+    min_trial_weight, min_trial_gain : float
+        Weight in the blend, and nats a sample by which they raise it, that networks must have early in training for it
+        to go on. A weight of 0 leaves the trial out.
     adapts_sigma_min : bool
         Whether the flow may stop at less noise where a component is narrow.
     equal_intervals : bool
@@ -110,12 +116,14 @@ class DiffusionOptions:
     training: TrainingPlan
     solver: SolverOptions
     fine_tuning: FineTuningPlan | None = None
-    n_pilot_steps: int = 250
+    n_pilot_steps: int = 125
+    pilot_deadline: float = np.inf
     n_folds: int = 8
     stops_apart: bool = False
     noise_limit: float | None = None
     min_correlation_gain: float = 0.05
-
+    min_trial_weight: float = 0.1
+    min_trial_gain: float = 1e-3
     adapts_sigma_min: bool = True
     equal_intervals: bool = True
 
@@ -202,15 +210,15 @@ def default_network(n: float, d: int) -> NetworkOptions:
 
 def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
     """The plan of training for n samples and d features, and the steps of the short runs before it."""
-    n_steps, batch_size, learning_rate, n_pilot_steps = 1000, 512, 1e-2, 250
+    n_steps, batch_size, learning_rate, n_pilot_steps = 1000, 512, 1e-2, 125
     if d == 2:
         # Sharp edges take many steps and targets of little noise.
-        n_steps, batch_size, n_pilot_steps = (3000, 512, 500) if n >= 5000 else (2000, 256, 500)
+        n_steps, batch_size, n_pilot_steps = (3000, 512, 250) if n >= 5000 else (2000, 256, 250)
     elif d == 1:
         # What is left there is the closed forms', and more steps move a fit by a few thousandths of a nat.
-        n_steps, batch_size, learning_rate, n_pilot_steps = 800, 256, 5e-3, 100
+        n_steps, batch_size, learning_rate, n_pilot_steps = 800, 256, 5e-3, 50
     elif n >= 5000:
-        n_steps, n_pilot_steps = 4000, 500
+        n_steps, n_pilot_steps = 4000, 250
     if n < 1000:
         n_steps, batch_size, learning_rate, n_pilot_steps = (400 if d == 1 else 800), 256, 5e-3, 100 if d == 1 else 200
     if n <= 150:

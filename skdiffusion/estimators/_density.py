@@ -85,7 +85,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     n_estimators : "auto" or int, default="auto"
         Networks of the ensemble, whose velocities are averaged. Each leaves out a different fold.
     max_iter : "auto" or int, default="auto"
-        Passes over the samples (epochs).
+        Passes over the samples (epochs). "auto" follows the numbers of samples and features, and ends early where the
+        other components leave the networks next to no weight in the blend: see `min_trial_weight` of `Options`.
     early_stopping : bool, default=True
         Keep the weights of lowest loss on the samples left out, and stop when it no longer falls.
     feature_transform : "auto", "yeo-johnson", "gaussianize" or None, default="auto"
@@ -105,9 +106,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Steps of the flow. "auto" takes the number that is cheapest on samples left out, of those that leave their
         log-densities and the total mass stable.
     max_fit_seconds : float or None, default=None
-        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time, and
-        mixtures have fewer components. Transforms, short runs and the other components are not cut, so that the least
-        time depends on the samples.
+        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time,
+        mixtures have fewer components, and the families of components for which there is no time are left out. What
+        is left, above all transforms and one family, takes some seconds with 100000 samples.
     warm_start : bool, default=False
         Continue from the networks of the previous `fit`, keeping its feature transforms.
     device : str, default="auto"

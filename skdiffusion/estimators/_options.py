@@ -47,6 +47,11 @@ class Options(BaseEstimator):
     min_correlation_gain : float, default=0.05
         Nats a feature that a Gaussian must gain by correlations for features of unit variance to be tried beside
         whitened coordinates, for the noise of the diffusion and for the kernel; infinity never tries them.
+    min_trial_weight, min_trial_gain : float, default=0.1 and 1e-3
+        Weight in the blend, and nats a sample by which they raise it, that the networks must have after a quarter of
+        their training. With less, the learning rate falls at once and there is no fine-tuning: the other components
+        say what the networks would. A weight of 0 trains to the end, as do `components` of None, `max_iter`,
+        `n_training_steps` and ``fine_tune=True``.
     n_folds : "auto" or int, default="auto"
         Folds of the samples. Every network leaves out another, for early stopping and for the weights of the blend:
         there are at most as many networks. "auto" is 8, or the number of networks if that is larger.
@@ -114,6 +119,8 @@ class Options(BaseEstimator):
         "n_target_samples": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "n_pilot_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "min_correlation_gain": [Interval(Real, 0, None, closed="both")],
+        "min_trial_weight": [Interval(Real, 0, 1, closed="both")],
+        "min_trial_gain": [Interval(Real, 0, None, closed="both")],
         "n_folds": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "fine_tune": [StrOptions({"auto"}), "boolean"],
         "sigma_min": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -148,6 +155,8 @@ class Options(BaseEstimator):
         n_target_samples: Any = "auto",
         n_pilot_steps: Any = "auto",
         min_correlation_gain: float = 0.05,
+        min_trial_weight: float = 0.1,
+        min_trial_gain: float = 1e-3,
         n_folds: Any = "auto",
         fine_tune: Any = "auto",
         sigma_min: Any = "auto",
@@ -178,6 +187,8 @@ class Options(BaseEstimator):
         self.n_target_samples = n_target_samples
         self.n_pilot_steps = n_pilot_steps
         self.min_correlation_gain = min_correlation_gain
+        self.min_trial_weight = min_trial_weight
+        self.min_trial_gain = min_trial_gain
         self.n_folds = n_folds
         self.fine_tune = fine_tune
         self.sigma_min = sigma_min

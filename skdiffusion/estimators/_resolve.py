@@ -155,6 +155,8 @@ def resolve_options(
         stops_apart=stops_apart(*shape),
         noise_limit=_noise_limit(given.score_clip, shape[0]),
         min_correlation_gain=float(given.min_correlation_gain),
+        min_trial_weight=_min_trial_weight(est, given, edges),
+        min_trial_gain=float(given.min_trial_gain),
         adapts_sigma_min=isinstance(given.sigma_min, str),
         equal_intervals=isinstance(given.noise_intervals, Integral),
     )
@@ -214,6 +216,15 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
         weight_bound=given.weight_bound,
     )
     return plan, _given(n=given.n_pilot_steps).get("n", n_pilot_steps)
+
+
+def _min_trial_weight(est: Any, given: Options, edges: tuple[float, ...]) -> float:
+    """Weight in the blend below which training ends early; 0 where a length of training, or fine-tuning, is asked for.
+
+    Networks of one interval of noise levels know nothing of those of the others.
+    """
+    asked = est.max_iter != "auto" or given.n_training_steps != "auto" or given.fine_tune is True
+    return 0.0 if asked or edges or not est.early_stopping else float(given.min_trial_weight)
 
 
 def _resolve_solver(est: Any, given: Options) -> SolverOptions:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skdiffusion._utils.numerics import floored
-from skdiffusion._utils.progress import DENOISING_SHARE, SEARCH_SHARE, TRAINING_SHARE, FitProgress, training_deadline
+from skdiffusion._utils.progress import (
+    CLOSED_FORM_SHARE,
+    DENOISING_SHARE,
+    PILOT_SHARE,
+    SEARCH_SHARE,
+    TRAINING_SHARE,
+    FitProgress,
+    training_deadline,
+)
 from skdiffusion._utils.protocols import Density
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import (
@@ -16,11 +24,12 @@ from skdiffusion.densities import (
     Component,
     ComponentOptions,
     TransformedDensity,
+    blend_weights,
     feature_transform_candidates,
     improved,
     validation_score,
 )
-from skdiffusion.densities.components import Spaces, fit_components
+from skdiffusion.densities.components import Spaces, TimeLimits, fit_components
 from skdiffusion.diffusion.fitting import (
     Coordinates,
     DiffusionFit,
@@ -67,7 +76,8 @@ def choose_transforms(data: TrainingData, plan: FitPlan) -> tuple[Coordinates, S
     """The coordinates of the diffusion, and the preprocessors of the other components."""
     first, transforms = feature_transform_candidates(data, plan.feature_transform)
     preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds, first) for t in transforms]
-    return choose_coordinates(data, preprocessors, plan.diffusion), spaces_of(data, preprocessors)
+    options = replace(plan.diffusion, pilot_deadline=plan.deadline(PILOT_SHARE))
+    return choose_coordinates(data, preprocessors, options), spaces_of(data, preprocessors)
 
 
 def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
@@ -81,25 +91,47 @@ def fit_closed_forms(data: TrainingData, spaces: Spaces, plan: FitPlan) -> list[
     """The components in closed form."""
     if not plan.component_names:
         return []
-    allowed = np.inf if plan.max_seconds is None else SEARCH_SHARE * plan.max_seconds
+    limits = TimeLimits()
+    if plan.max_seconds is not None:
+        limits = TimeLimits(SEARCH_SHARE * plan.max_seconds, plan.deadline(CLOSED_FORM_SHARE))
     # A stream of their own: the networks are the same whatever the components draw.
-    return fit_components(data, spaces, plan.component_names, plan.components, data.rng.spawn(1)[0], allowed)
+    return fit_components(data, spaces, plan.component_names, plan.components, data.rng.spawn(1)[0], limits)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The components in closed form, beside which the diffusion is weighed at some of the validation samples."""
+
+    data: TrainingData
+    components: list[Component]
+    options: ComponentOptions
+
+    def _all(self, log_prob: np.ndarray, places: np.ndarray) -> list[Component]:
+        others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in self.components]
+        return [Component("diffusion", Density(), log_prob, "diffusion"), *others]
+
+    def score(self, log_prob: np.ndarray, places: np.ndarray) -> float:
+        """Mean log-density of the blend at these places, in nats."""
+        alone = log_prob if self.components else floored(log_prob, self.data.n_features)
+        return validation_score(self._all(alone, places), self.data.validation_weight[places], self.options)
+
+    def worth(self, log_prob: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+        """Weight of the diffusion in the blend, and the nats a sample by which it raises the blend."""
+        (own, *others), sample_weight = self._all(log_prob, places), self.data.validation_weight[places]
+        if not others:
+            return 1.0, np.inf
+        weight = float(blend_weights([own, *others], sample_weight, self.options)[0])
+        scores = [validation_score(all_of, sample_weight, self.options) for all_of in ([own, *others], others)]
+        return weight, scores[0] - scores[1]
 
 
 def fit_flow(
     data: TrainingData, coordinates: Coordinates, components: list[Component], plan: FitPlan, progress: FitProgress
 ) -> DiffusionFit:
-    """The diffusion model, within its share of the time; fine-tuning ends by the log-density of the whole blend."""
-
-    def blend_score(log_prob: np.ndarray, places: np.ndarray) -> float:
-        alone = log_prob if components else floored(log_prob, data.n_features)
-        others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in components]
-        own = Component("diffusion", Density(), alone, "diffusion")
-        return validation_score([own, *others], data.validation_weight[places], plan.components)
-
+    """The diffusion model, within its share of the time; what the whole blend gains decides how long it is trained."""
     share = TRAINING_SHARE if plan.diffusion.fine_tuning is None else DENOISING_SHARE
     options = plan.diffusion.ending_at(plan.deadline(share), plan.deadline())
-    return fit_diffusion(data, coordinates, options, blend_score, progress)
+    return fit_diffusion(data, coordinates, options, Beside(data, components, plan.components), progress)
 
 
 def stack(

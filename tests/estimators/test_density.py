@@ -350,7 +350,10 @@ OPTION_CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES)))
+OF_THE_TRIAL = {"min_trial_weight", "min_trial_gain"}  # which is tested in `test_trial`: it takes other components
+
+
+@pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES) - OF_THE_TRIAL))
 def test_every_option_changes_the_density(name, X):
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, components=None, options=Options())
     if name in ("n_pilot_steps", "min_correlation_gain"):

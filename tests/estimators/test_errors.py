@@ -64,6 +64,8 @@ BAD_OPTIONS = {
     "n_target_samples": [-1, "few"],
     "n_pilot_steps": [0],
     "min_correlation_gain": [-1.0],
+    "min_trial_weight": [-0.1, 1.5],
+    "min_trial_gain": [-1.0],
     "n_folds": [1, 2.5],
     "fine_tune": ["yes", 2, None],
     "sigma_min": [0.0, -1, 30.0],

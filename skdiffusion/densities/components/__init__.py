@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from skdiffusion.densities import Component, ComponentOptions
-from skdiffusion.densities.components._family import ComponentFamily, ComponentFit, Spaces
+from skdiffusion.densities.components._family import ComponentFamily, ComponentFit, Spaces, TimeLimits
 from skdiffusion.densities.components._kernel import KernelFamily
 from skdiffusion.densities.components._mixture import MixtureFamily
 from skdiffusion.densities.components._regression import RegressionFamily
@@ -15,7 +15,7 @@ from skdiffusion.densities.components._steps import StepsFamily
 from skdiffusion.densities.components._student_t import StudentTFamily
 from skdiffusion.preprocessing import TrainingData
 
-__all__ = ["COMPONENTS", "ComponentFamily", "ComponentFit", "Spaces", "fit_components"]
+__all__ = ["COMPONENTS", "ComponentFamily", "ComponentFit", "Spaces", "TimeLimits", "fit_components"]
 
 # In the order of their fit: later families are fitted only where they add to those before them.
 COMPONENTS: dict[str, type[ComponentFamily]] = {
@@ -33,7 +33,7 @@ def fit_components(
     names: Collection[str],
     options: ComponentOptions,
     rng: np.random.Generator,
-    max_seconds: float = np.inf,
+    limits: TimeLimits | None = None,
 ) -> list[Component]:
     """Fit the closed-form components of some families, each to all samples and once more without its validation folds.
 
@@ -45,14 +45,13 @@ def fit_components(
         Families, keys of `COMPONENTS`, in the order of which they are fitted; any other name is a ValueError.
     options : ComponentOptions
     rng : numpy Generator
-    max_seconds : float
-        Time that the search for the number of Gaussians of each mixture may take.
+    limits : TimeLimits, optional
     """
     unknown = set(names) - set(COMPONENTS)
     if unknown:
         raise ValueError(f"Components must be among {list(COMPONENTS)}. Got {sorted(unknown)}.")
-    fit = ComponentFit(data, spaces, options, rng, max_seconds)
+    fit = ComponentFit(data, spaces, options, rng, limits or TimeLimits())
     for name, family in COMPONENTS.items():
-        if name in names:
+        if name in names and (family.indispensable or not fit.limits.over):
             fit.components += family().fit(fit)
     return fit.components

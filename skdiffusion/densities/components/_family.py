@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,6 +24,19 @@ class Spaces:
         return {"": self.plain} if self.mapped is None else {"mapped_": self.mapped, "": self.plain}
 
 
+@dataclass(frozen=True)
+class TimeLimits:
+    """The time that the fit of components may take."""
+
+    search_seconds: float = np.inf  # of the search for the number of Gaussians of each mixture
+    deadline: float = np.inf  # moment of `time.perf_counter` after which no family is begun
+
+    @property
+    def over(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.perf_counter() > self.deadline
+
+
 @dataclass
 class ComponentFit:
     """The state of a fit of components, which every family reads."""
@@ -31,7 +45,7 @@ class ComponentFit:
     spaces: Spaces
     options: ComponentOptions
     rng: np.random.Generator  # of the components: the networks draw from another
-    max_seconds: float = np.inf  # that the search for each mixture may take
+    limits: TimeLimits = TimeLimits()
     components: list[Component] = field(default_factory=list)  # those fitted so far
 
     def others(self) -> np.ndarray:
@@ -54,6 +68,8 @@ class ComponentFamily:
 
     A family of its own gives `fit`, and is one line of `COMPONENTS`.
     """
+
+    indispensable = False  # whether it is fitted even where there is no time left
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         """Components of this family that are worth having beside those fitted so far; perhaps none."""

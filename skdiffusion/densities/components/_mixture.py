@@ -24,7 +24,7 @@ from skdiffusion.densities.components._family import ComponentFamily, ComponentF
 from skdiffusion.preprocessing import MappedData
 
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
-OUT_OF_FOLD = ExpectationMaximization(tol=1e-3)
+OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
 OF_ALL_SAMPLES = ExpectationMaximization()
 
 
@@ -42,7 +42,7 @@ class MixtureFamily(ComponentFamily):
             components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
         if fit.data.n_features == 1:
             mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
-            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.max_seconds)
+            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
             component = MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture")
             components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
         return components
@@ -55,7 +55,7 @@ def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
         folds = list(data.folds)
     elif data.n_effective <= MANY_SAMPLES:
         folds = list(data.folds[:3])
-    return MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, fit.max_seconds).choose()
+    return MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, fit.limits.search_seconds).choose()
 
 
 class MixtureRuns:

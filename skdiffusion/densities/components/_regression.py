@@ -61,8 +61,13 @@ def fit_regressions(
     fit: ComponentFit, spaces: Mapping[str, Preprocessor], others: np.ndarray, rng: np.random.Generator
 ) -> list[Component]:
     """The regressions of the named spaces that add to a blend with these out-of-fold log-densities."""
-    tried = {name: RegressionOrders(fit, space, rng) for name, space in spaces.items()}
-    trial = {name: orders.held_out(0, TRIAL_SAMPLES) for name, orders in tried.items()}
+    tried: dict[str, RegressionOrders] = {}
+    trial: dict[str, np.ndarray] = {}
+    for name, space in spaces.items():
+        if tried and fit.limits.over:
+            break
+        tried[name] = RegressionOrders(fit, space, rng)
+        trial[name] = tried[name].held_out(0, TRIAL_SAMPLES)
     n_trial = len(next(iter(trial.values())))
     weights = fit.data.validation_weight[:n_trial]
     gaining = gaining_names(trial, others[:n_trial], weights / weights.sum(), fit.options.min_total_gain)

@@ -18,6 +18,8 @@ class StudentTFamily(ComponentFamily):
     Behind a logarithm its samples would have no mean: a few of them would be farther away than all others together.
     """
 
+    indispensable = True
+
     def fit(self, fit: ComponentFit) -> list[Component]:
         data, plain, w = fit.data, fit.spaces.plain, fit.data.sample_weight
         first = without_logarithms(plain.first)

@@ -61,8 +61,8 @@ class TrainingResult:
         Mean training loss since the report before, and mean validation loss of the members.
     loss_by_noise : array of shape (n_levels, 2) or None
         Noise levels and the validation loss at each, where the mean loss was lowest.
-    out_of_time, interrupted : bool
-        Whether the deadline or Ctrl-C shortened the run.
+    out_of_time, not_worthwhile, interrupted : bool
+        Whether the deadline, the trial or Ctrl-C shortened the run.
     """
 
     best_step: np.ndarray
@@ -72,6 +72,7 @@ class TrainingResult:
     validation_curve: list = field(default_factory=list)
     loss_by_noise: np.ndarray | None = None
     out_of_time: bool = False
+    not_worthwhile: bool = False
     interrupted: bool = False
 
 
@@ -106,6 +107,7 @@ class _Run:
         self.best = BestWeights(objective.average, plan.tol)
         self.result = TrainingResult(best_step=self.best.steps)
         self.validate_every, self.started = plan.validate_every, time.perf_counter()
+        self.tried = plan.is_worthwhile is None
         self.losses: list[torch.Tensor] = []  # of the steps since the last report
 
     def advance(self) -> None:
@@ -126,6 +128,16 @@ class _Run:
         allowed = step + max(0, int((self.plan.deadline - now) * step / max(now - self.started, 1e-9)))
         if allowed < self.plan.n_steps:
             self.plan, self.result.out_of_time = replace(self.plan, n_steps=allowed), True
+
+    def ask(self) -> None:
+        """End soon, if the plan's trial finds that more steps are not worthwhile."""
+        step, plan = self.result.n_steps, self.plan
+        if self.tried or step < plan.trial_fraction * plan.n_steps:
+            return
+        self.tried = True
+        assert plan.is_worthwhile is not None
+        if not plan.is_worthwhile(self.objective.network_of(self.objective.average.clone())):
+            self.plan, self.result.not_worthwhile = replace(plan, n_steps=plan.n_steps_if_ending(step)), True
 
     def validate(self) -> None:
         """Compare the averaged weights with the best so far."""
@@ -152,6 +164,7 @@ class _Run:
             if validated < step:
                 self.validate()
             return True
+        self.ask()
         return latest is not None and 0 < plan.patience <= step - self.best.last_gain
 
 

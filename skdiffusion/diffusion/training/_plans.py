@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from skdiffusion.diffusion.networks import GaussianReference
 
@@ -32,10 +33,16 @@ class Plan(ABC):
     keep_best: bool = True  # the weights with the lowest validation loss, not the last ones
     deadline: float = math.inf  # moment of `time.perf_counter()` to which the schedule is shortened
     monitor: Monitor | None = None
+    trial_fraction: float = 0.25  # of the steps, after which the rest of them must be worthwhile
+    is_worthwhile: Callable[[Any], bool] | None = None  # asked then, of the network so far; None asks nothing
 
     @abstractmethod
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
+
+    def n_steps_if_ending(self, step: int) -> int:
+        """Number of steps of a run that after this one is not worthwhile any more."""
+        return step
 
     @property
     def n_checks(self) -> int:
@@ -81,6 +88,10 @@ class TrainingPlan(Plan):
         warm = min(1.0, (step + 1) / min(self.warmup_steps, max(1, self.n_steps // 4)))
         cool = min(1.0, max(0.0, (self.n_steps - step) / max(1.0, self.n_steps - decay_start)))
         return self.learning_rate * min(warm, cool)
+
+    def n_steps_if_ending(self, step: int) -> int:
+        # The learning rate starts to fall here.
+        return max(step, min(self.n_steps, round(step / max(1 - self.decay_fraction, 0.1))))
 
     @property
     def validate_every(self) -> int:
