@@ -24,19 +24,22 @@ def noise(density, n, seed):
 def test_more_steps_only_come_closer(density, seed, name):
     """Samples converge with more steps: their median error at three quarters of the stated order or more.
 
-    The mean square converges at half the order or more if one sample is left out: where the flow separates two
-    components, 80 steps are too few for any order.
+    Errors of opposite signs can cancel at few steps, from which four times as many then gain less: from one of the two
+    numbers of steps, the order must be seen. The mean square converges at half the order or more if one sample is left
+    out: where the flow separates two components, 80 steps are too few for any order.
     """
-    z = noise(density, 30, seed)
-    exact = solve(density, z, log_snr_grid(400, START, STOP)[::-1], "rk4").z
-    few, more = (
+    z, order = noise(density, 30, seed), STEPPERS[name].order
+    exact = solve(density, z, log_snr_grid(1000, START, STOP)[::-1], "rk4").z
+    errors = [
         np.sqrt(((solve(density, z, log_snr_grid(n, START, STOP)[::-1], name).z - exact) ** 2).mean(1))
-        for n in (20, 80)
-    )
-    assert np.median(more) <= np.median(few) / 4 ** (0.75 * STEPPERS[name].order) + 1e-6
-    assert np.sqrt((more**2).mean()) <= np.sqrt((few**2).mean()) + 1e-6
-    few, more = (np.sqrt((np.sort(e)[:-1] ** 2).mean()) for e in (few, more))
-    assert more <= few / 4 ** (STEPPERS[name].order / 2) + 1e-6
+        for n in (20, 80, 320)
+    ]
+    medians = [np.median(e) for e in errors]
+    assert any(more <= few / 4 ** (0.75 * order) + 1e-6 for few, more in zip(medians, medians[1:]))
+    few, more, _ = (np.sqrt((e**2).mean()) for e in errors)
+    assert more <= few + 1e-6
+    few, more, _ = (np.sqrt((np.sort(e)[:-1] ** 2).mean()) for e in errors)
+    assert more <= few / 4 ** (order / 2) + 1e-6
 
 
 @given(standardized_mixtures(), seeds)
