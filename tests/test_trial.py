@@ -14,9 +14,10 @@ from skdiffusion.densities.components import COMPONENTS, Spaces, TimeLimits, fit
 from skdiffusion.diffusion.fitting import choose_coordinates
 from skdiffusion.diffusion.networks import FilmEnsemble
 from skdiffusion.diffusion.options import default_training
-from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train_intervals
+from skdiffusion.diffusion.training import TrainingPlan, TrainingResult, TrainingSets, train_intervals
 from skdiffusion.estimators._resolve import resolve_options
-from skdiffusion.estimators._stages import Beside
+from skdiffusion.estimators._stages import Beside, warn_if_untrained
+from skdiffusion.exceptions import UntrainedNetworkWarning
 from skdiffusion.preprocessing import Preprocessor, TrainingData, WeightedSamples
 
 
@@ -89,6 +90,15 @@ def test_networks_without_weight_are_trained_for_a_part_of_the_steps(data):
     longer = {"patience": 10_000}  # nothing but the trial may end it
     assert n_steps(min_trial_weight=0.0, min_trial_gain=100.0, **longer) == planned
     assert n_steps(None, min_trial_weight=1.0, **longer) == planned
+
+
+def test_networks_that_the_blend_does_without_are_not_called_untrained(recwarn):
+    plan = TrainingPlan(n_steps=400, patience=300)
+    kept = TrainingResult(best_step=np.zeros(2, dtype=int), n_steps=143, validation_curve=[(0, 1.0), (143, 1.1)])
+    warn_if_untrained(replace(kept, not_worthwhile=True), plan)
+    assert not recwarn.list
+    with pytest.warns(UntrainedNetworkWarning):
+        warn_if_untrained(kept, plan)
 
 
 @pytest.mark.parametrize("asked", [{"max_iter": 5}, {"early_stopping": False}])

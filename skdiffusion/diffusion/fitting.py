@@ -159,8 +159,7 @@ class _Pilots:
         if coordinates not in self.known:
             mapped = self.data.mapped(coordinates.preprocessor)
             network = new_network(self.data.n_features, self.network, self.data.rng)
-            # Runs this short do not overfit: no samples need choose among their weights.
-            sets: tuple[list[np.ndarray], list[np.ndarray]] = [self.training] * self.n_members, []
+            sets = [self.training] * self.n_members, [self.validation] * self.n_members
             plan = replace(self.plan, deadline=time.perf_counter() + self.max_seconds)
             result = _train(network, mapped.z, self.data, sets, plan, coordinates.reference)
             if result.interrupted:

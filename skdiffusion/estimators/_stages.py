@@ -185,10 +185,11 @@ def warn_if_interrupted(result: TrainingResult, n_steps: int) -> None:
 def warn_if_untrained(result: TrainingResult, plan: TrainingPlan) -> None:
     """Warn of untrained networks that early stopping kept before its patience was over.
 
-    Where more steps were of no use either, they are what suits the samples, as where these are Gaussian.
+    Where more steps were of no use either, to the networks or to the blend, they are what suits the samples, as where
+    these are Gaussian.
     """
     keeps_first = plan.keep_best and len(result.validation_curve) > 0 and not result.best_step.any()
-    if keeps_first and not result.interrupted and result.n_steps < plan.patience:
+    if keeps_first and not (result.interrupted or result.not_worthwhile) and result.n_steps < plan.patience:
         limit = "'max_fit_seconds'" if result.out_of_time else "'max_iter' or the 'n_training_steps' option"
         warn_user(
             "Early stopping kept the untrained networks, which are a Gaussian whatever the 'hidden_layer_sizes': in "
