@@ -21,7 +21,7 @@ from skdiffusion.densities._feature_transforms import (
     feature_transform_candidates,
     select_feature_transforms,
 )
-from skdiffusion.densities._given import BlendMarginal, GivenBlend
+from skdiffusion.densities._given import BlendMarginal, GivenBlend, given_together
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_bic import mixture_by_bic
@@ -71,6 +71,7 @@ __all__ = [
     "fit_steps",
     "fit_student_t",
     "gaussian_flow_map",
+    "given_together",
     "improved",
     "informative_order",
     "kernel_density",

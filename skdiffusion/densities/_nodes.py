@@ -17,6 +17,7 @@ import numpy as np
 
 TAIL_EDGES = np.array([-12.0, -3.0, 0.0, 3.0, 12.0])  # of the first panels, in standard deviations
 LADDER = 16.0 ** np.arange(-4, 2)  # distances from every draw to further ends: peaks may be of any width and place
+NARROWER = 64.0  # times, at most, that a peak is narrower than the density of a draw says
 MAX_HALVINGS = 24  # of a panel
 PANEL_TOLERANCE = 3e-4  # of the sum, by which that of a panel may be off
 # The rule of Gauss and Kronrod (7, 15) on [-1, 1]: places and weights from the middle outwards, as in QUADPACK
@@ -109,7 +110,7 @@ class _Panels:
 
 
 def adaptive_panels(
-    table: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], draws: np.ndarray
+    table: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], draws: np.ndarray, log_density: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Nodes of a quadrature of a density in one coordinate, for many samples.
 
@@ -122,6 +123,8 @@ def adaptive_panels(
         ``table(owner, places)``: log-density of samples of these numbers at these places, (n_places,), and what else
         is known there, (n_places, n_values).
     draws : array of shape (n_samples, n_draws)
+    log_density : array of shape (n_samples, n_draws)
+        Of the draws: where it is low, nothing narrow is looked for beside them.
 
     Returns
     -------
@@ -132,7 +135,11 @@ def adaptive_panels(
         Sums of the differences of both rules, in parts of the sum.
     """
     n = len(draws)
-    beside = (draws[:, :, None] + np.concatenate([-LADDER, LADDER])).reshape(n, -1)
+    with np.errstate(over="ignore"):
+        narrow = LADDER < np.minimum(np.exp(-log_density)[:, :, None] / NARROWER, 1.0)
+    wide = (LADDER > 1) & (np.abs(draws)[:, :, None] < -TAIL_EDGES[1])
+    steps = np.where(narrow | wide, 0.0, LADDER)
+    beside = (draws[:, :, None] + np.concatenate([-steps, steps], axis=2)).reshape(n, -1)
     draws = np.concatenate([draws, beside], axis=1)
     ends = np.sort(np.concatenate([np.tile(TAIL_EDGES, (n, 1)), draws], axis=1), axis=1)
     panels = _Panels(np.repeat(np.arange(n), ends.shape[1] - 1), ends[:, :-1].ravel(), ends[:, 1:].ravel())

@@ -14,9 +14,10 @@ from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
-from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
+from skdiffusion.estimators._unknown import UnknownFeatures
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
+MIN_NODES, NODES_OF_A_DRAW = 32, 8  # of conditional samples, at least and for each draw of a sample
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
@@ -256,8 +257,9 @@ class JointDensityEstimator(FlowDensityEstimator):
                 f"{outside.sum()} samples of X (the first is sample {np.flatnonzero(outside)[0]}) lie outside "
                 "'bounds': there are no such samples to complete."
             )
-        n_nodes = N_DRAWS if n_draws is None else max(N_DRAWS, min(4 * n_draws, MANY_NODES))
-        drawn = self._completed(X, draw_seed(self, random_state), n_draws or 1, n_nodes)
+        number = n_draws or 1
+        n_nodes = max(MIN_NODES, min(NODES_OF_A_DRAW * number, MANY_NODES))
+        drawn = self._completed(X, draw_seed(self, random_state), number, n_nodes)
         return drawn[0] if n_draws is None else drawn
 
     def tail_level(self, X: Any, random_state: Any = None) -> np.ndarray:
