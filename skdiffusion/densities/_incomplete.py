@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from skdiffusion._utils.numerics import log_sum_exp
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 
@@ -39,8 +40,7 @@ class IncompleteSamples:
         self.X = np.where(self.known, X, 0.0)
         self.effective = float(weights.sum() ** 2 / (weights @ weights))
         self.w = weights * (self.effective / weights.sum())
-        self.patterns, which = np.unique(self.known, axis=0, return_inverse=True)
-        self.which = which.ravel()
+        self.patterns, self.which = Patterns.of(X)
 
     def _inverses(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inverses of the blocks of the known features of every pattern, with zeros elsewhere, and log-determinants."""
@@ -101,9 +101,12 @@ class IncompleteSamples:
 
 
 def fit_incomplete_mixture(
-    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator
+    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator, tol: float = TOL
 ) -> GaussianMixtureDensity:
-    """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian."""
+    """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian.
+
+    EM ends where a step raises the mean log-density by less than `tol` nats.
+    """
     d = samples.X.shape[1]
     mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
     mixture = GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None])
@@ -115,7 +118,7 @@ def fit_incomplete_mixture(
         previous = -np.inf
         for _ in range(MAX_ITER):
             moved, mean_log_density = samples.step(mixture, strength)
-            if mean_log_density - previous < TOL:
+            if mean_log_density - previous < tol:
                 break
             mixture, previous = moved, mean_log_density
     return mixture

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.numerics import log_sum_exp_by_owner
+
 TAIL_EDGES = np.array([-12.0, -3.0, 0.0, 3.0, 12.0])  # of the first panels, in standard deviations
 LADDER = 16.0 ** np.arange(-4, 2)  # distances from every draw to further ends: peaks may be of any width and place
 NARROWER = 64.0  # times, at most, that a peak is narrower than the density of a draw says
@@ -55,7 +57,7 @@ class Nodes:
 
     def log_sum(self, log_prob: np.ndarray) -> np.ndarray:
         """Logarithm of the sum of a density over the nodes of every sample, shape (n_samples,)."""
-        return log_sum_by_owner(self.log_terms(log_prob), self.owner, self.n_samples)
+        return log_sum_exp_by_owner(self.log_terms(log_prob), self.owner, self.n_samples)
 
     def shares(self, log_prob: np.ndarray) -> np.ndarray:
         """Shares of the nodes in these sums, shape (n_nodes,)."""
@@ -71,15 +73,6 @@ class Nodes:
         """Means, by shares of the nodes, of values (n_nodes, n_values), shape (n_samples, n_values)."""
         sums = [np.bincount(self.owner, shares * column, self.n_samples) for column in values.T]
         return np.stack(sums, axis=1) if sums else np.empty((self.n_samples, 0))
-
-
-def log_sum_by_owner(terms: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarray:
-    """Logarithm of the sum of the exponentials of the terms of every owner, -inf where there are none."""
-    top = np.full(n_owners, -np.inf)
-    np.maximum.at(top, owner, terms)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.bincount(owner, np.exp(terms - shift[owner]), n_owners)) + shift
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,8 @@ class _Pilots:
                 raise KeyboardInterrupt  # nothing worth keeping yet
             low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
             flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), low, high)
-            log_prob = flow.log_prob(mapped.z_left_out[self.validation]) + mapped.log_det_left_out[self.validation]
-            weights = self.data.sample_weight[self.validation]
+            log_prob = mapped.log_prob_left_out(flow, self.validation)
+            weights = self.data.weights_of(self.data.first(self.validation))
             self.known[coordinates] = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
         return self.known[coordinates]
 
@@ -269,10 +269,11 @@ def fine_tune_network(
     training = [data.without(fold) for fold in data.validation_folds]
     chosen, places, start = [], [], 0
     for fold in data.validation_folds:
-        local = np.sort(data.rng.permutation(len(fold))[:FINE_TUNING_SAMPLES])
-        chosen.append(fold[local])
+        first = data.first(fold)
+        local = np.sort(data.rng.permutation(len(first))[:FINE_TUNING_SAMPLES])
+        chosen.append(data.all_of(first[local]))
         places.append(start + local)
-        start += len(fold)
+        start += len(first)
     all_places = np.concatenate(places)
     field = flow.network_field
     fine_flow = replace(flow, stepper="ab4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
@@ -310,12 +311,12 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     log_det = mapped.log_det_left_out[samples]
     if network.n_members < 3:
         own_folds = [partial(single.log_prob, z[fold]) for single, fold in zip(singles, folds)]
-        return np.concatenate(side_by_side(own_folds)) + log_det
+        return mapped.observed(np.concatenate(side_by_side(own_folds)) + log_det, samples)
     table = np.stack(side_by_side([partial(single.log_prob, z[samples]) for single in singles]), axis=1)
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]
     table[places, own] = np.nan
-    return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det
+    return mapped.observed(result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det, samples)
 
 
 def flows_of_members(flow: ProbabilityFlow) -> list[ProbabilityFlow]:

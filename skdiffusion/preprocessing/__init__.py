@@ -9,6 +9,7 @@ Features with far groups of values, or with values over many decades, go through
 
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
@@ -21,6 +22,7 @@ from skdiffusion.preprocessing._whitening import Whitening
 __all__ = [
     "BoundaryRegion",
     "Bounds",
+    "CompletedSamples",
     "FeatureTransform",
     "FirstMaps",
     "MappedData",
