@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
+from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
 from sklearn.preprocessing import StandardScaler
 
 from skdiffusion import (
@@ -23,7 +25,7 @@ DENSITY = DiffusionDensityEstimator(n_steps=4, components=None, **SMALL)
 FLOW = ["score_samples", "score", "score_function", "to_latent"]
 SUPPORT = ["project", "distance", "tangent_space", "local_dimension", "intrinsic_log_density", "transform"]
 OWN = [  # estimators, with the methods that look at samples
-    (DENSITY, ["partial_fit", "log_density_error", "score_function", "to_latent", "tail_level"]),
+    (DENSITY, ["log_density_error", "score_function", "to_latent", "tail_level"]),
     (
         DistilledDensityEstimator(DENSITY, hidden_layer_sizes=(8, 8), n_draws=50, n_training_steps=1, random_state=0),
         ["fit", *FLOW],
@@ -34,8 +36,11 @@ OWN = [  # estimators, with the methods that look at samples
         ["fit", "score_samples", "score", *SUPPORT],
     ),
     (DiffusionTransformer(DENSITY), ["fit", "transform", "fit_transform"]),
-    (DiffusionOutlierDetector(DENSITY), ["fit", "score_samples", "decision_function", "predict", "fit_predict"]),
-    (make_density_pipeline(StandardScaler(), DENSITY), ["fit", "score_samples", "score"]),
+    (
+        DiffusionOutlierDetector(KernelDensity(), contamination=0.1),
+        ["fit", "score_samples", "decision_function", "predict", "fit_predict"],
+    ),
+    (make_density_pipeline(PCA(), DENSITY), ["fit", "score_samples", "score"]),
     (make_density_pipeline(StandardScaler(), GaussianMixture()), ["fit", "score_samples", "score"]),
 ]
 WHOLE = pd.DataFrame(np.random.default_rng(0).standard_normal((40, 3)), columns=["age", "income", "height"])

@@ -137,7 +137,8 @@ class Completion:
             if len(features) < d:
                 mine = (samples + n * np.arange(n_draws)[:, None]).ravel()
                 complete[mine] = self.density.completed(complete[mine], features, noise.take(mine))
-                log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
+                if len(features):
+                    log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
         log_proposal = self.density.log_prob(complete).reshape(shape) - log_given
         log_proposal[:, self.known.all(1)] = 0.0
         complete = self._on_grids(self.resolution.requantized(complete)).reshape(*shape, d)

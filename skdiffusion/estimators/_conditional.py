@@ -201,9 +201,13 @@ class ConditionalDensity:
         Returns
         -------
         ndarray of shape (n_given, n_quantiles)
+            Of a feature whose values were rounded in `fit`, rounded as they were.
         """
         probabilities = check_probabilities(q)
-        return np.stack([np.interp(probabilities, levels, values) for values, levels in self._curves()])
+        out = np.stack([np.interp(probabilities, levels, values) for values, levels in self._curves()])
+        complete = np.repeat(self.given_, len(probabilities), axis=0)
+        complete[:, self.unknown_features_[0]] = out.ravel()
+        return self.estimator._resolution.requantized(complete)[:, self.unknown_features_[0]].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
         """Distribution function of the one unknown feature.

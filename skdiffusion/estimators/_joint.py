@@ -17,7 +17,7 @@ from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, 
 from skdiffusion.estimators._unknown import UnknownFeatures
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
-MIN_NODES, NODES_OF_A_DRAW = 32, 8  # of conditional samples, at least and for each draw of a sample
+MIN_NODES, NODES_OF_A_DRAW = 32, 4  # of conditional samples, at least and for each draw of a sample
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 

@@ -71,7 +71,7 @@ def test_draws_share_the_weight_of_their_sample_and_stay_together(gaps):
         known = ~np.isnan(gaps[sample])
         assert (drawn.X[drawn.groups == sample][:, known] == gaps[sample, known]).all()
     effective = drawn.weight.sum() ** 2 / (drawn.weight @ drawn.weight)
-    assert drawn.information * effective == pytest.approx(len(gaps))
+    assert drawn.completed.information(drawn.weight) * effective == pytest.approx(len(gaps))
 
 
 def test_samples_of_few_known_values_are_completed_by_different_draws():
