@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline, _name_estimators
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
@@ -20,7 +20,7 @@ from skdiffusion._utils.validation import RandomState, check_finite, generator_s
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._score import mean_log_density
-from skdiffusion.compose._transformers import active_steps, not_invertible
+from skdiffusion.compose._transformers import active_steps, not_invertible, passes_nan
 
 
 def _final_can(method: str) -> Callable[[Pipeline], bool]:
@@ -100,7 +100,7 @@ class DensityPipeline(Pipeline):
 
     def _check_finite(self, X: ArrayLike) -> None:
         """Refuse infinity, and NaN where a step does not take it, by the names of the features that hold it."""
-        takes_nan = all(get_tags(step).input_tags.allow_nan for _, step in active_steps(self))
+        takes_nan = all(passes_nan(step) for _, step in active_steps(self))
         check_finite(self, check_array(X, dtype=np.float64, ensure_all_finite=False), X, allow_nan=takes_nan)
 
     def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:

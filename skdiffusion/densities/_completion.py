@@ -22,6 +22,7 @@ from skdiffusion.preprocessing import (
     Ties,
     WeightedSamples,
     bounds_with_margins,
+    nearest,
     without_round_off,
 )
 
@@ -150,8 +151,7 @@ class Completion:
         for j, known in enumerate(self.known.T):
             ties = Ties.of(self.X[known, j])
             if ties.on_grid:
-                middles = (ties.values[1:] + ties.values[:-1]) / 2
-                out[:, j] = ties.values[np.searchsorted(middles, out[:, j])]
+                out[:, j] = nearest(ties.values, out[:, j])
         return out
 
 

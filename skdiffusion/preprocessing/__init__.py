@@ -16,7 +16,7 @@ from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidat
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
-from skdiffusion.preprocessing._ties import Ties, without_round_off
+from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Whitening",
     "bounds_with_margins",
     "first_maps_candidates",
+    "nearest",
     "originals",
     "random_folds",
     "together_with_copies",
