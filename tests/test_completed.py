@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skdiffusion import DiffusionDensityEstimator
 from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.patterns import Patterns
-from skdiffusion.densities import Completion, GaussianMixtureDensity, MixtureSearch, TransformedDensity
+from skdiffusion.densities import (
+    Completion,
+    GaussianMixtureDensity,
+    IncompleteSamples,
+    MixtureSearch,
+    TransformedDensity,
+    fit_incomplete_student_t,
+)
 from skdiffusion.preprocessing import CompletedSamples, MappedData, Preprocessor, TrainingData
 from tests.conftest import draw
 
@@ -22,7 +30,9 @@ def test_patterns_part_the_samples(rng):
 
 
 def test_numbers_of_sources_by_hand():
-    completed = CompletedSamples(np.array([0, 1, 1, 2, 4, 4, 4]), np.array([0.0, 1.0, 2.0, 0.0, 0.5, 0.5, 0.5]))
+    completed = CompletedSamples(
+        np.array([0, 1, 1, 2, 4, 4, 4]), np.array([0.0, 1.0, 2.0, 0.0, 0.5, 0.5, 0.5]), np.ones((7, 1), bool)
+    )
     weight = np.array([1.0, 0.5, 0.5, 2.0, 0.2, 0.2, 0.2])
     assert_allclose(completed.whole_weight(weight), [1, 1, 1, 2, 0.6, 0.6, 0.6])
     fold = np.array([4, 5, 6, 1, 2])
@@ -111,9 +121,22 @@ def test_draws_of_one_sample_are_one_sample_in_the_search_for_a_mixture(oracle, 
         np.full(1200, 1 / 3),
         [np.flatnonzero(np.isin(source, fold)) for fold in folds],
         np.random.default_rng(1),
-        completed=CompletedSamples(source, np.zeros(1200)),
+        completed=CompletedSamples(source, np.zeros(1200), np.ones((1200, 3), bool)),
     )
     assert_allclose(thrice._shares(4), once._shares(4))
     setting = once._leading(once._strong, 1, 0.0)[0]
     single = setting._replace(n_components=1)
     assert_allclose(thrice._out_of_fold(single, 4), once._out_of_fold(single, 4), atol=1e-6)
+
+
+def test_the_student_t_of_a_fit_is_that_of_what_is_known(oracle):
+    est = DiffusionDensityEstimator((8, 8), max_iter=2, n_estimators=1, components=["student"], random_state=0)
+    student = est.fit(oracle[2]).blend_.densities["student"]
+    X = oracle[2][~np.isnan(oracle[2]).all(1)]
+    center, scale = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+    alone = fit_incomplete_student_t(IncompleteSamples((X - center) / scale, np.ones(len(X))))
+    scatter = student.preprocessor.whitening.scale
+    maps = np.array([m.log_slope(np.zeros(1))[0] for m in student.preprocessor.maps])
+    in_units = student.density.scale * np.outer(scatter / np.exp(maps), scatter / np.exp(maps))
+    assert student.density.degrees == alone.degrees
+    assert_allclose(in_units, alone.scale * np.outer(scale, scale), rtol=0.02, atol=0.01)

@@ -32,7 +32,7 @@ MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
 MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of components
 LEFT_OUT = 0.25  # of these
 MIN_ALONE = 0.5  # share of the values of a feature that are of one sample alone, from which these tell copies
-SEARCH_TOL, FIT_TOL = 1e-4, 1e-5  # nats by which the mean log-density must rise in a step of EM
+SEARCH_TOL, FIT_TOL = 1e-3, 1e-4  # nats by which the mean log-density must rise in a step of EM
 N_DRAWS = 3  # for every incomplete sample
 
 
@@ -122,7 +122,7 @@ class Completion:
         number = np.concatenate([np.arange(t) for t in times])
         draws, log_proposal = self._drawn(n_draws)
         weight, groups = self.w[source] / times[source], np.arange(len(self.X)) if groups is None else groups
-        completed = CompletedSamples(source, log_proposal[number, source])
+        completed = CompletedSamples(source, log_proposal[number, source], self.known[source])
         return WeightedSamples(draws[number, source], weight / weight.max(), groups[source], completed)
 
     def _drawn(self, n_draws: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,14 +27,17 @@ class CompletedSamples:
         The sample that each one stands for, by its number; equal ones side by side.
     log_proposal : array of shape (n_completed,)
         Log-density, given the known features, from which the others were drawn, in nats; 0 of complete samples.
+    known : bool array of shape (n_completed, n_features)
+        Which features were known.
     """
 
     source: np.ndarray
     log_proposal: np.ndarray
+    known: np.ndarray
 
     def take(self, kept: np.ndarray) -> CompletedSamples:
         """Some of them."""
-        return CompletedSamples(self.source[kept], self.log_proposal[kept])
+        return CompletedSamples(self.source[kept], self.log_proposal[kept], self.known[kept])
 
     def shifted(self, log_density: np.ndarray) -> CompletedSamples:
         """The same with other units: the log-densities of completed samples, (n_completed,), are so much greater."""
