@@ -31,7 +31,7 @@ BLOCK_NODES = 16384  # of the samples that are worked on at a time
 class Question(NamedTuple):
     """Samples of one pattern of unknown features, by their numbers, for which as many draws are taken."""
 
-    rows: np.ndarray
+    samples: np.ndarray
     features: np.ndarray  # that are known
     n_draws: int
 
@@ -52,8 +52,8 @@ class UnknownFeatures:
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of the known features of incomplete samples, in nats: 0 where none is known."""
         out, some = np.zeros(len(X)), np.flatnonzero(~np.isnan(X).all(1))
-        for given, rows in self.given(X[some], 0):
-            out[some[rows]] = given.log_prob
+        for given, samples in self.given(X[some], 0):
+            out[some[samples]] = given.log_prob
         return out
 
     def given(
@@ -91,7 +91,7 @@ class UnknownFeatures:
                 f"{MAX_FEATURES} features, at most {MAX_UNKNOWN} can be integrated over to an accuracy that can be "
                 "trusted. Fit the estimator to fewer features, or give more of them."
             )
-        left = [Question(rows, features, n_draws) for rows, features in Patterns.of(X).parts() if len(rows)]
+        left = [Question(samples, features, n_draws) for samples, features in Patterns.of(X).parts()]
         fewest = np.inf
         while left:
             again: list[Question] = []
@@ -100,14 +100,14 @@ class UnknownFeatures:
                     BlendMarginal(self.blend, q.features, self.n_features, all_summed, least < MIN_EFFECTIVE)
                     for q in block
                 ]
-                noises = [self._noise(X[q.rows], m, q.n_draws, seed) for q, m in zip(block, marginals)]
-                answers = given_together([(m, X[q.rows], noise) for m, q, noise in zip(marginals, block, noises)])
+                noises = [self._noise(X[q.samples], m, q.n_draws, seed) for q, m in zip(block, marginals)]
+                answers = given_together([(m, X[q.samples], noise) for m, q, noise in zip(marginals, block, noises)])
                 for question, given in zip(block, answers):
                     settled, more = enough(question, given, least)
                     again += more
                     if settled.any():
                         fewest = min(fewest, given.effective_number[settled].min())
-                        yield (given if settled.all() else given.take(settled)), question.rows[settled]
+                        yield (given if settled.all() else given.take(settled)), question.samples[settled]
             left = again
         if fewest < least:
             warn_user(
@@ -128,14 +128,14 @@ class UnknownFeatures:
         """The questions, parted where they are of many samples, in lists of few enough nodes."""
         block: list[Question] = []
         n_nodes = 0
-        for rows, features, n_draws in questions:
+        for samples, features, n_draws in questions:
             cost = PANEL_NODES if self.n_features - len(features) == 1 else n_draws
-            for part in slices(len(rows), max(1, BLOCK_NODES // cost)):
-                if block and n_nodes + cost * len(rows[part]) > BLOCK_NODES:
+            for part in slices(len(samples), max(1, BLOCK_NODES // cost)):
+                if block and n_nodes + cost * len(samples[part]) > BLOCK_NODES:
                     yield block
                     block, n_nodes = [], 0
-                block.append(Question(rows[part], features, n_draws))
-                n_nodes += cost * len(rows[part])
+                block.append(Question(samples[part], features, n_draws))
+                n_nodes += cost * len(samples[part])
         if block:
             yield block
 
@@ -172,10 +172,10 @@ class UnknownFeatures:
         many = self._too_many(n_unknown)
         for asked, which in ((self, some & ~many), (self._of_closed_forms(), some & many)):
             mine = np.flatnonzero(which)
-            for given, rows in asked.given(X[mine], seed, n_nodes, least):
-                noise = noise_of_samples(given.X, n_draws, seed + 1, number[mine[rows]])
+            for given, samples in asked.given(X[mine], seed, n_nodes, least):
+                noise = noise_of_samples(given.X, n_draws, seed + 1, number[mine[samples]])
                 owner = np.repeat(np.arange(len(given.X)), n_draws)
-                out[mine[rows]] = given.completed(noise, owner, fixed).reshape(-1, n_draws, self.n_features)
+                out[mine[samples]] = given.completed(noise, owner, fixed).reshape(-1, n_draws, self.n_features)
         return out
 
 
@@ -187,7 +187,7 @@ def enough(question: Question, given: GivenBlend, least: float) -> tuple[np.ndar
     powers = np.ceil(np.log2(np.maximum(np.minimum(wanted, MANY_DRAWS) / question.n_draws, 2.0)))
     wanted = np.minimum(question.n_draws * 2**powers, MANY_DRAWS).astype(int)
     numbers = np.unique(wanted[~settled]).tolist()
-    return settled, [Question(question.rows[~settled & (wanted == n)], question.features, n) for n in numbers]
+    return settled, [Question(question.samples[~settled & (wanted == n)], question.features, n) for n in numbers]
 
 
 def occurrences(X: np.ndarray) -> np.ndarray:
