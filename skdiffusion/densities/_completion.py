@@ -32,7 +32,7 @@ MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
 MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of components
 LEFT_OUT = 0.25  # of these
 MIN_ALONE = 0.5  # share of the values of a feature that are of one sample alone, from which these tell copies
-SEARCH_TOL, FIT_TOL = 1e-3, 1e-4  # nats by which the mean log-density must rise in a step of EM
+SEARCH_TOL, FIT_TOL = 1e-4, 1e-6  # nats by which the mean log-density must rise in a step of EM
 N_DRAWS = 3  # for every incomplete sample
 
 
