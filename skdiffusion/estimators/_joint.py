@@ -19,7 +19,8 @@ from skdiffusion.estimators._unknown import UnknownFeatures
 from skdiffusion.preprocessing import nearest
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
-MIN_NODES, NODES_OF_A_DRAW = 32, 4  # of conditional samples, at least and for each draw of a sample
+MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
+NODES_OF_A_DRAW = 8  # of them: fewer would be drawn several times
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
@@ -271,7 +272,7 @@ class JointDensityEstimator(FlowDensityEstimator):
                 "'bounds': there are no such samples to complete."
             )
         number = n_draws or 1
-        n_nodes = max(MIN_NODES, min(NODES_OF_A_DRAW * number, MANY_NODES))
+        n_nodes = max(MIN_NODES, min(NODES_OF_A_DRAW * number, MAX_NODES))
         drawn = self._completed(X, draw_seed(self, random_state), number, n_nodes)
         return drawn[0] if n_draws is None else drawn
 
