@@ -1,6 +1,6 @@
 """Fits to incomplete samples, and filled gaps, beside scikit-learn's imputers.
 
-    python -m benchmarks.gaps run --out benchmarks/results/gaps.jsonl [--data FOLDER] [--n 1000] [--seeds 3]
+    python -m benchmarks.gaps run --out benchmarks/results/gaps.jsonl [--data FOLDER] [--seeds 3] [--sets NAME ...]
     python -m benchmarks.gaps report benchmarks/results/gaps.jsonl
 
 A share of the values of the training samples is deleted, at random ("random") or the more often the larger the first
@@ -11,8 +11,10 @@ feature is, which is always known ("by the first"). Held-out mean log-densities,
 - mixture: the EM mixture that completes the samples, alone;
 - complete: our default, fitted before anything was deleted.
 
-Of the deleted values: the energy score of twenty draws for each incomplete sample, in standard deviations, and how many
-lie between the quantiles of 5 and 95 % of the draws, beside IterativeImputer.
+Of the deleted values of the first 200 samples: the energy score of 19 draws for each incomplete sample, in standard
+deviations, and how many lie between the least and the greatest of them, which is 90 % where draws are as the values.
+Beside our default: IterativeImputer, KNNImputer, which fills in one value, and miceforest where it is installed. The
+sets that are not tables of the folder run from a clone alone.
 """
 
 import time
@@ -26,9 +28,11 @@ from benchmarks.compare import floor_nats
 
 SETS = ("funnel5", "tcopula5", "warped8", "gmm_sep_d8", "breast_cancer", "diabetes")
 TABLES = ("kin8nm", "power_plant", "concrete", "wine_red", "magic")
-SHARES = (0.1, 0.3)
+SHARES = (0.3, 0.1)
 KINDS = ("random", "by the first")
-N_SCORED, N_DRAWS, N_IMPUTED = 2000, 20, 200
+N_SCORED, N_DRAWS, N_IMPUTED = 2000, 19, 200
+PEERS = ("imputed", "knn", "miceforest")
+ONE_VALUE = ("knn",)  # which have no intervals
 
 
 def with_gaps(X, share, kind, rng):
@@ -49,8 +53,8 @@ def quality(draws, truth, gaps, scale):
     z, x = np.where(missing, draws / scale, 0.0), np.where(missing, truth / scale, 0.0)
     to_truth = np.linalg.norm(z - x, axis=2).mean(0)
     half = len(z) // 2
-    between = np.linalg.norm(z[:half] - z[half : 2 * half], axis=2).mean(0)
-    low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+    between = np.linalg.norm(z[:half] - z[half : 2 * half], axis=2).mean(0) if half else 0.0
+    low, high = draws.min(0), draws.max(0)
     incomplete = missing.any(1)
     covered = ((low <= truth) & (truth <= high))[missing].mean()
     return {"energy": float((to_truth - between / 2)[incomplete].mean()), "covered": float(covered)}
@@ -62,6 +66,37 @@ def iterative(X, seed):
     from sklearn.impute import IterativeImputer
 
     return IterativeImputer(sample_posterior=True, random_state=seed).fit(X)
+
+
+def knn(gaps, seed):
+    """The one value that the nearest neighbors have."""
+    from sklearn.impute import KNNImputer
+
+    return KNNImputer().fit_transform(gaps)[None, :N_IMPUTED]
+
+
+def miceforest(gaps, seed):
+    """Draws by chained equations of boosted trees."""
+    import miceforest as mf
+    import pandas as pd
+
+    kernel = mf.ImputationKernel(pd.DataFrame(gaps).rename(columns=str), num_datasets=N_DRAWS, random_state=seed)
+    kernel.mice(3, verbose=False, num_threads=1)
+    return np.stack([kernel.complete_data(i).to_numpy()[:N_IMPUTED] for i in range(N_DRAWS)])
+
+
+def of_peers(gaps, seed, score):
+    """Scores and seconds of the imputers beside IterativeImputer, of those that are installed."""
+    out = {}
+    for label, peer in (("knn", knn), ("miceforest", miceforest)):
+        start = time.process_time()
+        try:
+            draws = peer(gaps, seed)
+        except ImportError:
+            continue
+        out |= {f"{label}_{key}": value for key, value in score(draws).items()}
+        out[f"{label}_s"] = time.process_time() - start
+    return out
 
 
 def run_cell(name, share, kind, seed, n, data):
@@ -81,6 +116,9 @@ def run_cell(name, share, kind, seed, n, data):
     def nats(density):
         return float(np.maximum(density(test), floor_nats(X.shape[1])).mean())
 
+    def scored(draws):
+        return quality(draws, X[:N_IMPUTED], gaps[:N_IMPUTED], X.std(0))
+
     for label, samples in (("ours", gaps), ("imputed", None), ("complete", X)):
         start = time.process_time()
         imputer = iterative(gaps, seed) if samples is None else None
@@ -96,8 +134,8 @@ def run_cell(name, share, kind, seed, n, data):
             draws = np.stack([imputer.set_params(random_state=s).transform(gaps[:N_IMPUTED]) for s in range(N_DRAWS)])
         else:
             continue
-        scores = quality(draws, X[:N_IMPUTED], gaps[:N_IMPUTED], X.std(0))
-        out |= {f"{label}_{key}": value for key, value in scores.items()}
+        out |= {f"{label}_{key}": value for key, value in scored(draws).items()}
+    out |= of_peers(gaps, seed, scored)
     mixture = Completion(gaps, np.ones(len(X)), None, np.random.default_rng(seed)).density
     out["mixture"] = nats(mixture.log_prob)
     return out
@@ -106,7 +144,7 @@ def run_cell(name, share, kind, seed, n, data):
 def run(arguments):
     """Run the missing cells."""
     done = {(r["dataset"], r["share"], r["kind"], r["seed"]) for r in cells.read(arguments.out)}
-    names = [*SETS, *(TABLES if arguments.data else ())]
+    names = arguments.sets or [*SETS, *(TABLES if arguments.data else ())]
     todo = [(k, share, kind, s) for s in range(arguments.seeds) for share in SHARES for kind in KINDS for k in names]
     todo = [(*c, arguments.n, arguments.data) for c in todo if c not in done]
     cells.run_all("benchmarks.gaps", todo, arguments.out, arguments.jobs)
@@ -118,16 +156,16 @@ def report(files):
     for r in cells.read(*files):
         by_cell[r["dataset"], r["share"], r["kind"]].append(r)
     columns = ("ours", "imputed", "mixture", "complete")
-    print("| data set | deleted | seeds | " + " | ".join(columns) + " | energy score | covered | seconds, ratio |")
-    print("|---" * (len(columns) + 6) + "|")
+    known = [c for c in ("ours", *PEERS) if any(f"{c}_energy" in r for of_cell in by_cell.values() for r in of_cell)]
+    heads = [*columns, *(f"energy, {c}" for c in known), *(f"covered, {c}" for c in known if c not in ONE_VALUE)]
+    print("| data set | deleted | seeds | " + " | ".join(heads) + " | seconds, ratio |")
+    print("|---" * (len(heads) + 4) + "|")
     for (name, share, kind), records in sorted(by_cell.items()):
         mean = {k: np.mean([r[k] for r in records]) for k in records[0] if isinstance(records[0][k], float)}
-        values = [f"{mean[c]:.3f}" for c in columns]
-        energy = f"{mean['ours_energy']:.3f} ({mean['imputed_energy']:.3f})"
-        covered = f"{mean['ours_covered']:.2f} ({mean['imputed_covered']:.2f})"
-        line = [name, f"{share:.0%} {kind}", len(records), *values, energy, covered]
+        keys = [*columns, *(f"{c}_energy" for c in known), *(f"{c}_covered" for c in known if c not in ONE_VALUE)]
+        line = [name, f"{share:.0%} {kind}", len(records), *(f"{mean[k]:.3f}" if k in mean else "" for k in keys)]
         print("| " + " | ".join(map(str, line)) + f" | {mean['ours_s'] / mean['complete_s']:.1f} |")
-    print("\nEnergy score and coverage of IterativeImputer in brackets; seconds of a fit with gaps over one without.")
+    print("\n'imputed' is IterativeImputer; the last column are CPU seconds of a fit with gaps over one without.")
 
 
 def main():
@@ -135,6 +173,7 @@ def main():
     p.add_argument("--data")
     p.add_argument("--n", type=int, default=1000)
     p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--sets", nargs="*")
     arguments = parser.parse_args()
     arguments.function(arguments)
 

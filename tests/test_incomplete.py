@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdiffusion.densities import ExpectationMaximization, GaussianMixtureDensity, MixtureSetting
-from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_mixture
+from skdiffusion._utils.protocols import SampleNoise
+from skdiffusion.densities import (
+    ExpectationMaximization,
+    GaussianMixtureDensity,
+    MixtureSetting,
+    StudentTDensity,
+    fit_student_t,
+)
+from skdiffusion.densities._incomplete import (
+    IncompleteSamples,
+    fit_incomplete_mixture,
+    fit_incomplete_student_t,
+    student_t_log_prob,
+)
 from tests.conftest import draw
 
 
@@ -67,3 +79,32 @@ def test_a_mixture_is_recovered_through_gaps(rng):
     assert_allclose(found.weights[order], truth.weights, atol=0.03)
     assert_allclose(found.means[order], truth.means, atol=0.08)
     assert_allclose(found.covariances[order], truth.covariances, atol=0.08)
+
+
+def test_a_student_t_of_complete_samples_is_that_of_plain_em(rng):
+    X = rng.standard_t(4, (500, 3)) @ rng.standard_normal((3, 3))
+    X = (X - X.mean(0)) / X.std(0)
+    ours, plain = fit_incomplete_student_t(IncompleteSamples(X, np.ones(500)), 200), fit_student_t(X, np.ones(500), 200)
+    assert ours.degrees == plain.degrees
+    assert_allclose(ours.location, plain.location, atol=2e-3)
+    assert_allclose(ours.scale, plain.scale, atol=5e-3)
+    log_prob = student_t_log_prob(IncompleteSamples(X, np.ones(500)), ours)
+    assert_allclose(log_prob, ours.log_prob(X), atol=1e-9)
+
+
+def test_a_student_t_is_recovered_through_gaps_that_depend_on_what_is_known(rng):
+    truth = StudentTDensity(np.array([0.0, 0.5, -0.3]), np.array([[1, 0.6, 0.2], [0.6, 1, 0.5], [0.2, 0.5, 1.0]]), 4.0)
+    chi2 = rng.chisquare(4.0, 4000)
+    X = truth.sample(SampleNoise(rng.standard_normal((4000, 3)), None, chi2))
+    gaps = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    gaps[:, 0] = X[:, 0]
+    gaps[X[:, 0] > 0.7, 2] = np.nan
+    found = fit_incomplete_student_t(IncompleteSamples(gaps, np.ones(4000)), 200)
+    assert found.degrees == 4.0
+    assert_allclose(found.location, truth.location, atol=0.07)
+    assert_allclose(found.scale, truth.scale, atol=0.12)
+    known = ~np.isnan(gaps)
+    log_prob = student_t_log_prob(IncompleteSamples(gaps, np.ones(4000)), found)
+    for x, which, value in zip(gaps[:40], known[:40], log_prob):
+        marginal = found.marginal(np.eye(3)[:, which])
+        assert value == pytest.approx(marginal.log_prob(x[None, which])[0], abs=1e-9)

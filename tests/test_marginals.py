@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import multivariate_normal, multivariate_t
 
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import (
     Blend,
@@ -14,7 +15,7 @@ from skdiffusion.densities import (
     TransformedDensity,
     kernel_density,
 )
-from skdiffusion.estimators._unknown import UnknownFeatures
+from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
 from skdiffusion.exceptions import InaccurateDensityWarning
 from skdiffusion.preprocessing import Preprocessor
 
@@ -191,3 +192,78 @@ def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where
             ask(samples)
     given = BlendMarginal(blend, np.array([5]), d).given(samples, noise_of(rng, 3 * 128, d))
     assert np.isinf(given.standard_error[given.effective_number < 5]).all()
+
+
+class Counting(Opaque):
+    """A density in no closed form that counts its calls and the samples of these."""
+
+    calls, asked = 0, 0
+
+    def log_prob(self, X):
+        Counting.calls, Counting.asked = Counting.calls + 1, Counting.asked + len(X)
+        return super().log_prob(X)
+
+
+@pytest.fixture
+def counted(rng):
+    """A blend of a density in no closed form with a mixture that is near to it, and samples of many patterns."""
+    d, X = 5, rng.standard_normal((400, 5)) @ rng.standard_normal((5, 5))
+    preprocessor = Preprocessor(X, np.ones(400))
+    truth = GaussianMixtureDensity(np.ones(1), np.zeros((1, d)), np.eye(d)[None])
+    near = GaussianMixtureDensity(np.ones(1), np.full((1, d), 0.1), 1.1 * np.eye(d)[None])
+    densities = {"diffusion": Counting(preprocessor, truth), "mixture": TransformedDensity(preprocessor, near)}
+    samples = TransformedDensity(preprocessor, truth).sample(noise_of(rng, 120, d))
+    samples[rng.random(samples.shape) < 0.4] = np.nan
+    samples = samples[~np.isnan(samples).all(1) & (np.isnan(samples).sum(1) > 1)]
+    Counting.calls = Counting.asked = 0
+    return densities, samples
+
+
+def exact_marginals(density, samples):
+    out = np.empty(len(samples))
+    for rows, features in Patterns.of(samples).parts():
+        out[rows] = TransformedDensity.marginal(density, features).log_prob(samples[np.ix_(rows, features)])
+    return out
+
+
+def test_draws_of_all_patterns_are_evaluated_together(counted):
+    densities, samples = counted
+    blend = Blend(densities, {"diffusion": 1.0, "mixture": 0.0})
+    found = UnknownFeatures(blend, 5).log_prob(samples)
+    assert len(Patterns.of(samples).known) > 15
+    assert Counting.calls <= 2
+    assert Counting.asked < 1.1 * N_DRAWS * len(samples)  # the mixture of no weight proposes: hardly more are needed
+    assert np.sqrt(np.mean((found - exact_marginals(densities["diffusion"], samples)) ** 2)) < 0.06
+
+
+def test_samples_of_a_call_have_the_bits_that_they_have_alone(counted):
+    densities, samples = counted
+    unknown = UnknownFeatures(Blend(densities, {"diffusion": 0.7, "mixture": 0.3}), 5)
+    some = samples[:12]
+    assert_array_equal(unknown.log_prob(some), np.concatenate([unknown.log_prob(x[None]) for x in some]))
+
+
+def test_closed_forms_take_no_draws_at_all(counted):
+    densities, samples = counted
+    unknown = UnknownFeatures(Blend(densities, {"diffusion": 0.0, "mixture": 1.0}), 5)
+    assert_allclose(unknown.log_prob(samples), exact_marginals(densities["mixture"], samples), atol=1e-8)
+    unknown.completed(samples, 0, 3, 32)
+    assert Counting.calls == 0
+
+
+def test_a_component_of_little_share_needs_few_draws(rng):
+    X = rng.standard_normal((300, 4))
+    preprocessor = Preprocessor(X, np.ones(300))
+    wide = GaussianMixtureDensity(np.ones(1), np.zeros((1, 4)), np.eye(4)[None])
+    odd = GaussianMixtureDensity(np.ones(1), np.full((1, 4), 0.5), 0.3 * np.eye(4)[None])
+    densities = {"diffusion": Opaque(preprocessor, odd), "mixture": TransformedDensity(preprocessor, wide)}
+    features, noise = np.array([0, 1]), noise_of(rng, 40 * 64, 4)
+    for weight in (0.05, 0.5):
+        blend = Blend(densities, {"diffusion": weight, "mixture": 1 - weight})
+        given = BlendMarginal(blend, features, 4).given(X[:40], noise)
+        parts = [TransformedDensity.marginal(d, features).log_prob(X[:40, features]) for d in densities.values()]
+        exact = np.logaddexp(np.log(weight) + parts[0], np.log(1 - weight) + parts[1])
+        known = np.isfinite(given.standard_error)
+        error, expected = given.log_prob[known] - exact[known], given.standard_error[known]
+        assert np.sqrt(np.mean(error**2)) < 1.5 * np.sqrt(np.mean(expected**2)) + 1e-3
+        assert (given.standard_error[known & (given.effective_number > 30)] < 0.2).all()

@@ -32,6 +32,15 @@ def log_sum_exp(a: np.ndarray, axis: int) -> np.ndarray:
         return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
 
 
+def log_sum_exp_by_owner(terms: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarray:
+    """Logarithm of the sum of the exponentials of the terms of every owner, -inf where there are none."""
+    top = np.full(n_owners, -np.inf)
+    np.maximum.at(top, owner, terms)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.bincount(owner, np.exp(terms - shift[owner]), n_owners)) + shift
+
+
 def best_blend(log_density: np.ndarray, others: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Log-density of the best blend of two densities, by the mean log-density of validation samples.
 

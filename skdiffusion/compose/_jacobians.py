@@ -38,13 +38,19 @@ def _constant(X: np.ndarray, log_det: float) -> np.ndarray:
     return np.full(len(X), float(log_det))
 
 
+def _of_features(X: np.ndarray, log_slopes: np.ndarray) -> np.ndarray:
+    """Sums over the features that are known, of log-slopes (n_features,) that are those of all samples."""
+    unknown = np.isnan(values_of(X))
+    return _constant(X, log_slopes.sum()) if not unknown.any() else (~unknown) @ log_slopes
+
+
 def _scaler_log_det(t: BaseEstimator, X: np.ndarray) -> np.ndarray:
     if getattr(t, "clip", False):
         raise not_invertible(t, "clip=True maps every sample outside the training range to the same values")
     if t.scale_ is None:
         return np.zeros(len(X))
     # MinMaxScaler multiplies by what the others divide by.
-    return _constant(X, np.log(t.scale_).sum() * (1 if isinstance(t, MinMaxScaler) else -1))
+    return _of_features(X, np.log(t.scale_) * (1 if isinstance(t, MinMaxScaler) else -1))
 
 
 def _pca_log_det(t: PCA, X: np.ndarray) -> np.ndarray:
@@ -56,8 +62,8 @@ def _pca_log_det(t: PCA, X: np.ndarray) -> np.ndarray:
 def _power_log_det(t: PowerTransformer, X: np.ndarray) -> np.ndarray:
     X = values_of(X)
     logs = np.log(X) if t.method == "box-cox" else np.sign(X) * np.log1p(np.abs(X))
-    out = ((t.lambdas_ - 1) * logs).sum(1)
-    return out - np.log(t._scaler.scale_).sum() if t.standardize else out
+    out = np.nansum((t.lambdas_ - 1) * logs, axis=1)
+    return out - _of_features(X, np.log(t._scaler.scale_)) if t.standardize else out
 
 
 def _quantile_log_det(t: QuantileTransformer, X: np.ndarray) -> np.ndarray:
@@ -68,11 +74,12 @@ def _quantile_log_det(t: QuantileTransformer, X: np.ndarray) -> np.ndarray:
         # A sample on an inner quantile belongs to the segment at its left; repeated quantiles hold an atom.
         segment = np.clip(np.searchsorted(quantiles, x, side="left") - 1, 0, len(width) - 1)
         with np.errstate(divide="ignore"):
-            out += np.log(np.diff(t.references_)[segment]) - np.log(width[segment])
+            log_slope = np.log(np.diff(t.references_)[segment]) - np.log(width[segment])
         outside = (x < quantiles[0]) | (x > quantiles[-1])
         if t.output_distribution == "normal":
             z = stats.norm.ppf(np.clip(np.interp(x, quantiles, t.references_), 1e-7, 1 - 1e-7))
-            out += 0.5 * (z**2 + LOG_2PI)
+            log_slope += 0.5 * (z**2 + LOG_2PI)
+        out += np.where(np.isnan(x), 0.0, log_slope)
         # Everything outside the training range has one image: the map gives it no density.
         out[outside] = -np.inf
     return out
@@ -84,7 +91,8 @@ def _function_log_det(t: FunctionTransformer, X: np.ndarray) -> np.ndarray:
     if t.kw_args or t.func not in KNOWN_FUNCTIONS:
         raise not_invertible(t, f"the derivative of {function_name(t.func)} is not known")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return KNOWN_FUNCTIONS[t.func].log_slope(values_of(X)).sum(1)
+        X = values_of(X)
+        return np.where(np.isnan(X), 0.0, KNOWN_FUNCTIONS[t.func].log_slope(X)).sum(1)
 
 
 def _parts_log_det(t: ColumnTransformer, X: np.ndarray) -> np.ndarray:
@@ -134,7 +142,7 @@ def log_abs_det_jacobian(transformer: BaseEstimator, X: ArrayLike) -> np.ndarray
     ----------
     transformer : fitted transformer
     X : array-like of shape (n_samples, n_features)
-        Samples before the transformer.
+        Samples before the transformer. Where a feature is NaN, which means unknown, it is left out.
 
     Returns
     -------

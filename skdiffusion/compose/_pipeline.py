@@ -20,7 +20,7 @@ from skdiffusion._utils.validation import RandomState, check_finite, generator_s
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
 from skdiffusion.compose._score import mean_log_density
-from skdiffusion.compose._transformers import active_steps, not_invertible
+from skdiffusion.compose._transformers import active_steps, not_invertible, passes_nan
 
 
 def _final_can(method: str) -> Callable[[Pipeline], bool]:
@@ -33,14 +33,15 @@ def _final_can(method: str) -> Callable[[Pipeline], bool]:
 
 def _frame_or_array(X: ArrayLike) -> Any:
     """The numbers of a frame, whose columns a transformer may select by name; anything else as an array."""
-    return check_array(X, dtype=np.float64) if frame_library(X) is None else as_numbers(X)
+    return check_array(X, dtype=np.float64, ensure_all_finite=False) if frame_library(X) is None else as_numbers(X)
 
 
 class DensityPipeline(Pipeline):
     r"""A Pipeline of invertible transformers and a density estimator, with densities in the units of its input.
 
     `score_samples` adds the log-Jacobian of every step, `score` is the mean over samples for any final
-    estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included.
+    estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included. NaN means
+    unknown where all steps let it pass: the density is then the marginal one of the other features.
 
     Parameters
     ----------
@@ -93,13 +94,14 @@ class DensityPipeline(Pipeline):
         self._check_finite(numbers)
         super().fit(numbers, y, **params)
         self._log_jacobian(_safe_indexing(_frame_or_array(numbers), slice(2)))
-        self.feature_scale_ = check_array(numbers, dtype=np.float64).std(0)
+        self.feature_scale_ = np.nanstd(check_array(numbers, dtype=np.float64, ensure_all_finite="allow-nan"), axis=0)
         note_frame(self, X)
         return self
 
     def _check_finite(self, X: ArrayLike) -> None:
-        """Refuse NaN, which many transformers let pass, by the names of the features that hold it."""
-        check_finite(self, check_array(X, dtype=np.float64, ensure_all_finite=False), X)
+        """Refuse infinity, and NaN where a step does not take it, by the names of the features that hold it."""
+        takes_nan = all(passes_nan(step) for _, step in active_steps(self))
+        check_finite(self, check_array(X, dtype=np.float64, ensure_all_finite=False), X, allow_nan=takes_nan)
 
     def _log_jacobian(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Samples at the last step, the log-Jacobian of all samples given, and which of these have an image."""
@@ -110,9 +112,11 @@ class DensityPipeline(Pipeline):
                 total[inside] += log_abs_det_jacobian(step, X)
             except TypeError as error:
                 raise TypeError(f"Step {name!r}: {error}") from error
+            n_unknown = np.isnan(np.asarray(X, dtype=np.float64)).sum(1)
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 X = step.transform(X)
-            finite = np.isfinite(np.asarray(X, dtype=np.float64)).all(1)
+            Z = np.asarray(X, dtype=np.float64)
+            finite = ~np.isinf(Z).any(1) & (np.isnan(Z).sum(1) == n_unknown)
             if not finite.all():
                 X = _safe_indexing(X, np.flatnonzero(finite))
                 inside[np.flatnonzero(inside)[~finite]] = False

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import get_tags
 
 
 class KnownFunction(NamedTuple):
@@ -64,6 +65,18 @@ def rule_for(table: dict[type, Callable], transformer: BaseEstimator) -> Callabl
 def active_steps(pipeline: Pipeline) -> list[tuple[str, BaseEstimator]]:
     """Named steps of a Pipeline that do something."""
     return [(name, step) for name, step in pipeline.steps if not (step is None or isinstance(step, str))]
+
+
+def passes_nan(t: BaseEstimator) -> bool:
+    """Whether a transformer or an estimator takes NaN, which a transformer leaves where it is."""
+    if isinstance(t, FunctionTransformer):
+        return not t.validate
+    if isinstance(t, Pipeline):
+        return all(passes_nan(step) for _, step in active_steps(t))
+    if isinstance(t, ColumnTransformer):
+        parts = [t.remainder, *(part for _, part, _ in t.transformers)]
+        return all(isinstance(part, str) or passes_nan(part) for part in parts)
+    return get_tags(t).input_tags.allow_nan
 
 
 class Part(NamedTuple):

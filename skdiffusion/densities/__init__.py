@@ -21,7 +21,8 @@ from skdiffusion.densities._feature_transforms import (
     feature_transform_candidates,
     select_feature_transforms,
 )
-from skdiffusion.densities._given import BlendMarginal, GivenBlend
+from skdiffusion.densities._given import BlendMarginal, GivenBlend, given_together
+from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_student_t
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_bic import mixture_by_bic
@@ -50,6 +51,7 @@ __all__ = [
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
     "GivenBlend",
+    "IncompleteSamples",
     "KMeansStart",
     "KernelSamples",
     "LeftOut",
@@ -67,10 +69,12 @@ __all__ = [
     "choose_head",
     "feature_transform_candidates",
     "fit_head",
+    "fit_incomplete_student_t",
     "fit_regression",
     "fit_steps",
     "fit_student_t",
     "gaussian_flow_map",
+    "given_together",
     "improved",
     "informative_order",
     "kernel_density",

@@ -118,7 +118,7 @@ class BandwidthSearch:
     It starts on a coarse grid; `refine` goes on about the best bandwidths.
 
     The queries are numbers of samples that are left out in turn; `others` are their out-of-fold log-densities, in nats,
-    under the density that the kernel is to be blended with.
+    under the density that the kernel is to be blended with. Their weights are those of the samples unless given.
     """
 
     def __init__(
@@ -127,9 +127,11 @@ class BandwidthSearch:
         queries: np.ndarray,
         others: np.ndarray,
         options: ComponentOptions = DEFAULT_OPTIONS,
+        weights: np.ndarray | None = None,
     ):
         self.kernels, self.queries, self.others, self.options = kernels, queries, others, options
-        self.share = kernels.weights[queries] / kernels.weights[queries].sum()
+        weights = kernels.weights[queries] if weights is None else weights
+        self.share = weights / weights.sum()
         self._alone: dict[float, np.ndarray] = {}  # log-densities of the queries by bandwidth
         self._blended: dict[float, np.ndarray] = {}  # the same of the best blend with the others
         self._ratio = (MAX_BANDWIDTH / MIN_BANDWIDTH) ** (1 / (N_COARSE - 1))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion.densities._nodes import log_sum_by_owner
+from skdiffusion._utils.numerics import log_sum_exp_by_owner
 from skdiffusion.preprocessing import BoundaryRegion
 
 N_NODES = 7  # of the integral over a region: the density of a network has ripples in its tails
@@ -85,7 +85,7 @@ class BoundaryNodes:
 
     def log_prob(self, log_prob: np.ndarray) -> np.ndarray:
         """Log-densities of the samples, shape (n_samples,), from those of the nodes."""
-        return log_sum_by_owner(self.log_weight + log_prob, self.owner, self.n_samples)
+        return log_sum_exp_by_owner(self.log_weight + log_prob, self.owner, self.n_samples)
 
     def score(self, log_prob: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Gradients of the log-densities of the samples, (n_samples, n_features), from both of the nodes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._em import MixtureSetting
 from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_mixture
@@ -15,11 +16,13 @@ from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._transformed import TransformedDensity
 from skdiffusion.preprocessing import (
     Bounds,
+    CompletedSamples,
     Preprocessor,
     Resolution,
     Ties,
     WeightedSamples,
     bounds_with_margins,
+    nearest,
     without_round_off,
 )
 
@@ -29,6 +32,7 @@ MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
 MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of components
 LEFT_OUT = 0.25  # of these
 MIN_ALONE = 0.5  # share of the values of a feature that are of one sample alone, from which these tell copies
+SEARCH_TOL, FIT_TOL = 1e-4, 1e-6  # nats by which the mean log-density must rise in a step of EM
 N_DRAWS = 3  # for every incomplete sample
 
 
@@ -93,7 +97,7 @@ class Completion:
             for k in N_COMPONENTS:
                 if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):
                     break
-                mixture = self._mixture(samples, k)
+                mixture = self._mixture(samples, k, SEARCH_TOL)
                 score = float(np.average(validation.log_prob(mixture) + log_slope, weights=self.w[left_out]))
                 if score > best:
                     best, chosen = score, (preprocessor, k)
@@ -102,10 +106,10 @@ class Completion:
                 highest = max(score, highest)
         preprocessor, k = chosen
         samples, _ = self._mapped(preprocessor, np.arange(len(self.X)))
-        return TransformedDensity(preprocessor, self._mixture(samples, k))
+        return TransformedDensity(preprocessor, self._mixture(samples, k, FIT_TOL))
 
-    def _mixture(self, samples: IncompleteSamples, n_components: int) -> GaussianMixtureDensity:
-        return fit_incomplete_mixture(samples, MixtureSetting(n_components, 2.0 + self.X.shape[1]), self.rng)
+    def _mixture(self, samples: IncompleteSamples, n_components: int, tol: float) -> GaussianMixtureDensity:
+        return fit_incomplete_mixture(samples, MixtureSetting(n_components, 2.0 + self.X.shape[1]), self.rng, tol)
 
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
@@ -116,24 +120,30 @@ class Completion:
         times = np.where(incomplete, n_draws, 1)
         source = np.repeat(np.arange(len(self.X)), times)
         number = np.concatenate([np.arange(t) for t in times])
-        draws = np.stack([self._drawn() for _ in range(n_draws)])
+        draws, log_proposal = self._drawn(n_draws)
         weight, groups = self.w[source] / times[source], np.arange(len(self.X)) if groups is None else groups
-        information = effective_number(self.w) / effective_number(weight)
-        return WeightedSamples(draws[number, source], weight / weight.max(), groups[source], information)
+        completed = CompletedSamples(source, log_proposal[number, source], self.known[source])
+        return WeightedSamples(draws[number, source], weight / weight.max(), groups[source], completed)
 
-    def _drawn(self) -> np.ndarray:
-        """The samples with their unknown features drawn once."""
+    def _drawn(self, n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """The samples with their unknown features drawn, (n_draws, n_samples, n_features), and the log-densities of
+        what was drawn given what is known, (n_draws, n_samples)."""
         n, d = self.X.shape
-        normal, uniform = self.rng.standard_normal((n, d)), self.rng.random((2, n))
-        noise = SampleNoise(normal, uniform[0], None, uniform[1], self.rng.random((n, d))).take(self.original)
-        patterns, which = np.unique(self.known, axis=0, return_inverse=True)
-        complete = self.X.copy()
-        for k, pattern in enumerate(patterns):
-            features, mine = np.flatnonzero(pattern), which.ravel() == k
+        shape, original = (n_draws, n), np.tile(self.original, (n_draws, 1)) + n * np.arange(n_draws)[:, None]
+        normal, uniform = self.rng.standard_normal((*shape, d)), self.rng.random((2, *shape))
+        numbers = normal.reshape(-1, d), uniform[0].ravel(), None, uniform[1].ravel(), self.rng.random((*shape, d))
+        noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d)).take(original.ravel())
+        complete, log_given = np.tile(self.X, (n_draws, 1)), np.zeros(n)
+        for samples, features in Patterns.of(self.X).parts():
             if len(features) < d:
-                complete[mine] = self.density.completed(self.X[mine], features, noise.take(mine))
-        complete = self._on_grids(self.resolution.requantized(complete))
-        return np.where(self.known, self.X, complete)
+                mine = (samples + n * np.arange(n_draws)[:, None]).ravel()
+                complete[mine] = self.density.completed(complete[mine], features, noise.take(mine))
+                if len(features):
+                    log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
+        log_proposal = self.density.log_prob(complete).reshape(shape) - log_given
+        log_proposal[:, self.known.all(1)] = 0.0
+        complete = self._on_grids(self.resolution.requantized(complete)).reshape(*shape, d)
+        return np.where(self.known, self.X, complete), log_proposal
 
     def _on_grids(self, X: np.ndarray) -> np.ndarray:
         """Samples, those features whose known values are on a grid at the nearest known value."""
@@ -141,8 +151,7 @@ class Completion:
         for j, known in enumerate(self.known.T):
             ties = Ties.of(self.X[known, j])
             if ties.on_grid:
-                middles = (ties.values[1:] + ties.values[:-1]) / 2
-                out[:, j] = ties.values[np.searchsorted(middles, out[:, j])]
+                out[:, j] = nearest(ties.values, out[:, j])
         return out
 
 

@@ -35,6 +35,10 @@ class MixtureSetting(NamedTuple):
     n_components: int
     strength: float  # prior samples per component, nu above; raising it makes the components more alike
 
+    def of_repeated(self, information: float) -> MixtureSetting:
+        """The same where samples are worth a share of their effective number, by which EM counts them."""
+        return self._replace(strength=self.strength / information)
+
 
 class _Parameters(NamedTuple):
     """A mixture about the center of its samples: effective samples of the components, means, covariances."""

@@ -10,8 +10,8 @@ the weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,9 @@ from skdiffusion.densities._transformed import TransformedDensity
 from skdiffusion.preprocessing import Preprocessor
 
 DEFENSIVE_SHARE = 0.1  # of the wide Student-t in the proposal
+MIN_PROPOSED = 0.05  # weight of every component in closed form in the proposal, beside its own, before the whole is 1
 DEFENSIVE_DEGREES = 4.0
+MIN_SHARE = 0.01  # of a component in the blend, from which its draws count
 MIN_KNOWN = 5.0  # effective draws, below which their own spread says nothing of the error
 
 
@@ -44,9 +46,18 @@ class BlendMarginal:
         Of complete samples.
     all_summed : bool, default=False
         Whether components in closed form are summed over nodes as the others are, for means over all of them.
+    all_drawn : bool, default=False
+        Whether a single unknown feature is drawn as several are: a quadrature takes more nodes than a few draws do.
     """
 
-    def __init__(self, blend: Blend, features: np.ndarray, n_features: int, all_summed: bool = False):
+    def __init__(
+        self,
+        blend: Blend,
+        features: np.ndarray,
+        n_features: int,
+        all_summed: bool = False,
+        all_drawn: bool = False,
+    ):
         self.features = np.asarray(features)
         self.unknown = np.setdiff1d(np.arange(n_features), self.features)
         self.weights = np.array(list(blend.weights.values()))
@@ -58,7 +69,8 @@ class BlendMarginal:
         known = [k for k in used if self.densities[k].in_closed_form]
         self.closed = [] if all_summed else known
         self.summed = [k for k in used if k not in self.closed]  # over nodes
-        self._proposed, self.in_closed_form = known, len(known) == len(used)
+        self.draws_nodes = bool(self.summed) and (all_drawn or len(self.unknown) > 1)
+        self.in_closed_form = len(known) == len(used)
         self._marginals = {k: self.densities[k].marginal(self.features) for k in self.closed}
 
     @cached_property
@@ -66,22 +78,25 @@ class BlendMarginal:
         """In closed form, of the components that are, and the wide Student-t where there are others."""
         if self.in_closed_form:
             return self._known_part
-        densities, total = dict(self._known_densities), sum(self.weights[self._proposed])
-        shares = [(1 - DEFENSIVE_SHARE) * self.weights[k] / total for k in self._proposed]
+        densities, shares = dict(self._known_part.by_number), (1 - DEFENSIVE_SHARE) * self._known_part.weights
+        if -1 in densities:  # alone
+            return self._known_part
         densities[-1] = self._defensive
-        return Proposal(densities, np.array([*shares, DEFENSIVE_SHARE if shares else 1.0]), self.features)
+        return Proposal(densities, np.append(shares, DEFENSIVE_SHARE), self.features)
 
     @cached_property
     def _known_part(self) -> Proposal:
-        """The components in closed form alone, or the wide Student-t if there are none."""
-        if not self._proposed:
-            return Proposal({-1: self._defensive}, np.ones(1), self.features)
-        weights = self.weights[self._proposed]
-        return Proposal(self._known_densities, weights / weights.sum(), self.features)
+        """The components in closed form alone, or the wide Student-t if there are none.
 
-    @property
-    def _known_densities(self) -> dict[int, TransformedDensity]:
-        return {k: self.densities[k] for k in self._proposed}
+        Those of no weight propose places too: what they know is near to what the others know.
+        """
+        least = 0.0 if self.in_closed_form else MIN_PROPOSED
+        weights = {k: float(w) + least for k, w in enumerate(self.weights) if self.densities[k].in_closed_form}
+        used = {k: w for k, w in weights.items() if w > 0}
+        if not used:
+            return Proposal({-1: self._defensive}, np.ones(1), self.features)
+        shares = np.array(list(used.values()))
+        return Proposal({k: self.densities[k] for k in used}, shares / shares.sum(), self.features)
 
     @property
     def _defensive(self) -> TransformedDensity:
@@ -94,21 +109,24 @@ class BlendMarginal:
         opaque = [k for k in self.summed if not self.densities[k].in_closed_form]
         return self.densities[(opaque or self.summed)[0]].preprocessor
 
-    def given(self, X: np.ndarray, noise: SampleNoise) -> GivenBlend:
+    def given(self, X: np.ndarray, noise: SampleNoise | None) -> GivenBlend:
         """The blend given these features of samples X (n_samples, n_features), the others of which are not read.
 
         Parameters
         ----------
         X : array of shape (n_samples, n_features)
-        noise : SampleNoise
-            For the draws of the proposal, as many for each sample, those of one sample side by side.
+        noise : SampleNoise or None
+            For the draws of the proposal, as many for each sample, those of one sample side by side. None where all
+            components answer in closed form.
         """
+        return given_together([(self, X, noise)])[0]
+
+    def _answered(self, X: np.ndarray, nodes: Nodes | None, at_nodes: np.ndarray) -> GivenBlend:
+        """The blend given these features of samples, with the log-densities at their nodes, if they have any."""
         log_prob = np.full((len(X), len(self.densities)), -np.inf)
         for k, marginal in self._marginals.items():
             log_prob[:, k] = _at(marginal, X[:, self.features])
-        nodes, at_nodes = None, np.empty((0, len(self.summed)))
-        if self.summed:
-            nodes, at_nodes = self._quadrature(X, noise) if len(self.unknown) == 1 else self._draws(X, noise)
+        if nodes is not None:
             for i, k in enumerate(self.summed):
                 log_prob[:, k] = nodes.log_sum(at_nodes[:, i])
         return GivenBlend(self, X, log_prob, nodes, at_nodes)
@@ -117,22 +135,25 @@ class BlendMarginal:
         """Log-densities of the components that are summed over nodes, at complete samples."""
         return np.stack([_at(self.densities[k], X) for k in self.summed], axis=1)
 
-    def _draws(self, X: np.ndarray, noise: SampleNoise) -> tuple[Nodes, np.ndarray]:
-        """Draws from the proposal, and the log-densities there."""
+    def _draws(self, X: np.ndarray, noise: SampleNoise | None) -> Nodes:
+        """Draws from the proposal, with the log-densities of what is given as their log-weights."""
+        assert noise is not None, "Draws take random numbers."
         n = len(X)
-        n_draws = len(noise.normal) // n
-        owner = np.repeat(np.arange(n), n_draws)
+        owner = np.repeat(np.arange(n), len(noise.normal) // n)
         places, log_given = self._proposal.completed(X, noise)
-        log_weight = log_given[owner] - self._proposal.log_prob(places) - np.log(n_draws)
-        return Nodes(places, owner, log_weight, n, True, np.zeros(n)), self._summed_log_prob(places)
+        return Nodes(places, owner, log_given[owner] - np.log(len(owner) / n), n, True, np.zeros(n))
 
-    def _quadrature(self, X: np.ndarray, noise: SampleNoise) -> tuple[Nodes, np.ndarray]:
+    def _quadrature(self, X: np.ndarray, noise: SampleNoise | None) -> tuple[Nodes, np.ndarray]:
         """Nodes over the one unknown feature, and the log-densities there."""
+        assert noise is not None, "A quadrature starts from draws."
         n, j = len(X), int(self.unknown[0])
         preprocessor, weights = self._preprocessor, self.weights[self.summed]
         feature, shift, scale = preprocessor.maps[j], preprocessor.whitening.shift[j], preprocessor.whitening.scale[j]
         low, high = preprocessor.low[j], preprocessor.high[j]
-        draws = (feature.forward(self._known_part.completed(X, noise)[0][:, j]) - shift) / scale
+        places, log_given = self._known_part.completed(X, noise)
+        draws = (feature.forward(places[:, j]) - shift) / scale
+        log_density = self._known_part.log_prob(places) - np.repeat(log_given, len(places) // n)
+        log_density += np.log(scale) - feature.log_slope(places[:, j])
 
         def table(owner: np.ndarray, standardized: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             """Log-density in the standardized feature, and complete samples, its log-derivative, log-densities."""
@@ -147,9 +168,33 @@ class BlendMarginal:
             total = blend_log_density(log_prob, weights) + log_derivative
             return total, np.column_stack([complete, log_derivative, log_prob])
 
-        owner, _, log_weight, values, error = adaptive_panels(table, draws.reshape(n, -1))
+        owner, _, log_weight, values, error = adaptive_panels(table, draws.reshape(n, -1), log_density.reshape(n, -1))
         complete, log_derivative, log_prob = np.split(values, [X.shape[1], X.shape[1] + 1], axis=1)
         return Nodes(complete, owner, log_weight + log_derivative[:, 0], n, False, error), log_prob
+
+
+def given_together(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNoise | None]]) -> list[GivenBlend]:
+    """What marginals of one blend say of samples, of each its own, as `BlendMarginal.given` does of one.
+
+    The components that are summed over draws are asked once for the draws of all.
+    """
+    drawn = [marginal._draws(X, noise) if marginal.draws_nodes else None for marginal, X, noise in questions]
+    lengths = [0 if nodes is None else len(nodes.X) for nodes in drawn]
+    values = [np.empty((0, 0))] * len(drawn)
+    if any(lengths):
+        places, one = np.concatenate([nodes.X for nodes in drawn if nodes is not None]), questions[0][0]
+        both = np.column_stack([one._proposal.log_prob(places), one._summed_log_prob(places)])
+        values = np.split(both, np.cumsum(lengths)[:-1])
+    answers = []
+    for (marginal, X, noise), nodes, value in zip(questions, drawn, values):
+        if nodes is not None:
+            nodes = replace(nodes, log_weight=nodes.log_weight - value[:, 0])
+            answers.append(marginal._answered(X, nodes, value[:, 1:]))
+        elif marginal.summed:
+            answers.append(marginal._answered(X, *marginal._quadrature(X, noise)))
+        else:
+            answers.append(marginal._answered(X, None, np.empty((0, 0))))
+    return answers
 
 
 def _at(density: Density, X: np.ndarray) -> np.ndarray:
@@ -171,7 +216,8 @@ class Proposal:
     """
 
     def __init__(self, densities: Mapping[int, TransformedDensity], weights: np.ndarray, features: np.ndarray):
-        self.densities, self.weights, self.features = list(densities.values()), weights, features
+        self.by_number, self.weights, self.features = densities, weights, features
+        self.densities = list(densities.values())
         self._marginals = [density.marginal(features) for density in self.densities]
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
@@ -275,29 +321,36 @@ class GivenBlend:
     def effective_number(self) -> np.ndarray:
         """Draws of equal weight that tell as much as those that were taken, shape (n_samples,); infinite without any.
 
-        That of the component of the fewest among those of some share.
+        Of a component of some share v, so many as tell v times the logarithm of its sum as well; the least of all.
         """
         out = np.full(len(self.X), np.inf)
         if self.nodes is None or not self.nodes.drawn:
             return out
-        share = self.shares()
-        for i, k in enumerate(self.marginal.summed):
-            number = self.nodes.effective_number(self.at_nodes[:, i])
-            out = np.where(share[:, k] > 0.01, np.minimum(out, number), out)
+        for number, share in self._draws_of_components():
+            with np.errstate(divide="ignore"):
+                worth = np.where(number < MIN_KNOWN, number, number / share**2)
+            out = np.where(share > MIN_SHARE, np.minimum(out, worth), out)
         return out
+
+    def _draws_of_components(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Effective draws and share of every component that is summed over nodes, each of shape (n_samples,)."""
+        shares = self.shares()
+        for i, k in enumerate(self.marginal.summed):
+            yield self.known_nodes.effective_number(self.at_nodes[:, i]), shares[:, k]
 
     @property
     def standard_error(self) -> np.ndarray:
         """Numerical error of `log_prob`, in nats, shape (n_samples,)."""
         if self.nodes is None:
             return np.zeros(len(self.X))
-        share = self.shares()[:, self.marginal.summed].sum(1)
         if not self.nodes.drawn:
-            return share * self.nodes.error
-        n_draws, effective = np.bincount(self.nodes.owner, minlength=len(self.X)), self.effective_number
-        variance = np.maximum(1 / np.maximum(effective, 1e-300) - 1 / n_draws, 0.0)
-        error = share * np.sqrt(np.where(np.isfinite(effective), variance, 0.0))
-        return np.where(effective < MIN_KNOWN, np.inf, error)  # so few draws do not know how far they are off
+            return self.shares()[:, self.marginal.summed].sum(1) * self.nodes.error
+        n_draws, out = np.bincount(self.nodes.owner, minlength=len(self.X)), np.zeros(len(self.X))
+        for number, share in self._draws_of_components():
+            error = share * np.sqrt(np.maximum(1 / np.maximum(number, 1e-300) - 1 / n_draws, 0.0))
+            # So few draws do not know how far they are off.
+            out += np.where((number < MIN_KNOWN) & (share > MIN_SHARE), np.inf, error)
+        return out
 
     def completed(self, noise: SampleNoise, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
         """Samples with the other features drawn given those that are.

@@ -1,4 +1,4 @@
-r"""Gaussian mixtures of samples some features of which are unknown, by EM on what is known.
+r"""Gaussian mixtures and Student-t of samples some features of which are unknown, by EM on what is known.
 
 With the known features o of a sample, the expectations of the unknown ones under every component follow from
 
@@ -10,22 +10,37 @@ rises, so that values may be missing in dependence on those that are known.
 References
 ----------
 Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach.
+Liu and Rubin (1995), ML estimation of the t distribution using EM and its extensions, ECM and ECME.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.special import gammaln
 
 from skdiffusion._utils.numerics import log_sum_exp
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
+from skdiffusion.densities._student import DEGREES, StudentTDensity, shrunk_scale
 
 MAX_ITER = 200
 TOL = 1e-6  # nats by which the mean log-density must rise in a step
 
 
+class Distances(NamedTuple):
+    """How far what is known of samples is from a center, by the covariance of the known features."""
+
+    inverses: np.ndarray  # (n_patterns, n_features, n_features), G above
+    log_det: np.ndarray  # (n_samples,), of the covariances of the known features
+    pulled: np.ndarray  # (n_samples, n_features), G (x - m)
+    squared: np.ndarray  # (n_samples,)
+
+
 class IncompleteSamples:
-    """Samples with NaN in their unknown features, by the patterns of these, for EM of Gaussian mixtures.
+    """Samples with NaN in their unknown features, by the patterns of these, for EM.
 
     Parameters
     ----------
@@ -39,8 +54,7 @@ class IncompleteSamples:
         self.X = np.where(self.known, X, 0.0)
         self.effective = float(weights.sum() ** 2 / (weights @ weights))
         self.w = weights * (self.effective / weights.sum())
-        self.patterns, which = np.unique(self.known, axis=0, return_inverse=True)
-        self.which = which.ravel()
+        self.patterns, self.which = Patterns.of(X)
 
     def _inverses(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inverses of the blocks of the known features of every pattern, with zeros elsewhere, and log-determinants."""
@@ -60,13 +74,17 @@ class IncompleteSamples:
         """`log_joint`, and for every component the inverses by pattern and G (x - m) of every sample."""
         out, parts, n_known = np.empty((len(self.X), len(mixture.weights))), [], self.known.sum(1)
         for k, (weight, mean, covariance) in enumerate(zip(mixture.weights, mixture.means, mixture.covariances)):
-            inverses, log_det = self._inverses(covariance)
-            centered = np.where(self.known, self.X - mean, 0.0)
-            pulled = np.einsum("nij,nj->ni", inverses[self.which], centered)
-            distance = (centered * pulled).sum(1)
-            out[:, k] = np.log(weight) - 0.5 * (distance + log_det[self.which] + n_known * LOG_2PI)
+            inverses, log_det, pulled, squared = self.distances(mean, covariance)
+            out[:, k] = np.log(weight) - 0.5 * (squared + log_det + n_known * LOG_2PI)
             parts.append((inverses, pulled))
         return out, parts
+
+    def distances(self, mean: np.ndarray, covariance: np.ndarray) -> Distances:
+        """Squared Mahalanobis distances of what is known, and what they are made of."""
+        inverses, log_det = self._inverses(covariance)
+        centered = np.where(self.known, self.X - mean, 0.0)
+        pulled = np.einsum("nij,nj->ni", inverses[self.which], centered)
+        return Distances(inverses, log_det[self.which], pulled, (centered * pulled).sum(1))
 
     def step(self, mixture: GaussianMixtureDensity, strength: float) -> tuple[GaussianMixtureDensity, float]:
         """One step of EM, with `strength` samples of the covariance within components as the prior of each; and the
@@ -101,9 +119,12 @@ class IncompleteSamples:
 
 
 def fit_incomplete_mixture(
-    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator
+    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator, tol: float = TOL
 ) -> GaussianMixtureDensity:
-    """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian."""
+    """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian.
+
+    EM ends where a step raises the mean log-density by less than `tol` nats.
+    """
     d = samples.X.shape[1]
     mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
     mixture = GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None])
@@ -115,7 +136,50 @@ def fit_incomplete_mixture(
         previous = -np.inf
         for _ in range(MAX_ITER):
             moved, mean_log_density = samples.step(mixture, strength)
-            if mean_log_density - previous < TOL:
+            if mean_log_density - previous < tol:
                 break
             mixture, previous = moved, mean_log_density
     return mixture
+
+
+def student_t_log_prob(samples: IncompleteSamples, density: StudentTDensity) -> np.ndarray:
+    """Log-density of what is known of samples under a Student-t, in nats, shape (n_samples,)."""
+    nu, n_known = density.degrees, samples.known.sum(1)
+    distances = samples.distances(density.location, density.scale)
+    constant = gammaln((nu + n_known) / 2) - gammaln(nu / 2) - n_known / 2 * np.log(nu * np.pi)
+    return constant - 0.5 * distances.log_det - (nu + n_known) / 2 * np.log1p(distances.squared / nu)
+
+
+def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> StudentTDensity:
+    r"""The Student-t of incomplete samples, as `fit_student_t` finds that of complete ones.
+
+    A sample of which the features o are known counts :math:`(\nu + |o|) / (\nu + \delta)`, with its squared distance
+    :math:`\delta` by these.
+
+    Parameters
+    ----------
+    samples : IncompleteSamples
+    n_iter : int
+        Largest number of steps of EM for each of the degrees of freedom.
+    """
+    known, w = samples.known, samples.w / samples.effective
+    share = np.maximum(w @ known, 1e-10)
+    location = (w @ samples.X) / share
+    scale = np.diag((w @ np.where(known, samples.X - location, 0.0) ** 2) / share)
+    fitted: list[tuple[float, StudentTDensity]] = []
+    for nu in sorted(DEGREES, reverse=True):
+        for _ in range(n_iter):
+            density = StudentTDensity(location, shrunk_scale(scale, samples.effective), nu)
+            distances = samples.distances(location, density.scale)
+            u = w * (nu + known.sum(1)) / (nu + distances.squared)
+            expected = np.where(known, samples.X, location + distances.pulled @ density.scale)
+            moved = (u @ expected) / u.sum()
+            by_pattern = np.bincount(samples.which, w, len(samples.patterns))
+            left = density.scale - density.scale @ np.tensordot(by_pattern, distances.inverses, 1) @ density.scale
+            scale = (expected - moved).T @ ((expected - moved) * u[:, None]) + left
+            change = np.abs(moved - location).max() / np.sqrt(np.diag(density.scale).max())
+            location = moved
+            if change < 1e-4:
+                break
+        fitted.append((float(w @ student_t_log_prob(samples, density)), density))
+    return max(fitted, key=lambda scored: scored[0])[1]

@@ -16,6 +16,7 @@ from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
+from skdiffusion.preprocessing import CompletedSamples
 
 EM = ExpectationMaximization(max_iter=60, tol=2e-3, max_k_means_runs=2)
 PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are often a chance dip
@@ -42,11 +43,13 @@ class MixtureSearch:
     rng: np.random.Generator
     options: ComponentOptions = DEFAULT_OPTIONS
     max_seconds: float = np.inf  # after which no larger number of components is tried
+    completed: CompletedSamples | None = None  # the samples that several stand for, in the units of X
 
     def __post_init__(self) -> None:
         self._strong = 2.0 + self.X.shape[1]  # the strongest prior
         self._training = [np.setdiff1d(np.arange(len(self.X)), fold) for fold in self.folds]
         self._fitted: dict[tuple[MixtureSetting, int], tuple[GaussianMixtureDensity, np.ndarray]] = {}
+        self._information = 1.0 if self.completed is None else self.completed.information(self.sample_weight)
 
     def _stronger(self, setting: MixtureSetting) -> MixtureSetting | None:
         """Under a strong prior EM finds good optima; from there it goes on under a weaker one."""
@@ -75,13 +78,18 @@ class MixtureSearch:
         self, i: int, setting: MixtureSetting, start: GaussianMixtureDensity | KMeansStart | None
     ) -> tuple[GaussianMixtureDensity, np.ndarray]:
         """The mixture without the i-th fold, and its log-densities there."""
-        train = self._training[i]
-        mixture = EM.fit(self.X[train], self.sample_weight[train], setting, start=start)
-        return mixture, mixture.log_prob(self.X[self.folds[i]])
+        train, fold = self._training[i], self.folds[i]
+        mixture = EM.fit(self.X[train], self.sample_weight[train], setting.of_repeated(self._information), start=start)
+        log_prob = mixture.log_prob(self.X[fold])
+        return mixture, log_prob if self.completed is None else self.completed.observed(log_prob, fold)
 
     def _shares(self, n_folds: int) -> np.ndarray:
         """Weights of the samples of the first folds, of sum 1."""
-        weights = np.concatenate([self.sample_weight[fold] for fold in self.folds[:n_folds]])
+        samples = np.concatenate(self.folds[:n_folds])
+        if self.completed is None:
+            weights = self.sample_weight[samples]
+        else:
+            weights = self.completed.whole_weight(self.sample_weight)[self.completed.first(samples)]
         return weights / weights.sum()
 
     def _out_of_fold(self, setting: MixtureSetting, n_folds: int) -> np.ndarray:
@@ -95,7 +103,8 @@ class MixtureSearch:
         """Scores on the first third of the folds, from the fewest components on."""
         n, d = self.X.shape
         affordable = max(self.options.cheap_components, int(self.options.max_search_cost / (n * d**2)))
-        largest = min(affordable, round(effective_number(self.sample_weight[self._training[0]])) // 2)
+        n_effective = self._information * effective_number(self.sample_weight[self._training[0]])
+        largest = min(affordable, round(n_effective) // 2)
         n_folds = max(1, len(self.folds) // 3)
         allowed = [MixtureSetting(k, strength) for k in self.options.component_grid if k <= max(1, largest)]
         scores: dict[MixtureSetting, float] = {}

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.numerics import log_sum_exp_by_owner
+
 TAIL_EDGES = np.array([-12.0, -3.0, 0.0, 3.0, 12.0])  # of the first panels, in standard deviations
 LADDER = 16.0 ** np.arange(-4, 2)  # distances from every draw to further ends: peaks may be of any width and place
+NARROWER = 64.0  # times, at most, that a peak is narrower than the density of a draw says
 MAX_HALVINGS = 24  # of a panel
 PANEL_TOLERANCE = 3e-4  # of the sum, by which that of a panel may be off
 # The rule of Gauss and Kronrod (7, 15) on [-1, 1]: places and weights from the middle outwards, as in QUADPACK
@@ -54,7 +57,7 @@ class Nodes:
 
     def log_sum(self, log_prob: np.ndarray) -> np.ndarray:
         """Logarithm of the sum of a density over the nodes of every sample, shape (n_samples,)."""
-        return log_sum_by_owner(self.log_terms(log_prob), self.owner, self.n_samples)
+        return log_sum_exp_by_owner(self.log_terms(log_prob), self.owner, self.n_samples)
 
     def shares(self, log_prob: np.ndarray) -> np.ndarray:
         """Shares of the nodes in these sums, shape (n_nodes,)."""
@@ -70,15 +73,6 @@ class Nodes:
         """Means, by shares of the nodes, of values (n_nodes, n_values), shape (n_samples, n_values)."""
         sums = [np.bincount(self.owner, shares * column, self.n_samples) for column in values.T]
         return np.stack(sums, axis=1) if sums else np.empty((self.n_samples, 0))
-
-
-def log_sum_by_owner(terms: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarray:
-    """Logarithm of the sum of the exponentials of the terms of every owner, -inf where there are none."""
-    top = np.full(n_owners, -np.inf)
-    np.maximum.at(top, owner, terms)
-    shift = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.bincount(owner, np.exp(terms - shift[owner]), n_owners)) + shift
 
 
 @dataclass(frozen=True)
@@ -109,7 +103,7 @@ class _Panels:
 
 
 def adaptive_panels(
-    table: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], draws: np.ndarray
+    table: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]], draws: np.ndarray, log_density: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Nodes of a quadrature of a density in one coordinate, for many samples.
 
@@ -122,6 +116,8 @@ def adaptive_panels(
         ``table(owner, places)``: log-density of samples of these numbers at these places, (n_places,), and what else
         is known there, (n_places, n_values).
     draws : array of shape (n_samples, n_draws)
+    log_density : array of shape (n_samples, n_draws)
+        Of the draws: where it is low, nothing narrow is looked for beside them.
 
     Returns
     -------
@@ -132,7 +128,11 @@ def adaptive_panels(
         Sums of the differences of both rules, in parts of the sum.
     """
     n = len(draws)
-    beside = (draws[:, :, None] + np.concatenate([-LADDER, LADDER])).reshape(n, -1)
+    with np.errstate(over="ignore"):
+        narrow = LADDER < np.minimum(np.exp(-log_density)[:, :, None] / NARROWER, 1.0)
+    wide = (LADDER > 1) & (np.abs(draws)[:, :, None] < -TAIL_EDGES[1])
+    steps = np.where(narrow | wide, 0.0, LADDER)
+    beside = (draws[:, :, None] + np.concatenate([-steps, steps], axis=2)).reshape(n, -1)
     draws = np.concatenate([draws, beside], axis=1)
     ends = np.sort(np.concatenate([np.tile(TAIL_EDGES, (n, 1)), draws], axis=1), axis=1)
     panels = _Panels(np.repeat(np.arange(n), ends.shape[1] - 1), ends[:, :-1].ravel(), ends[:, 1:].ravel())

@@ -222,7 +222,11 @@ class _FeatureRegression:
 
 
 def fit_regression(
-    x: np.ndarray, weights: np.ndarray, order: np.ndarray, limits: np.ndarray | None = None
+    x: np.ndarray,
+    weights: np.ndarray,
+    order: np.ndarray,
+    limits: np.ndarray | None = None,
+    information: float = 1.0,
 ) -> AutoregressiveRegression:
     """Fit an `AutoregressiveRegression` to weighted samples.
 
@@ -235,10 +239,12 @@ def fit_regression(
     order : int array of shape (n_features,)
     limits : array of shape (2, n_features), optional
         Beyond which no feature goes, besides those that its samples set.
+    information : float, default=1.0
+        Share of their effective number that the samples are worth.
     """
     kept = weights > 0
     x, w = x[kept], weights[kept] / weights.sum()
-    w = w / (w @ w)
+    w = w / (w @ w) * information
     reach = np.stack([np.maximum(x.min(0), -REACH), np.minimum(x.max(0), REACH)])
     candidates = _Candidates(np.clip(x, *reach)[:, order], w)
     fits = [_FeatureRegression(x[:, feature], j, candidates).fit() for j, feature in enumerate(order)]

@@ -89,6 +89,14 @@ class StudentTDensity(ClosedFormDensity):
         return mean + samples_times_matrix(noise.normal, symmetric_root(covariance)) * np.sqrt(spread)[:, None]
 
 
+def shrunk_scale(scale: np.ndarray, n_effective: float) -> np.ndarray:
+    """A scale matrix, shrunk towards its diagonal by half of d / (n + d)."""
+    d = len(scale)
+    shrink = d / (n_effective + d) * 0.5 + 1e-6
+    diagonal = np.diag(np.maximum(np.diag(scale), 1e-12))
+    return (1 - shrink) * scale + shrink * diagonal + 1e-12 * np.eye(d)
+
+
 def fit_student_t(X: np.ndarray, weights: np.ndarray, n_iter: int = 40) -> StudentTDensity:
     """Fit a `StudentTDensity` to weighted samples.
 
@@ -102,20 +110,17 @@ def fit_student_t(X: np.ndarray, weights: np.ndarray, n_iter: int = 40) -> Stude
     n_iter : int
         Largest number of steps of EM for each of the degrees of freedom.
     """
-    n, d = X.shape
     w = weights / weights.sum()
     effective = 1.0 / (w**2).sum()
-    shrink = d / (effective + d) * 0.5 + 1e-6
     fitted: list[tuple[float, StudentTDensity]] = []
     location = w @ X
     scale = (X - location).T @ ((X - location) * w[:, None])
     for nu in sorted(DEGREES, reverse=True):
         for _ in range(n_iter):
-            diagonal = np.diag(np.maximum(np.diag(scale), 1e-12))
-            density = StudentTDensity(location, (1 - shrink) * scale + shrink * diagonal + 1e-12 * np.eye(d), nu)
-            u = w * (nu + d) / (nu + density.squared_distance(X))
+            density = StudentTDensity(location, shrunk_scale(scale, effective), nu)
+            u = w * (nu + X.shape[1]) / (nu + density.squared_distance(X))
             moved = (u @ X) / u.sum()
-            change = np.abs(moved - location).max() / np.sqrt(np.diag(diagonal).max())
+            change = np.abs(moved - location).max() / np.sqrt(np.maximum(np.diag(scale), 1e-12).max())
             location = moved
             scale = (X - location).T @ ((X - location) * u[:, None])
             if change < 1e-4:

@@ -166,8 +166,8 @@ class _Pilots:
                 raise KeyboardInterrupt  # nothing worth keeping yet
             low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
             flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), low, high)
-            log_prob = flow.log_prob(mapped.z_left_out[self.validation]) + mapped.log_det_left_out[self.validation]
-            weights = self.data.sample_weight[self.validation]
+            log_prob = mapped.log_prob_left_out(flow, self.validation)
+            weights = self.data.weights_of(self.data.first(self.validation))
             self.known[coordinates] = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
         return self.known[coordinates]
 
@@ -273,7 +273,7 @@ class Trial:
         field = NetworkField(network, self.options.noise_limit, self.coordinates.reference)
         flow = make_flow(field, replace(self.options.solver, n_steps=TRIAL_SOLVER_STEPS))
         # A stream of its own: networks of weight are the same whether they were tried or not.
-        chosen, places = some_of_folds(self.data.validation_folds, TRIAL_SAMPLES, np.random.default_rng(0))
+        chosen, places = some_of_folds(self.data, TRIAL_SAMPLES, np.random.default_rng(0))
         log_prob = out_of_fold_log_prob(flow, self.data.mapped(self.coordinates.preprocessor), chosen)
         weight, gain = self.beside.worth(log_prob, places)
         return weight >= self.options.min_trial_weight and gain >= self.options.min_trial_gain
@@ -313,7 +313,7 @@ def fine_tune_network(
     TrainingResult
     """
     training = [data.without(fold) for fold in data.validation_folds]
-    chosen, all_places = some_of_folds(data.validation_folds, FINE_TUNING_SAMPLES, data.rng)
+    chosen, all_places = some_of_folds(data, FINE_TUNING_SAMPLES, data.rng)
     field = flow.network_field
     fine_flow = replace(flow, stepper="abm4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
@@ -332,15 +332,19 @@ def fine_tune_network(
 
 
 def some_of_folds(
-    folds: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator
+    data: TrainingData, n_samples: int, rng: np.random.Generator
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """So many samples of each fold at most, and their places among the samples of all folds."""
+    """So many samples of each validation fold at most, and their places among `data.validated`.
+
+    Of samples that were completed, all that stand for the same one come together, and count once.
+    """
     chosen, places, start = [], [], 0
-    for fold in folds:
-        local = np.sort(rng.permutation(len(fold))[:n_samples])
-        chosen.append(fold[local])
+    for fold in data.validation_folds:
+        first = data.first(fold)
+        local = np.sort(rng.permutation(len(first))[:n_samples])
+        chosen.append(data.all_of(first[local]))
         places.append(start + local)
-        start += len(fold)
+        start += len(first)
     return chosen, np.concatenate(places)
 
 
@@ -348,7 +352,8 @@ def log_prob_of_members(flow: ProbabilityFlow, mapped: MappedData, folds: Sequen
     """Log-densities of the samples of folds, each by the one member that has not seen its fold."""
     z, folds = mapped.z_left_out, folds[: flow.network_field.network.n_members]
     own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(flows_of_members(flow), folds)]
-    return np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[np.concatenate(folds)]
+    samples = np.concatenate(folds)
+    return mapped.observed(np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[samples], samples)
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
@@ -379,7 +384,7 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]
     table[places, own] = np.nan
-    return result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det
+    return mapped.observed(result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det, samples)
 
 
 def flows_of_members(flow: ProbabilityFlow) -> list[ProbabilityFlow]:

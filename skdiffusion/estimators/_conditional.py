@@ -83,7 +83,7 @@ class ConditionalDensity:
     def _given(self) -> list[tuple[GivenBlend, np.ndarray]]:
         """Blocks of given samples, with their numbers."""
         with workers(self.estimator.n_jobs):
-            return list(self._blend.given(self.given_, self.given_features_, 0))
+            return list(self._blend.given(self.given_, 0))
 
     @property
     def error_(self) -> ConditionalError:
@@ -151,7 +151,7 @@ class ConditionalDensity:
     def _nodes(self) -> list[tuple[Nodes, np.ndarray, np.ndarray]]:
         """Nodes of blocks of given samples, over which all components are summed, their shares, and the samples."""
         with workers(self.estimator.n_jobs):
-            parts = self._blend.given(self.given_, self.given_features_, 0, SUMMARY_DRAWS, all_summed=True)
+            parts = self._blend.given(self.given_, 0, SUMMARY_DRAWS, all_summed=True)
             return [(given.known_nodes, given.node_shares(self.fixed), rows) for given, rows in parts]
 
     @property
@@ -201,9 +201,13 @@ class ConditionalDensity:
         Returns
         -------
         ndarray of shape (n_given, n_quantiles)
+            Of a feature whose values were rounded in `fit`, rounded as they were.
         """
         probabilities = check_probabilities(q)
-        return np.stack([np.interp(probabilities, levels, values) for values, levels in self._curves()])
+        out = np.stack([np.interp(probabilities, levels, values) for values, levels in self._curves()])
+        complete = np.repeat(self.given_, len(probabilities), axis=0)
+        complete[:, self.unknown_features_[0]] = out.ravel()
+        return self.estimator._rounded(complete)[:, self.unknown_features_[0]].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
         """Distribution function of the one unknown feature.

@@ -35,7 +35,7 @@ from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
-from skdiffusion.estimators._joint import JointDensityEstimator
+from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._replay import ReplayBuffer
@@ -298,9 +298,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         The estimator keeps up to 2000 samples of the stream, the latest ones; a saved file holds them. Once the new
         ones are a twentieth of these, the networks are trained on all that are kept, in as many steps as the new ones
         are worth, and the trained networks replace the earlier ones where samples that are left out gain by it.
-        Until then, new samples wait. The weights of the blend follow in the same rounds. Where the log-densities of new
-        samples show that the density has moved, earlier samples are forgotten. A copy of a sample counts
-        once; the weights of a call are relative to each other.
+        Until then, new samples wait. Incomplete ones are completed by one draw from the density so far. The weights of
+        the blend follow in the same rounds. Where the log-densities of new samples show that the density has moved,
+        earlier samples are forgotten. A copy of a sample counts once; the weights of a call are relative to each other.
 
         The feature transforms, the other components and the resolution of ties are those of the first call; groups are
         known to `fit` alone.
@@ -366,7 +366,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     ) -> tuple[WeightedSamples, tuple[np.ndarray, np.ndarray] | None]:
         """Samples of some weight, with their weights and groups, and the bounds of the features."""
         least = 2 if reset else 1
-        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=least, reset=reset, allow_nan=reset)
+        X = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=least, reset=reset, allow_nan=True)
         bounds = check_bounds(self.bounds, X.shape[1])
         w = check_weights(sample_weight, X)
         check_magnitude(X=X)
@@ -378,7 +378,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
                 f"Found array with {len(X)} sample(s) of positive 'sample_weight' with a known value while a minimum "
                 "of 2 is required."
             )
-        if (unknown := np.isnan(X).all(0)).any():
+        if reset and (unknown := np.isnan(X).all(0)).any():
             names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[unknown].tolist()
             raise ValueError(f"No value of the features {names} is known: leave these features out.")
         if bounds is not None:
@@ -504,6 +504,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if not len(samples.X):
             return
         started, flow = time.perf_counter(), self._flow
+        if np.isnan(samples.X).any():
+            seed = int(np.random.default_rng([self._sample_seed, self.n_samples_seen_, 1]).integers(2**62))
+            samples = samples._replace(X=self._completed(samples.X.astype(np.float64), seed, 1, MIN_NODES)[0])
         field = self._previous(self.n_features_in_) or flow.network_field
         rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(samples, bounds, rng, self._resolution)

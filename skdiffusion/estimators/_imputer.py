@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin, clone
-from sklearn.utils import Tags
+from sklearn.utils import Tags, _safe_indexing
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from skdiffusion._utils.frames import as_numbers, frame_library
 from skdiffusion._utils.progress import CallbackSupportMixin, FitParts, with_callbacks
 from skdiffusion._utils.validation import (
     HasMethods,
     RandomState,
     StrOptions,
+    check_bounds,
     draw_seed,
     fit_context,
     generator_seed,
@@ -25,7 +28,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 
-N_DRAWS = 100  # of which the mean or the median is taken
+N_DRAWS = 101  # of which the mean or the median is taken: the median of an odd number is one of them
 
 
 class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator):
@@ -40,7 +43,7 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
     estimator : DiffusionDensityEstimator or None, default=None
         The density to fit. None stands for one with default parameters.
     strategy : {"draw", "mean", "median"}, default="draw"
-        One draw from the conditional distribution, or its mean or median, by 100 draws.
+        One draw from the conditional distribution, or its mean or median, by 101 draws.
     add_indicator : bool, default=False
         Whether to append a feature for each one that had missing values in `fit`, 1 where a value is missing, as the
         imputers of scikit-learn do.
@@ -131,10 +134,26 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
                 self.estimator_ = DiffusionDensityEstimator(random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
+            self._drop_bounds(samples.shape[1])
             given = {} if sample_weight is None else {"sample_weight": sample_weight}
             with FitParts(self, 1) as parts:
-                parts.fit("density", self.estimator_, samples[:, self._known_features], **given)
+                parts.fit("density", self.estimator_, self._known_part(X, samples), **given)
         return self
+
+    def _drop_bounds(self, n_features: int) -> None:
+        """Leave out the bounds of the features that are left out."""
+        if self._known_features.all() or getattr(self.estimator_, "bounds", None) is None:
+            return
+        bounds = check_bounds(self.estimator_.bounds, n_features)
+        assert bounds is not None
+        low, high = bounds
+        self.estimator_.set_params(bounds=(low[self._known_features], high[self._known_features]))
+
+    def _known_part(self, X: ArrayLike, samples: np.ndarray) -> Any:
+        """The features that the density is of: columns of the frame X by their names, or of samples."""
+        if frame_library(X) is None or not hasattr(self, "feature_names_in_"):
+            return samples[:, self._known_features]
+        return _safe_indexing(as_numbers(X), np.flatnonzero(self._known_features), axis=1)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Fill in the missing values of samples.
@@ -153,18 +172,22 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
         known, seed = samples[:, self._known_features].astype(np.float64), draw_seed(self, None)
         missing = np.isnan(known)
         if self.strategy == "draw" or not missing.any():
-            complete = self.estimator_.impute(known, random_state=seed)
+            complete = self._impute(X, samples, random_state=seed)
         else:
-            rows = missing.any(1)
-            draws = self.estimator_.impute(known[rows], n_draws=N_DRAWS, random_state=seed)
+            draws = self._impute(X, samples, n_draws=N_DRAWS, random_state=seed)
             middle = draws.mean(0) if self.strategy == "mean" else np.median(draws, axis=0)
-            complete = known.copy()
-            complete[rows] = np.where(missing[rows], middle, known[rows])
+            complete = np.where(missing, middle, known)
         complete = complete.astype(samples.dtype)
         complete[~missing] = samples[:, self._known_features][~missing]
         if not self.add_indicator:
             return complete
         return np.hstack([complete, np.isnan(samples[:, self._indicated]).astype(samples.dtype)])
+
+    def _impute(self, X: ArrayLike, samples: np.ndarray, **arguments: Any) -> np.ndarray:
+        """Completed samples of the density, which may have been fitted to a frame where X is an array."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            return self.estimator_.impute(self._known_part(X, samples), **arguments)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Names of the features that `transform` returns.

@@ -14,14 +14,20 @@ from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
-from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
+from skdiffusion.estimators._replay import ReplayBuffer
+from skdiffusion.estimators._unknown import UnknownFeatures
+from skdiffusion.preprocessing import nearest
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
+MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
+NODES_OF_A_DRAW = 8  # of them: fewer would be drawn several times
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
 class JointDensityEstimator(FlowDensityEstimator):
     """Base of the estimators that answer questions about some features given others, which NaN marks as unknown."""
+
+    _replay: ReplayBuffer
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -220,8 +226,17 @@ class JointDensityEstimator(FlowDensityEstimator):
                 for start in range(0, n_draws, DRAWS_TOGETHER)
             ]
         drawn = np.concatenate([np.empty((len(X), 0, X.shape[1])), *parts], axis=1).transpose(1, 0, 2)
-        flat = self._resolution.requantized(drawn.reshape(-1, X.shape[1])).reshape(drawn.shape)
+        flat = self._rounded(drawn.reshape(-1, X.shape[1])).reshape(drawn.shape)
         return np.where(np.isnan(X), flat, X)
+
+    def _rounded(self, X: np.ndarray) -> np.ndarray:
+        """Samples with the features that were rounded in `fit` at the nearest of the values that they had there."""
+        out = self._resolution.requantized(X)
+        if hasattr(self, "_replay"):  # not of files from before
+            out = out.copy()
+            for j in np.flatnonzero(self._resolution.step > 0):
+                out[:, j] = nearest(np.unique(self._replay.given[:, j]), out[:, j])
+        return out
 
     def impute(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> np.ndarray:
         """Samples with their unknown features drawn from what the density says given the known ones.
@@ -256,8 +271,9 @@ class JointDensityEstimator(FlowDensityEstimator):
                 f"{outside.sum()} samples of X (the first is sample {np.flatnonzero(outside)[0]}) lie outside "
                 "'bounds': there are no such samples to complete."
             )
-        n_nodes = N_DRAWS if n_draws is None else max(N_DRAWS, min(4 * n_draws, MANY_NODES))
-        drawn = self._completed(X, draw_seed(self, random_state), n_draws or 1, n_nodes)
+        number = n_draws or 1
+        n_nodes = max(MIN_NODES, min(NODES_OF_A_DRAW * number, MAX_NODES))
+        drawn = self._completed(X, draw_seed(self, random_state), number, n_nodes)
         return drawn[0] if n_draws is None else drawn
 
     def tail_level(self, X: Any, random_state: Any = None) -> np.ndarray:

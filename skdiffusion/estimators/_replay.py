@@ -72,7 +72,7 @@ class ReplayBuffer:
         everything = cls(
             X=data.X,
             given=data.X if data.given is None else data.given,
-            sample_weight=data.sample_weight,
+            sample_weight=data.weights_of(np.arange(data.n_samples)),
             fold=fold,
             n_folds=len(data.folds),
             log_prob=log_prob,
@@ -81,7 +81,8 @@ class ReplayBuffer:
             min_weights=np.array([c.min_weight for c in components]),
             resolution=data.resolution,
         )
-        kept = everything._take(rng.permutation(data.n_samples)[:MAX_SAMPLES])
+        first = data.first(np.arange(data.n_samples))
+        kept = everything._take(first[rng.permutation(len(first))[:MAX_SAMPLES]])
         return replace(kept, sample_weight=effective(kept.sample_weight))
 
     @property

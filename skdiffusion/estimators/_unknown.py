@@ -8,28 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import NoiseStream, SampleNoise
 from skdiffusion._utils.warnings import warn_user
-from skdiffusion.densities import Blend, BlendMarginal, GivenBlend
+from skdiffusion.densities import Blend, BlendMarginal, GivenBlend, given_together
 from skdiffusion.exceptions import InaccurateDensityWarning
 
-N_DRAWS, MANY_DRAWS = 128, 2048  # of importance sampling, for each sample, and where these tell too little
-PANEL_DRAWS = 2  # that a quadrature starts from
+N_DRAWS, MANY_DRAWS = 64, 2048  # of importance sampling, for each sample, and at most where these tell too little
+PANEL_DRAWS, PANEL_NODES = 2, 256  # that a quadrature starts from, and nodes that it takes or so
 MAX_UNKNOWN, MAX_FEATURES = 6, 12  # beyond both, importance sampling is not to be trusted
 MIN_EFFECTIVE = 30  # draws of equal weight, below which a density is inaccurate
+NODES_FOR_ONE = 4  # draws for each effective one, that are enough to choose among
+RESERVE = 1.5  # times the draws that seem enough, where more are taken
 BLOCK_NODES = 16384  # of the samples that are worked on at a time
 
 
-def patterns(X: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Samples of every pattern of unknown features, and the features that are known, both by their numbers."""
-    unknown = np.isnan(X)
-    rows, which = np.unique(unknown, axis=0, return_inverse=True)
-    for k, row in enumerate(rows):
-        yield np.flatnonzero(which.ravel() == k), np.flatnonzero(~row)
+class Question(NamedTuple):
+    """Samples of one pattern of unknown features, by their numbers, for which as many draws are taken."""
+
+    samples: np.ndarray
+    features: np.ndarray  # that are known
+    n_draws: int
 
 
 @dataclass(frozen=True)
@@ -47,19 +51,28 @@ class UnknownFeatures:
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of the known features of incomplete samples, in nats: 0 where none is known."""
-        out = np.zeros(len(X))
-        for rows, features in patterns(X):
-            if len(features):
-                for given, some in self.given(X[rows], features, 0):
-                    out[rows[some]] = given.log_prob
+        out, some = np.zeros(len(X)), np.flatnonzero(~np.isnan(X).all(1))
+        for given, samples in self.given(X[some], 0):
+            out[some[samples]] = given.log_prob
         return out
 
     def given(
-        self, X: np.ndarray, features: np.ndarray, seed: int, n_draws: int = N_DRAWS, all_summed: bool = False
+        self, X: np.ndarray, seed: int, n_draws: int = N_DRAWS, least: float = MIN_EFFECTIVE, all_summed: bool = False
     ) -> Iterator[tuple[GivenBlend, np.ndarray]]:
-        """The blend given what is known of samples of one pattern, in blocks, each with the numbers of its samples.
+        """The blend given what is known of samples, in blocks of one pattern, each with the numbers of its samples.
 
-        Samples of which the draws tell too little have more of them.
+        Samples of which the draws tell less than `least` effective ones have more of them. Where these are fewer than a
+        density takes, to choose among, a single unknown feature is drawn as several are.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            With NaN in some, not all, features of every sample.
+        seed : int
+        n_draws : int
+        least : float
+        all_summed : bool
+            As of `BlendMarginal`.
 
         Raises
         ------
@@ -71,45 +84,79 @@ class UnknownFeatures:
         InaccurateDensityWarning
             If many draws still tell too little.
         """
-        n_unknown, least = self.n_features - len(features), np.inf
-        marginal = BlendMarginal(self.blend, features, self.n_features, all_summed)
-        if not marginal.in_closed_form and self._too_many(n_unknown):
+        n_unknown = np.isnan(X).sum(1).max(initial=0)
+        if self._too_many(n_unknown) and len(self._in_closed_form) < len(self._used):
             raise ValueError(
                 f"{n_unknown} of {self.n_features} features are unknown in some samples: with more than "
                 f"{MAX_FEATURES} features, at most {MAX_UNKNOWN} can be integrated over to an accuracy that can be "
                 "trusted. Fit the estimator to fewer features, or give more of them."
             )
-        left = np.arange(len(X))
-        for number in (PANEL_DRAWS if n_unknown == 1 else n_draws, MANY_DRAWS):
-            again = [left[:0]]
-            for block in slices(len(left), max(1, BLOCK_NODES // number)):
-                rows = left[block]
-                given = marginal.given(X[rows], noise_of_samples(X[rows], number, seed))
-                enough = given.effective_number >= MIN_EFFECTIVE
-                if number < MANY_DRAWS and not enough.all():
-                    again.append(rows[~enough])
-                    given, rows = given.take(enough), rows[enough]
-                least = min(least, given.effective_number.min(initial=np.inf))
-                if len(rows):
-                    yield given, rows
-            left = np.concatenate(again)
-        if least < MIN_EFFECTIVE:
+        left = [Question(samples, features, n_draws) for samples, features in Patterns.of(X).parts()]
+        fewest = np.inf
+        while left:
+            again: list[Question] = []
+            for block in self._blocks(left):
+                marginals = [
+                    BlendMarginal(self.blend, q.features, self.n_features, all_summed, least < MIN_EFFECTIVE)
+                    for q in block
+                ]
+                noises = [self._noise(X[q.samples], m, q.n_draws, seed) for q, m in zip(block, marginals)]
+                answers = given_together([(m, X[q.samples], noise) for m, q, noise in zip(marginals, block, noises)])
+                for question, given in zip(block, answers):
+                    settled, more = enough(question, given, least)
+                    again += more
+                    if settled.any():
+                        fewest = min(fewest, given.effective_number[settled].min())
+                        yield (given if settled.all() else given.take(settled)), question.samples[settled]
+            left = again
+        if fewest < least:
             warn_user(
-                f"What is said of some samples with unknown features rests on {least:.0f} effective draws of "
-                f"{MANY_DRAWS}: log-densities may be off by {np.sqrt(1 / max(least, 1)):.1f} nats and more. Fewer "
+                f"What is said of some samples with unknown features rests on {fewest:.0f} effective draws of "
+                f"{MANY_DRAWS}: log-densities may be off by {np.sqrt(1 / max(fewest, 1)):.1f} nats and more. Fewer "
                 "unknown features are known better.",
                 InaccurateDensityWarning,
             )
 
-    def _too_many(self, n_unknown: int) -> bool:
-        """Whether draws are too few for so many unknown features."""
-        return n_unknown > MAX_UNKNOWN and self.n_features > MAX_FEATURES
+    @staticmethod
+    def _noise(X: np.ndarray, marginal: BlendMarginal, n_draws: int, seed: int) -> SampleNoise | None:
+        """Random numbers of the draws for every sample, where any are taken."""
+        if not marginal.summed:
+            return None
+        return noise_of_samples(X, n_draws if marginal.draws_nodes else PANEL_DRAWS, seed)
 
-    def _in_closed_form(self) -> UnknownFeatures:
-        """The same of the components in closed form alone."""
-        used = [name for name, weight in self.blend.weights.items() if weight > 0]
-        names = [n for n in used if getattr(self.blend.densities[n], "in_closed_form", False)]
-        return self if len(names) in (0, len(used)) else replace(self, blend=self.blend.restricted(names)[0])
+    def _blocks(self, questions: list[Question]) -> Iterator[list[Question]]:
+        """The questions, parted where they are of many samples, in lists of few enough nodes."""
+        block: list[Question] = []
+        n_nodes = 0
+        for samples, features, n_draws in questions:
+            cost = PANEL_NODES if self.n_features - len(features) == 1 else n_draws
+            for part in slices(len(samples), max(1, BLOCK_NODES // cost)):
+                if block and n_nodes + cost * len(samples[part]) > BLOCK_NODES:
+                    yield block
+                    block, n_nodes = [], 0
+                block.append(Question(samples[part], features, n_draws))
+                n_nodes += cost * len(samples[part])
+        if block:
+            yield block
+
+    def _too_many(self, n_unknown: int | np.ndarray) -> bool | np.ndarray:
+        """Whether draws are too few for so many unknown features."""
+        return (n_unknown > MAX_UNKNOWN) & (self.n_features > MAX_FEATURES)
+
+    @property
+    def _used(self) -> list[str]:
+        """Names of the components of some weight."""
+        return [name for name, weight in self.blend.weights.items() if weight > 0]
+
+    @property
+    def _in_closed_form(self) -> list[str]:
+        """Names of those in closed form."""
+        return [name for name in self._used if getattr(self.blend.densities[name], "in_closed_form", False)]
+
+    def _of_closed_forms(self) -> UnknownFeatures:
+        """The same of the components in closed form alone, where there are any."""
+        names = self._in_closed_form
+        return replace(self, blend=self.blend.restricted(names)[0]) if names else self
 
     def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
         """Completed samples, (n_samples, n_draws, n_features): unknown features are drawn given the known ones.
@@ -118,17 +165,29 @@ class UnknownFeatures:
         components in closed form alone are asked.
         """
         out, number = np.repeat(X[:, None], n_draws, axis=1), occurrences(X)
-        for rows, features in patterns(X):
-            if not len(features):
-                for i in rows:
-                    out[i] = self.blend.draw(n_draws, self.n_features, seed_of_sample(X[i], seed, number[i]))
-            elif len(features) < self.n_features:
-                asked = self._in_closed_form() if self._too_many(self.n_features - len(features)) else self
-                for given, some in asked.given(X[rows], features, seed, n_nodes):
-                    noise = noise_of_samples(given.X, n_draws, seed + 1, number[rows[some]])
-                    owner = np.repeat(np.arange(len(given.X)), n_draws)
-                    out[rows[some]] = given.completed(noise, owner, fixed).reshape(-1, n_draws, self.n_features)
+        n_unknown, least = np.isnan(X).sum(1), min(MIN_EFFECTIVE, n_nodes // NODES_FOR_ONE)
+        for i in np.flatnonzero(n_unknown == self.n_features):
+            out[i] = self.blend.draw(n_draws, self.n_features, seed_of_sample(X[i], seed, number[i]))
+        some = (n_unknown > 0) & (n_unknown < self.n_features)
+        many = self._too_many(n_unknown)
+        for asked, which in ((self, some & ~many), (self._of_closed_forms(), some & many)):
+            mine = np.flatnonzero(which)
+            for given, samples in asked.given(X[mine], seed, n_nodes, least):
+                noise = noise_of_samples(given.X, n_draws, seed + 1, number[mine[samples]])
+                owner = np.repeat(np.arange(len(given.X)), n_draws)
+                out[mine[samples]] = given.completed(noise, owner, fixed).reshape(-1, n_draws, self.n_features)
         return out
+
+
+def enough(question: Question, given: GivenBlend, least: float) -> tuple[np.ndarray, list[Question]]:
+    """Of which samples the draws tell enough, or as many as may be taken do not, and what is asked of the others."""
+    number = given.effective_number
+    settled = (number >= least) | (question.n_draws >= MANY_DRAWS)
+    wanted = RESERVE * question.n_draws * least / np.maximum(number, 1e-300)
+    powers = np.ceil(np.log2(np.maximum(np.minimum(wanted, MANY_DRAWS) / question.n_draws, 2.0)))
+    wanted = np.minimum(question.n_draws * 2**powers, MANY_DRAWS).astype(int)
+    numbers = np.unique(wanted[~settled]).tolist()
+    return settled, [Question(question.samples[~settled & (wanted == n)], question.features, n) for n in numbers]
 
 
 def occurrences(X: np.ndarray) -> np.ndarray:

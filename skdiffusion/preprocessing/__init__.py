@@ -9,18 +9,20 @@ Features with far groups of values, or with values over many decades, go through
 
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
-from skdiffusion.preprocessing._ties import Ties, without_round_off
+from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
     "BoundaryRegion",
     "Bounds",
+    "CompletedSamples",
     "FeatureTransform",
     "FirstMaps",
     "MappedData",
@@ -32,6 +34,7 @@ __all__ = [
     "Whitening",
     "bounds_with_margins",
     "first_maps_candidates",
+    "nearest",
     "originals",
     "random_folds",
     "together_with_copies",

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from scipy.stats import poisson
 
+from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._ties import Ties, is_regular
 
 NEAR = 1e-5  # distance of near copies in every feature, in its local scale
@@ -32,7 +33,7 @@ class WeightedSamples(NamedTuple):
     X: np.ndarray  # (n_samples, n_features)
     weight: np.ndarray  # (n_samples,)
     groups: np.ndarray | None = None  # (n_samples,)
-    information: float = 1.0  # share of their effective number that they are worth: several may stand for one sample
+    completed: CompletedSamples | None = None  # the samples that they stand for, where several stand for one
 
     @property
     def scale(self) -> np.ndarray:
@@ -43,13 +44,13 @@ class WeightedSamples(NamedTuple):
 
 def merged_copies(samples: WeightedSamples) -> WeightedSamples:
     """The distinct samples, with the weights of their copies added up; groups that share a copy become one group."""
-    X, weight, groups, information = samples
+    X, weight, groups, completed = samples
     kept, place = np.unique(originals(X), return_inverse=True)
     if len(kept) == len(X):
         return samples
     total = np.bincount(place, weight)
     merged = None if groups is None else joined_groups(groups, place)[kept]
-    return WeightedSamples(X[kept], total / total.max(), merged, information)
+    return WeightedSamples(X[kept], total / total.max(), merged, None if completed is None else completed.take(kept))
 
 
 def originals(X: np.ndarray) -> np.ndarray:

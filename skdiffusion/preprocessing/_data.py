@@ -10,6 +10,7 @@ import numpy as np
 from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import Preprocessor
@@ -29,7 +30,7 @@ class TrainingData:
     rng: np.random.Generator  # of every random number of the fit
     resolution: Resolution  # cells over which values that repeat were spread
     groups: np.ndarray | None = None  # (n_samples,), numbers of those that stay on one side of every split, if any
-    information: float = 1.0  # share of their effective number that the samples are worth
+    completed: CompletedSamples | None = None  # the samples that they stand for, where several stand for one
     given: np.ndarray | None = None  # (n_samples, n_features), before they were dequantized; None where they were not
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -46,12 +47,12 @@ class TrainingData:
         The resolution is that of the samples, unless one is given.
         """
         X = without_round_off(samples.X.astype(np.float64), np.finfo(samples.X.dtype).eps)
-        X, weight, groups, information = merged_copies(samples._replace(X=X))
+        X, weight, groups, completed = merged_copies(samples._replace(X=X))
         resolution = Resolution.of(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, weight, resolution, bounds)
         groups = None if groups is None else numbered(groups)
         return cls(
-            resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, information, X
+            resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, completed, X
         )
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:
@@ -69,6 +70,11 @@ class TrainingData:
         return max(2, round(self.information * effective_number(self.sample_weight)))
 
     @property
+    def information(self) -> float:
+        """Share of their effective number that the samples are worth: several may stand for one."""
+        return 1.0 if self.completed is None else self.completed.information(self.sample_weight)
+
+    @property
     def n_features(self) -> int:
         return self.X.shape[1]
 
@@ -79,13 +85,26 @@ class TrainingData:
 
     @cached_property
     def validated(self) -> np.ndarray:
-        """The samples of the validation folds, in the order of all out-of-fold log-densities."""
-        return np.concatenate(self.validation_folds)
+        """The samples of the validation folds, in the order of all out-of-fold log-densities: one of each source."""
+        return self.first(np.concatenate(self.validation_folds))
 
     @property
     def validation_weight(self) -> np.ndarray:
         """Weights of `validated`."""
-        return self.sample_weight[self.validated]
+        return self.weights_of(self.validated)
+
+    def first(self, samples: np.ndarray) -> np.ndarray:
+        """Those of some samples that are the first to stand for theirs."""
+        return samples if self.completed is None else self.completed.first(samples)
+
+    def all_of(self, samples: np.ndarray) -> np.ndarray:
+        """All that stand for the same samples as some do."""
+        return samples if self.completed is None else self.completed.all_of(samples)
+
+    def weights_of(self, samples: np.ndarray) -> np.ndarray:
+        """Weights of what some samples stand for."""
+        whole = self.sample_weight if self.completed is None else self.completed.whole_weight(self.sample_weight)
+        return whole[samples]
 
     def without(self, fold: np.ndarray) -> np.ndarray:
         """All samples outside a fold."""
@@ -110,13 +129,22 @@ class MappedData:
     z: np.ndarray  # (n_samples, n_features), whitened samples
     z_left_out: np.ndarray  # (n_samples, n_features), the same, each left out of its own map
     log_det_left_out: np.ndarray  # (n_samples,), their log-Jacobians
+    completed: CompletedSamples | None = None  # the samples that they stand for, where several stand for one
 
     @classmethod
     def of(cls, data: TrainingData, preprocessor: Preprocessor) -> MappedData:
         """Map the samples of a fit."""
         z, _ = preprocessor.transform(data.X)
-        return cls(preprocessor, z, *preprocessor.transform_left_out(data.X, data.sample_weight, data.groups))
+        left_out = preprocessor.transform_left_out(data.X, data.sample_weight, data.groups)
+        return cls(preprocessor, z, *left_out, data.completed)
 
     def log_prob_left_out(self, density: Density, samples: np.ndarray) -> np.ndarray:
-        """Log-densities of samples, in the units of the features, by a density of z that was fitted without them."""
-        return density.log_prob(self.z_left_out[samples]) + self.log_det_left_out[samples]
+        """Log-densities of samples, in the units of the features, by a density of z that was fitted without them.
+
+        Of samples that were completed, those of what was known: one for all that stand for a sample.
+        """
+        return self.observed(density.log_prob(self.z_left_out[samples]) + self.log_det_left_out[samples], samples)
+
+    def observed(self, log_prob: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        """Log-densities of what was known of samples, from those of the samples themselves."""
+        return log_prob if self.completed is None else self.completed.observed(log_prob, samples)

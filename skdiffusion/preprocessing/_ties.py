@@ -95,6 +95,11 @@ class Ties(NamedTuple):
         return cls(values, spiked, rest, len(values) < len(x) and is_regular(values[~spiked]))
 
 
+def nearest(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Those of some rising values that numbers (n,) are nearest to."""
+    return values[np.searchsorted((values[1:] + values[:-1]) / 2, x)]
+
+
 def is_regular(values: np.ndarray) -> bool:
     """Whether distinct rising values lie on a grid, or no two of them much nearer than most."""
     gaps = np.diff(values)

@@ -1,5 +1,7 @@
 """Fits to incomplete samples, and DiffusionImputer."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,7 +73,7 @@ def test_draws_share_the_weight_of_their_sample_and_stay_together(gaps):
         known = ~np.isnan(gaps[sample])
         assert (drawn.X[drawn.groups == sample][:, known] == gaps[sample, known]).all()
     effective = drawn.weight.sum() ** 2 / (drawn.weight @ drawn.weight)
-    assert drawn.information * effective == pytest.approx(len(gaps))
+    assert drawn.completed.information(drawn.weight) * effective == pytest.approx(len(gaps))
 
 
 def test_samples_of_few_known_values_are_completed_by_different_draws():
@@ -149,3 +151,34 @@ def test_pipelines_and_cross_validation_take_it(gaps):
     assert cross_val_score(model, gaps[:, :2], y, cv=2).mean() > 0.02  # of the variance, by two features
     density = DiffusionDensityEstimator(**SMALL)
     assert np.isfinite(cross_val_score(density, gaps, cv=2)).all()
+
+
+def test_the_density_has_the_names_and_the_bounds_of_the_features_that_are_known(gaps):
+    frame = pd.DataFrame(gaps, columns=NAMES)
+    frame.insert(1, "nothing", np.nan)
+    bounds = (np.array([-50.0, 7.0, 0.0, -np.inf]), np.array([50.0, 8.0, np.inf, np.inf]))
+    imputer = DiffusionImputer(DiffusionDensityEstimator(bounds=bounds, **SMALL), random_state=0)
+    with pytest.warns(UserWarning, match="'nothing'"):
+        out = imputer.fit_transform(frame)
+    assert imputer.estimator_.feature_names_in_.tolist() == NAMES
+    assert_array_equal(imputer.estimator_.bounds[0], [-50, 0, -np.inf])
+    assert (out[:, 1] >= 0).all()
+    given = imputer.estimator_.conditional({"age": 0.5, "height": 1.0})
+    assert given.quantile(0.5).shape == (1, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="X does not have valid feature names, but DiffusionDensity")
+        warnings.filterwarnings("ignore", message="X does not have valid feature names, but DiffusionImputer")
+        assert_array_equal(imputer.transform(frame.to_numpy()), out)
+
+
+def test_medians_and_quantiles_of_rounded_features_are_rounded():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(300)
+    X = np.column_stack([x, np.round(2 * x + rng.standard_normal(300))])
+    gaps = X.copy()
+    gaps[::3, 1] = np.nan
+    imputer = DiffusionImputer(DiffusionDensityEstimator(**SMALL), strategy="median", random_state=0).fit(gaps)
+    out = imputer.transform(gaps)
+    assert_array_equal(out[:, 1], np.round(out[:, 1]))
+    quantiles = imputer.estimator_.conditional({0: 0.5}).quantile([0.1, 0.5, 0.9])
+    assert_array_equal(quantiles, np.round(quantiles))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.mixture import GaussianMixture
+from sklearn.utils import get_tags
 
 from skdiffusion import DiffusionDensityEstimator, DiffusionOutlierDetector
 
@@ -54,3 +55,24 @@ def test_bad_parameters_are_named():
         DiffusionOutlierDetector(SMALL, contamination=0.7).fit(X)
     with pytest.raises(ValueError, match="estimator"):
         DiffusionOutlierDetector("kde").fit(X)
+
+
+def test_incomplete_samples_are_ranked_by_what_is_known():
+    X, is_outlier = contaminated()
+    rng = np.random.default_rng(1)
+    gaps = np.where(rng.random(X.shape) < 0.2, np.nan, X)
+    est = DiffusionOutlierDetector(SMALL, contamination=0.07).fit(gaps)
+    assert np.mean(est.predict(gaps) == -1) == pytest.approx(0.07, abs=0.01)
+    assert average_precision_score(is_outlier, -est.score_samples(gaps)) > 0.8
+    few = np.array([[6.0, np.nan, np.nan], [0.0, np.nan, np.nan], [np.nan, np.nan, np.nan], [0.0, 0.0, np.nan]])
+    assert est.predict(few).tolist() == [-1, 1, 1, 1]
+    twice = est.score_samples(np.vstack([few, few]))
+    np.testing.assert_array_equal(twice[:4], twice[4:])
+    np.testing.assert_array_equal(twice[1:2], est.score_samples(few[1:2]))
+
+
+def test_nan_is_taken_where_the_estimator_takes_it():
+    assert get_tags(DiffusionOutlierDetector()).input_tags.allow_nan
+    assert not get_tags(DiffusionOutlierDetector(GaussianMixture())).input_tags.allow_nan
+    with pytest.raises(ValueError, match="DiffusionImputer"):
+        DiffusionOutlierDetector(GaussianMixture(), contamination=0.1).fit([[0.0, np.nan], [1.0, 2.0]])

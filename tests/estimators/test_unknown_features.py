@@ -272,3 +272,60 @@ def test_means_of_closed_forms_have_no_limit_of_unknown_features():
     share = dict.fromkeys(est.component_weights_, 0.0) | {"student": 1.0}
     est.blend_ = type(est.blend_)(est.blend_.densities, share)
     assert est.conditional({0: 1.0}).mean.shape == (1, 13)
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(4)), n_known=st.integers(1, 3), seed=st.integers(0, 99))
+def test_the_order_in_which_features_are_named_changes_nothing(closed, order, n_known, seed):
+    X, known = np.random.default_rng(seed).standard_normal((3, 4)), list(order[:n_known])
+    incomplete = hidden(X, [j for j in range(4) if j not in known])
+    expected = closed.score_samples(incomplete)
+    assert_array_equal(closed.marginal(known).score_samples(X[:, known]), expected)
+    forward, backward = (closed.conditional({j: X[0, j] for j in names}) for names in (known, known[::-1]))
+    rest = X[:1, forward.unknown_features_]
+    assert_array_equal(forward.score_samples(rest), backward.score_samples(rest))
+    assert_array_equal(
+        closed.sample(3, 0, given={j: X[0, j] for j in known}),
+        closed.sample(3, 0, given={j: X[0, j] for j in sorted(known)}),
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(mask=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=4, max_size=4), seed=st.integers(0, 99))
+def test_log_densities_of_what_is_known_are_those_of_marginals_of_its_features(closed, mask, seed):
+    X = np.random.default_rng(seed).standard_normal((4, 4))
+    found = closed.score_samples(np.where(mask, np.nan, X))
+    for x, unknown, value in zip(X, np.array(mask), found):
+        known = np.flatnonzero(~unknown)
+        expected = closed.marginal(known).score_samples(x[None, known])[0] if len(known) else 0.0
+        assert value == expected
+
+
+def test_every_way_to_say_unknown_is_the_same(truth):
+    table = pd.DataFrame(draw(truth, 300, 0), columns=NAMES)
+    est, some = DiffusionDensityEstimator(**SMALL | {"max_iter": 2}).fit(table), table.iloc[:4].copy()
+    some.iloc[1, 2] = some.iloc[3, 0] = np.nan
+    expected = est.score_samples(some)
+    assert np.isfinite(expected).all()
+    nullable = some.astype("Float64").mask(some.isna(), pd.NA)
+    objects = some.astype(object).where(some.notna(), None)
+    for same in (nullable, objects):
+        assert_array_equal(est.score_samples(same), expected)
+        assert_array_equal(est.impute(same, random_state=0), est.impute(some, random_state=0))
+    row = {name: None if pd.isna(value) else value for name, value in some.iloc[1].items()}
+    assert_array_equal(est.sample(3, 0, given=row), est.sample(3, 0, given=some.iloc[1]))
+    assert_array_equal(
+        est.sample(3, 0, given=row), est.sample(3, 0, given={k: v for k, v in row.items() if v is not None})
+    )
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({name: [None if pd.isna(v) else v for v in some[name]] for name in NAMES})
+    assert_array_equal(est.score_samples(frame), expected)
+    assert_array_equal(est.impute(frame, random_state=0), est.impute(some, random_state=0))
+
+
+def test_what_is_drawn_given_nothing_are_samples_of_the_density(closed):
+    nothing = np.full(4, np.nan)
+    drawn, free = closed.sample(2000, 0, given=nothing), closed.sample(2000, 1)
+    assert_array_equal(closed.sample(2000, 0, given={}), drawn)
+    for a, b in zip(np.sort(drawn, axis=0).T, np.sort(free, axis=0).T):
+        assert np.abs(np.searchsorted(a, b) / 2000 - np.arange(2000) / 2000).max() < 1.95 * np.sqrt(2 / 2000)

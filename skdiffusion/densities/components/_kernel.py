@@ -59,8 +59,10 @@ class KernelCandidate:
         spacing = Spacing.of_samples(z, w) if adaptive else None
         whitened = 1 - mapped.preprocessor.whitening.shrinkage
         self.kernels = KernelSamples(z, w, mapped.z_left_out, whitened, spacing, fit.data.groups)
-        self.log_det, self.query_weight = mapped.log_det_left_out[queries], w[queries]
-        self.search = BandwidthSearch(self.kernels, queries, others - self.log_det, fit.options)
+        self.log_det, self.query_weight = mapped.log_det_left_out[queries], fit.data.weights_of(queries)
+        if fit.data.completed is not None:  # the kernel is scored at completed samples, the others at what was known
+            others = others + fit.data.completed.log_proposal[queries]
+        self.search = BandwidthSearch(self.kernels, queries, others - self.log_det, fit.options, self.query_weight)
 
     def score(self) -> float:
         """Mean log-density of the queries under the best blend with the others."""
@@ -68,7 +70,8 @@ class KernelCandidate:
 
     def component(self) -> Component:
         """The component, whose samples are left out one at a time."""
-        validated, bandwidth = self.data.validated, self.search.bandwidth
-        held_out = self.kernels.leave_one_out([bandwidth], validated)[0] + self.mapped.log_det_left_out[validated]
+        validated, bandwidth = np.concatenate(self.data.validation_folds), self.search.bandwidth
+        log_prob = self.kernels.leave_one_out([bandwidth], validated)[0] + self.mapped.log_det_left_out[validated]
+        held_out = self.mapped.observed(log_prob, validated)
         transformed = TransformedDensity(self.mapped.preprocessor, self.kernels.density(bandwidth))
         return Component("kernel", transformed, held_out, "kernel")

@@ -55,7 +55,10 @@ def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
         folds = list(data.folds)
     elif data.n_effective <= MANY_SAMPLES:
         folds = list(data.folds[:3])
-    return MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, fit.limits.search_seconds).choose()
+    completed = None if data.completed is None else data.completed.shifted(-mapped.log_det_left_out)
+    seconds = fit.limits.search_seconds
+    search = MixtureSearch(mapped.z, data.sample_weight, folds, fit.rng, fit.options, seconds, completed)
+    return search.choose()
 
 
 class MixtureRuns:
@@ -68,7 +71,8 @@ class MixtureRuns:
     def __init__(
         self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice, em: ExpectationMaximization = OUT_OF_FOLD
     ):
-        self.mapped, self.setting, self.rng, self.em = mapped, choice.setting, fit.rng, em
+        self.mapped, self.rng, self.em = mapped, fit.rng, em
+        self.setting = choice.setting.of_repeated(fit.data.information)
         self.w, self.folds = fit.data.sample_weight, fit.left_out_together
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost

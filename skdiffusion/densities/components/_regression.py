@@ -121,10 +121,10 @@ class RegressionOrders:
         What its first samples leave out, which are the first part, choose its head.
         """
         z, w, order = self.mapped.z[samples], self.data.sample_weight[samples], self.orders[k]
-        regression = fit_regression(z, w, order, self._limits(samples))
+        regression = fit_regression(z, w, order, self._limits(samples), self.data.information)
         if k not in self._head_sizes:
-            part = self.parts[0]
-            weights = self.data.sample_weight[part]
+            part = self.data.first(self.parts[0])
+            weights = self.data.weights_of(part)
             left_out = LeftOut(self.mapped.z_left_out[part], weights / weights.sum())
             self._head_sizes[k] = choose_head(regression, z, w, left_out)
         sizes = self._head_sizes[k]

@@ -7,7 +7,14 @@ from functools import partial
 import numpy as np
 
 from skdiffusion._utils.parallel import side_by_side
-from skdiffusion.densities import Component, TransformedDensity, fit_student_t
+from skdiffusion.densities import (
+    Component,
+    IncompleteSamples,
+    StudentTDensity,
+    TransformedDensity,
+    fit_incomplete_student_t,
+    fit_student_t,
+)
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import Preprocessor, without_logarithms
 
@@ -15,7 +22,8 @@ from skdiffusion.preprocessing import Preprocessor, without_logarithms
 class StudentTFamily(ComponentFamily):
     """One Student-t, without a feature transform and without logarithms; it always keeps some weight.
 
-    Behind a logarithm its samples would have no mean: a few of them would be farther away than all others together.
+    Behind a logarithm its samples would have no mean: a few of them would be farther away than all others together. Of
+    incomplete samples it is fitted to what is known.
     """
 
     indispensable = True
@@ -24,14 +32,22 @@ class StudentTFamily(ComponentFamily):
         data, plain, w = fit.data, fit.spaces.plain, fit.data.sample_weight
         first = without_logarithms(plain.first)
         preprocessor = plain if first == plain.first else Preprocessor(data.X, w, None, data.bounds, first)
+        if data.completed is not None:  # whitening would mix what is known with what is not
+            preprocessor = preprocessor.unwhitened()
         mapped = data.mapped(preprocessor)
 
+        def fitted(samples: np.ndarray) -> StudentTDensity:
+            if data.completed is None:
+                return fit_student_t(mapped.z[samples], w[samples])
+            some = data.first(samples)
+            z = np.where(data.completed.known[some], mapped.z[some], np.nan)
+            return fit_incomplete_student_t(IncompleteSamples(z, data.weights_of(some)))
+
         def held_out(fold: np.ndarray) -> np.ndarray:
-            train = data.without(fold)
-            return mapped.log_prob_left_out(fit_student_t(mapped.z[train], w[train]), fold)
+            return mapped.log_prob_left_out(fitted(data.without(fold)), fold)
 
         folds = [partial(held_out, fold) for fold in fit.left_out_together]
-        density, *log_prob = side_by_side([partial(fit_student_t, mapped.z, w), *folds])
+        density, *log_prob = side_by_side([partial(fitted, np.arange(data.n_samples)), *folds])
         transformed = TransformedDensity(mapped.preprocessor, density)
         min_weight = fit.options.min_student_weight
         return [Component("student", transformed, np.concatenate(log_prob), "student", min_weight=min_weight)]
