@@ -12,6 +12,7 @@ import torch
 
 from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.protocols import Density, VelocityField
 from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.flow import LOG_2PI, MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
@@ -231,7 +232,7 @@ def train_further(
     return _train(network, z, data, sets, replace(options.training, monitor=progress), field.reference)
 
 
-def make_flow(field: NetworkField, options: SolverOptions) -> ProbabilityFlow:
+def make_flow(field: VelocityField, options: SolverOptions) -> ProbabilityFlow:
     """The flow of a field, with what is given of its solver."""
     given: dict = {}
     if options.stepper is not None:
@@ -287,14 +288,20 @@ def fine_tune_network(
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """Out-of-fold log-densities of the averaged network, from those of its members.
+    """`log_prob_of_members` of a flow."""
+    return log_prob_of_members(flows_of_members(flow), mapped, folds)
+
+
+def log_prob_of_members(singles: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Out-of-fold log-densities of an averaged network, from those of its members.
 
     The value of a sample comes from the member that has not seen it; `averaging_gain` adds what the average of all
     members is expected to win.
 
     Parameters
     ----------
-    flow : ProbabilityFlow
+    singles : sequence of Density
+        Those of the members alone.
     mapped : MappedData
     folds : sequence of int arrays
         The samples that each member has not seen.
@@ -303,12 +310,10 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    network, z = flow.network_field.network, mapped.z_left_out
-    folds = folds[: network.n_members]
+    z, folds = mapped.z_left_out, folds[: len(singles)]
     samples = np.concatenate(folds)
-    singles = flows_of_members(flow)
     log_det = mapped.log_det_left_out[samples]
-    if network.n_members < 3:
+    if len(singles) < 3:
         own_folds = [partial(single.log_prob, z[fold]) for single, fold in zip(singles, folds)]
         return np.concatenate(side_by_side(own_folds)) + log_det
     table = np.stack(side_by_side([partial(single.log_prob, z[samples]) for single in singles]), axis=1)
