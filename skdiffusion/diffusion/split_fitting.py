@@ -23,7 +23,11 @@ N_STEPS = 32  # of the flow: what the densities of all splits share is not searc
 
 
 def fit_split_flow(
-    data: TrainingData, z: np.ndarray, covariance: np.ndarray, options: DiffusionOptions, rng: np.random.Generator
+    data: TrainingData,
+    features: tuple[np.ndarray, np.ndarray],
+    options: DiffusionOptions,
+    plan: SplitPlan,
+    rng: np.random.Generator,
 ) -> tuple[SplitFlow, TrainingResult]:
     """Train a split network, one member for each validation fold, on the samples outside it.
 
@@ -31,21 +35,22 @@ def fit_split_flow(
     ----------
     data : TrainingData
         Its generator is not asked.
-    z : array of shape (n_samples, n_features)
-        Its samples in centered features of unit variance.
-    covariance : array of shape (n_features, n_features)
-        Of these, positive definite.
+    features : (z, covariance)
+        Its samples in centered features of unit variance, (n_samples, n_features), and the covariance of these,
+        positive definite.
     options : DiffusionOptions
         Of the diffusion model of all features together.
+    plan : SplitPlan
     rng : numpy Generator
     """
-    d, network = z.shape[1], options.network
+    (z, covariance), network = features, options.network
+    d = z.shape[1]
     ensemble = split_network(d, d, hidden_layers(network), network.activation, network.n_members)
     ensemble.initialize(rng, GAIN * network.input_gain, network.hidden_gain)
     ensemble = ensemble.to(device=network.device)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
     sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, stops_apart=False))
-    result = train_splits(ensemble, sets, covariance, split_plan(options.training), rng)
+    result = train_splits(ensemble, sets, covariance, plan, rng)
     flow = make_flow(SplitField(result.network, covariance), options.solver)
     if options.solver.n_steps is None:
         flow = replace(flow, density_steps=N_STEPS, sample_steps=N_STEPS)

@@ -34,7 +34,7 @@ from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES
-from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part
+from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._joint import JointDensityEstimator
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
@@ -124,7 +124,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         are unknown: `score_samples` and `impute` of incomplete samples, `conditional`, `marginal` and
         ``sample(given=)``, whatever the number of unknown features. "auto" does where X has gaps. Without them, these
         answer from closed forms, quadrature and importance sampling. The density of complete samples is the same; `fit`
-        takes up to twice the time. There is nothing to train for a single feature.
+        takes two to three times as long. There is nothing to train for a single feature.
     verbose : int, default=0
         If positive, show a progress bar with the losses and the time left. From scikit-learn 1.9 on the estimator
         also takes callbacks (`set_callbacks`), for instance `sklearn.callback.ProgressBar`.
@@ -448,12 +448,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         components = fit_closed_forms(data, spaces, plan)
         narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
         plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
-        with FitProgress(self, plan.diffusion.n_checks) as progress:
+        n_checks = plan.diffusion.n_checks + conditionals * n_conditional_checks(plan)
+        with FitProgress(self, n_checks) as progress:
             diffusion = fit_flow(data, coordinates, components, plan, progress)
-        self.blend_, components = stack(data, diffusion, components, plan)
-        self.conditional_blend_ = None
-        if conditionals and not diffusion.training.interrupted:
-            self.conditional_blend_ = fit_conditional_blend(data, coordinates.preprocessor, components, whole_plan)
+            self.blend_, components = stack(data, diffusion, components, plan)
+            self.conditional_blend_ = None
+            if conditionals and not (diffusion.training.interrupted or progress.stopped):
+                self.conditional_blend_ = fit_conditional_blend(data, diffusion, components, whole_plan, progress)
 
         warn_of_fit(data, diffusion, plan.diffusion)
         warn_of_unresolved_features(data.X, self.blend_)

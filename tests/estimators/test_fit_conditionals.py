@@ -99,9 +99,11 @@ def test_conditionals_tell_more_than_the_gaussian(alone):
     X, u = curved(400, 4), [1]
     gain = alone.conditional(hidden(X, u)).score_samples(X[:, u])
     truth = -0.5 * ((X[:, 1] - X[:, 0] ** 2) / 0.3) ** 2 - np.log(0.3 * np.sqrt(2 * np.pi))
-    residual = X[:, 1] - np.linalg.lstsq(np.c_[X[:, [0, 2, 3]], np.ones(400)], X[:, 1], rcond=None)[0] @ np.c_[
-        X[:, [0, 2, 3]], np.ones(400)
-    ].T
+    residual = (
+        X[:, 1]
+        - np.linalg.lstsq(np.c_[X[:, [0, 2, 3]], np.ones(400)], X[:, 1], rcond=None)[0]
+        @ np.c_[X[:, [0, 2, 3]], np.ones(400)].T
+    )
     gaussian = -0.5 * (residual / residual.std()) ** 2 - np.log(residual.std() * np.sqrt(2 * np.pi))
     assert gaussian.mean() + 0.3 < gain.mean() < truth.mean() + 0.1
 
