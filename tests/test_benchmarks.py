@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 import benchmarks
-from benchmarks import compare, few_samples, one_column, samples
+from benchmarks import compare, conditional, few_samples, one_column, samples
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -113,3 +114,22 @@ def test_spread_ratios_and_aims_see_a_feature_that_is_too_wide():
     good = {"w1_ratio": 1.1, "iqr": 1.05, "range": 0.9, "range_train": 1.2, "novelty": 1.0}
     assert samples.missed(good) == []
     assert samples.missed(good | {"iqr": ratio, "w1_ratio": 1.2, "novelty": 0.9}) == ["W1", "novelty", "IQR"]
+
+
+def test_oracle_conditionals_by_a_grid_are_those_of_a_gaussian():
+    target = conditional.ORACLES["gaussian4"]()
+    C, x = target.factors[0] @ target.factors[0].T, np.array([0.3, -0.5, 0.2, 0.4])
+    log_given, mean, scale = conditional.oracle_conditional(target, x, 1)
+    given = np.array([0, 2, 3])
+    assert log_given == pytest.approx(multivariate_normal.logpdf(x[given], cov=C[np.ix_(given, given)]), abs=1e-4)
+    weights = np.linalg.solve(C[np.ix_(given, given)], C[given, 1])
+    assert mean == pytest.approx(x[given] @ weights, abs=1e-4)
+    assert scale == pytest.approx(np.sqrt(C[1, 1] - C[1, given] @ weights), abs=1e-4)
+
+
+def test_the_conditional_of_the_chosen_mixture_is_normalized():
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((300, 1)) < 0.5, -3, 3) + rng.standard_normal((300, 2))
+    values = np.linspace(-12, 12, 2001)
+    log_prob = conditional.mixture_conditional(X, np.column_stack([values, np.full(2001, 2.0)]), np.array([1]))
+    assert np.exp(log_prob).sum() * (values[1] - values[0]) == pytest.approx(1, abs=1e-3)

@@ -94,6 +94,10 @@ class FitProgress(_FitTask):
         """From now on, after so many steps, reports are of the fine-tuning and losses in nats."""
         self.done, self.stage = done, "fine-tuning"
 
+    def conditionals(self, done: int) -> None:
+        """From now on, after so many steps, reports are of the training of networks for conditional densities."""
+        self.done, self.stage = done, "conditionals"
+
     def __call__(self, step: int, n_steps: int, loss: float, validation_loss: float | None) -> bool:
         """Show a report of the training run; True if a callback asks for the end."""
         step, n_steps = self.done + step, self.done + n_steps

@@ -32,6 +32,7 @@ from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
+from skdiffusion.densities._split import SplitDensity
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
 from skdiffusion.densities._steps import StepDensity, fit_steps
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
@@ -61,6 +62,7 @@ __all__ = [
     "Nodes",
     "RegressionDensity",
     "Spacing",
+    "SplitDensity",
     "StepDensity",
     "StudentTDensity",
     "TransformedDensity",

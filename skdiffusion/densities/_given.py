@@ -64,7 +64,7 @@ class BlendMarginal:
         self.densities: list[TransformedDensity] = []
         for density in blend.densities.values():
             assert isinstance(density, TransformedDensity)
-            self.densities.append(density)
+            self.densities.append(density.given(self.features))
         used = [k for k in range(len(self.densities)) if self.weights[k] > 0]
         known = [k for k in used if self.densities[k].in_closed_form]
         self.closed = [] if all_summed else known

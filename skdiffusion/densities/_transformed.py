@@ -107,6 +107,10 @@ class TransformedDensity(LatentDensity):
         """Whether its marginals and conditionals are known."""
         return isinstance(self.density, ClosedFormDensity)
 
+    def given(self, features: np.ndarray) -> TransformedDensity:
+        """The density whose difference to the marginal one of some features is conditional on these: itself."""
+        return self
+
     def marginal(self, features: np.ndarray) -> TransformedDensity:
         """The density of some features, by their numbers."""
         assert isinstance(self.density, ClosedFormDensity)
@@ -129,24 +133,31 @@ class TransformedDensity(LatentDensity):
         ndarray of shape (n_samples, n_features)
             The given features to the bit.
         """
-        assert isinstance(self.density, ClosedFormDensity)
         if not len(features):
             return self.sample(noise)
-        preprocessor, axes = self.preprocessor, self.preprocessor.whitening.axes(features)
-        others = np.setdiff1d(np.arange(X.shape[1]), features)
+        preprocessor, others = self.preprocessor, np.setdiff1d(np.arange(X.shape[1]), features)
         marginal, given = self.marginal(features), X[:, features]
         if marginal.preprocessor.regions:
             assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
             given = marginal._before_redrawing(given, noise.boundary[:, features[0]])
-        a, _ = marginal.preprocessor.transform(given)
-        b = self.density.sample_given(axes, a, noise._replace(normal=noise.normal[:, others]))
-        z = samples_times_matrix(a, axes.given.T) + samples_times_matrix(b, axes.others.T)
-        out = preprocessor.inverse_transform(z)
+        out = preprocessor.inverse_transform(
+            self._whitened_given(marginal.preprocessor.transform(given)[0], features, noise)
+        )
         if regions := [region for region in preprocessor.regions if region.feature in others]:
             assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
             out = redrawn(regions, out, noise.boundary)
         out[:, features] = X[:, features]
         return out
+
+    def _whitened_given(self, given: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Whitened samples, of which coordinates of given features, those of their `marginal`, are known."""
+        assert isinstance(self.density, ClosedFormDensity)
+        axes, others = (
+            self.preprocessor.whitening.axes(features),
+            np.setdiff1d(np.arange(noise.normal.shape[1]), features),
+        )
+        drawn = self.density.sample_given(axes, given, noise._replace(normal=noise.normal[:, others]))
+        return samples_times_matrix(given, axes.given.T) + samples_times_matrix(drawn, axes.others.T)
 
     def _before_redrawing(self, X: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Samples as they may have been before their features near bounds were drawn anew."""

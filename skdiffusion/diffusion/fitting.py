@@ -13,6 +13,7 @@ import torch
 
 from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.protocols import Density, VelocityField
 from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.flow import LOG_2PI, MAX_STEPS, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
@@ -279,7 +280,7 @@ class Trial:
         return weight >= self.options.min_trial_weight and gain >= self.options.min_trial_gain
 
 
-def make_flow(field: NetworkField, options: SolverOptions) -> ProbabilityFlow:
+def make_flow(field: VelocityField, options: SolverOptions) -> ProbabilityFlow:
     """The flow of a field, with what is given of its solver."""
     given: dict = {}
     if options.stepper is not None:
@@ -318,7 +319,8 @@ def fine_tune_network(
     fine_flow = replace(flow, stepper="abm4", density_steps=FINE_TUNING_SOLVER_STEPS, grid=None)
 
     def own_log_prob(network: Network) -> np.ndarray:
-        return log_prob_of_members(replace(fine_flow, field=field.with_network(network)), mapped, chosen)
+        tuned = replace(fine_flow, field=field.with_network(network))
+        return log_prob_of_members(flows_of_members(tuned), mapped, chosen)
 
     # Averaging gains about as much after the fine-tuning: only the members themselves are followed.
     gain = out_of_fold_log_prob(fine_flow, mapped, chosen) - own_log_prob(field.network)
@@ -348,23 +350,29 @@ def some_of_folds(
     return chosen, np.concatenate(places)
 
 
-def log_prob_of_members(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
+def log_prob_of_members(members: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
     """Log-densities of the samples of folds, each by the one member that has not seen its fold."""
-    z, folds = mapped.z_left_out, folds[: flow.network_field.network.n_members]
-    own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(flows_of_members(flow), folds)]
+    z, folds = mapped.z_left_out, folds[: len(members)]
+    own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(members, folds)]
     samples = np.concatenate(folds)
     return mapped.observed(np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[samples], samples)
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """Out-of-fold log-densities of the averaged network, from those of its members.
+    """`averaged_log_prob` of the networks of a flow."""
+    return averaged_log_prob(flows_of_members(flow), mapped, folds)
+
+
+def averaged_log_prob(members: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Out-of-fold log-densities of an averaged network, from those of its members.
 
     The value of a sample comes from the member that has not seen it; `averaging_gain` adds what the average of all
     members is expected to win.
 
     Parameters
     ----------
-    flow : ProbabilityFlow
+    members : sequence of Density
+        Those of the networks alone.
     mapped : MappedData
     folds : sequence of int arrays
         The samples that each member has not seen.
@@ -373,13 +381,11 @@ def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Seque
     -------
     ndarray of shape (n_validated,)
     """
-    n_members, z = flow.network_field.network.n_members, mapped.z_left_out
-    if n_members < 3:
-        return log_prob_of_members(flow, mapped, folds)
-    folds = folds[:n_members]
+    if len(members) < 3:
+        return log_prob_of_members(members, mapped, folds)
+    z, folds = mapped.z_left_out, folds[: len(members)]
     samples = np.concatenate(folds)
     log_det = mapped.log_det_left_out[samples]
-    members = flows_of_members(flow)
     table = np.stack(side_by_side([partial(member.log_prob, z[samples]) for member in members]), axis=1)
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]

@@ -10,7 +10,6 @@ import numpy as np
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, draw_seed
 from skdiffusion.densities import GivenBlend, Nodes
-from skdiffusion.estimators._unknown import UnknownFeatures
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._joint import JointDensityEstimator
@@ -77,7 +76,7 @@ class ConditionalDensity:
                 f"Sample {np.flatnonzero(outside)[0]} of 'given' lies outside 'bounds', where the density is zero: "
                 "nothing follows from it."
             )
-        self._blend = UnknownFeatures(estimator.blend_, given.shape[1])
+        self._blend = estimator._unknown
 
     @cached_property
     def _given(self) -> list[tuple[GivenBlend, np.ndarray]]:
@@ -127,6 +126,28 @@ class ConditionalDensity:
                 if len(mine):
                     out[mine] = given.conditional_log_prob(complete[mine], place[owner[mine]], self.fixed)
         return out
+
+    def consistency_gap(self, X: Any) -> np.ndarray:
+        """How far the conditional log-density is from the difference of the joint and the marginal one, in nats.
+
+        After `fit_conditionals` the conditional density is that of networks of its own, normalized, and need not agree
+        with the density of complete samples. What remains is a measure of how well both were learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_unknown)
+            As of `score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            log p(unknown | given) - (log p(unknown, given) - log p(given)); NaN outside `bounds`.
+        """
+        complete, owner = self._complete(X)
+        joint = self.estimator._known_log_prob(complete)
+        marginal = self.estimator._known_log_prob(self.given_)[owner]
+        with np.errstate(invalid="ignore"):
+            return self.score_samples(X) - (joint - marginal)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw the unknown features.

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdiffusion._utils.frames import as_number, as_numbers, to_frame, wants_frame
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
+from skdiffusion.densities import Blend
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
 from skdiffusion.estimators._replay import ReplayBuffer
@@ -40,7 +41,12 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     @property
     def _unknown(self) -> UnknownFeatures:
-        return UnknownFeatures(self.blend_, self.n_features_in_)
+        return UnknownFeatures(self._answering_blend, self.n_features_in_)
+
+    @property
+    def _answering_blend(self) -> Blend:
+        """The blend that answers where features are unknown."""
+        return getattr(self, "conditional_blend_", None) or self.blend_
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of what is known of every sample, in nats, in the units of the features.
@@ -59,7 +65,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         Raises
         ------
         ValueError
-            If more than 6 of more than 12 features are unknown in a sample.
+            If more than 6 of more than 12 features are unknown in a sample, unless `fit_conditionals` has trained
+            networks for them.
 
         Warns
         -----
@@ -255,7 +262,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
             Known values are those of X, to the bit. What is drawn does not depend on the other samples, but that equal
             samples have draws of their own, in their order. Where more than 6 of more than 12 features are unknown, the
-            components in closed form alone draw them.
+            components in closed form alone draw them, unless `fit_conditionals` has trained networks for them.
 
         Raises
         ------

@@ -89,7 +89,8 @@ class UnknownFeatures:
             raise ValueError(
                 f"{n_unknown} of {self.n_features} features are unknown in some samples: with more than "
                 f"{MAX_FEATURES} features, at most {MAX_UNKNOWN} can be integrated over to an accuracy that can be "
-                "trusted. Fit the estimator to fewer features, or give more of them."
+                "trusted. Fit the estimator with fit_conditionals=True, whose networks answer for any number, or give "
+                "more of them."
             )
         left = [Question(samples, features, n_draws) for samples, features in Patterns.of(X).parts()]
         fewest = np.inf

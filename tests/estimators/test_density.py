@@ -258,7 +258,8 @@ CHANGES = {
     "random_state": 5,
     "options": Options(learning_rate=1e-3),
 }
-NO_EFFECT = {"verbose", "device", "n_jobs", "warm_start", "max_fit_seconds"}  # the last is tested with progress
+# On the density of complete samples. The time limit is tested with progress, conditionals in a file of their own.
+NO_EFFECT = {"verbose", "device", "n_jobs", "warm_start", "max_fit_seconds", "fit_conditionals"}
 
 
 def test_options_can_be_set_by_name_without_any():
@@ -268,8 +269,8 @@ def test_options_can_be_set_by_name_without_any():
         est.set_params(options__rate=3)
 
 
-def test_there_are_fifteen_parameters():
-    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 15
+def test_there_are_sixteen_parameters():
+    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 16
 
 
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))

@@ -115,6 +115,13 @@ def heads():
     return est, X
 
 
+def conditionals():
+    """Networks for all splits of the features, asked of samples with unknown features."""
+    X = plane()
+    gaps = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X)
+    return DiffusionDensityEstimator(**SMALL, fit_conditionals=True).fit(X), gaps
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -129,6 +136,7 @@ CASES = {
         one_feature,
         imputer,
         heads,
+        conditionals,
     )
 }
 

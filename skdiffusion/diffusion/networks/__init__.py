@@ -6,9 +6,12 @@ from skdiffusion.diffusion.networks._film import FilmEnsemble, noise_features
 from skdiffusion.diffusion.networks._masked import MaskedNetwork
 from skdiffusion.diffusion.networks._passes import Passes
 from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField
+from skdiffusion.diffusion.networks._split import Split, SplitGaussians
+from skdiffusion.diffusion.networks._split_field import OneSplitField, SplitField, means_of_targets, split_network
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "Passes",
-    "SwitchedNetworks", "WhitenedField", "noise_features",
+    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "OneSplitField",
+    "Passes", "Split", "SplitField", "SplitGaussians", "SwitchedNetworks", "WhitenedField", "means_of_targets",
+    "noise_features", "split_network",
 ]  # fmt: skip

@@ -67,6 +67,8 @@ class FilmEnsemble:
         Activation of the hidden layers, a key of `ACTIVATIONS`.
     n_members : int, default=1
         Number of networks; an evaluator returns the mean of their velocities.
+    n_inputs : int, optional
+        Dimension of what the networks see, where it is not that of the samples: see `SplitField`.
 
     Attributes
     ----------
@@ -84,13 +86,18 @@ class FilmEnsemble:
     edges: tuple[float, ...] = ()  # of intervals of noise levels: one network serves them all
 
     def __init__(
-        self, n_features: int, hidden_layer_sizes: Sequence[int], activation: str = "silu", n_members: int = 1
+        self,
+        n_features: int,
+        hidden_layer_sizes: Sequence[int],
+        activation: str = "silu",
+        n_members: int = 1,
+        n_inputs: int | None = None,
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"The 'activation' must be one of {sorted(ACTIVATIONS)}. Got {activation!r} instead.")
         self.n_features, self.hidden_layer_sizes = n_features, tuple(hidden_layer_sizes)
         self.activation, self.n_members = activation, n_members
-        widths = (n_features, *self.hidden_layer_sizes, n_features)
+        widths = (n_inputs or n_features, *self.hidden_layer_sizes, n_features)
         self._shapes: list[tuple[int, int]] = []
         for layer, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:])):
             last = layer == len(widths) - 2

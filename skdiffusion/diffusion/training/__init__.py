@@ -1,4 +1,5 @@
-"""Training of networks: denoising score matching, fine-tuning by the exact likelihood, distillation; in one loop."""
+"""Training of networks: denoising score matching, of one density or of all splits of the features, fine-tuning by the
+exact likelihood, distillation; in one loop."""
 
 from skdiffusion.diffusion.training._denoising import train
 from skdiffusion.diffusion.training._distillation import distill
@@ -6,12 +7,14 @@ from skdiffusion.diffusion.training._intervals import max_checks, train_interval
 from skdiffusion.diffusion.training._likelihood import fine_tune
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._optimizer import AdamW
-from skdiffusion.diffusion.training._plans import DistillationPlan, FineTuningPlan, Plan, TrainingPlan
+from skdiffusion.diffusion.training._plans import DistillationPlan, FineTuningPlan, Plan, SplitPlan, TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
+from skdiffusion.diffusion.training._split_batches import SplitSpace, random_splits
+from skdiffusion.diffusion.training._splits import train_splits
 from skdiffusion.diffusion.training._targets import add_noise, noise_angles, plain_target
 
 __all__ = [
-    "AdamW", "DistillationPlan", "FineTuningPlan", "Objective", "Plan", "TrainingPlan", "TrainingResult",
-    "TrainingSets", "add_noise", "distill", "fine_tune", "max_checks", "noise_angles", "plain_target", "run", "train",
-    "train_intervals",
+    "AdamW", "DistillationPlan", "FineTuningPlan", "Objective", "Plan", "SplitPlan", "SplitSpace", "TrainingPlan",
+    "TrainingResult", "TrainingSets", "add_noise", "distill", "fine_tune", "max_checks", "noise_angles", "plain_target",
+    "random_splits", "run", "train", "train_intervals", "train_splits",
 ]  # fmt: skip

@@ -101,6 +101,15 @@ class TrainingPlan(Plan):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitPlan(TrainingPlan):
+    """Plan of the networks for all splits of the features: which splits they are trained on."""
+
+    joint_share: float = 0.2  # all features are targets
+    marginal_share: float = 0.3  # some features are targets, the others absent
+    absent_share: float = 0.1  # some features are given and some absent
+
+
+@dataclass(frozen=True, kw_only=True)
 class FineTuningPlan(Plan):
     """Plan of fine-tuning by the exact likelihood: after its warm-up the learning rate falls linearly to zero."""
 

@@ -1,0 +1,71 @@
+"""The fit of a split flow: one network for the conditional distributions of all splits of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from skdiffusion.diffusion.fitting import make_flow, member_sets
+from skdiffusion.diffusion.networks import SplitField, split_network
+from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions
+from skdiffusion.diffusion.split import SplitFlow
+from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResult, TrainingSets, train_splits
+from skdiffusion.preprocessing import TrainingData
+
+LENGTH = 3  # of the training, in that of one density: it learns many
+RATE = 0.5  # of the learning rate of one density, beyond which the noise of the splits drowns small gains
+GAIN = 2.0  # of the first weights: of four times the inputs most are zero
+# Steps of the flow, which all splits share: log-densities are off by 0.002 nats at most in the mean, samples by 0.002
+# standard deviations (banana, funnel, kin8nm).
+N_DENSITY_STEPS, N_SAMPLE_STEPS = 32, 24
+
+
+def fit_split_flow(
+    data: TrainingData,
+    features: tuple[np.ndarray, np.ndarray],
+    options: DiffusionOptions,
+    plan: SplitPlan,
+    rng: np.random.Generator,
+) -> tuple[SplitFlow, TrainingResult]:
+    """Train a split network, one member for each validation fold, on the samples outside it.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Its generator is not asked.
+    features : (z, covariance)
+        Its samples in centered features of unit variance, (n_samples, n_features), and the covariance of these,
+        positive definite.
+    options : DiffusionOptions
+        Of the diffusion model of all features together.
+    plan : SplitPlan
+    rng : numpy Generator
+    """
+    (z, covariance), network = features, options.network
+    d = z.shape[1]
+    ensemble = split_network(d, d, hidden_layers(network), network.activation, network.n_members)
+    ensemble.initialize(rng, GAIN * network.input_gain, network.hidden_gain)
+    ensemble = ensemble.to(device=network.device)
+    samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
+    sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, stops_apart=False))
+    result = train_splits(ensemble, sets, covariance, plan, rng)
+    flow = make_flow(SplitField(result.network, covariance), options.solver)
+    if options.solver.n_steps is None:
+        flow = replace(flow, density_steps=N_DENSITY_STEPS, sample_steps=N_SAMPLE_STEPS)
+    return SplitFlow(flow), result
+
+
+def hidden_layers(options: NetworkOptions) -> Sequence[int]:
+    """Two layers, of which the divergence is cheap, as wide as the widest that are asked for."""
+    return [max(width for sizes in options.sizes_by_interval for width in sizes)] * 2
+
+
+def split_plan(plan: TrainingPlan) -> SplitPlan:
+    """The plan of a split network that follows from that of one density."""
+    given: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    given |= {"n_steps": LENGTH * plan.n_steps, "patience": LENGTH * plan.patience, "reference": None}
+    return SplitPlan(**given | {"learning_rate": RATE * plan.learning_rate})
