@@ -14,14 +14,23 @@ from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
+from skdiffusion.estimators._table_kinds import Table, coded, refuse_table
+from skdiffusion.estimators._tables import UnknownValues
 from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
+CONDITIONAL_INSTEAD = (
+    "draw by sample(given=...) or impute; the log-density of some features given others is score_samples of all of "
+    "them minus score_samples with NaN in the former"
+)
+MARGINAL_INSTEAD = "score_samples with NaN in the other features is the marginal log-density, and sample draws from it"
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
 class JointDensityEstimator(FlowDensityEstimator):
     """Base of the estimators that answer questions about some features given others, which NaN marks as unknown."""
+
+    _table: Table | None = None  # what the columns are, where some are categories or have atoms
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -30,10 +39,12 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def _checked(self, X: Any, *, allow_nan: bool = False) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=DATA_TYPES, reset=False, allow_nan=allow_nan)
+        return validate_data(self, coded(self, X), dtype=DATA_TYPES, reset=False, allow_nan=allow_nan)
 
     @property
-    def _unknown(self) -> UnknownFeatures:
+    def _unknown(self) -> UnknownFeatures | UnknownValues:
+        if self._table is not None:
+            return UnknownValues(self.blend_, self.n_features_in_)
         return UnknownFeatures(self.blend_, self.n_features_in_)
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -88,7 +99,7 @@ class JointDensityEstimator(FlowDensityEstimator):
             raise ValueError(f"'given' names a feature twice: {list(given)}.")
         for number, (name, value) in zip(numbers, given.items()):
             try:
-                out[0, number] = as_number(value)
+                out[0, number] = as_number(value) if self._table is None else self._table.number(number, value)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"'given' holds {value!r} for {name!r}, which is not a number.") from error
         if np.isinf(out).any():
@@ -151,6 +162,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         (1, 2)
         """
         check_is_fitted(self)
+        refuse_table(self, "conditional", CONDITIONAL_INSTEAD)
         return ConditionalDensity(self, self._given_samples(given), weights)
 
     def marginal(self, features: Any) -> MarginalDensity:
@@ -166,6 +178,7 @@ class JointDensityEstimator(FlowDensityEstimator):
             With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`.
         """
         check_is_fitted(self)
+        refuse_table(self, "marginal", MARGINAL_INSTEAD)
         names = [features] if isinstance(features, (str, int, np.integer)) else list(features)
         numbers = [self._feature_number(name, "features") for name in names]
         if not numbers or len(set(numbers)) < len(numbers):
