@@ -26,7 +26,7 @@ from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._state_tables import smoothed_table
 from skdiffusion.preprocessing import presence_patterns
 
-MAX_ITER, TOL = 150, 3e-4  # steps, and nats by which the mean log-density must rise in one
+MAX_ITER, TOL = 200, 1e-4  # steps, and nats by which the mean log-density must rise in one
 TABLE_PRIOR = 2.0  # samples by which the table of a component is drawn to that of all samples
 MAX_K_MEANS_SAMPLES = 4000
 

@@ -113,7 +113,8 @@ def _label_column(values: np.ndarray, code: Any) -> Any:
 
         return pd.arrays.ArrowExtensionArray(_arrow.as_labels(values, code["arrow"]))
     if "text" in code:
-        return pd.Series(labels_at(values, code["labels"]), dtype=code["text"]).array
+        # A series: of an array of objects pandas would choose the dtype anew.
+        return pd.Series(labels_at(values, code["labels"]), dtype=code["text"])
     categories = labels_of(code["labels"])
     places = rounded(values, 0, len(categories) - 1).astype(int)
     return pd.Categorical.from_codes(places, dtype=pd.CategoricalDtype(categories, code["ordered"]))
