@@ -115,6 +115,15 @@ def heads():
     return est, X
 
 
+def tables():
+    """A category that a number follows, and zeros beside a positive part."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 3, 80)
+    amount = np.where(rng.random(80) < 0.5, 0.0, rng.gamma(2.0, size=80))
+    X = np.column_stack([group, group + rng.normal(size=80), amount])
+    return DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]}).fit(X), X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -129,6 +138,7 @@ CASES = {
         one_feature,
         imputer,
         heads,
+        tables,
     )
 }
 
