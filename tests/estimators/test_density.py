@@ -255,6 +255,8 @@ CHANGES = {
     "max_iter": 4,
     "early_stopping": False,
     "n_steps": 7,
+    "categorical_features": [0],
+    "atoms": {0: [0.0]},
     "random_state": 5,
     "options": Options(learning_rate=1e-3),
 }
@@ -268,8 +270,8 @@ def test_options_can_be_set_by_name_without_any():
         est.set_params(options__rate=3)
 
 
-def test_there_are_fifteen_parameters():
-    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 15
+def test_there_are_seventeen_parameters():
+    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 17
 
 
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))
