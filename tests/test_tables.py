@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, Options, find_atoms, load
-from skdiffusion.exceptions import InaccurateDensityWarning
+from skdiffusion.exceptions import DegenerateDataWarning, InaccurateDensityWarning
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 40, "random_state": 0}
 
@@ -174,6 +174,51 @@ def test_weights_are_copies_that_are_absent_or_there():
     weighted = DiffusionDensityEstimator(**SMALL, **kinds).fit(X, sample_weight=weight)
     fewer = DiffusionDensityEstimator(**SMALL, **kinds).fit(X[:150])
     np.testing.assert_array_equal(weighted.score_samples(X), fewer.score_samples(X))
+
+
+def test_constant_numbers_are_told():
+    X = table(60)
+    X[:, 1] = 3.0
+    with pytest.warns(DegenerateDataWarning, match=r"Features \[1\] are constant"):
+        est = DiffusionDensityEstimator(**SMALL, categorical_features=[0]).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+
+
+def test_what_training_tells(fitted):
+    est, X = fitted
+    assert est.n_iter_ > 0
+    assert np.isfinite([est.network_gain_, est.best_validation_score_]).all()
+    np.testing.assert_allclose(est.feature_scale_[1:], X[:, 1:].std(0), rtol=0.2)
+    assert np.isnan(est.feature_scale_[0])
+    assert est.n_samples_seen_ == len(X)
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_few_samples(n):
+    X = np.array([[0, 1.0], [1, 2.0], [1, 2.5], [0, 0.7], [0, 9.0]])[:n]
+    est = DiffusionDensityEstimator(**SMALL, categorical_features=[0]).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    assert np.isfinite(est.sample(20)).all()
+
+
+@pytest.mark.parametrize("n_present", [1, 2])
+def test_few_present_values(n_present):
+    X = table(60)
+    X[:, 2] = np.where(np.arange(60) < n_present, X[:, 1], 0.0)
+    est = DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]}).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    assert (est.sample(500)[:, 2] == 0).mean() > 0.9
+
+
+def test_an_atom_near_a_spike_stays():
+    """Half of the other values are 10, and the next ones are far: what lies near 10 comes back as 10, but zero."""
+    rng = np.random.default_rng(0)
+    x = np.where(np.arange(400) < 200, 0.0, np.where(np.arange(400) < 300, 10.0, rng.uniform(100, 200, 400)))
+    X = np.column_stack([x, rng.normal(size=400)])
+    est = DiffusionDensityEstimator(**SMALL, atoms={0: [0.0]}).fit(X)
+    drawn = est.sample(2000)[:, 0]
+    assert (drawn == 0).mean() == pytest.approx(0.5, abs=0.12)
+    assert (drawn == 10).mean() > 0.15
 
 
 def test_the_diffusion_alone():

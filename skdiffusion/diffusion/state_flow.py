@@ -133,6 +133,14 @@ class StateFlow:
                 out[rows] = self.of(features).log_prob(places) + rest - log_root
         return out
 
+    def gaussian_log_prob(self, residuals: np.ndarray) -> np.ndarray:
+        """The log-density that a network of zero weights gives to what the regression leaves, shape (n_samples,)."""
+        out = np.zeros(len(residuals))
+        for rows, features in presence_patterns(residuals):
+            w, log_root = self._whitened(residuals[np.ix_(rows, features)], features)
+            out[rows] = -0.5 * (w**2).sum(1) - 0.5 * len(features) * LOG_2PI - log_root
+        return out
+
     def _whitened(self, residuals: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, float]:
         _, inverse, log_root = self.regression.roots(features)
         return samples_times_matrix(residuals, inverse), log_root

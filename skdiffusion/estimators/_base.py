@@ -30,7 +30,6 @@ from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.estimators._table_kinds import refuse_table
 from skdiffusion.exceptions import InconsistentVersionWarning
-from skdiffusion.preprocessing import Resolution
 
 DATA_TYPES = [np.float64, np.float32]
 
@@ -104,7 +103,7 @@ class BlendedDensityEstimator(MeanLogDensity):
     _latent_component: str
     blend_: Blend
     preprocessor_: Any  # Preprocessor, or TablePreprocessor
-    _resolution: Resolution
+    _resolution: Any  # Resolution, or TableResolution
 
     @property
     def _latent(self) -> TransformedDensity:

@@ -143,7 +143,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     feature_names_in_ : ndarray of str
         Names of the features, where `X` had them.
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training features.
+        Standard deviations of the training features; NaN for categories.
     blend_ : Blend
         The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
         units of the features.
@@ -445,7 +445,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if np.isnan(samples.X).any():
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = TrainingData.of(samples, bounds, rng)
-        warn_of_constant_features(data)
+        warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
         plan = self._plan((data.n_effective, data.n_features), previous)
 

@@ -35,10 +35,10 @@ from skdiffusion.diffusion.state_flow import StateFlow, StateSamples, fit_state_
 from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._resolve import component_options, resolve_options
-from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained
+from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained, warn_of_constant_features
 from skdiffusion.estimators._table_data import Ends, MappedTable, TableData
 from skdiffusion.estimators._table_kinds import Table
-from skdiffusion.preprocessing import TRANSFORMS, Columns, Ties, WeightedSamples, fit_present_maps
+from skdiffusion.preprocessing import TRANSFORMS, Columns, TableResolution, Ties, WeightedSamples, fit_present_maps
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._density import DiffusionDensityEstimator
@@ -117,6 +117,7 @@ class TableFit:
         rng: np.random.Generator,
     ):
         self.estimator, self.rng, self.started = estimator, rng, time.perf_counter()
+        self.network_gain = 0.0
         self.columns, self.names = table.columns, check_table_parameters(estimator)
         self.limits: ComponentOptions = component_options(estimator.options)
         self.bounds = None if bounds is None else _without_categories(self.columns, bounds)
@@ -125,6 +126,7 @@ class TableFit:
         if np.isnan(samples.X).any():
             samples = self._completed(samples)
         data = TableData.of(samples, self.columns, self.bounds, rng)
+        warn_of_constant_features(data.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
         self.data = data.split(self.options.n_folds, self.options.network.n_members)
         transforms = TRANSFORMS_ASKED[estimator.feature_transform]
@@ -146,6 +148,7 @@ class TableFit:
         data = TableData.of(samples, self.columns, self.bounds, self.rng, merged=False)
         mapped = self._behind(data, TRANSFORMS)
         density = TableDensity(self.columns, mapped.maps, self._alone(mapped))
+        resolution = TableResolution(self.columns, data.resolution)
         incomplete = np.isnan(X).any(1)
         times = np.where(incomplete, N_DRAWS, 1)
         source = np.repeat(np.arange(len(X)), times)
@@ -153,9 +156,7 @@ class TableFit:
         n, p = drawn.shape
         uniform = self.rng.random((n, p + 1))
         noise = SampleNoise(self.rng.standard_normal((n, p)), uniform[:, p], boundary=uniform[:, :p])
-        drawn = np.where(
-            np.isnan(drawn), on_grids(data.resolution.requantized(density.completed(drawn, noise)), X), drawn
-        )
+        drawn = np.where(np.isnan(drawn), on_grids(resolution.requantized(density.completed(drawn, noise)), X), drawn)
         shared, own = weight[source] / times[source], np.arange(len(X)) if groups is None else groups
         information = (weight.sum() ** 2 / (weight @ weight)) / (shared.sum() ** 2 / (shared @ shared))
         return WeightedSamples(drawn, shared / shared.max(), own[source], float(information))
@@ -248,7 +249,11 @@ class TableFit:
         folds = data.validation_folds
         training = [data.without(fold) for fold in folds]
         samples = StateSamples(residuals, left_out, given, data.sample_weight, training, list(folds))
-        return fit_state_flow(samples, regression, self.options, self.rng, progress)
+        flow, log_prob, result = fit_state_flow(samples, regression, self.options, self.rng, progress)
+        gaussian = flow.gaussian_log_prob(left_out[data.validated])
+        gain = np.average(log_prob - gaussian, weights=data.sample_weight[data.validated])
+        self.network_gain = float(gain) / len(self.columns.numeric)
+        return flow, log_prob, result
 
     # -- the whole -------------------------------------------------------------------------------
 
@@ -270,13 +275,21 @@ class TableFit:
         low, high = np.full(self.columns.n_features, -np.inf), np.full(self.columns.n_features, np.inf)
         low[self.columns.numeric], high[self.columns.numeric] = self.data.ends
         estimator.preprocessor_ = TablePreprocessor(low, high)
-        estimator._resolution = self.data.resolution
+        estimator._resolution = TableResolution(self.columns, self.data.resolution)
+        estimator.feature_scale_ = self._scales()
         self._record(result)
+
+    def _scales(self) -> np.ndarray:
+        """Standard deviations of the features, NaN for categories."""
+        X = self.columns.joined(self.data.states, self.data.x)
+        scale = WeightedSamples(X, self.data.sample_weight).scale
+        scale[list(self.columns.categories)] = np.nan
+        return scale
 
     def _record(self, result: TrainingResult | None) -> None:
         """Set the attributes that tell how training went."""
         estimator, options = self.estimator, self.options
-        estimator.likelihood_curve_ = np.empty((0, 2))
+        estimator.likelihood_curve_, estimator.network_gain_ = np.empty((0, 2)), self.network_gain
         estimator.n_iter_, estimator.loss_by_noise_ = 0, np.empty((0, 2))
         estimator.loss_curve_ = estimator.validation_scores_ = np.empty((0, 2))
         estimator.best_validation_score_ = np.nan

@@ -10,7 +10,7 @@ Features with far groups of values, or with values over many decades, go through
 from skdiffusion.preprocessing._atoms import atoms_of, find_atoms
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
-from skdiffusion.preprocessing._columns import UNKNOWN, Columns, presence_patterns
+from skdiffusion.preprocessing._columns import UNKNOWN, Columns, TableResolution, presence_patterns
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
@@ -33,6 +33,7 @@ __all__ = [
     "Preprocessor",
     "PresentMaps",
     "Resolution",
+    "TableResolution",
     "Ties",
     "TrainingData",
     "WeightedSamples",

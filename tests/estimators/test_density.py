@@ -283,6 +283,8 @@ def test_every_parameter_changes_the_density(name, X):
     if name == "early_stopping":
         # It acts where training could go on past its best.
         base.set_params(max_iter=200, options=Options(learning_rate=0.05))
+    if name == "categorical_features":
+        X = np.round(X)  # few categories
     before = base.fit(X).score_samples(X)
     after = clone(base).set_params(**{name: CHANGES[name]}).fit(X).score_samples(X)
     assert np.abs(before - after).max() > 1e-9
