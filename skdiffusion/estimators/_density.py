@@ -272,7 +272,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         ----------
         X : array-like of shape (n_samples, n_features)
             Samples; at least 2, within `bounds`. NaN means unknown: incomplete samples are completed by draws from a
-            Gaussian mixture that is fitted to what is known. A sample without any value is left out.
+            Gaussian mixture, or in a table with categories or atoms from a mixture of products, that is fitted to what
+            is known. A sample without any value is left out. Columns of labels of a frame are categories unless
+            `categorical_features` says otherwise.
         y : ignored
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional

@@ -50,6 +50,8 @@ class JointDensityEstimator(FlowDensityEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of what is known of every sample, in nats, in the units of the features.
 
+        Of a table with categories or atoms, with respect to counting measure for these.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
@@ -64,7 +66,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         Raises
         ------
         ValueError
-            If more than 6 of more than 12 features are unknown in a sample.
+            If more than 6 of more than 12 features are unknown in a sample of numbers.
 
         Warns
         -----
@@ -251,7 +253,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
-            Known values are those of X, to the bit. What is drawn does not depend on the other samples, but that equal
+            Known values are those of X, to the bit; a column of labels has their places, in the order of the dtype or
+            of the alphabet. What is drawn does not depend on the other samples, but that equal
             samples have draws of their own, in their order. Where more than 6 of more than 12 features are unknown, the
             components in closed form alone draw them.
 

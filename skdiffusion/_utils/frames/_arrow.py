@@ -134,7 +134,10 @@ def code_of(column: pa.ChunkedArray, name: Any) -> Code:
 def _refused(kind: pa.DataType, name: Any) -> ValueError:
     remedy = "convert it to numbers"
     if str(kind) in TEXTS:
-        remedy = "cast it to pa.float64() if it holds numbers, encode it in numbers (one-hot, for instance) otherwise"
+        remedy = (
+            "cast it to pa.float64() if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or "
+            "use DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
+        )
     elif pa.types.is_temporal(kind):
         remedy = "convert it to numbers, for instance the days since a start, of type pa.float64()"
     return refusal(name, f"is of type {kind}, which is not modeled yet", remedy)

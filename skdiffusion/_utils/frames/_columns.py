@@ -70,7 +70,8 @@ def _category_number(label: Any, name: Any) -> float:
         pass
     raise refusal(
         name,
-        f"has the category {label!r}, which is not a number, and categories are not modeled as such yet",
+        f"has the category {label!r}, which is not a number, and is taken as numbers here: DiffusionDensityEstimator "
+        "models categories as such, by 'categorical_features'",
         "encode it in numbers, for instance one-hot",
     )
 

@@ -24,7 +24,8 @@ from skdiffusion._utils.frames._columns import (
 from skdiffusion._utils.frames._labels import labels_code, labels_of
 
 TEXT_REMEDY = (
-    "convert it with pd.to_numeric if it holds numbers, encode it in numbers (one-hot, for instance) otherwise"
+    "convert it with pd.to_numeric if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
+    "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
 )
 
 

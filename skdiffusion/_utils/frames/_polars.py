@@ -26,7 +26,10 @@ PLAIN = {
 }  # fmt: skip
 NUMBERS = PLAIN | {"Float16", "Int128", "UInt128"}
 REMEDIES = {
-    "String": "cast it to pl.Float64 if it holds numbers, encode it in numbers (one-hot, for instance) otherwise",
+    "String": (
+        "cast it to pl.Float64 if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
+        "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
+    ),
     "Date": "convert it to numbers, as in pl.col(name).dt.epoch('d')",
     "Datetime": "convert it to numbers, as in pl.col(name).dt.epoch('s')",
     "Duration": "convert it to numbers, as in pl.col(name).dt.total_seconds(fractional=True)",
