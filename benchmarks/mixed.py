@@ -91,7 +91,8 @@ def table_cell(name, n, seed, folder):
     start = time.process_time()
     generated = est.sample(len(train), random_state=seed)
     out |= {"sample_s": time.process_time() - start, "detection": detection(train, generated, categories)}
-    shuffled = train.apply(lambda column: column.sample(frac=1, random_state=seed).to_numpy())
+    rng = np.random.default_rng(seed)
+    shuffled = train.apply(lambda column: column.iloc[rng.permutation(len(column))].to_numpy())
     out["detection_apart"] = detection(train, shuffled, categories)
     out["apart"] = 0.0
     for column in frame:

@@ -210,6 +210,18 @@ def test_few_present_values(n_present):
     assert (est.sample(500)[:, 2] == 0).mean() > 0.9
 
 
+def test_generated_values_are_on_the_grid():
+    """Counts, fifths, and values that repeat without a step between them."""
+    rng, n = np.random.default_rng(0), 300
+    irregular = np.array([0.01, 0.013, 0.2, 0.31, 0.37, 0.9])
+    X = np.column_stack([rng.integers(0, 2, n), rng.poisson(9, n), rng.integers(0, 6, n) / 5, rng.choice(irregular, n)])
+    est = DiffusionDensityEstimator(**SMALL, categorical_features=[0]).fit(X)
+    drawn = est.sample(1000, random_state=0)
+    np.testing.assert_array_equal(drawn[:, 1], np.round(drawn[:, 1]))
+    assert set(drawn[:, 2]) == set(X[:, 2])
+    assert set(drawn[:, 3]) == set(irregular)
+
+
 def test_an_atom_near_a_spike_stays():
     """Half of the other values are 10, and the next ones are far: what lies near 10 comes back as 10, but zero."""
     rng = np.random.default_rng(0)

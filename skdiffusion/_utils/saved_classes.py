@@ -52,7 +52,7 @@ CLASSES = {
     "Table": "skdiffusion.estimators._table_kinds",
     "TablePreprocessor": "skdiffusion.estimators._table_fit",
     "Columns": "skdiffusion.preprocessing._columns",
-    "TableResolution": "skdiffusion.preprocessing._columns",
+    "TableResolution": "skdiffusion.preprocessing._table_resolution",
     "PresentMaps": "skdiffusion.preprocessing._present_maps",
     "TableDensity": "skdiffusion.densities._table_density",
     "ProductMixture": "skdiffusion.densities._products",

@@ -12,7 +12,7 @@ from skdiffusion.densities import ProductSamples
 from skdiffusion.preprocessing import (
     Columns,
     PresentMaps,
-    Resolution,
+    TableResolution,
     WeightedSamples,
     merged_copies,
     numbered,
@@ -31,7 +31,7 @@ class TableData:
     states: np.ndarray  # (n_samples, n_stated)
     x: np.ndarray  # (n_samples, n_numeric), NaN where a value is absent or unknown
     sample_weight: np.ndarray  # (n_samples,)
-    resolution: Resolution  # of all features, without cells for categories and atoms
+    resolution: TableResolution
     ends: Ends
     rng: np.random.Generator
     groups: np.ndarray | None = None
@@ -56,8 +56,8 @@ class TableData:
         states, x = columns.split(X)
         present = np.full(X.shape, np.nan)
         present[:, columns.numeric] = x
-        resolution = Resolution.of(present, bounds)
-        x = resolution.dequantized(present, rng, bounds)[:, columns.numeric]
+        resolution = TableResolution.of(columns, present, bounds)
+        x = resolution.resolution.dequantized(present, rng, bounds)[:, columns.numeric]
         groups = None if groups is None else numbered(groups)
         ends = open_ends(columns, bounds)
         return cls(columns, states, x, weight, resolution, ends, rng, groups, information)

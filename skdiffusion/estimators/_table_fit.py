@@ -38,7 +38,7 @@ from skdiffusion.estimators._resolve import component_options, resolve_options
 from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained, warn_of_constant_features
 from skdiffusion.estimators._table_data import Ends, MappedTable, TableData
 from skdiffusion.estimators._table_kinds import Table
-from skdiffusion.preprocessing import TRANSFORMS, Columns, TableResolution, Ties, WeightedSamples, fit_present_maps
+from skdiffusion.preprocessing import TRANSFORMS, Columns, WeightedSamples, fit_present_maps
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._density import DiffusionDensityEstimator
@@ -126,7 +126,7 @@ class TableFit:
         if np.isnan(samples.X).any():
             samples = self._completed(samples)
         data = TableData.of(samples, self.columns, self.bounds, rng)
-        warn_of_constant_features(data.resolution)
+        warn_of_constant_features(data.resolution.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
         self.data = data.split(self.options.n_folds, self.options.network.n_members)
         transforms = TRANSFORMS_ASKED[estimator.feature_transform]
@@ -148,7 +148,6 @@ class TableFit:
         data = TableData.of(samples, self.columns, self.bounds, self.rng, merged=False)
         mapped = self._behind(data, TRANSFORMS)
         density = TableDensity(self.columns, mapped.maps, self._alone(mapped))
-        resolution = TableResolution(self.columns, data.resolution)
         incomplete = np.isnan(X).any(1)
         times = np.where(incomplete, N_DRAWS, 1)
         source = np.repeat(np.arange(len(X)), times)
@@ -156,7 +155,7 @@ class TableFit:
         n, p = drawn.shape
         uniform = self.rng.random((n, p + 1))
         noise = SampleNoise(self.rng.standard_normal((n, p)), uniform[:, p], boundary=uniform[:, :p])
-        drawn = np.where(np.isnan(drawn), on_grids(resolution.requantized(density.completed(drawn, noise)), X), drawn)
+        drawn = np.where(np.isnan(drawn), data.resolution.requantized(density.completed(drawn, noise)), drawn)
         shared, own = weight[source] / times[source], np.arange(len(X)) if groups is None else groups
         information = (weight.sum() ** 2 / (weight @ weight)) / (shared.sum() ** 2 / (shared @ shared))
         return WeightedSamples(drawn, shared / shared.max(), own[source], float(information))
@@ -275,7 +274,7 @@ class TableFit:
         low, high = np.full(self.columns.n_features, -np.inf), np.full(self.columns.n_features, np.inf)
         low[self.columns.numeric], high[self.columns.numeric] = self.data.ends
         estimator.preprocessor_ = TablePreprocessor(low, high)
-        estimator._resolution = TableResolution(self.columns, self.data.resolution)
+        estimator._resolution = self.data.resolution
         estimator.feature_scale_ = self._scales()
         self._record(result)
 
@@ -305,17 +304,6 @@ class TableFit:
         estimator.loss_by_noise_ = result.loss_by_noise
         if len(scores):
             estimator.best_validation_score_ = float(estimator.validation_scores_[:, 1].max())
-
-
-def on_grids(X: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Samples, those features whose known values are on a grid at the nearest known value."""
-    out = X.copy()
-    for j, values in enumerate(known.T):
-        ties = Ties.of(values[~np.isnan(values)].astype(np.float64))
-        if ties.on_grid:
-            middles = (ties.values[1:] + ties.values[:-1]) / 2
-            out[:, j] = ties.values[np.searchsorted(middles, out[:, j])]
-    return out
 
 
 def _without_categories(columns: Columns, bounds: Ends) -> Ends:

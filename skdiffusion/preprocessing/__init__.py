@@ -10,7 +10,7 @@ Features with far groups of values, or with values over many decades, go through
 from skdiffusion.preprocessing._atoms import atoms_of, find_atoms
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
-from skdiffusion.preprocessing._columns import UNKNOWN, Columns, TableResolution, presence_patterns
+from skdiffusion.preprocessing._columns import UNKNOWN, Columns, presence_patterns
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
@@ -18,6 +18,7 @@ from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
 from skdiffusion.preprocessing._resolution import Resolution
+from skdiffusion.preprocessing._table_resolution import TableResolution
 from skdiffusion.preprocessing._ties import Ties, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 

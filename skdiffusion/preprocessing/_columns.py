@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion.preprocessing._resolution import Resolution
-
 UNKNOWN = -1  # state of an unknown value
 
 
@@ -97,28 +95,6 @@ class Columns:
         out, place = np.ones((len(states), len(self.numeric)), dtype=bool), {j: i for i, j in enumerate(self.numeric)}
         for k, j in enumerate(self.atoms, len(self.categories)):
             out[:, place[j]] = states[:, k] == 0
-        return out
-
-
-@dataclass(frozen=True)
-class TableResolution:
-    """The cells of the present values of a table, which categories and atoms do not have.
-
-    Parameters
-    ----------
-    columns : Columns
-    resolution : Resolution
-        Of all columns, without cells for categories.
-    """
-
-    columns: Columns
-    resolution: Resolution
-
-    def requantized(self, X: np.ndarray) -> np.ndarray:
-        """Generated samples, with the present values within the reach of a spike moved back to the spike."""
-        out = self.resolution.requantized(X)
-        for j, values in self.columns.atoms.items() if out is not X else ():
-            out[:, j] = np.where(np.isin(X[:, j], values), X[:, j], out[:, j])
         return out
 
 
