@@ -176,6 +176,14 @@ def test_weights_are_copies_that_are_absent_or_there():
     np.testing.assert_array_equal(weighted.score_samples(X), fewer.score_samples(X))
 
 
+def test_few_groups_make_few_networks():
+    X = table(120)
+    est = DiffusionDensityEstimator(**SMALL | {"n_estimators": 4}, categorical_features=[0], atoms={2: [0.0]})
+    est.fit(X, groups=np.arange(120) % 3)
+    assert est.blend_.densities["diffusion"].density.flow.flow.network_field.network.n_members == 3
+    assert np.isfinite(est.score_samples(X)).all()
+
+
 def test_constant_numbers_are_told():
     X = table(60)
     X[:, 1] = 3.0

@@ -111,7 +111,8 @@ class MappedTable:
     @classmethod
     def of(cls, data: TableData, maps: PresentMaps) -> MappedTable:
         """Map the samples of a fit."""
-        return cls(data, maps, maps.transform(data.x)[0], *maps.transform_left_out(data.x, data.sample_weight))
+        left_out = maps.transform_left_out(data.x, data.sample_weight, data.groups)
+        return cls(data, maps, maps.transform(data.x)[0], *left_out)
 
     def products(self, rows: np.ndarray, left_out: bool = False) -> ProductSamples:
         """Some samples, prepared for EM."""

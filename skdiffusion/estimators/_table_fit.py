@@ -129,6 +129,8 @@ class TableFit:
         warn_of_constant_features(data.resolution.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
         self.data = data.split(self.options.n_folds, self.options.network.n_members)
+        network = replace(self.options.network, n_members=self.data.n_validated)  # few groups make few folds
+        self.options = replace(self.options, network=network)
         transforms = TRANSFORMS_ASKED[estimator.feature_transform]
         self.mapped = self._behind(self.data, transforms)
 

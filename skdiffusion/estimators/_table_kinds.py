@@ -203,4 +203,7 @@ def _atom_values(name: Any, given: Any) -> np.ndarray:
 def refuse_table(estimator: object, what: str, instead: str) -> None:
     """Raise ValueError, with what to do instead, if an estimator was fitted to a table with categories or atoms."""
     if getattr(estimator, "_table", None) is not None:
-        raise ValueError(f"{what} is not defined for a table with categories or atoms: {instead}.")
+        raise ValueError(
+            f"{what} is not defined for a table with categories or atoms: {instead}. Or fit with "
+            "categorical_features=None and atoms=None, which take every column as numbers."
+        )

@@ -49,9 +49,15 @@ class PresentMaps:
         """Mapped features (n_samples, n_numeric) and log-Jacobians (n_samples,) of samples with NaN where absent."""
         return self._apply(x, lambda preprocessor, values, _: preprocessor.transform(values))
 
-    def transform_left_out(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the samples of the fit, each as if the maps had been fitted without it."""
-        return self._apply(x, lambda p, values, rows: p.transform_left_out(values, weight[rows]))
+    def transform_left_out(
+        self, x: np.ndarray, weight: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the samples of the fit, each as if the maps had been fitted without it, or without its group."""
+
+        def left_out(p: Preprocessor, values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return p.transform_left_out(values, weight[rows], None if groups is None else groups[rows])
+
+        return self._apply(x, left_out)
 
     def inverse_transform(self, z: np.ndarray) -> np.ndarray:
         """Present values of mapped ones, NaN where these are."""
