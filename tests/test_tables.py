@@ -84,11 +84,23 @@ def test_unknown_categories_are_summed_over(fitted):
         expected = np.log(np.exp(every).sum(0))
         unknown = samples.copy()
         unknown[:, 0] = np.nan
+        np.testing.assert_allclose(est.score_samples(unknown), expected, atol=1e-10)
+    np.testing.assert_array_equal(est.score_samples(np.full((2, 4), np.nan)), [0, 0])
+
+
+def test_an_unknown_number_with_an_atom_is_summed_and_integrated_over(fitted):
+    est, X = fitted
+    grid = np.linspace(-10, 60, 4001)
+    for x in X[:4]:
+        places = np.repeat(x[None], len(grid), axis=0)
+        places[:, 2] = grid
+        at_zero, places[grid == 0, 2] = np.array([[x[0], x[1], 0.0, x[3]]]), 1e-9
+        total = np.trapezoid(np.exp(est.score_samples(places)), grid) + np.exp(est.score_samples(at_zero)[0])
+        unknown = x.copy()
+        unknown[2] = np.nan
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InaccurateDensityWarning)
-            found = est.score_samples(unknown)
-        assert np.median(np.abs(found - expected)) < 0.05  # 128 draws
-    np.testing.assert_array_equal(est.score_samples(np.full((2, 4), np.nan)), [0, 0])
+            assert est.score_samples(unknown[None])[0] == pytest.approx(np.log(total), abs=0.15)
 
 
 def test_closed_forms_alone_know_marginals_exactly(fitted):
@@ -248,8 +260,11 @@ def test_the_diffusion_alone():
     assert np.isfinite(est.score_samples(X)).all()
     gap = X[:2].copy()
     gap[:, 0] = np.nan
-    with pytest.raises(ValueError, match="components='auto'"):
-        est.score_samples(gap)
+    assert (est.score_samples(gap) > est.score_samples(X[:2])).all()  # a sum over three groups
+    gap[:, 1] = np.nan
+    for call in (est.score_samples, est.impute):
+        with pytest.raises(ValueError, match="components='auto'"):
+            call(gap)
 
 
 def test_a_table_without_any_is_what_it_was():

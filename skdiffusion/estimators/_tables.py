@@ -6,22 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TableDensity
-from skdiffusion.estimators._unknown import MIN_EFFECTIVE, N_DRAWS, noise_of_samples, occurrences
+from skdiffusion.estimators._unknown import MANY_DRAWS, MIN_EFFECTIVE, N_DRAWS, noise_of_samples, occurrences, patterns
 from skdiffusion.exceptions import InaccurateDensityWarning
 
-BLOCK_SAMPLES = 64  # incomplete samples whose draws are in memory at a time
+BLOCK_DRAWS = 8192  # completed samples that are in memory at a time
+MAX_COMBINATIONS = 1024  # of unknown categories, over which the density is summed
 
 
 @dataclass(frozen=True)
 class UnknownValues:
     """What the blend of a table says of samples some values of which are unknown.
 
-    The components in closed form sum over unknown states and integrate over unknown values exactly. For the diffusion
-    they are the proposal of importance sampling.
+    The components in closed form sum over unknown states and integrate over unknown values exactly. So does the whole
+    blend where categories alone are unknown. Else they are the proposal of importance sampling for the diffusion.
 
     Parameters
     ----------
@@ -56,41 +58,74 @@ class UnknownValues:
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of the known features of incomplete samples, in nats: 0 where none is known."""
-        closed, others = self._parts()
-        out = np.zeros(len(X))
-        some = np.flatnonzero(~np.isnan(X).all(1))
-        if not others:
-            out[some] = self.blend.log_prob(X[some])
-            return out
-        least = np.inf
-        for start in range(0, len(some), BLOCK_SAMPLES):
-            rows = some[start : start + BLOCK_SAMPLES]
-            out[rows], effective = self._estimated(X[rows], others)
-            least = min(least, effective)
+        out, least = np.zeros(len(X)), np.inf
+        _, others = self._parts()
+        for rows, known in patterns(X):
+            states = self._combinations(np.setdiff1d(np.arange(self.n_features), known))
+            if not len(known):
+                continue
+            if not others:
+                out[rows] = self.blend.log_prob(X[rows])
+            elif states is not None:
+                out[rows] = self._summed(X[rows], states)
+            else:
+                out[rows], effective = self._estimated(X[rows], others)
+                least = min(least, effective)
         if least < MIN_EFFECTIVE:
             warn_user(
                 f"The log-densities of some samples with unknown features rest on {least:.0f} effective draws of "
-                f"{N_DRAWS}: they may be off by {np.sqrt(1 / max(least, 1)):.1f} nats and more.",
+                f"{MANY_DRAWS}: they may be off by {np.sqrt(1 / max(least, 1)):.1f} nats and more.",
                 InaccurateDensityWarning,
             )
         return out
 
+    def _combinations(self, unknown: np.ndarray) -> np.ndarray | None:
+        """All values of unknown categories, (n_combinations, n_features) with NaN elsewhere; None where a number is
+        unknown too, or they are too many."""
+        categories = next(iter(self.blend.densities.values())).columns.categories  # type: ignore[attr-defined]
+        if not all(j in categories for j in unknown):
+            return None
+        # One more stands for all categories that are not known.
+        values = [np.append(categories[j], categories[j].max() + 1) for j in unknown]
+        if np.prod([float(len(v)) for v in values]) > MAX_COMBINATIONS:
+            return None
+        every = np.stack([v.ravel() for v in np.meshgrid(*values, indexing="ij")], axis=1)
+        out = np.full((len(every), self.n_features), np.nan)
+        out[:, unknown] = every
+        return out
+
+    def _summed(self, X: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Log-densities of samples, summed over the values of their unknown categories."""
+        out, step = np.empty(len(X)), max(1, BLOCK_DRAWS // len(states))
+        for rows in slices(len(X), step):
+            block = np.repeat(X[rows], len(states), axis=0)
+            complete = np.where(np.isnan(block), np.tile(states, (len(X[rows]), 1)), block)
+            out[rows] = log_sum_exp(self.blend.log_prob(complete).reshape(-1, len(states)), axis=1)
+        return out
+
     def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, float]:
-        """Log-densities by draws from the components in closed form, and the least effective number of draws."""
-        proposal = self._closed()
-        noise = noise_of_samples(X, N_DRAWS, 0)
-        repeated = np.repeat(X, N_DRAWS, axis=0)
-        complete = self._drawn(proposal, repeated, noise)
-        known = proposal.log_prob(X)
-        log_proposal = proposal.log_prob(complete)
+        """Log-densities by draws from the components in closed form, more of them where few tell too little, and the
+        least effective number of draws."""
+        out, effective = np.empty(len(X)), np.zeros(len(X))
+        for n_draws in (N_DRAWS, MANY_DRAWS):
+            left = np.flatnonzero(effective < MIN_EFFECTIVE)
+            for block in slices(len(left), BLOCK_DRAWS // n_draws):
+                rows = left[block]
+                out[rows], effective[rows] = self._by_draws(X[rows], others, n_draws)
+        return out, float(effective.min())
+
+    def _by_draws(self, X: np.ndarray, others: list[str], n_draws: int) -> tuple[np.ndarray, np.ndarray]:
+        """Log-densities by so many draws from the components in closed form, and the effective number of these."""
+        proposal, shape = self._closed(), (len(X), n_draws)
+        complete = self._drawn(proposal, np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
+        known, log_proposal = proposal.log_prob(X), proposal.log_prob(complete)
         share = sum(weight for name, weight in self.blend.weights.items() if name not in others)
-        terms = [np.log(share) + known if share > 0 else np.full(len(X), -np.inf)]
-        effective = np.inf
+        terms, effective = [np.log(share) + known], np.full(len(X), np.inf)
         for name in others:
-            log_ratio = (self._density(name).log_prob(complete) - log_proposal).reshape(len(X), N_DRAWS)
-            terms.append(np.log(self.blend.weights[name]) + known + log_sum_exp(log_ratio, axis=1) - np.log(N_DRAWS))
+            log_ratio = (self._density(name).log_prob(complete) - log_proposal).reshape(shape)
+            terms.append(np.log(self.blend.weights[name]) + known + log_sum_exp(log_ratio, axis=1) - np.log(n_draws))
             weights = np.exp(log_ratio - log_ratio.max(1, keepdims=True))
-            effective = min(effective, float((weights.sum(1) ** 2 / (weights**2).sum(1)).min()))
+            effective = np.minimum(effective, weights.sum(1) ** 2 / (weights**2).sum(1))
         return log_sum_exp(np.stack(terms, axis=1), axis=1), effective
 
     def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
@@ -98,8 +133,8 @@ class UnknownValues:
         proposal, out = self._closed(), np.repeat(X[:, None], n_draws, axis=1)
         incomplete = np.flatnonzero(np.isnan(X).any(1))
         numbers = occurrences(X)
-        for start in range(0, len(incomplete), BLOCK_SAMPLES):
-            rows = incomplete[start : start + BLOCK_SAMPLES]
+        for block in slices(len(incomplete), max(1, BLOCK_DRAWS // max(1, n_draws))):
+            rows = incomplete[block]
             noise = noise_of_samples(X[rows], n_draws, seed + 1, numbers[rows])
             drawn = self._drawn(proposal, np.repeat(X[rows], n_draws, axis=0), noise, fixed)
             out[rows] = drawn.reshape(len(rows), n_draws, self.n_features)
