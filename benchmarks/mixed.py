@@ -159,7 +159,7 @@ def run(arguments):
         names = arguments.tables.split(",") if arguments.tables else names
         todo += [("table", k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
     todo = [c for c in todo if (c[1], c[2], c[3]) not in done]
-    cells.run_all("benchmarks.mixed", todo, arguments.out, arguments.jobs)
+    cells.run_all("benchmarks.mixed", todo, arguments.out, arguments.jobs, limit_s=3600.0)
 
 
 def mean_of(records):
