@@ -16,6 +16,7 @@ _PUBLIC = {
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",
     "Options": "skdiffusion.estimators",
     "StackedDensityEstimator": "skdiffusion.estimators",
+    "find_atoms": "skdiffusion.preprocessing",
     "load": "skdiffusion._utils.persistence",
 }
 

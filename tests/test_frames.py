@@ -181,9 +181,9 @@ FRAMES = {"pandas": pandas_frame, "polars": polars_frame, "pyarrow": arrow_table
 
 @pytest.fixture(scope="module", params=FRAMES)
 def fitted(request):
-    """An estimator, and the frame of all kinds of columns that it was fitted on."""
+    """An estimator that takes every column as numbers, and the frame of all kinds of columns that it was fitted on."""
     frame = FRAMES[request.param]()
-    return DiffusionDensityEstimator(**SMALL, components=None).fit(frame), frame
+    return DiffusionDensityEstimator(**SMALL, components=None, categorical_features=None).fit(frame), frame
 
 
 def dtypes_of(frame):
@@ -331,7 +331,8 @@ def pandas_series(kind):
 def test_a_column_of_pandas_that_cannot_be_fitted_is_named(kind, remedy):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"weight": np.linspace(0, 1, 80), "when": pandas_series(kind)})
-    for estimator in (StackedDensityEstimator(), DiffusionDensityEstimator(), DiffusionOutlierDetector()):
+    numbers_alone = DiffusionDensityEstimator(categorical_features=None)
+    for estimator in (StackedDensityEstimator(), numbers_alone, DiffusionOutlierDetector()):
         with pytest.raises(ValueError, match=f"(?s)'when'.*{remedy}.*drop the column"):
             estimator.fit(frame)
 

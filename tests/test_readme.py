@@ -54,6 +54,12 @@ def test_the_code_of_the_guide_runs(run_page):
     assert names["pressure"].unknown_features_.tolist() == [2]
 
 
+def test_the_code_of_the_page_of_tables_runs(run_page):
+    names = run_page("docs/tables.rst")
+    assert names["est"].atoms_ == {1: [0.0]}
+    assert names["est"].sample(5).dtypes.equals(names["weather"].dtypes)
+
+
 def test_the_readme_is_short():
     prose = re.sub(r"```.*?```|^ {4}.*?$", "", README, flags=re.DOTALL | re.MULTILINE)
     assert len(prose.split()) <= MAX_WORDS

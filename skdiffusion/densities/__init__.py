@@ -29,13 +29,20 @@ from skdiffusion.densities._mixture_bic import mixture_by_bic
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._nodes import Nodes
 from skdiffusion.densities._options import ComponentOptions
+from skdiffusion.densities._products import ProductMixture
+from skdiffusion.densities._products_em import ProductSamples, ProductSetting, one_hot
+from skdiffusion.densities._products_search import best_of_restarts, choose_product_setting
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._split import SplitDensity
 from skdiffusion.densities._stacking import blend_log_density, stacking_weights
+from skdiffusion.densities._state_chain import StateChain, choose_step_settings, fit_state_chain
+from skdiffusion.densities._state_diffusion import StateDiffusion, fit_state_regression
+from skdiffusion.densities._state_tables import StudentTables, smoothed_table
 from skdiffusion.densities._steps import StepDensity, fit_steps
 from skdiffusion.densities._student import StudentTDensity, fit_student_t
+from skdiffusion.densities._table_density import StateDensity, StateNoise, TableDensity
 from skdiffusion.densities._transformed import TransformedDensity
 
 __all__ = [
@@ -60,19 +67,33 @@ __all__ = [
     "MixtureSearch",
     "MixtureSetting",
     "Nodes",
+    "ProductMixture",
+    "ProductSamples",
+    "ProductSetting",
     "RegressionDensity",
     "Spacing",
     "SplitDensity",
+    "StateChain",
+    "StateDensity",
+    "StateDiffusion",
+    "StateNoise",
     "StepDensity",
     "StudentTDensity",
+    "StudentTables",
+    "TableDensity",
     "TransformedDensity",
+    "best_of_restarts",
     "blend_log_density",
     "blend_weights",
     "choose_head",
+    "choose_product_setting",
+    "choose_step_settings",
     "feature_transform_candidates",
     "fit_head",
     "fit_incomplete_student_t",
     "fit_regression",
+    "fit_state_chain",
+    "fit_state_regression",
     "fit_steps",
     "fit_student_t",
     "gaussian_flow_map",
@@ -81,9 +102,11 @@ __all__ = [
     "informative_order",
     "kernel_density",
     "mixture_by_bic",
+    "one_hot",
     "out_of_fold_log_prob",
     "ranges_beyond",
     "select_feature_transforms",
+    "smoothed_table",
     "stacking_weights",
     "validation_score",
 ]

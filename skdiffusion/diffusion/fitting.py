@@ -333,9 +333,7 @@ def fine_tune_network(
     return fine_tune(flow, TrainingSets(z, data.sample_weight, training), score, plan, data.rng)
 
 
-def some_of_folds(
-    data: TrainingData, n_samples: int, rng: np.random.Generator
-) -> tuple[list[np.ndarray], np.ndarray]:
+def some_of_folds(data: TrainingData, n_samples: int, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
     """So many samples of each validation fold at most, and their places among `data.validated`.
 
     Of samples that were completed, all that stand for the same one come together, and count once.

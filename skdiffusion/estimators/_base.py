@@ -28,8 +28,8 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.compose import mean_log_density
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.estimators._table_kinds import refuse_table
 from skdiffusion.exceptions import InconsistentVersionWarning
-from skdiffusion.preprocessing import Preprocessor, Resolution
 
 DATA_TYPES = [np.float64, np.float32]
 
@@ -102,13 +102,14 @@ class BlendedDensityEstimator(MeanLogDensity):
     n_jobs: int | None = None  # a parameter of some
     _latent_component: str
     blend_: Blend
-    preprocessor_: Preprocessor
-    _resolution: Resolution
+    preprocessor_: Any  # Preprocessor, or TablePreprocessor
+    _resolution: Any  # Resolution, or TableResolution
 
     @property
     def _latent(self) -> TransformedDensity:
         """The component with a map to standard normal codes."""
         check_is_fitted(self)
+        refuse_table(self, "The latent map of the diffusion", "its states have none; use score_samples and sample")
         return cast(TransformedDensity, self.blend_.densities[self._latent_component])
 
     def _checked(self, X: Any) -> np.ndarray:
@@ -176,6 +177,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         -------
         ndarray of shape (n_samples, n_features)
         """
+        refuse_table(self, "The gradient", "log-densities have no gradient in the states; use score_samples")
         X = self._checked(X)
         return self._evaluate(self.blend_.score, X, np.full(X.shape, np.nan))
 

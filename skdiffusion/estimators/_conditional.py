@@ -10,6 +10,7 @@ import numpy as np
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, draw_seed
 from skdiffusion.densities import GivenBlend, Nodes
+from skdiffusion.estimators._unknown import UnknownFeatures
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._joint import JointDensityEstimator
@@ -76,7 +77,7 @@ class ConditionalDensity:
                 f"Sample {np.flatnonzero(outside)[0]} of 'given' lies outside 'bounds', where the density is zero: "
                 "nothing follows from it."
             )
-        self._blend = estimator._unknown
+        self._blend = UnknownFeatures(estimator._answering_blend, given.shape[1])
 
     @cached_property
     def _given(self) -> list[tuple[GivenBlend, np.ndarray]]:

@@ -53,6 +53,8 @@ from skdiffusion.estimators._stages import (
     warn_of_fit,
     warn_of_moved_constants,
 )
+from skdiffusion.estimators._table_fit import TableFit
+from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
@@ -114,6 +116,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Continue from the networks of the previous `fit`, keeping its feature transforms.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Columns of categories, whose probabilities are learned as such: a mask, numbers or names. "from_dtype" are those
+        of a frame with the dtypes of categories, text and booleans; an array has none. None takes every column as
+        numbers. At most 256 categories a column.
+    atoms : "auto", dict or None, default=None
+        Values of numeric features that carry mass, as the zeros of a zero-inflated feature: the density there is a
+        probability, and the rest of the feature is continuous. A dictionary has lists of values by feature, named or
+        numbered. "auto" is what `find_atoms` finds. Log-densities of two fits compare only with the same atoms. None
+        spreads such values over narrow cells, as those of other ties.
     n_jobs : int or None, default=None
         Threads that `score_samples` and the other methods that look at samples run at most, with the same bits
         whatever their number; `fit` and `sample` run on one, where two were slower. ``None`` means 1 unless in a
@@ -140,7 +151,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     feature_names_in_ : ndarray of str
         Names of the features, where `X` had them.
     feature_scale_ : ndarray of shape (n_features,)
-        Standard deviations of the training features.
+        Standard deviations of the training features; NaN for categories.
     blend_ : Blend
         The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
         units of the features.
@@ -153,7 +164,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         The density that answers where features are unknown, with weights of its own, after `fit_conditionals`; None
         where `blend_` does.
     preprocessor_ : Preprocessor
-        The map from features to whitened samples.
+        The map from features to whitened samples; of a table with categories or atoms the bounds alone.
+    atoms_ : dict
+        Rising atoms by number of the feature; empty without `atoms`.
     n_iter_ : int
         Epochs run.
     n_samples_seen_ : int
@@ -197,7 +210,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "conditional_blend_", "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_",
         "loss_by_noise_", "likelihood_curve_", "network_gain_", "n_samples_seen_", "_resolution", "_sample_seed",
-        "_frame", "_replay",
+        "_frame", "_replay", "atoms_", "_table",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -212,6 +225,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "max_fit_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "warm_start": ["boolean"],
         "device": [str],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "atoms": [StrOptions({"auto"}), dict, None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "fit_conditionals": [StrOptions({"auto"}), "boolean"],
@@ -233,6 +248,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         max_fit_seconds: float | None = None,
         warm_start: bool = False,
         device: str = "auto",
+        categorical_features: Any = "from_dtype",
+        atoms: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         fit_conditionals: Any = "auto",
@@ -250,6 +267,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.max_fit_seconds = max_fit_seconds
         self.warm_start = warm_start
         self.device = device
+        self.categorical_features = categorical_features
+        self.atoms = atoms
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.fit_conditionals = fit_conditionals
@@ -267,7 +286,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         ----------
         X : array-like of shape (n_samples, n_features)
             Samples; at least 2, within `bounds`. NaN means unknown: incomplete samples are completed by draws from a
-            Gaussian mixture that is fitted to what is known. A sample without any value is left out.
+            Gaussian mixture, or in a table with categories or atoms from a mixture of products, that is fitted to what
+            is known. A sample without any value is left out. Columns of labels of a frame are categories unless
+            `categorical_features` says otherwise.
         y : ignored
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional
@@ -354,6 +375,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         DistilledDensityEstimator
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
         """
+        refuse_table(self, "distill", "its fast density is of numbers; fit it to the numeric features alone")
         seed = self.random_state if random_state is None else random_state
         return DistilledDensityEstimator(
             clone(self), n_draws=n_draws, n_training_steps=n_training_steps, random_state=seed, verbose=self.verbose
@@ -424,15 +446,24 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         return names
 
     def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
-        note_frame(self, X)
-        samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
+        kinds = kinds_of(X, self.categorical_features)
+        note_frame(self, X, kinds.label_codes)
+        samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
+        table = kinds.table(samples.X, self.atoms)
+        self.atoms_ = {} if table is None else table.columns.atoms
         n_samples, incomplete = len(samples.X), bool(np.isnan(samples.X).any())
+        if table is not None:
+            TableFit(self, table, samples, bounds, rng).run()
+            self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
+            self.conditional_blend_ = None
+            return
+        self._table = None
         if incomplete:
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = TrainingData.of(samples, bounds, rng)
-        warn_of_constant_features(data)
+        warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
         whole_plan = self._plan((data.n_effective, data.n_features), previous)
         conditionals = data.n_features > 1 and (
@@ -519,6 +550,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
 
     def _continue(self, X: Any, sample_weight: Any) -> None:
         """Note new samples, and train the networks further where they are enough for a round."""
+        refuse_table(self, "partial_fit after the first call", "call fit with all samples")
         if not hasattr(self, "_replay"):
             raise ValueError(
                 "This estimator was saved by a version that kept no samples for partial_fit to go on from: call fit."

@@ -16,12 +16,19 @@ from skdiffusion.densities import Blend
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
 from skdiffusion.estimators._replay import ReplayBuffer
+from skdiffusion.estimators._table_kinds import Table, coded, refuse_table
+from skdiffusion.estimators._tables import UnknownValues
 from skdiffusion.estimators._unknown import UnknownFeatures
 from skdiffusion.preprocessing import nearest
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
 MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
 NODES_OF_A_DRAW = 8  # of them: fewer would be drawn several times
+CONDITIONAL_INSTEAD = (
+    "draw by sample(given=...) or impute; the log-density of some features given others is score_samples of all of "
+    "them minus score_samples with NaN in the former"
+)
+MARGINAL_INSTEAD = "score_samples with NaN in the other features is the marginal log-density, and sample draws from it"
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
@@ -29,6 +36,7 @@ class JointDensityEstimator(FlowDensityEstimator):
     """Base of the estimators that answer questions about some features given others, which NaN marks as unknown."""
 
     _replay: ReplayBuffer
+    _table: Table | None = None  # what the columns are, where some are categories or have atoms
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -37,10 +45,12 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def _checked(self, X: Any, *, allow_nan: bool = False) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=DATA_TYPES, reset=False, allow_nan=allow_nan)
+        return validate_data(self, coded(self, X), dtype=DATA_TYPES, reset=False, allow_nan=allow_nan)
 
     @property
-    def _unknown(self) -> UnknownFeatures:
+    def _unknown(self) -> UnknownFeatures | UnknownValues:
+        if self._table is not None:
+            return UnknownValues(self.blend_, self.n_features_in_)
         return UnknownFeatures(self._answering_blend, self.n_features_in_)
 
     @property
@@ -50,6 +60,8 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of what is known of every sample, in nats, in the units of the features.
+
+        Of a table with categories or atoms, with respect to counting measure for these.
 
         Parameters
         ----------
@@ -65,8 +77,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         Raises
         ------
         ValueError
-            If more than 6 of more than 12 features are unknown in a sample, unless `fit_conditionals` has trained
-            networks for them.
+            If more than 6 of more than 12 features are unknown in a sample of numbers, unless `fit_conditionals` has
+            trained networks for them.
 
         Warns
         -----
@@ -101,7 +113,7 @@ class JointDensityEstimator(FlowDensityEstimator):
             raise ValueError(f"'given' names a feature twice: {list(given)}.")
         for number, (name, value) in zip(numbers, given.items()):
             try:
-                out[0, number] = as_number(value)
+                out[0, number] = as_number(value) if self._table is None else self._table.number(number, value)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"'given' holds {value!r} for {name!r}, which is not a number.") from error
         if np.isinf(out).any():
@@ -164,6 +176,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         (1, 2)
         """
         check_is_fitted(self)
+        refuse_table(self, "conditional", CONDITIONAL_INSTEAD)
         return ConditionalDensity(self, self._given_samples(given), weights)
 
     def marginal(self, features: Any) -> MarginalDensity:
@@ -179,6 +192,7 @@ class JointDensityEstimator(FlowDensityEstimator):
             With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`.
         """
         check_is_fitted(self)
+        refuse_table(self, "marginal", MARGINAL_INSTEAD)
         names = [features] if isinstance(features, (str, int, np.integer)) else list(features)
         numbers = [self._feature_number(name, "features") for name in names]
         if not numbers or len(set(numbers)) < len(numbers):
@@ -239,7 +253,7 @@ class JointDensityEstimator(FlowDensityEstimator):
     def _rounded(self, X: np.ndarray) -> np.ndarray:
         """Samples with the features that were rounded in `fit` at the nearest of the values that they had there."""
         out = self._resolution.requantized(X)
-        if hasattr(self, "_replay"):  # not of files from before
+        if self._table is None and hasattr(self, "_replay"):  # not of files from before
             out = out.copy()
             for j in np.flatnonzero(self._resolution.step > 0):
                 out[:, j] = nearest(np.unique(self._replay.given[:, j]), out[:, j])
@@ -260,8 +274,9 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
-            Known values are those of X, to the bit. What is drawn does not depend on the other samples, but that equal
-            samples have draws of their own, in their order. Where more than 6 of more than 12 features are unknown, the
+            Known values are those of X, to the bit; a column of labels has their places, in the order of the dtype or
+            of the alphabet. What is drawn does not depend on the other samples, but that equal samples have draws of
+            their own, in their order. Where more than 6 of more than 12 features are unknown, the
             components in closed form alone draw them, unless `fit_conditionals` has trained networks for them.
 
         Raises

@@ -41,7 +41,7 @@ from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingPlan, TrainingResult
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning, UntrainedNetworkWarning
 from skdiffusion.manifold import support_dimension
-from skdiffusion.preprocessing import Preprocessor, TrainingData
+from skdiffusion.preprocessing import Preprocessor, Resolution, TrainingData
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ def warn_if_untrained(result: TrainingResult, plan: TrainingPlan) -> None:
         )
 
 
-def warn_of_constant_features(data: TrainingData) -> None:
+def warn_of_constant_features(resolution: Resolution) -> None:
     """Warn of features that have no density."""
-    constant = data.resolution.constant
+    constant = resolution.constant
     if len(constant):
         warn_user(
             f"Features {constant.tolist()} are constant and have no density: they are given a nominal resolution. Drop "

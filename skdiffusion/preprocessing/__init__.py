@@ -7,33 +7,47 @@ Features with far groups of values, or with values over many decades, go through
 `first_maps_candidates`. A feature transform is a power map or a gaussianizing one; see `Preprocessor`.
 """
 
+from skdiffusion.preprocessing._atoms import atoms_of, find_atoms
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
+from skdiffusion.preprocessing._columns import UNKNOWN, Columns
 from skdiffusion.preprocessing._completed import CompletedSamples
-from skdiffusion.preprocessing._copies import WeightedSamples, originals, together_with_copies
+from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
+from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
 from skdiffusion.preprocessing._resolution import Resolution
+from skdiffusion.preprocessing._table_resolution import TableResolution
 from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "TRANSFORMS",
+    "UNKNOWN",
     "BoundaryRegion",
     "Bounds",
+    "Columns",
     "CompletedSamples",
     "FeatureTransform",
     "FirstMaps",
     "MappedData",
     "Preprocessor",
+    "PresentMaps",
     "Resolution",
+    "TableResolution",
     "Ties",
     "TrainingData",
     "WeightedSamples",
     "Whitening",
+    "atoms_of",
     "bounds_with_margins",
+    "find_atoms",
     "first_maps_candidates",
+    "fit_present_maps",
+    "merged_copies",
+    "numbered",
     "nearest",
     "originals",
     "random_folds",

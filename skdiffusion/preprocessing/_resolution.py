@@ -42,8 +42,11 @@ class Resolution:
 
     @classmethod
     def of(cls, X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Resolution:
-        """The resolution of samples (n_samples, n_features) without copies; no cell is wider than half the bounds."""
-        cells = [_feature_cells(X[:, j], X.shape[1] == 1) for j in range(X.shape[1])]
+        """The resolution of samples (n_samples, n_features) without copies; no cell is wider than half the bounds.
+
+        NaN is no value: a feature without any has no cells.
+        """
+        cells = [_feature_cells(x[~np.isnan(x)], X.shape[1] == 1) for x in X.T]
         step, spikes, widths, reach = (list(part) for part in zip(*cells))
         if bounds is not None:
             half = (bounds[1] - bounds[0]) / 2
@@ -94,6 +97,8 @@ class Resolution:
 
 def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     """The grid step of a feature, its spikes, the widths of their cells and their reach."""
+    if not len(x):
+        return 0.0, x, x, x
     values, spiked, rest, on_grid = Ties.of_single(x) if alone else Ties.of(x)
     if len(values) == 1:
         return CONSTANT_RESOLUTION * max(1.0, abs(values[0])), values, np.array([np.inf]), np.array([np.inf])

@@ -255,6 +255,8 @@ CHANGES = {
     "max_iter": 4,
     "early_stopping": False,
     "n_steps": 7,
+    "categorical_features": [0],
+    "atoms": {0: [0.0]},
     "random_state": 5,
     "options": Options(learning_rate=1e-3),
 }
@@ -269,8 +271,8 @@ def test_options_can_be_set_by_name_without_any():
         est.set_params(options__rate=3)
 
 
-def test_there_are_sixteen_parameters():
-    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 16
+def test_there_are_eighteen_parameters():
+    assert len(DiffusionDensityEstimator().get_params(deep=False)) == 18
 
 
 @pytest.mark.parametrize("name", sorted(set(DiffusionDensityEstimator().get_params()) - NO_EFFECT))
@@ -282,6 +284,8 @@ def test_every_parameter_changes_the_density(name, X):
     if name == "early_stopping":
         # It acts where training could go on past its best.
         base.set_params(max_iter=200, options=Options(learning_rate=0.05))
+    if name == "categorical_features":
+        X = np.round(X)  # few categories
     before = base.fit(X).score_samples(X)
     after = clone(base).set_params(**{name: CHANGES[name]}).fit(X).score_samples(X)
     assert np.abs(before - after).max() > 1e-9

@@ -47,6 +47,8 @@ BAD_PARAMETERS = {
     "n_steps": [1, "few"],
     "warm_start": [3],
     "device": ["tpu9", 4],
+    "categorical_features": ["all", 3, [7], [True], ["x"]],
+    "atoms": ["all", 3, {9: [0.0]}, {0: ["a"]}, {0: [np.inf]}],
     "n_jobs": ["two", 1.5],
     "random_state": ["seed"],
     "verbose": [-1],

@@ -122,6 +122,15 @@ def conditionals():
     return DiffusionDensityEstimator(**SMALL, fit_conditionals=True).fit(X), gaps
 
 
+def tables():
+    """A category that a number follows, and zeros beside a positive part."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 3, 80)
+    amount = np.where(rng.random(80) < 0.5, 0.0, rng.gamma(2.0, size=80))
+    X = np.column_stack([group, group + rng.normal(size=80), amount])
+    return DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]}).fit(X), X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -137,6 +146,7 @@ CASES = {
         imputer,
         heads,
         conditionals,
+        tables,
     )
 }
 

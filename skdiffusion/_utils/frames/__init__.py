@@ -5,6 +5,7 @@ so that a file of a fitted estimator can hold the description. A dtype that has 
 """
 
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -56,10 +57,52 @@ def as_number(value: Any) -> float:
     return float("nan") if value is None or (pandas is not None and value is pandas.NA) else float(value)
 
 
-def note_frame(estimator: BaseEstimator, X: Any) -> None:
-    """Keep the library, names and dtypes of a frame on an estimator; forget those of an earlier fit."""
-    library = frame_library(X)
-    estimator._frame = None if library is None else (library, *_converter(library).describe(X))
+def note_frame(estimator: BaseEstimator, X: Any, label_codes: Mapping[int, Any] | None = None) -> None:
+    """Keep the library, names and dtypes of a frame on an estimator; forget those of an earlier fit.
+
+    Columns of labels have the codes that are given for their numbers.
+    """
+    if (library := frame_library(X)) is None:
+        estimator._frame = None
+        return
+    converter, known = _converter(library), label_codes or {}
+    columns = enumerate(converter.column_at(X, j) for j in range(X.shape[1]))
+    codes = [converter.places_code(c, known[j]) if j in known else converter.code(c) for j, c in columns]
+    estimator._frame = library, converter.names(X), codes
+
+
+def category_columns(X: Any) -> list[int]:
+    """Numbers of the columns of a frame that hold categories by their dtypes: categories, text or booleans."""
+    if (library := frame_library(X)) is None:
+        return []
+    converter = _converter(library)
+    return [j for j in range(X.shape[1]) if converter.is_category(converter.column_at(X, j))]
+
+
+def label_codes_of(X: Any, columns: Iterable[int]) -> dict[int, Any]:
+    """Codes, with their labels, of those columns of a frame, by their numbers, that hold labels and no numbers."""
+    if (library := frame_library(X)) is None:
+        return {}
+    converter = _converter(library)
+    codes = {j: converter.label_code(converter.column_at(X, j)) for j in columns}
+    return {j: code for j, code in codes.items() if code is not None}
+
+
+def labels_of_code(library: str, code: Any) -> list:
+    """The labels of the code of a column."""
+    return _converter(library).labels(code)
+
+
+def with_places(X: Any, labels: Mapping[int, Sequence]) -> Any:
+    """X with the columns of labels, by their numbers, as the places of their values among these.
+
+    A missing value is NaN, and one that is none of the labels has the place after the last.
+    """
+    if (library := frame_library(X)) is None:
+        return X
+    converter = _converter(library)
+    inside = {j: known for j, known in labels.items() if j < X.shape[1]}
+    return converter.with_columns(X, {j: converter.places(converter.column_at(X, j), k) for j, k in inside.items()})
 
 
 def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:

@@ -1,6 +1,7 @@
 """Tables of pyarrow, and arrow types within frames of pandas."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,12 @@ from skdiffusion._utils.frames._columns import (
     as_dtype,
     category_numbers,
     check_distinct,
+    distinct_text,
+    labels_at,
     nearest_category,
+    places_of,
     refusal,
+    rounded,
 )
 
 NUMBERS = {
@@ -28,10 +33,79 @@ def as_numbers(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 
-def describe(table: pa.Table) -> tuple[list, list[Code]]:
-    """Names and codes of the columns."""
-    codes = [code_of(column, name) for column, name in zip(table.columns, table.column_names)]
-    return table.column_names, [c if f.nullable else {"required": c} for c, f in zip(codes, table.schema)]
+def names(table: pa.Table) -> list:
+    """Names of the columns."""
+    return table.column_names
+
+
+class NamedColumn(NamedTuple):
+    """A column of a table, its name, and whether it may have missing values."""
+
+    values: pa.ChunkedArray
+    name: str
+    nullable: bool
+
+
+def column_at(table: pa.Table, j: int) -> NamedColumn:
+    """The column of a number."""
+    return NamedColumn(table.column(j), table.column_names[j], table.schema.field(j).nullable)
+
+
+def code(column: NamedColumn) -> Code:
+    """The code of a column's type; ValueError if it holds no numbers."""
+    return _required(code_of(column.values, column.name), column)
+
+
+def places_code(column: NamedColumn, known: Any) -> Code:
+    """The code of a column of labels, from that of these."""
+    return _required({"places": known}, column)
+
+
+def _required(code: Code, column: NamedColumn) -> Code:
+    return code if column.nullable else {"required": code}
+
+
+def is_category(column: NamedColumn | pa.ChunkedArray) -> bool:
+    """Whether a column holds categories by its type: a dictionary, text or booleans."""
+    kind = (column.values if isinstance(column, NamedColumn) else column).type
+    return pa.types.is_dictionary(kind) or pa.types.is_boolean(kind) or str(kind) in TEXTS
+
+
+def label_code(column: NamedColumn | pa.ChunkedArray) -> Any:
+    """The code of a column of labels, with these in their order; None for a column of numbers."""
+    values = column.values if isinstance(column, NamedColumn) else column
+    kind = values.type
+    if pa.types.is_dictionary(kind) and str(kind.value_type) in NUMBERS | TEXTS:
+        index = {"index": str(kind.index_type), "ordered": kind.ordered}
+        return {"labels": _one_dictionary(values).dictionary.to_pylist(), "values": str(kind.value_type), **index}
+    text = distinct_text(values.to_pylist()) if str(kind) in TEXTS else None
+    return None if text is None else {"labels": text, "values": str(kind)}
+
+
+def labels(code: Any) -> list:
+    """The labels of a code."""
+    return code["labels"]
+
+
+def places(column: NamedColumn, known: Sequence) -> np.ndarray:
+    """Places of a column\'s values among known labels."""
+    return places_of(column.values.to_pylist(), known)
+
+
+def with_columns(table: pa.Table, columns: dict[int, np.ndarray]) -> pa.Table:
+    """The table with some columns, by their numbers, replaced."""
+    arrays = [pa.array(columns[j]) if j in columns else c for j, c in enumerate(table.columns)]
+    return pa.Table.from_arrays(arrays, names=table.column_names)
+
+
+def as_labels(values: np.ndarray, code: Any) -> pa.Array:
+    """Places as an array of the labels of a code."""
+    kind = pa.type_for_alias(code["values"])
+    if "index" not in code:
+        return pa.array(labels_at(values, code["labels"]), type=kind)
+    found = rounded(values, 0, len(code["labels"]) - 1).astype(int)
+    index = pa.array(found, type=pa.type_for_alias(code["index"]))
+    return pa.DictionaryArray.from_arrays(index, pa.array(code["labels"], type=kind), ordered=code["ordered"])
 
 
 def build(samples: np.ndarray, labels: list, codes: list[Code]) -> pa.Table:
@@ -60,7 +134,10 @@ def code_of(column: pa.ChunkedArray, name: Any) -> Code:
 def _refused(kind: pa.DataType, name: Any) -> ValueError:
     remedy = "convert it to numbers"
     if str(kind) in TEXTS:
-        remedy = "cast it to pa.float64() if it holds numbers, encode it in numbers (one-hot, for instance) otherwise"
+        remedy = (
+            "cast it to pa.float64() if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or "
+            "use DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
+        )
     elif pa.types.is_temporal(kind):
         remedy = "convert it to numbers, for instance the days since a start, of type pa.float64()"
     return refusal(name, f"is of type {kind}, which is not modeled yet", remedy)
@@ -87,6 +164,8 @@ def _one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 def as_array(values: np.ndarray, code: Code) -> pa.Array:
     """Values as an array of a code's type."""
+    if "places" in code:
+        return as_labels(values, code["places"])  # type: ignore[index]
     if isinstance(code, str):
         kind = pa.type_for_alias(code)
         return pa.array(as_dtype(values, np.dtype(kind.to_pandas_dtype())), type=kind)

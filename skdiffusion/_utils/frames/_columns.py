@@ -70,7 +70,8 @@ def _category_number(label: Any, name: Any) -> float:
         pass
     raise refusal(
         name,
-        f"has the category {label!r}, which is not a number, and categories are not modeled as such yet",
+        f"has the category {label!r}, which is not a number, and is taken as numbers here: DiffusionDensityEstimator "
+        "models categories as such, by 'categorical_features'",
         "encode it in numbers, for instance one-hot",
     )
 
@@ -80,6 +81,26 @@ def nearest_category(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     order = np.argsort(numbers, kind="stable")
     middles = (numbers[order][1:] + numbers[order][:-1]) / 2
     return order[np.searchsorted(middles, values)]
+
+
+# -- categories of any labels --------------------------------------------------------------------
+
+
+def places_of(values: Sequence, labels: Sequence) -> np.ndarray:
+    """Place of every value among the labels: NaN for None, the number of labels for a value that is none of them."""
+    place = {label: float(i) for i, label in enumerate(labels)}
+    return np.array([np.nan if v is None else place.get(v, float(len(labels))) for v in values], dtype=np.float64)
+
+
+def labels_at(values: np.ndarray, labels: Sequence) -> list:
+    """The labels at the nearest places."""
+    return [labels[i] for i in rounded(values, 0, len(labels) - 1).astype(int)]
+
+
+def distinct_text(values: Sequence) -> list[str] | None:
+    """The sorted texts of a column, None where a value is something else or none is known."""
+    known = {v for v in values if v is not None}
+    return sorted(known) if known and all(isinstance(v, str) for v in known) else None
 
 
 # -- Python objects that are numbers -------------------------------------------------------------

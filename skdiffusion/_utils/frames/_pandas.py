@@ -1,5 +1,6 @@
 """Frames of pandas."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,20 @@ from skdiffusion._utils.frames._columns import (
     as_objects,
     category_numbers,
     check_distinct,
+    distinct_text,
+    labels_at,
     nearest_category,
     object_code,
     object_numbers,
+    places_of,
     refusal,
+    rounded,
 )
 from skdiffusion._utils.frames._labels import labels_code, labels_of
 
 TEXT_REMEDY = (
-    "convert it with pd.to_numeric if it holds numbers, encode it in numbers (one-hot, for instance) otherwise"
+    "convert it with pd.to_numeric if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
+    "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
 )
 
 
@@ -33,9 +39,86 @@ def as_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return numbers.set_axis(frame.columns, axis=1)
 
 
-def describe(frame: pd.DataFrame) -> tuple[Any, list[Code]]:
-    """Codes of the column labels and of the dtypes."""
-    return labels_code(frame.columns), [_code(frame.iloc[:, j]) for j in range(frame.shape[1])]
+def names(frame: pd.DataFrame) -> Any:
+    """Code of the column labels."""
+    return labels_code(frame.columns)
+
+
+def column_at(frame: pd.DataFrame, j: int) -> pd.Series:
+    """The column of a number."""
+    return frame.iloc[:, j]
+
+
+def code(column: pd.Series) -> Code:
+    """The code of a column's dtype; ValueError if it holds no numbers."""
+    return _code(column)
+
+
+def is_category(column: pd.Series) -> bool:
+    """Whether a column holds categories by its dtype: categories, text or booleans."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        from skdiffusion._utils.frames import _arrow
+
+        return _arrow.is_category(_arrow_column(column))
+    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(dtype):
+        return True
+    if not (isinstance(dtype, pd.StringDtype) or dtype == np.dtype(object)):
+        return False
+    values = _objects(column)
+    known = [v for v in values if v is not None]
+    return bool(known) and (distinct_text(values) is not None or all(isinstance(v, (bool, np.bool_)) for v in known))
+
+
+def label_code(column: pd.Series) -> Code | None:
+    """The code of a column of labels, with these in their order; None for a column of numbers."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return {"labels": labels_code(dtype.categories), "ordered": bool(dtype.ordered)}
+    if isinstance(dtype, pd.ArrowDtype):
+        from skdiffusion._utils.frames import _arrow
+
+        inner = _arrow.label_code(_arrow_column(column))
+        return None if inner is None else {"arrow": inner}
+    if not (isinstance(dtype, pd.StringDtype) or dtype == np.dtype(object)):
+        return None
+    text = distinct_text(_objects(column))
+    return None if text is None else {"labels": text, "text": str(dtype)}
+
+
+def labels(code: Any) -> list:
+    """The labels of a code."""
+    return code["arrow"]["labels"] if "arrow" in code else list(labels_of(code["labels"]))
+
+
+def places_code(column: pd.Series, known: Any) -> Code:
+    """The code of a column of labels, from that of these."""
+    return {"places": known}
+
+
+def places(column: pd.Series, known: Sequence) -> np.ndarray:
+    """Places of a column\'s values among known labels."""
+    return places_of(_objects(column), known)
+
+
+def with_columns(frame: pd.DataFrame, columns: dict[int, np.ndarray]) -> pd.DataFrame:
+    """The frame with some columns, by their numbers, replaced."""
+    parts = {j: columns.get(j, frame.iloc[:, j]) for j in range(frame.shape[1])}
+    return pd.DataFrame(parts, index=frame.index).set_axis(frame.columns, axis=1)
+
+
+def _label_column(values: np.ndarray, code: Any) -> Any:
+    """Places as an array of the labels of a code."""
+    if "arrow" in code:
+        from skdiffusion._utils.frames import _arrow
+
+        return pd.arrays.ArrowExtensionArray(_arrow.as_labels(values, code["arrow"]))
+    if "text" in code:
+        # A series: of an array of objects pandas would choose the dtype anew.
+        return pd.Series(labels_at(values, code["labels"]), dtype=code["text"])
+    categories = labels_of(code["labels"])
+    places = rounded(values, 0, len(categories) - 1).astype(int)
+    return pd.Categorical.from_codes(places, dtype=pd.CategoricalDtype(categories, code["ordered"]))
 
 
 def build(samples: np.ndarray, labels: Any, codes: list[Code]) -> pd.DataFrame:
@@ -124,6 +207,8 @@ def _numbers(column: pd.Series) -> np.ndarray:
 
 def _column(values: np.ndarray, code: Code) -> Any:
     """Values as an array of a code's dtype."""
+    if "places" in code:
+        return _label_column(values, code["places"])  # type: ignore[index]
     if isinstance(code, str):
         dtype = pd.api.types.pandas_dtype(code)
         if _is_plain(dtype):

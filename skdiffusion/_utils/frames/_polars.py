@@ -1,5 +1,6 @@
 """Frames of polars."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from skdiffusion._utils.frames._columns import (
     as_decimals,
     as_objects,
     category_numbers,
+    distinct_text,
+    labels_at,
     nearest_category,
     object_code,
     object_numbers,
+    places_of,
     refusal,
     rounded,
 )
@@ -22,7 +26,10 @@ PLAIN = {
 }  # fmt: skip
 NUMBERS = PLAIN | {"Float16", "Int128", "UInt128"}
 REMEDIES = {
-    "String": "cast it to pl.Float64 if it holds numbers, encode it in numbers (one-hot, for instance) otherwise",
+    "String": (
+        "cast it to pl.Float64 if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
+        "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
+    ),
     "Date": "convert it to numbers, as in pl.col(name).dt.epoch('d')",
     "Datetime": "convert it to numbers, as in pl.col(name).dt.epoch('s')",
     "Duration": "convert it to numbers, as in pl.col(name).dt.total_seconds(fractional=True)",
@@ -38,9 +45,52 @@ def as_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([_numbers(column) for column in frame.iter_columns()])
 
 
-def describe(frame: pl.DataFrame) -> tuple[list, list[Code]]:
-    """Names and codes of the columns."""
-    return frame.columns, [_code(column) for column in frame.iter_columns()]
+def names(frame: pl.DataFrame) -> list:
+    """Names of the columns."""
+    return frame.columns
+
+
+def column_at(frame: pl.DataFrame, j: int) -> pl.Series:
+    """The column of a number."""
+    return frame.to_series(j)
+
+
+def code(column: pl.Series) -> Code:
+    """The code of a column's dtype; ValueError if it holds no numbers."""
+    return _code(column)
+
+
+def is_category(column: pl.Series) -> bool:
+    """Whether a column holds categories by its dtype: categories, text or booleans."""
+    return isinstance(column.dtype, (pl.Enum, pl.Categorical)) or column.dtype in (pl.String, pl.Boolean)
+
+
+def label_code(column: pl.Series) -> Code | None:
+    """The code of a column of labels, with these in their order; None for a column of numbers."""
+    if isinstance(column.dtype, (pl.Enum, pl.Categorical)):
+        return _category_code(column)
+    text = distinct_text(column.to_list()) if column.dtype == pl.String else None
+    return None if text is None else {"labels": text, "pool": "text"}
+
+
+def labels(code: Any) -> list:
+    """The labels of a code."""
+    return code["labels"]
+
+
+def places_code(column: pl.Series, known: Any) -> Code:
+    """The code of a column of labels, from that of these."""
+    return {"places": known}
+
+
+def places(column: pl.Series, known: Sequence) -> np.ndarray:
+    """Places of a column\'s values among known labels."""
+    return places_of(column.to_list(), known)
+
+
+def with_columns(frame: pl.DataFrame, columns: dict[int, np.ndarray]) -> pl.DataFrame:
+    """The frame with some columns, by their numbers, replaced."""
+    return frame.with_columns([pl.Series(frame.columns[j], values) for j, values in columns.items()])
 
 
 def build(samples: np.ndarray, labels: list, codes: list[Code]) -> pl.DataFrame:
@@ -77,6 +127,8 @@ def _category_code(column: pl.Series) -> dict[str, Any]:
 
 
 def _category_dtype(code: dict[str, Any]) -> Any:
+    if code["pool"] == "text":
+        return pl.String()
     if code["pool"] == "enum":
         return pl.Enum(code["labels"])
     if code["pool"] is None:
@@ -107,6 +159,9 @@ def _dtype(name: str) -> Any:
 
 def _column(name: str, values: np.ndarray, code: Code) -> pl.Series:
     """Values as a column of a code's dtype."""
+    if "places" in code:
+        known: Any = code["places"]  # type: ignore[index]
+        return pl.Series(name, labels_at(values, known["labels"]), dtype=pl.String).cast(_category_dtype(known))
     if isinstance(code, str):
         return pl.Series(name, _within(values, code)).cast(_dtype(code))
     if "decimal" in code:

@@ -61,6 +61,8 @@ class NoisedBatches:
         The noise is drawn here: a batch is asked for once.
         """
         cos, sin, samples, levels = self._cos[i], self._sin[i], self.sets.samples, self.plan.n_levels
+        if self.sets.noised is not None:
+            return self._of_given(i, self.sets.noised)
         drawn = samples[self._picks[i]]
         x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)
         noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
@@ -71,6 +73,23 @@ class NoisedBatches:
         if self.plan.reference is not None:
             target.sub_(self.plan.reference.velocity(z, cos, sin))
         return z, self._features[i], target
+
+    def _of_given(self, i: int, noised: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of samples with given entries: targets are plain, and NaN where they do not count."""
+        picks = self._picks[i][:, : self.per_level * self.plan.n_levels]
+        picks = picks.reshape(len(picks), self.plan.n_levels, self.per_level)
+        x, cos, sin = self.sets.samples[picks], self._cos[i], self._sin[i]
+        noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
+        z, target = noised_beside_given(x, noised[picks], noise, cos, sin)
+        return z, self._features[i], target
+
+
+def noised_beside_given(
+    x: torch.Tensor, noised: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples of which some entries are noised and the others given, and plain targets, NaN for the given entries."""
+    z = torch.where(noised, add_noise(x, noise, cos, sin), x)
+    return z, torch.where(noised, plain_target(x, noise, cos, sin), torch.nan)
 
 
 class ValidationDraws:
@@ -84,6 +103,7 @@ class ValidationDraws:
 
     def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
         samples, levels, most = sets.samples, plan.validation_levels, plan.max_validation_samples
+        self.has_given = sets.noised is not None
         dtype, device = samples.dtype, samples.device
         per_level = max(1, plan.validation_draws // levels)
         validation = [v[rng.permutation(len(v))[:most]] if len(v) > most else v for v in sets.validation]
@@ -96,6 +116,10 @@ class ValidationDraws:
             torch.as_tensor(a, dtype=dtype, device=device) for a in (noise, np.cos(self.angles), np.sin(self.angles))
         )
         x = samples[torch.as_tensor(picks)]
+        if sets.noised is not None:
+            self.z, self.target = noised_beside_given(x, sets.noised[torch.as_tensor(picks)], e, cos, sin)
+            self.noise_floor = torch.zeros(self.z.shape[:2], dtype=dtype, device=device)
+            return
         self.z = add_noise(x, e, cos, sin)
         target = target_samples(sets, validation).stable_target(self.z, x, cos, sin)
         plain = plain_target(x, e, cos, sin)
@@ -120,7 +144,8 @@ class ValidationDraws:
             for k in levels.tolist():  # one level at a time: its buffers stay in cache
                 level = slice(k, k + 1)
                 error = own.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
-                losses[:, k] = error.square().mean((1, 2, 3))
+                mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
+                losses[:, k] = mean(error.square(), (1, 2, 3))
 
         shares = np.array_split(np.arange(len(self.features)), len(passes))
         side_by_side([partial(measure, own, levels) for own, levels in zip(passes, shares)])

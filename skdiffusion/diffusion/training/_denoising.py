@@ -25,7 +25,8 @@ class Denoising(Objective):
 
     def __init__(self, network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
         super().__init__(network.flat)
-        self.network, self.plan = network, plan
+        self.network, self.plan, self._has_given = network, plan, sets.noised is not None
+        self._share = 1.0 if sets.noised is None else float(sets.noised.float().mean())  # of entries that count
         self.loss_by_noise: np.ndarray | None = None  # at the check with the lowest mean loss
         self._lowest = np.inf
         noise_seed = int(rng.integers(2**62))
@@ -46,14 +47,20 @@ class Denoising(Objective):
             self._constraint.renew(self.flat, step, n_steps)
             self._batches.draw(min(self.plan.check_every, n_steps - step))
         batch = self._batches[i]
-        residual = torch.cat(side_by_side([partial(self._group_gradient, batch, *group) for group in self._groups]))
-        return self._passes.grad, residual.square().mean()
+        residual = torch.cat(
+            side_by_side([partial(self._group_gradient, batch, self._has_given, *group) for group in self._groups])
+        )
+        return self._passes.grad, residual.square().mean() / self._share
 
     @staticmethod
-    def _group_gradient(batch: tuple[torch.Tensor, ...], members: slice, passes: Passes) -> torch.Tensor:
-        """Write the gradient of a group of members; their residuals."""
+    def _group_gradient(
+        batch: tuple[torch.Tensor, ...], has_given: bool, members: slice, passes: Passes
+    ) -> torch.Tensor:
+        """Write the gradient of a group of members; their residuals, zero in given entries."""
         z, features, target = batch
         residual = passes.velocity(z[members], features) - target[members]
+        if has_given:
+            residual.nan_to_num_(0.0)
         passes.gradient(residual * (2.0 / z[0].numel()))
         return residual
 

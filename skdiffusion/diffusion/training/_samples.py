@@ -39,12 +39,16 @@ class TrainingSets:
         Non-negative; a sample is drawn as often as its weight asks.
     training, validation : sequence of int arrays
         For each member, the indices of the samples that it learns from, and of those that choose its weights, if any.
+    noised : bool tensor of shape (n_samples, d), optional
+        Entries that get noise and are learned. The others are given: they stay as they are at every noise level, and
+        what a network says of them does not count.
     """
 
     samples: torch.Tensor
     sample_weight: np.ndarray
     training: Sequence[np.ndarray]
     validation: Sequence[np.ndarray] = ()
+    noised: torch.Tensor | None = None
 
     def streams(self, index_sets: Sequence[np.ndarray], rng: np.random.Generator) -> list[SampleStream]:
         """Streams of the samples of each index set."""

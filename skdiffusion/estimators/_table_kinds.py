@@ -1,0 +1,209 @@
+"""What the columns of a table are asked to be: `categorical_features` and `atoms` of the estimators, resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skdiffusion._utils.frames import (
+    as_number,
+    category_columns,
+    frame_library,
+    label_codes_of,
+    labels_of_code,
+    with_places,
+)
+from skdiffusion.preprocessing import Columns, atoms_of
+
+MAX_CATEGORIES = 256  # of a column: a table of more says little of each
+
+
+@dataclass(frozen=True)
+class Table:
+    """The kinds of the columns of a table, and the labels of those that hold no numbers.
+
+    Parameters
+    ----------
+    columns : Columns
+        Of the numbers of the table: a column of labels holds their places.
+    library : str or None
+        Of the frame.
+    label_codes : dict of int to code
+        Of the columns of labels, with their labels in order.
+    """
+
+    columns: Columns
+    library: str | None
+    label_codes: dict[int, Any]
+
+    def labels(self, j: int) -> list:
+        """The labels of a column."""
+        assert self.library is not None
+        return labels_of_code(self.library, self.label_codes[j])
+
+    def coded(self, X: Any) -> Any:
+        """X with the places of its labels; an array as it is."""
+        return with_places(X, {j: self.labels(j) for j in self.label_codes})
+
+    def number(self, j: int, value: Any) -> float:
+        """A single value of a feature as a number, the place of a label."""
+        if j not in self.label_codes or (isinstance(value, float) and np.isnan(value)):
+            return as_number(value)
+        known = self.labels(j)
+        return float(known.index(value)) if value in known else float(len(known))
+
+
+def coded(estimator: Any, X: Any) -> Any:
+    """X with the places of the labels that an estimator knows."""
+    table = getattr(estimator, "_table", None)
+    return X if table is None else table.coded(X)
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The columns of categories that are asked for, before their values are looked at.
+
+    Parameters
+    ----------
+    names : list
+        Of the columns of a frame; empty for an array.
+    library : str or None
+        Of the frame.
+    categories : list of int
+        Rising numbers of the columns of categories.
+    label_codes : dict of int to code
+        Of those among them that hold labels and no numbers.
+    """
+
+    names: list
+    library: str | None
+    categories: list[int]
+    label_codes: dict[int, Any]
+
+    def coded(self, X: Any) -> Any:
+        """X with the places of its labels; an array as it is."""
+        return with_places(X, {j: self._labels(j) for j in self.label_codes})
+
+    def _labels(self, j: int) -> list:
+        assert self.library is not None
+        return labels_of_code(self.library, self.label_codes[j])
+
+    def name(self, j: int) -> Any:
+        """What the user calls a feature."""
+        return self.names[j] if self.names else j
+
+    def table(self, samples: np.ndarray, atoms: Any) -> Table | None:
+        """The table of validated samples; None if it has neither categories nor atoms.
+
+        Parameters
+        ----------
+        samples : array of shape (n_samples, n_features)
+            Numbers, with the places of labels.
+        atoms : "auto", mapping or None
+        """
+        values: dict[int, np.ndarray] = {}
+        for j in self.categories:
+            known = samples[~np.isnan(samples[:, j]), j].astype(np.float64)
+            values[j] = np.arange(float(len(self._labels(j)))) if j in self.label_codes else np.unique(known)
+            if len(values[j]) > MAX_CATEGORIES:
+                raise ValueError(
+                    f"Feature {self.name(j)!r} has {len(values[j])} categories, more than {MAX_CATEGORIES}: join the "
+                    "rare ones, leave the feature out, or make it numeric by 'categorical_features'."
+                )
+        found = _atoms(self, samples.astype(np.float64), atoms)
+        columns = Columns(samples.shape[1], values, found)
+        return Table(columns, self.library, self.label_codes) if values or found else None
+
+
+def kinds_of(X: Any, categorical_features: Any) -> Kinds:
+    """What `categorical_features` asks the columns of X to be.
+
+    Raises
+    ------
+    ValueError
+        If it names columns that X does not have.
+    """
+    numbers, names = _category_numbers(X, categorical_features), _names(X)
+    return Kinds(names, frame_library(X), numbers, label_codes_of(X, numbers))
+
+
+def _category_numbers(X: Any, asked: Any) -> list[int]:
+    """Rising numbers of the columns of categories."""
+    if asked is None:
+        return []
+    if isinstance(asked, str):
+        return category_columns(X)  # the one string that the constraints let through
+    n, names = _n_columns(X), _names(X)
+    given = np.asarray(asked, dtype=object).ravel().tolist()
+    if all(isinstance(v, (bool, np.bool_)) for v in given):
+        if given and len(given) != n:
+            raise ValueError(f"The mask 'categorical_features' has {len(given)} values for {n} features of X.")
+        return np.flatnonzero(np.array(given, dtype=bool)).tolist()
+    return sorted({_feature_number(name, names, n, "categorical_features") for name in given})
+
+
+def _n_columns(X: Any) -> int:
+    shape = np.shape(X) if not hasattr(X, "shape") else X.shape
+    if len(shape) != 2:
+        raise ValueError(f"Expected 2D array, got an array of shape {tuple(shape)} instead: reshape X.")
+    return int(shape[1])
+
+
+def _names(X: Any) -> list:
+    return [] if frame_library(X) is None else list(getattr(X, "column_names", getattr(X, "columns", [])))
+
+
+def _feature_number(name: Any, names: list, n_features: int, argument: str) -> int:
+    if name in names:
+        return names.index(name)
+    whole = isinstance(name, (int, np.integer)) and not isinstance(name, bool)
+    if whole and -n_features <= name < n_features:
+        return int(name) % n_features
+    known = names or f"numbers from 0 to {n_features - 1}"
+    raise ValueError(f"'{argument}' names the feature {name!r}, which X does not have. Features are {known}.")
+
+
+def _atoms(kinds: Kinds, samples: np.ndarray, asked: Any) -> dict[int, np.ndarray]:
+    """Rising atoms of the numeric features that have some, by number."""
+    n = samples.shape[1]
+    if asked is None:
+        return {}
+    if isinstance(asked, str):
+        found = {j: atoms_of(samples[:, j]) for j in range(n) if j not in kinds.categories}
+        return {j: values for j, values in found.items() if len(values)}
+    out = {}
+    for name, given in asked.items():
+        j = _feature_number(name, kinds.names, n, "atoms")
+        if j in kinds.categories:
+            raise ValueError(f"'atoms' names {name!r}, a feature of categories: atoms are of numeric features.")
+        values, x = _atom_values(name, given), samples[:, j]
+        if np.isin(x[~np.isnan(x)], values).all():
+            raise ValueError(
+                f"Every known value of the feature {name!r} is one of its 'atoms': make it a feature of categories by "
+                "'categorical_features'."
+            )
+        if len(values):
+            out[j] = values
+    return dict(sorted(out.items()))
+
+
+def _atom_values(name: Any, given: Any) -> np.ndarray:
+    """The rising atoms that are given for a feature."""
+    try:
+        values = np.unique(np.atleast_1d(np.asarray(given, dtype=np.float64)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"'atoms' holds {given!r} for {name!r}, which are no numbers.") from error
+    if not np.isfinite(values).all():
+        raise ValueError(f"'atoms' holds values for {name!r} that are not finite: {given!r}.")
+    return values
+
+
+def refuse_table(estimator: object, what: str, instead: str) -> None:
+    """Raise ValueError, with what to do instead, if an estimator was fitted to a table with categories or atoms."""
+    if getattr(estimator, "_table", None) is not None:
+        raise ValueError(
+            f"{what} is not defined for a table with categories or atoms: {instead}. Or fit with "
+            "categorical_features=None and atoms=None, which take every column as numbers."
+        )

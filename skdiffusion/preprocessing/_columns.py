@@ -1,0 +1,103 @@
+"""What the columns of a table are: categories, numbers, and numbers with atoms; and the split of samples by it.
+
+The state of a sample is what is discrete in it: the number of its category in every column of categories, and for every
+numeric column with atoms whether the value is at one of them, and at which. The present values are the numbers that are
+left. The density of a sample is that of its state and of its present values given the state, with respect to the
+product of counting measure and Lebesgue measure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNKNOWN = -1  # state of an unknown value
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The kinds of the columns of a table.
+
+    Parameters
+    ----------
+    n_features : int
+    categories : dict of int to ndarray
+        Rising values of every column of categories, by its number.
+    atoms : dict of int to ndarray
+        Rising atoms of every numeric column that has some, by its number.
+    """
+
+    n_features: int
+    categories: dict[int, np.ndarray]
+    atoms: dict[int, np.ndarray]
+
+    @property
+    def numeric(self) -> np.ndarray:
+        """Numbers of the numeric columns."""
+        return np.array([j for j in range(self.n_features) if j not in self.categories], dtype=int)
+
+    @property
+    def stated(self) -> np.ndarray:
+        """Numbers of the columns that have a state: those of categories, then numeric ones with atoms."""
+        return np.array([*self.categories, *self.atoms], dtype=int)
+
+    @property
+    def n_states(self) -> np.ndarray:
+        """States of each of these columns: a column of categories has one more, for a category that `fit` never saw;
+        one of atoms has the state 0, of values at none of them."""
+        return np.array([len(v) + 1 for v in [*self.categories.values(), *self.atoms.values()]], dtype=int)
+
+    @property
+    def with_other(self) -> np.ndarray:
+        """Whether the last state of each of these columns stands for a category that `fit` never saw."""
+        return np.arange(len(self.stated)) < len(self.categories)
+
+    def split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """States and present values of samples.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            NaN where a value is unknown.
+
+        Returns
+        -------
+        states : int array of shape (n_samples, n_stated)
+            `UNKNOWN` where the value is.
+        x : array of shape (n_samples, n_numeric)
+            NaN where a value is unknown or at an atom.
+        """
+        states, numbers = np.empty((len(X), len(self.stated)), dtype=int), X.astype(np.float64)
+        for k, (j, values) in enumerate(self.categories.items()):
+            states[:, k] = _place(numbers[:, j], values, len(values))
+        for k, (j, values) in enumerate(self.atoms.items(), len(self.categories)):
+            states[:, k] = 1 + _place(numbers[:, j], values, -1)
+            states[np.isnan(numbers[:, j]), k] = UNKNOWN
+            numbers[states[:, k] > 0, j] = np.nan
+        return states, numbers[:, self.numeric]
+
+    def joined(self, states: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Samples of states and present values: the inverse of `split` for the states that `fit` saw."""
+        X = np.full((len(x), self.n_features), np.nan)
+        X[:, self.numeric] = x
+        for k, (j, values) in enumerate(self.categories.items()):
+            known = states[:, k] >= 0
+            X[known, j] = values[states[known, k]]
+        for k, (j, values) in enumerate(self.atoms.items(), len(self.categories)):
+            at = states[:, k] > 0
+            X[at, j] = values[states[at, k] - 1]
+        return X
+
+    def present(self, states: np.ndarray) -> np.ndarray:
+        """Which numeric columns have a value at no atom, (n_samples, n_numeric) of bool, in known states."""
+        out, place = np.ones((len(states), len(self.numeric)), dtype=bool), {j: i for i, j in enumerate(self.numeric)}
+        for k, j in enumerate(self.atoms, len(self.categories)):
+            out[:, place[j]] = states[:, k] == 0
+        return out
+
+
+def _place(x: np.ndarray, values: np.ndarray, otherwise: int) -> np.ndarray:
+    """Place of every number among rising values, `UNKNOWN` for NaN."""
+    place = np.minimum(np.searchsorted(values, np.where(np.isnan(x), 0.0, x)), len(values) - 1)
+    return np.where(np.isnan(x), UNKNOWN, np.where(values[place] == x, place, otherwise))
