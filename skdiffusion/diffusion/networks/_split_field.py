@@ -50,7 +50,7 @@ class SplitEvaluator(FilmEvaluator):
         self.first_weight = first[:, :n_values].permute(1, 0, 2).reshape(n_values, -1).contiguous()
         self.last_weight = (last[0] / network.n_members).reshape(-1, network.n_features).T.contiguous()
         by_targets = first[:, : len(targets)] * masks[: len(targets), None]
-        self.kernel = middle * torch.bmm(last[0], by_targets).transpose(1, 2) / network.n_members
+        self.kernels = (middle * torch.bmm(last[0], by_targets).transpose(1, 2) / network.n_members,)
         self._levels = {}
 
 
