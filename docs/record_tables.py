@@ -118,15 +118,19 @@ def write(folder):
     from benchmarks import (
         ablation,
         compare,
+        conditional,
         dimensions,
         distillation,
         evaluations,
         few_samples,
+        gaps,
         libraries,
         manifolds,
+        mixed,
         one_column,
         samples,
         scaling,
+        stages,
     )
     from benchmarks.theory import __main__ as theory
 
@@ -134,7 +138,10 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    (folder / "samples.rst").write_text(to_rst(printed(samples.report, [RESULTS / "samples.jsonl"])))
+    for name, report in (("samples", samples), ("gaps", gaps), ("conditional", conditional), ("mixed", mixed)):
+        (folder / f"{name}.rst").write_text(to_rst(printed(report.report, [RESULTS / f"{name}.jsonl"])))
+    by_stage = printed(stages.report, [RESULTS / "stages.jsonl"], str(folder / "stages.png"))
+    (folder / "stages.rst").write_text(to_rst(by_stage))
     for name in ("ablation", "ablation_plane", "libraries"):
         (folder / f"{name}.rst").write_text(to_rst(printed(ablation.report, [RESULTS / f"{name}.jsonl"])))
     (folder / "few_samples.rst").write_text(to_rst(printed(few_samples.report, [RESULTS / "few_samples.jsonl"])))
