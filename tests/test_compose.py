@@ -338,8 +338,21 @@ def test_the_diffusion_behind_columns_by_name(library, table):
     assert np.isfinite(pipe.score(frame))
     assert dtypes_of(pipe.sample(5)) == dtypes_of(frame)
     again = make_density_pipeline(DiffusionDensityEstimator(**SMALL, components=None)).fit(frame)
-    plain = DiffusionDensityEstimator(**SMALL, components=None).fit(frame)
+    # A pipeline hands numbers on, of categories too.
+    plain = DiffusionDensityEstimator(**SMALL, components=None, categorical_features=None).fit(frame)
     np.testing.assert_array_equal(again.score_samples(frame), plain.score_samples(frame))
+
+
+@pytest.mark.parametrize("parameters", [{"categorical_features": [1]}, {"atoms": {1: [0.0]}}, {"atoms": "auto"}])
+def test_no_transformer_stands_before_categories_or_atoms(parameters, rng):
+    """Its Jacobian would be counted where the density is a probability."""
+    X = np.column_stack([rng.normal(size=60), np.where(rng.random(60) < 0.5, 0.0, rng.gamma(2.0, size=60))])
+    X[:, 1] = X[:, 1] if "atoms" in parameters else X[:, 1] > 0
+    with pytest.raises(ValueError, match="no transformer before it"):
+        make_density_pipeline(StandardScaler(), DiffusionDensityEstimator(**SMALL, **parameters)).fit(X)
+    alone = make_density_pipeline(DiffusionDensityEstimator(**SMALL, **parameters)).fit(X)
+    plain = DiffusionDensityEstimator(**SMALL, **parameters).fit(X)
+    np.testing.assert_array_equal(alone.score_samples(X), plain.score_samples(X))
 
 
 def test_a_pipeline_of_arrays_gives_arrays(positive):

@@ -54,14 +54,23 @@ def test_gradients_have_the_same_bits_in_blocks_of_every_size(hidden, d, members
         assert_array_equal(part, whole[last])
 
 
-def test_only_some_levels_are_kept(monkeypatch, rng):
-    monkeypatch.setattr(folded, "MAX_BYTES", 1)
-    flow, w = NetworkField(ensemble((8, 8), 3, 2), precision="single").flow_field, rng.standard_normal((4, 3))
-    first = [flow(w, theta, True) for theta in (0.1, 0.5)]
-    again = [flow(w, theta, True) for theta in (0.1, 0.5)]
-    assert len(flow._levels) == 1
+def test_only_the_newest_levels_are_kept(monkeypatch, rng):
+    network = ensemble((8, 8), 3, 2)
+    size = folded.folded_size(network.evaluator())
+    monkeypatch.setattr(folded, "MAX_BYTES", 2 * size)
+    monkeypatch.setattr(folded, "MIN_LEVELS", 2)
+    flow, w = NetworkField(network, precision="single").flow_field, rng.standard_normal((4, 3))
+    first = [flow(w, theta, True) for theta in (0.1, 0.5, 0.9)]
+    assert list(flow._levels) == [0.5, 0.9]
+    again = [flow(w, theta, True) for theta in (0.1, 0.5, 0.9)]
     for before, after in zip(first, again):
         assert_array_equal(np.column_stack(before), np.column_stack(after))
+
+
+def test_wide_networks_stay_on_tensors():
+    """The matrices of the levels of a call would not be kept, and to fold them again costs more than it saves."""
+    assert isinstance(NetworkField(ensemble((96, 96), 8, 4), precision="single").flow_field, folded.FoldedFlow)
+    assert not isinstance(NetworkField(ensemble((256, 256), 8, 8), precision="single").flow_field, folded.FoldedFlow)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, Options, find_atoms, load
+from skdiffusion.estimators._table_data import TableData
 from skdiffusion.exceptions import DegenerateDataWarning, InaccurateDensityWarning
+from skdiffusion.preprocessing import Columns, CompletedSamples, WeightedSamples
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 40, "random_state": 0}
 
@@ -497,3 +499,98 @@ def test_columns_of_numbers_named_as_categories():
     assert drawn["count"].dtype == frame["count"].dtype
     assert set(drawn["count"]) <= set(frame["count"])
     assert isinstance(drawn, pd.DataFrame)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_equal_states_are_no_copies(share):
+    """However often a zero and a category come together, the pair keeps its mass."""
+    rng = np.random.default_rng(5)
+    group = (rng.random(300) < 0.9).astype(float)
+    amount = np.where(rng.random(300) < share, 0.0, rng.gamma(2.0, size=300))
+    X = np.column_stack([amount, group])
+    est = DiffusionDensityEstimator(**{**SMALL, "max_iter": 5}, atoms={0: [0.0]}, categorical_features=[1]).fit(X)
+    empirical = [((amount == 0) & (group == k)).mean() for k in (0, 1)]
+    np.testing.assert_allclose(np.exp(est.score_samples([[0.0, 0.0], [0.0, 1.0]])), empirical, atol=0.02)
+
+
+def test_copies_with_a_present_value_count_once():
+    X = table(100)
+    once = DiffusionDensityEstimator(**SMALL, categorical_features=[0]).fit(X)
+    twice = DiffusionDensityEstimator(**SMALL, categorical_features=[0]).fit(np.repeat(X, 2, axis=0))
+    np.testing.assert_allclose(twice.score_samples(X), once.score_samples(X))
+
+
+def test_atoms_are_found_in_single_precision():
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random(300) < 0.4, 0.1, rng.normal(size=300))[:, None]
+    single = X.astype(np.float32)
+    for atoms in ({0: [0.1]}, find_atoms(single)):
+        est = DiffusionDensityEstimator(**SMALL, atoms=atoms).fit(single)
+        mass = np.exp(est.score_samples(np.array([[0.1]], dtype=np.float32)))
+        assert mass == pytest.approx((X == 0.1).mean(), abs=0.02)
+    est = DiffusionDensityEstimator(**SMALL, atoms={0: [0.1]}).fit(X)
+    np.testing.assert_array_equal(est.score_samples(single[X == 0.1][:1, None]), est.score_samples([[0.1]]))
+
+
+def labelled(n=120):
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 3, n)
+    return pd.DataFrame({"a": rng.normal(size=n) + group, "c": pd.Categorical(np.array(["x", "y", "z"])[group])})
+
+
+def test_an_unseen_label_may_stand_beside_an_unknown_value():
+    pd, frame = pytest.importorskip("pandas"), labelled()
+    est = DiffusionDensityEstimator(**SMALL).fit(frame)
+    unseen = pd.DataFrame({"a": [np.nan], "c": ["q"]})
+    assert est.score_samples(unseen) < np.log(0.1)
+    assert np.isfinite(est.impute(unseen)).all()
+    assert (est.sample(3, given={"a": 0.5, "c": None})["a"] == 0.5).all()
+    with pytest.raises(ValueError, match="labels are"):
+        est.sample(2, given={"c": "q"})
+    with pytest.raises(ValueError, match="holds numbers"):
+        est.score_samples(frame.assign(c=frame["c"].cat.codes))
+
+
+def test_fits_of_tables_and_of_numbers_follow_each_other():
+    frame = labelled()
+    numbers = frame[["a"]].to_numpy()
+    est = DiffusionDensityEstimator(**SMALL).fit(numbers)
+    assert not hasattr(est.fit(frame), "_replay")
+    expected = DiffusionDensityEstimator(**SMALL).fit(numbers).score_samples(numbers)
+    np.testing.assert_array_equal(est.fit(numbers).score_samples(numbers), expected)
+    with pytest.raises(ValueError, match="warm_start"):
+        DiffusionDensityEstimator(**SMALL, warm_start=True).fit(frame).fit(numbers)
+    with pytest.raises(ValueError, match="partial_fit"):
+        DiffusionDensityEstimator(**SMALL).partial_fit(frame)
+
+
+def test_components_are_weighed_by_what_is_known():
+    """Log-densities of completed samples would favor the component that completed them."""
+    rng = np.random.default_rng(0)
+    source = np.repeat(np.arange(20), np.where(np.arange(20) < 10, 3, 1))
+    X = np.column_stack([source % 2, rng.normal(size=len(source))])
+    log_proposal, weight = np.where(source < 10, rng.normal(size=len(source)), 0.0), 1 / np.bincount(source)[source]
+    completed = CompletedSamples(source, log_proposal, np.ones(X.shape, dtype=bool))
+    columns = Columns(2, {0: np.arange(2.0)}, {})
+    samples = WeightedSamples(X, weight, source, completed)
+    data = TableData.of(samples, columns, None, rng).split(4, 3)
+    log_prob = rng.normal(size=len(data.validated))
+    observed, places = data.observed(log_prob), source[data.validated]
+    first = list(dict.fromkeys(places))
+    ratios = np.exp(log_prob - log_proposal[data.validated])
+    np.testing.assert_allclose(np.exp(observed), [ratios[places == k].mean() for k in first])
+    np.testing.assert_allclose(data.validation_weight, 1.0)
+
+
+def test_an_imputer_refuses_what_it_cannot_fill_in():
+    from skdiffusion import DiffusionImputer
+
+    X = table(100)
+    X[::4, 0] = np.nan
+    density = DiffusionDensityEstimator(**SMALL, categorical_features=[0])
+    with pytest.raises(ValueError, match="draw them"):
+        DiffusionImputer(density, strategy="mean").fit(X)
+    with pytest.warns(UserWarning, match="no known value"), pytest.raises(ValueError, match="leave these features out"):
+        DiffusionImputer(density).fit(np.column_stack([X, np.full(100, np.nan)]))
+    assert set(DiffusionImputer(density, random_state=0).fit_transform(X)[:, 0]) <= set(X[~np.isnan(X[:, 0]), 0])

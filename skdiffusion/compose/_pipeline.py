@@ -41,7 +41,8 @@ class DensityPipeline(Pipeline):
 
     `score_samples` adds the log-Jacobian of every step, `score` is the mean over samples for any final
     estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included. NaN means
-    unknown where all steps let it pass: the density is then the marginal one of the other features.
+    unknown where all steps let it pass: the density is then the marginal one of the other features. Booleans and
+    categories of numbers in frames are handed on as numbers.
 
     Parameters
     ----------
@@ -86,10 +87,20 @@ class DensityPipeline(Pipeline):
         ------
         TypeError
             If a step is not invertible: the error names it.
+        ValueError
+            If a step stands before a density estimator with `categorical_features` or `atoms`.
         """
         for name, step in active_steps(self)[:-1]:
             if not has_known_jacobian(step):
                 raise TypeError(f"Step {name!r}: {not_invertible(step, 'its Jacobian is not known')}")
+            for parameter in ("categorical_features", "atoms"):
+                # Its Jacobian would be counted where the density is a probability.
+                value = getattr(self._final_estimator, parameter, None)
+                if value is not None and not (isinstance(value, str) and value == "from_dtype"):
+                    raise ValueError(
+                        f"The last step has {parameter!r}: a density of categories or atoms takes no transformer "
+                        f"before it. Remove step {name!r}, or set {parameter!r} to None."
+                    )
         numbers = as_numbers(X)
         self._check_finite(numbers)
         super().fit(numbers, y, **params)

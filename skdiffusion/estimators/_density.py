@@ -355,6 +355,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             if hasattr(self, "blend_"):
                 self._continue(X, sample_weight)
             else:
+                if self.atoms is not None or kinds_of(X, self.categorical_features).categories:
+                    raise ValueError(
+                        "'partial_fit' is not defined for a table with categories or atoms: use 'fit'. Or set "
+                        "categorical_features=None and atoms=None, which take every column as numbers."
+                    )
                 self._fit(X, sample_weight)
         return self
 
@@ -446,6 +451,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         return names
 
     def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
+        if self.warm_start:
+            refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
         kinds = kinds_of(X, self.categorical_features)
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
@@ -458,6 +465,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             TableFit(self, table, samples, bounds, rng).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
             self.conditional_blend_ = None
+            self.__dict__.pop("_replay", None)  # of an earlier fit
             return
         self._table = None
         if incomplete:

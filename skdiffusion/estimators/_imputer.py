@@ -134,11 +134,28 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
                 self.estimator_ = DiffusionDensityEstimator(random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
+            self._check_kinds()
             self._drop_bounds(samples.shape[1])
             given = {} if sample_weight is None else {"sample_weight": sample_weight}
             with FitParts(self, 1) as parts:
                 parts.fit("density", self.estimator_, self._known_part(X, samples), **given)
         return self
+
+    def _check_kinds(self) -> None:
+        """Refuse categories where their mean would be taken, and kinds of columns where some columns are left out."""
+        categories = getattr(self.estimator_, "categorical_features", None)
+        categories = None if isinstance(categories, str) else categories
+        if categories is not None and self.strategy != "draw":
+            raise ValueError(
+                f"strategy={self.strategy!r} is not defined for the 'categorical_features' of the estimator: draw them."
+            )
+        if not self._known_features.all() and not (
+            categories is None and getattr(self.estimator_, "atoms", None) is None
+        ):
+            raise ValueError(
+                "The estimator has 'categorical_features' or 'atoms', and some features of X have no known value: "
+                "leave these features out of X."
+            )
 
     def _drop_bounds(self, n_features: int) -> None:
         """Leave out the bounds of the features that are left out."""

@@ -115,7 +115,8 @@ class JointDensityEstimator(FlowDensityEstimator):
             try:
                 out[0, number] = as_number(value) if self._table is None else self._table.number(number, value)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"'given' holds {value!r} for {name!r}, which is not a number.") from error
+                why = "which is not a number" if self._table is None else str(error)
+                raise ValueError(f"'given' holds {value!r} for {name!r}: {why}.") from error
         if np.isinf(out).any():
             raise ValueError("'given' holds infinite values: give finite ones, or leave these features out.")
         check_magnitude(given=out)

@@ -131,6 +131,8 @@ def fit_flow(
     """The diffusion model, within its share of the time; what the whole blend gains decides how long it is trained."""
     share = TRAINING_SHARE if plan.diffusion.fine_tuning is None else DENOISING_SHARE
     options = plan.diffusion.ending_at(plan.deadline(share), plan.deadline())
+    if not components:
+        options = replace(options, min_trial_weight=0.0)  # nothing else could do what the networks do
     return fit_diffusion(data, coordinates, options, Beside(data, components, plan.components), progress)
 
 

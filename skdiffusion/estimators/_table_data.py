@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities import ProductSamples
 from skdiffusion.preprocessing import (
     Columns,
@@ -17,6 +18,7 @@ from skdiffusion.preprocessing import (
     WeightedSamples,
     merged_copies,
     numbered,
+    originals,
     random_folds,
     without_round_off,
 )
@@ -53,7 +55,8 @@ class TableData:
         X, weight, groups, completed = samples
         if merged:
             X = without_round_off(X.astype(np.float64), np.finfo(X.dtype).eps)
-            X, weight, groups, completed = merged_copies(samples._replace(X=X))
+            sources = originals_in_table(*columns.split(X))
+            X, weight, groups, completed = merged_copies(samples._replace(X=X), sources)
         states, x = columns.split(X)
         present = np.full(X.shape, np.nan)
         present[:, columns.numeric] = x
@@ -78,6 +81,17 @@ class TableData:
         information = 1.0 if self.completed is None else self.completed.information(self.sample_weight)
         return max(2, round(information * effective_number(self.sample_weight)))
 
+    def observed(self, log_prob: np.ndarray) -> np.ndarray:
+        """Out-of-fold log-densities of what is known, one for each sample, from those of the validated ones."""
+        return log_prob if self.completed is None else self.completed.observed(log_prob, self.validated)
+
+    @property
+    def validation_weight(self) -> np.ndarray:
+        """Weights of these."""
+        if self.completed is None:
+            return self.sample_weight[self.validated]
+        return self.completed.whole_weight(self.sample_weight)[self.completed.first(self.validated)]
+
     @property
     def validation_folds(self) -> tuple[np.ndarray, ...]:
         """The folds that have out-of-fold log-densities."""
@@ -91,6 +105,20 @@ class TableData:
     def without(self, fold: np.ndarray) -> np.ndarray:
         """All samples outside a fold."""
         return np.setdiff1d(np.arange(self.n_samples), fold)
+
+
+def originals_in_table(states: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """For every sample the number of the first one that it is a copy of, its own where it is none.
+
+    Copies agree in their states, and in present values that do not repeat by themselves. Samples without a present
+    value are no copies, however often their state occurs.
+    """
+    sources = np.arange(len(x))
+    for samples, features in Patterns.of(x).parts():
+        if len(features):
+            sources[samples] = samples[originals(x[np.ix_(samples, features)])]
+    _, first, inverse = np.unique(np.column_stack([sources, states]), axis=0, return_index=True, return_inverse=True)
+    return first[inverse.ravel()]
 
 
 def open_ends(columns: Columns, bounds: Ends | None) -> Ends:

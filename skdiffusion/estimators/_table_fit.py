@@ -194,7 +194,7 @@ class TableFit:
         whole, *others = densities
         log_prob = [self._out_of_fold(mapped, f, d) for f, d in zip(self.data.validation_folds, others)]
         density = TableDensity(self.columns, mapped.maps, whole)
-        return Component(name, density, np.concatenate(log_prob), name, min_weight)
+        return Component(name, density, self.data.observed(np.concatenate(log_prob)), name, min_weight)
 
     def _trained_on(self) -> list[np.ndarray]:
         """All samples, and those outside every validation fold."""
@@ -243,7 +243,7 @@ class TableFit:
             flow, own, result = self._flow(progress)
             log_prob = log_prob + own + self.mapped.log_det_left_out[data.validated]
         density = TableDensity(self.columns, self.mapped.maps, StateDiffusion(chains[0], flow, self.columns))
-        return Component("diffusion", density, log_prob, "diffusion"), result
+        return Component("diffusion", density, self.data.observed(log_prob), "diffusion"), result
 
     def _flow(self, progress: Any) -> tuple[StateFlow, np.ndarray, TrainingResult]:
         data = self.data
@@ -272,8 +272,7 @@ class TableFit:
             diffusion, result = self.diffusion(progress)
         everything = [diffusion, *components]
         if components:
-            weights = self.data.sample_weight[self.data.validated]
-            estimator.blend_ = Blend.of(everything, weights, self.limits)
+            estimator.blend_ = Blend.of(everything, self.data.validation_weight, self.limits)
         else:
             estimator.blend_ = Blend({"diffusion": diffusion.density}, {"diffusion": 1.0})
         estimator.component_weights_ = estimator.blend_.weights

@@ -49,10 +49,19 @@ class Table:
 
     def number(self, j: int, value: Any) -> float:
         """A single value of a feature as a number, the place of a label."""
-        if j not in self.label_codes or (isinstance(value, float) and np.isnan(value)):
+        if j not in self.label_codes or _is_missing(value):
             return as_number(value)
         known = self.labels(j)
-        return float(known.index(value)) if value in known else float(len(known))
+        if value not in known:
+            raise ValueError(f"there is no such label; labels are {known}")
+        return float(known.index(value))
+
+
+def _is_missing(value: Any) -> bool:
+    try:
+        return bool(np.isnan(as_number(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def coded(estimator: Any, X: Any) -> Any:

@@ -83,7 +83,8 @@ class Columns:
         X[:, self.numeric] = x
         for k, (j, values) in enumerate(self.categories.items()):
             known = states[:, k] >= 0
-            X[known, j] = values[states[known, k]]
+            # A category that `fit` never saw is only ever given, and has no value of its own.
+            X[known, j] = np.append(values, np.nan)[states[known, k]]
         for k, (j, values) in enumerate(self.atoms.items(), len(self.categories)):
             at = states[:, k] > 0
             X[at, j] = values[states[at, k] - 1]
@@ -98,6 +99,7 @@ class Columns:
 
 
 def _place(x: np.ndarray, values: np.ndarray, otherwise: int) -> np.ndarray:
-    """Place of every number among rising values, `UNKNOWN` for NaN."""
-    place = np.minimum(np.searchsorted(values, np.where(np.isnan(x), 0.0, x)), len(values) - 1)
-    return np.where(np.isnan(x), UNKNOWN, np.where(values[place] == x, place, otherwise))
+    """Place of every number among rising values, `UNKNOWN` for NaN. Values in single precision are found as well."""
+    place = np.searchsorted((values[1:] + values[:-1]) / 2, np.where(np.isnan(x), 0.0, x))
+    same = (values[place] == x) | (values[place].astype(np.float32) == x)
+    return np.where(np.isnan(x), UNKNOWN, np.where(same, place, otherwise))

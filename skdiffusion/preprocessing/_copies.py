@@ -42,10 +42,13 @@ class WeightedSamples(NamedTuple):
         return np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
 
 
-def merged_copies(samples: WeightedSamples) -> WeightedSamples:
-    """The distinct samples, with the weights of their copies added up; groups that share a copy become one group."""
+def merged_copies(samples: WeightedSamples, sources: np.ndarray | None = None) -> WeightedSamples:
+    """The distinct samples, with the weights of their copies added up; groups that share a copy become one group.
+
+    What each sample is a copy of is `originals` of it, unless it is given.
+    """
     X, weight, groups, completed = samples
-    kept, place = np.unique(originals(X), return_inverse=True)
+    kept, place = np.unique(originals(X) if sources is None else sources, return_inverse=True)
     if len(kept) == len(X):
         return samples
     total = np.bincount(place, weight)

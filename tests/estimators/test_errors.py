@@ -48,6 +48,7 @@ BAD_PARAMETERS = {
     "warm_start": [3],
     "device": ["tpu9", 4],
     "categorical_features": ["all", 3, [7], [True], ["x"]],
+    "fit_conditionals": ["yes", 2],
     "atoms": ["all", 3, {9: [0.0]}, {0: ["a"]}, {0: [np.inf]}],
     "n_jobs": ["two", 1.5],
     "random_state": ["seed"],

@@ -96,13 +96,25 @@ def labels_of_code(library: str, code: Any) -> list:
 def with_places(X: Any, labels: Mapping[int, Sequence]) -> Any:
     """X with the columns of labels, by their numbers, as the places of their values among these.
 
-    A missing value is NaN, and one that is none of the labels has the place after the last.
+    A missing value is NaN, and one that is none of the labels has the place after the last. Numbers in place of text
+    are a ValueError.
     """
     if (library := frame_library(X)) is None:
         return X
     converter = _converter(library)
-    inside = {j: known for j, known in labels.items() if j < X.shape[1]}
-    return converter.with_columns(X, {j: converter.places(converter.column_at(X, j), k) for j, k in inside.items()})
+    columns = {}
+    for j, known in labels.items():
+        if j < X.shape[1]:
+            column = converter.column_at(X, j)
+            columns[j] = converter.places(column, known)
+            dtype = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
+            numbers = dtype.startswith(("int", "uint", "float", "double")) and not np.isnan(columns[j]).all()
+            if numbers and known and all(isinstance(label, str) for label in known):
+                raise ValueError(
+                    f"Column {j} of X holds numbers, where 'fit' saw the labels {list(known)[:5]}: pass labels in a "
+                    "frame, or their places in an array."
+                )
+    return converter.with_columns(X, columns)
 
 
 def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Component, ComponentOptions
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit, Spaces, TimeLimits
 from skdiffusion.densities.components._kernel import KernelFamily
@@ -51,7 +52,12 @@ def fit_components(
     if unknown:
         raise ValueError(f"Components must be among {list(COMPONENTS)}. Got {sorted(unknown)}.")
     fit = ComponentFit(data, spaces, options, rng, limits or TimeLimits())
+    left_out = []
     for name, family in COMPONENTS.items():
         if name in names and (family.indispensable or not fit.limits.over):
             fit.components += family().fit(fit)
+        elif name in names:
+            left_out.append(name)
+    if left_out:
+        warn_user(f"There was no time to try the components {left_out}: raise 'max_fit_seconds'.", UserWarning)
     return fit.components

@@ -23,6 +23,7 @@ from skdiffusion.diffusion.networks._film import MIN_COLUMNS, FilmEvaluator, noi
 from skdiffusion.diffusion.networks._reference import GaussianReference
 
 MAX_BYTES = 2**25  # of the folded matrices that are kept
+MIN_LEVELS = 48  # that must be kept for folding to pay: those of one call come again in the next
 
 
 class FoldedLevel(NamedTuple):
@@ -53,23 +54,25 @@ class FoldedFlow(VelocityField):
         self._layers = [tuple(part.numpy() for part in layer) for layer in evaluator.layers]
         self._kernels = tuple(kernel.numpy() for kernel in evaluator.kernels)
         self._levels: dict[float, FoldedLevel] = {}
-        size = sum(a.nbytes for a in (*(layer[0] for layer in self._layers), *self._kernels))
-        self._max_levels = max(1, MAX_BYTES // size)
+        self._max_levels = MAX_BYTES // folded_size(evaluator)
 
     @staticmethod
     def can_fold(evaluator: FilmEvaluator) -> bool:
-        """Whether an ensemble has a divergence in closed form and the SiLU, in single precision on the CPU."""
+        """Whether an ensemble has a divergence in closed form and the SiLU, in single precision on the CPU, and is
+        small enough for the matrices of all levels of a call to be kept."""
         network = evaluator.network
         plain = network.device.type == "cpu" and network.dtype == torch.float32 and network.activation == "silu"
-        return plain and bool(evaluator.kernels)
+        return plain and bool(evaluator.kernels) and MAX_BYTES // folded_size(evaluator) >= MIN_LEVELS
 
     def level(self, theta: float) -> FoldedLevel:
         """The matrices at one angle."""
         level = self._levels.get(theta)
         if level is None:
             level = self._folded(theta)
-            if len(self._levels) < self._max_levels:
-                self._levels[theta] = level
+            # The oldest one goes: grids that were tried once must not keep out those that every call asks for.
+            if len(self._levels) >= self._max_levels:
+                self._levels.pop(next(iter(list(self._levels))), None)
+            self._levels[theta] = level
         return level
 
     def _folded(self, theta: float) -> FoldedLevel:
@@ -209,6 +212,12 @@ class FoldedFlow(VelocityField):
         # With few features a product is five times faster the other way round.
         products = torch.bmm(self._by_member(weight), units.transpose(1, 2))
         return products.numpy()[:, :, :n].sum(0, dtype=float).T
+
+
+def folded_size(evaluator: FilmEvaluator) -> int:
+    """Bytes of the folded matrices of one level."""
+    matrices = (*(layer[0] for layer in evaluator.layers), *evaluator.kernels)
+    return sum(matrix.numel() * matrix.element_size() for matrix in matrices)
 
 
 def _single(matrix: np.ndarray) -> Tensor:

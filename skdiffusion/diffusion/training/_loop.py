@@ -132,12 +132,13 @@ class _Run:
     def ask(self) -> None:
         """End soon, if the plan's trial finds that more steps are not worthwhile."""
         step, plan = self.result.n_steps, self.plan
-        if self.tried or step < plan.trial_fraction * plan.n_steps:
+        if self.tried or not plan.trial_fraction * plan.n_steps <= step < plan.n_steps:
             return
-        self.tried = True
+        self.tried, asked = True, time.perf_counter()
         assert plan.is_worthwhile is not None
         if not plan.is_worthwhile(self.objective.network_of(self.objective.average.clone())):
             self.plan, self.result.not_worthwhile = replace(plan, n_steps=plan.n_steps_if_ending(step)), True
+        self.started += time.perf_counter() - asked  # what a step takes does not count it
 
     def validate(self) -> None:
         """Compare the averaged weights with the best so far."""
