@@ -213,7 +213,8 @@ def test_without_time_no_mixture_is_searched():
         ).fit(X)
         return {*est.blend_.densities}
 
-    assert components(1e-3) == {"diffusion", "student"}
+    with pytest.warns(UserWarning, match=r"no time to try the components \['mixture', 'regression'\]"):
+        assert components(1e-3) == {"diffusion", "student"}
     assert components(None) >= {"diffusion", "student", "mixture"}
 
 

@@ -169,6 +169,7 @@ def test_what_lies_outside_bounds_has_no_density():
     assert np.trapezoid(np.exp(conditional.score_samples(values)), values) == pytest.approx(1, abs=5e-3)
 
 
+@pytest.mark.filterwarnings("ignore:There was no time")
 def test_a_short_time_is_kept():
     start = time.process_time()
     est = DiffusionDensityEstimator(random_state=0, max_fit_seconds=2, fit_conditionals=True).fit(curved(400))
