@@ -230,7 +230,7 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
         # The more features there are and the fewer samples, the sooner networks overfit; edges take large weights.
         weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
         noise_mean=-1.8 if d <= 2 else -1.2,
-        n_target_samples=2048 if d == 2 else 512 if d < 8 else 0,
+        n_target_samples=2048 if d == 2 else 512 if d <= 8 else 0,
         patience=max(150, n_steps // 4),
     )
     return plan, n_pilot_steps
