@@ -70,6 +70,7 @@ VARIANTS = {
     "half the steps": ({}, {"n_training_steps": of_training(lambda plan: plan.n_steps // 2)}),
     "rate falls from the start": ({}, {"decay_fraction": 1.0}),
     "no trial of the networks": ({}, {"min_trial_weight": 0.0}),
+    "twice the patience": ({}, {"patience": of_training(lambda plan: 2 * plan.patience)}),
     "short runs of twice the steps": ({}, {"n_pilot_steps": twice_the_pilot_steps}),
     "no fine-tuning": ({}, {"fine_tune": False}),
     # scikit-learn in the place of a component of ours; its regressions are of one order of the features.

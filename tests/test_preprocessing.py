@@ -238,3 +238,14 @@ def test_the_gaussianizing_map_is_finite_however_far_the_samples(n):
             assert (np.diff(z) >= 0).all()
             assert np.isfinite(m.log_slope(x)).all()
             assert np.isfinite(m.left_out(x, np.full(n, 1 / n))).all()
+
+
+def test_kernel_masses_are_those_of_all_kernels_at_every_knot():
+    rng = np.random.default_rng(0)
+    centers, knots = np.sort(rng.standard_normal(300)), np.sort(rng.uniform(-9, 9, 70))
+    masses = rng.dirichlet(np.ones(300))
+    below, above, density = kernel_masses(knots, centers, masses, 0.05)
+    u = (knots[:, None] - centers) / 0.05
+    assert_allclose(below, ndtr(u) @ masses, rtol=1e-12, atol=1e-16)
+    assert_allclose(above, ndtr(-u) @ masses, rtol=1e-12, atol=1e-16)
+    assert_allclose(density, norm.pdf(u) @ masses / 0.05, rtol=1e-12, atol=1e-14)

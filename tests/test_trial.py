@@ -84,12 +84,15 @@ def test_networks_without_weight_are_trained_for_a_part_of_the_steps(data):
         return int(fitted.loss_curve_[-1, 0])
 
     planned = default_training(len(data.X), 2)[0].n_steps
-    part = n_steps(min_trial_weight=1.0)
+    part = n_steps(min_trial_weight=1.0, min_trial_gain=100.0)
     assert part < 0.6 * planned
-    assert part == n_steps(min_trial_weight=1e-9, min_trial_gain=100.0)
     longer = {"patience": 10_000}  # nothing but the trial may end it
     assert n_steps(min_trial_weight=0.0, min_trial_gain=100.0, **longer) == planned
-    assert n_steps(None, min_trial_weight=1.0, **longer) == planned
+    assert n_steps(None, min_trial_weight=1.0, min_trial_gain=100.0, **longer) == planned
+    # Either of the two is enough.
+    assert n_steps(min_trial_weight=1.0, min_trial_gain=0.0, **longer) == planned
+    assert n_steps(min_trial_weight=1e-9, min_trial_gain=100.0, **longer) == planned
+    assert n_steps(min_trial_gain=100.0, **longer) == planned  # of so few samples none is tried
 
 
 def test_networks_that_the_blend_does_without_are_not_called_untrained(recwarn):
@@ -103,11 +106,13 @@ def test_networks_that_the_blend_does_without_are_not_called_untrained(recwarn):
 
 @pytest.mark.parametrize("asked", [{"max_iter": 5}, {"early_stopping": False}])
 def test_who_asks_for_a_length_of_training_gets_it(asked):
-    def weight(options, **parameters):
+    def weight(options, n_samples=1000, **parameters):
         est = DiffusionDensityEstimator(**parameters, options=Options(**options))
-        return resolve_options(est, (1000, 3), "cpu").min_trial_weight
+        return resolve_options(est, (n_samples, 3), "cpu").min_trial_weight
 
-    assert weight({}) == Options().min_trial_weight > 0
+    assert weight({}) == 0.1
+    assert weight({}, n_samples=999) == 0
+    assert weight({"min_trial_weight": 0.3}, n_samples=999) == 0.3
     assert weight({}, **asked) == 0
     for options in ({"n_training_steps": 10}, {"fine_tune": True}, {"noise_intervals": 2}):
         assert weight(options) == 0

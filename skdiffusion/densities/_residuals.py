@@ -130,8 +130,10 @@ class _Histogram:
         bins = np.clip(np.searchsorted(BINS, e) - 1, 0, n_bins - 1) + n_bins * np.arange(d)
         self.counts = np.bincount(bins.ravel(), np.repeat(w, d), minlength=d * n_bins).reshape(d, n_bins)
         self.total, self.centers = w.sum(), (BINS[1:] + BINS[:-1]) / 2
+        filled = self.counts.any(0)  # the others count for nothing
+        self.counts, self.centers = self.counts[:, filled], self.centers[filled]
         self.at = np.repeat(self.centers[:, None], d, axis=1)
-        self.powers = np.stack([np.ones(n_bins), self.centers, self.centers**2], axis=1)
+        self.powers = np.stack([np.ones(len(self.centers)), self.centers, self.centers**2], axis=1)
 
     def fit(self, n_parts: int) -> ResidualDistribution:
         """Mixtures of so many Gaussians by EM from quantiles."""

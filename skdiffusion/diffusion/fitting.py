@@ -270,14 +270,14 @@ class Trial:
         return replace(training, is_worthwhile=self.is_worthwhile) if self.options.min_trial_weight else training
 
     def is_worthwhile(self, network: Network) -> bool:
-        """Whether the networks as they are have the least weight in the blend, and raise it by the least gain."""
+        """Whether the networks as they are have the least weight in the blend, or raise it by the least gain."""
         field = NetworkField(network, self.options.noise_limit, self.coordinates.reference)
         flow = make_flow(field, replace(self.options.solver, n_steps=TRIAL_SOLVER_STEPS))
         # A stream of its own: networks of weight are the same whether they were tried or not.
         chosen, places = some_of_folds(self.data, TRIAL_SAMPLES, np.random.default_rng(0))
         log_prob = out_of_fold_log_prob(flow, self.data.mapped(self.coordinates.preprocessor), chosen)
         weight, gain = self.beside.worth(log_prob, places)
-        return weight >= self.options.min_trial_weight and gain >= self.options.min_trial_gain
+        return weight >= self.options.min_trial_weight or gain >= self.options.min_trial_gain
 
 
 def make_flow(field: VelocityField, options: SolverOptions) -> ProbabilityFlow:

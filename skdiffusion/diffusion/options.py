@@ -104,7 +104,7 @@ class DiffusionOptions:
     min_correlation_gain : float
         Nats a feature that a Gaussian must gain by correlations, for noise in features of unit variance to be tried.
     min_trial_weight, min_trial_gain : float
-        Weight in the blend, and nats a sample by which they raise it, that networks must have early in training for it
+        Weight in the blend, or nats a sample by which they raise it, that networks must have early in training for it
         to go on. A weight of 0 leaves the trial out.
     adapts_sigma_min : bool
         Whether the flow may stop at less noise where a component is narrow.
@@ -123,7 +123,7 @@ class DiffusionOptions:
     noise_limit: float | None = None
     min_correlation_gain: float = 0.05
     min_trial_weight: float = 0.1
-    min_trial_gain: float = 1e-3
+    min_trial_gain: float = 0.01
     adapts_sigma_min: bool = True
     equal_intervals: bool = True
 
@@ -231,7 +231,7 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
         weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
         noise_mean=-1.8 if d <= 2 else -1.2,
         n_target_samples=2048 if d == 2 else 512 if d <= 8 else 0,
-        patience=max(300, int(0.4 * n_steps)),
+        patience=max(150, n_steps // 4),
     )
     return plan, n_pilot_steps
 
@@ -243,6 +243,12 @@ def stops_apart(n: float, d: int) -> bool:
     does not have; where the closed forms do as well, this costs as much.
     """
     return d == 1 and n < 1000
+
+
+def trial_pays(n: float) -> bool:
+    """Whether to ask early in training what the networks are worth: with fewer samples early stopping ends it as
+    soon."""
+    return n >= 1000
 
 
 def fine_tuning_pays(n: float, d: int) -> bool:

@@ -47,11 +47,13 @@ class Options(BaseEstimator):
     min_correlation_gain : float, default=0.05
         Nats a feature that a Gaussian must gain by correlations for features of unit variance to be tried beside
         whitened coordinates, for the noise of the diffusion and for the kernel; infinity never tries them.
-    min_trial_weight, min_trial_gain : float, default=0.1 and 1e-3
-        Weight in the blend, and nats a sample by which they raise it, that the networks must have after a quarter of
-        their training. With less, the learning rate falls at once and there is no fine-tuning: the other components
-        say what the networks would. A weight of 0 trains to the end, as do `components` of None, `max_iter`,
-        `n_training_steps` and ``fine_tune=True``.
+    min_trial_weight : "auto" or float, default="auto"
+        Weight in the blend that the networks must have after a quarter of their training, unless they raise it by
+        `min_trial_gain`. With less, the learning rate falls at once and there is no fine-tuning: the other components
+        say what the networks would. "auto" is 0.1, and below 1000 samples 0, which trains to the end, as do
+        `components` of None, `max_iter`, `n_training_steps` and ``fine_tune=True``.
+    min_trial_gain : float, default=0.01
+        Nats a sample by which networks of less weight must raise the blend then, for their training to go on.
     n_folds : "auto" or int, default="auto"
         Folds of the samples. Every network leaves out another, for early stopping and for the weights of the blend:
         there are at most as many networks. "auto" is 8, or the number of networks if that is larger.
@@ -119,7 +121,7 @@ class Options(BaseEstimator):
         "n_target_samples": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "n_pilot_steps": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "min_correlation_gain": [Interval(Real, 0, None, closed="both")],
-        "min_trial_weight": [Interval(Real, 0, 1, closed="both")],
+        "min_trial_weight": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "min_trial_gain": [Interval(Real, 0, None, closed="both")],
         "n_folds": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "fine_tune": [StrOptions({"auto"}), "boolean"],
@@ -155,8 +157,8 @@ class Options(BaseEstimator):
         n_target_samples: Any = "auto",
         n_pilot_steps: Any = "auto",
         min_correlation_gain: float = 0.05,
-        min_trial_weight: float = 0.1,
-        min_trial_gain: float = 1e-3,
+        min_trial_weight: float | str = "auto",
+        min_trial_gain: float = 0.01,
         n_folds: Any = "auto",
         fine_tune: Any = "auto",
         sigma_min: Any = "auto",

@@ -22,11 +22,13 @@ from skdiffusion.diffusion.options import (
     equal_edges,
     fine_tuning_pays,
     stops_apart,
+    trial_pays,
 )
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan
 from skdiffusion.estimators._options import Options
 
 N_FOLDS = 8  # of "auto", unless there are more networks
+MIN_TRIAL_WEIGHT = 0.1  # of "auto", where there is a trial of the networks
 AUTOMATIC_CLIP = 2.0  # times sqrt(log n): true scores do not reach it
 
 
@@ -155,7 +157,7 @@ def resolve_options(
         stops_apart=stops_apart(*shape),
         noise_limit=_noise_limit(given.score_clip, shape[0]),
         min_correlation_gain=float(given.min_correlation_gain),
-        min_trial_weight=_min_trial_weight(est, given, edges),
+        min_trial_weight=_min_trial_weight(est, given, shape[0], edges),
         min_trial_gain=float(given.min_trial_gain),
         adapts_sigma_min=isinstance(given.sigma_min, str),
         equal_intervals=isinstance(given.noise_intervals, Integral),
@@ -218,13 +220,16 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
     return plan, _given(n=given.n_pilot_steps).get("n", n_pilot_steps)
 
 
-def _min_trial_weight(est: Any, given: Options, edges: tuple[float, ...]) -> float:
+def _min_trial_weight(est: Any, given: Options, n_samples: int, edges: tuple[float, ...]) -> float:
     """Weight in the blend below which training ends early; 0 where a length of training, or fine-tuning, is asked for.
 
     Networks of one interval of noise levels know nothing of those of the others.
     """
     asked = est.max_iter != "auto" or given.n_training_steps != "auto" or given.fine_tune is True
-    return 0.0 if asked or edges or not est.early_stopping else float(given.min_trial_weight)
+    if asked or edges or not est.early_stopping:
+        return 0.0
+    automatic = MIN_TRIAL_WEIGHT if trial_pays(n_samples) else 0.0
+    return automatic if isinstance(given.min_trial_weight, str) else float(given.min_trial_weight)
 
 
 def _resolve_solver(est: Any, given: Options) -> SolverOptions:

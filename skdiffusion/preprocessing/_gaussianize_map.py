@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion.preprocessing._feature_map import LOG_2PI, FeatureMap
 
 TAIL_SLOPE = 0.25  # largest slope beyond the data, per standard deviation of the feature
@@ -29,6 +30,7 @@ MAX_KNOTS = 300
 MAX_KERNELS = 5000  # of more samples, as many quantiles are taken
 KNOT_DISTANCE = 0.25  # least distance of two knots, in bandwidths: nearer ones add nothing but round-off
 MIN_MASS = 1e-300
+KNOTS_TOGETHER = 16  # that see the same kernels
 KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass than round-off
 
 
@@ -217,19 +219,20 @@ def choose_knots(x: np.ndarray, cumulative: np.ndarray, distance: float) -> np.n
 
 
 def kernel_masses(knots: np.ndarray, centers: np.ndarray, masses: np.ndarray, bandwidth: float) -> _Kernels:
-    """The kernel density of sorted centers at the knots."""
+    """The kernel density of sorted centers at sorted knots."""
     below, above, density = np.empty((3, len(knots)))
     behind = np.concatenate([[0.0], np.cumsum(masses)])
     ahead = np.concatenate([np.cumsum(masses[::-1])[::-1], [0.0]])
     first = np.searchsorted(centers, knots - KERNEL_REACH * bandwidth)
     last = np.searchsorted(centers, knots + KERNEL_REACH * bandwidth)
-    for i, (knot, a, b) in enumerate(zip(knots, first, last)):
-        u = (knot - centers[a:b]) / bandwidth
+    for block in slices(len(knots), KNOTS_TOGETHER):
+        a, b = first[block.start], last[block.stop - 1]
+        u = (knots[block, None] - centers[a:b]) / bandwidth
         # Each side is counted from its own end: one minus the other would be round-off in a tail.
         small, right = ndtr(-np.abs(u)), u > 0
-        below[i] = behind[a] + np.where(right, 1 - small, small) @ masses[a:b]
-        above[i] = ahead[b] + np.where(right, small, 1 - small) @ masses[a:b]
-        density[i] = np.exp(-0.5 * u**2) @ masses[a:b]
+        below[block] = behind[a] + np.where(right, 1 - small, small) @ masses[a:b]
+        above[block] = ahead[b] + np.where(right, small, 1 - small) @ masses[a:b]
+        density[block] = np.exp(-0.5 * u**2) @ masses[a:b]
     return _Kernels(below, above, density / (bandwidth * np.sqrt(2 * np.pi)))
 
 

@@ -75,9 +75,9 @@ class TrainingPlan(Plan):
     decay_fraction: float = 0.3  # of the steps, the last ones, over which the learning rate falls
     n_target_samples: int = 0  # over which the posterior mean of a stable target is taken; 0 trains on plain targets
     reference: GaussianReference | None = None  # from whose known velocity networks learn the departure
-    checks_per_patience: int = 4  # validations within the steps of `patience`
+    checks_per_patience: int = 2  # validations within the steps of `patience`
     validation_levels: int = 16
-    validation_draws: int = 8192  # noised samples of a member in all levels of a validation
+    validation_draws: int = 4096  # noised samples of a member in all levels of a validation
     max_validation_samples: int = 4096  # of a member: more decide nothing
     n_nonzero_weights: int | None = None  # parameters of a member that may differ from zero at the end
     weight_bound: float | None = None  # largest absolute value of a parameter
@@ -104,6 +104,7 @@ class TrainingPlan(Plan):
 class SplitPlan(TrainingPlan):
     """Plan of the networks for all splits of the features: which splits they are trained on."""
 
+    validation_draws: int = 8192
     joint_share: float = 0.2  # all features are targets
     marginal_share: float = 0.3  # some features are targets, the others absent
     absent_share: float = 0.1  # some features are given and some absent

@@ -17,14 +17,15 @@ class SampleStream:
 
     def take(self, count: int) -> np.ndarray:
         """The indices of the next `count` samples."""
-        while len(self.buffer) < count:
-            n = len(self.indices)
+        n, passes = len(self.indices), [self.buffer]
+        for _ in range(-(-max(0, count - len(self.buffer)) // n)):
             # Systematic resampling: with equal weights every sample comes exactly once a pass.
             u = (np.arange(n) + self.rng.random()) / n
             chosen = np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)
-            self.buffer = np.concatenate([self.buffer, self.rng.permutation(self.indices[chosen])])
-        taken, self.buffer = self.buffer[:count], self.buffer[count:]
-        return taken
+            passes.append(self.rng.permutation(self.indices[chosen]))
+        known = np.concatenate(passes)
+        self.buffer = known[count:]
+        return known[:count]
 
 
 @dataclass(frozen=True)
