@@ -47,6 +47,33 @@ class Table:
         """X with the places of its labels; an array as it is."""
         return with_places(X, {j: self.labels(j) for j in self.label_codes})
 
+    def coded_part(self, X: Any, features: np.ndarray) -> Any:
+        """A frame of some features, by their numbers, with the places of its labels."""
+        return with_places(X, {i: self.labels(j) for i, j in enumerate(features.tolist()) if j in self.label_codes})
+
+    def coded_array(self, X: Any, features: np.ndarray) -> Any:
+        """Samples of some features, by their numbers, with the places of labels in place of text and other objects.
+
+        Raises
+        ------
+        ValueError
+            If one of these is no label of its feature.
+        """
+        values = np.asarray(X)
+        if values.dtype.kind not in "OSU" or not self.label_codes:
+            return X
+        table = values.reshape(-1, 1) if values.ndim < 2 and len(features) == 1 else values
+        if table.ndim != 2 or table.shape[1] != len(features):
+            return X  # for the message of the checks that follow
+        columns = [[self._place(j, value) for value in table[:, i].tolist()] for i, j in enumerate(features.tolist())]
+        return np.array(columns, dtype=np.float64).T
+
+    def _place(self, j: int, value: Any) -> float:
+        try:
+            return self.number(j, value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X holds {value!r} in feature {j}: {error}.") from error
+
     def number(self, j: int, value: Any) -> float:
         """A single value of a feature as a number, the place of a label."""
         if j not in self.label_codes or _is_missing(value):
