@@ -8,7 +8,13 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import (
+    DiffusionDensityEstimator,
+    DiffusionImputer,
+    DiffusionOutlierDetector,
+    StackedDensityEstimator,
+)
+from skdiffusion.compose import make_density_pipeline
 from skdiffusion.densities import Blend, ProductMixture, StateChain, StateDensity, TableDensity
 from skdiffusion.densities._state_chain import ChainStep
 from skdiffusion.estimators._table_conditional import TableConditionalDensity
@@ -283,3 +289,20 @@ def test_bad_questions_say_what_to_do(fitted):
             call(est.marginal(["season"]))
     with pytest.raises(ValueError, match="'weights' argument"):
         est.conditional({"season": "wet"}, weights="equal")
+
+
+@pytest.mark.parametrize("wrap", [DiffusionImputer, DiffusionOutlierDetector, make_density_pipeline,
+                                  lambda est: StackedDensityEstimator([("table", est)], cv=2)])  # fmt: skip
+def test_estimators_around_it_say_how_they_take_labels(wrap):
+    """And take them so: numbers in place of labels, and the place of their column."""
+    frame = weather(100)[["season", "heat"]]
+    remedy = r"give each label a number, and the place of the column to its parameter 'categorical_features'"
+    with pytest.raises(ValueError, match=remedy):
+        wrap(DiffusionDensityEstimator(**SMALL)).fit(frame)
+    numbers = frame.assign(season=frame["season"].cat.codes.astype(float))
+    inner = DiffusionDensityEstimator(**SMALL | {"max_iter": 3}, categorical_features=[0])
+    outer = wrap(inner).fit(numbers)
+    if hasattr(outer, "score_samples"):
+        assert np.isfinite(outer.score_samples(numbers)).all()
+    else:
+        assert set(outer.transform(numbers.assign(season=np.nan))[:, 0]) == {0.0, 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,6 +235,46 @@ def _atom_values(name: Any, given: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"'atoms' holds values for {name!r} that are not finite: {given!r}.")
     return values
+
+
+DiscretePart = tuple[frozenset[int], dict[int, list[float]]]
+
+
+def discrete_part(estimator: Any) -> DiscretePart:
+    """Numbers of the features that are categories under a fitted density estimator, and atoms of others.
+
+    They are those of the last step of a pipeline, of the best estimator of a search, and of the components of a blend.
+    """
+    for inner in ("_final_estimator", "best_estimator_"):
+        if hasattr(estimator, inner):
+            return discrete_part(getattr(estimator, inner))
+    if isinstance(of_blend := getattr(estimator, "estimators_", None), list) and of_blend:
+        return discrete_part(of_blend[0])
+    table = getattr(estimator, "_table", None)
+    if table is None:
+        return frozenset(), {}
+    return frozenset(table.columns.categories), {j: values.tolist() for j, values in table.columns.atoms.items()}
+
+
+def refuse_different_measures(parts: Mapping[str, DiscretePart]) -> None:
+    """Raise ValueError if densities, whose discrete parts are given by name, are of different measures.
+
+    One has a probability where another has a density, and no blend of both is normalized.
+    """
+    (first, reference), *others = parts.items()
+    for name, part in others:
+        if part != reference:
+            raise ValueError(
+                f"The densities of {first} and {name} do not compare, for one has a probability where the other has a "
+                f"density: the former has {_described(reference)}, the latter {_described(part)}. Give all "
+                "'estimators' the same 'categorical_features' and the same 'atoms', which 'auto' finds anew in every fold: "
+                "pass atoms=find_atoms(X)."
+            )
+
+
+def _described(part: DiscretePart) -> str:
+    categories, atoms = part
+    return f"the categories {sorted(categories)} and the atoms {atoms}"
 
 
 def refuse_table(estimator: object, what: str, instead: str) -> None:
