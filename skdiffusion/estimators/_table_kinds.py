@@ -267,8 +267,8 @@ def refuse_different_measures(parts: Mapping[str, DiscretePart]) -> None:
             raise ValueError(
                 f"The densities of {first} and {name} do not compare, for one has a probability where the other has a "
                 f"density: the former has {_described(reference)}, the latter {_described(part)}. Give all "
-                "'estimators' the same 'categorical_features' and the same 'atoms', which 'auto' finds anew in every fold: "
-                "pass atoms=find_atoms(X)."
+                "'estimators' the same 'categorical_features' and the same 'atoms', which 'auto' finds anew in every "
+                "fold: pass atoms=find_atoms(X)."
             )
 
 
