@@ -225,6 +225,29 @@ def test_draws_of_categories_follow_their_probabilities():
     np.testing.assert_array_equal(conditional.sample(50, random_state=0), drawn[:, :50])
 
 
+@pytest.mark.parametrize("weights", ["joint", "fixed"])
+def test_draws_of_numbers_follow_their_density(weights):
+    """Of a component, too, that knows complete samples alone: it chooses among draws from the other."""
+    n, near = (
+        20_000,
+        ProductMixture(FIRST.weights[::-1], FIRST.means + 0.5, FIRST.covariances, FIRST.tables, [True] * 2),
+    )
+    conditional = estimator_of(blend_of(Hidden(near)), COLUMNS).conditional({0: 1.0, 1: 0.0, 3: 0.2}, weights=weights)
+    conditional.estimator._resolution = SimpleNamespace(requantized=lambda drawn: drawn)
+    exact = estimator_of(blend_of(near), COLUMNS).conditional({0: 1.0, 1: 0.0, 3: 0.2}, weights=weights)
+    drawn, grid = conditional.sample(n, random_state=0)[0, :, 0], np.linspace(-30, 30, 20_001)
+    density = np.exp(exact.score_samples(grid))
+    cdf = np.cumsum(density) * (grid[1] - grid[0])
+    assert cdf[-1] == pytest.approx(1, abs=1e-6)
+    # Blocks of draws have 1024 nodes each.
+    gap = np.abs(np.searchsorted(np.sort(drawn), grid) / n - cdf).max()
+    assert gap < 1.95 * np.sqrt(1 / n + 1 / (1024 * n / 256))
+    first = estimator_of(Blend({"first": blend_of().densities["first"]}, {"first": 1.0}), COLUMNS)
+    of_first = np.cumsum(np.exp(first.conditional({0: 1.0, 1: 0.0, 3: 0.2}).score_samples(grid))) * (grid[1] - grid[0])
+    assert np.abs(of_first - cdf).max() > 4 * gap  # draws from the closed form alone would be far off
+    np.testing.assert_array_equal(conditional.sample(50, random_state=0)[0, :, 0], drawn[:50])
+
+
 # -- of fits -------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,20 @@ BLOCK_DRAWS = 8192  # completed samples that are in memory at a time
 MAX_COMBINATIONS = 1024  # of unknown categories, over which the density is summed
 
 
+def component_shares(log_prob: np.ndarray, weights: np.ndarray, fixed: bool) -> np.ndarray:
+    """Weights of components given features of which they have these log-densities, (n_samples, n_components), or those
+    of the fit.
+
+    A component under which the given features have no density has no weight.
+    """
+    possible = np.where(np.isneginf(log_prob), 0.0, weights)
+    if fixed:
+        return possible / possible.sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        terms = np.log(possible) + log_prob
+    return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
+
+
 @dataclass(frozen=True)
 class KnownValues:
     """What the components of a blend say of the known features of samples, in closed form first."""
@@ -46,16 +60,8 @@ class KnownValues:
         return (shares * error).sum(1)
 
     def shares(self, fixed: bool = False) -> np.ndarray:
-        """Weights of the components given the features, (n_samples, n_components), or those of the fit.
-
-        A component under which the given features have no density has no weight.
-        """
-        possible = np.where(np.isneginf(self.component_log_prob), 0.0, self.weights)
-        if fixed:
-            return possible / possible.sum(1, keepdims=True)
-        with np.errstate(divide="ignore"):
-            terms = np.log(possible) + self.component_log_prob
-        return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
+        """Weights of the components given the features, or those of the fit: see `component_shares`."""
+        return component_shares(self.component_log_prob, self.weights, fixed)
 
     def conditional(self, complete: np.ndarray, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
         """Log-densities of the other features given the known ones, in nats, shape (n,).
@@ -236,46 +242,76 @@ class UnknownValues:
         return out, effective, n_taken
 
     def _by_draws(self, X: np.ndarray, others: list[str], n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Log-densities by so many draws from the components in closed form, and the effective numbers of these.
-
-        The draws are of categories that are known: the mass of others, half a sample in each column, is left out.
-        """
-        proposal, shape = self._closed(), (len(X), n_draws, 1)
-        complete = self._drawn(proposal, np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
-        log_ratio = self._at(others, complete).reshape(len(X), n_draws, -1) - proposal.log_prob(complete).reshape(shape)
-        log_prob = proposal.log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_draws)
+        """Log-densities by so many draws from the components in closed form, and the effective numbers of these."""
+        _, log_ratio = self._nodes(X, others, n_draws, 0)
+        log_prob = self._closed().log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_draws)
         weights = np.exp(log_ratio - log_ratio.max(1, keepdims=True))
         return log_prob, weights.sum(1) ** 2 / (weights**2).sum(1)
 
-    def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
-        """Completed samples, (n_samples, n_draws, n_features).
+    def _nodes(self, X: np.ndarray, others: list[str], n_nodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples completed so many times by the components in closed form, (n_samples, n_nodes, n_features), and by
+        how much each is likelier under the others, (n_samples, n_nodes, n_others).
 
-        They are drawn from the whole blend where categories alone are unknown, and few. Else the components in closed
-        form draw them.
+        The draws are of categories that are known: the mass of others, half a sample in each column, is left out.
+        """
+        proposal, shape = self._closed(), (len(X), n_nodes, -1)
+        nodes = self._drawn(proposal, np.repeat(X, n_nodes, axis=0), noise_of_samples(X, n_nodes, seed))
+        log_ratio = self._at(others, nodes) - proposal.log_prob(nodes)[:, None]
+        return nodes.reshape(shape), log_ratio.reshape(shape)
+
+    def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
+        """Completed samples, (n_samples, n_draws, n_features): unknown values are drawn given the known ones.
+
+        Where categories alone are unknown, and few, they follow from their probabilities. Else a component that is not
+        in closed form chooses among draws from those that are. Fewer draws are a prefix of more, from the same number
+        of nodes.
         """
         out, numbers = np.repeat(X[:, None], n_draws, axis=1), occurrences(X)
         for of_pattern, features in Patterns.of(X).parts():
             unknown = np.setdiff1d(np.arange(self.n_features), features)
-            for block in slices(len(of_pattern), max(1, BLOCK_DRAWS // max(1, n_draws))) if len(unknown) else ():
+            for block in slices(len(of_pattern), max(1, BLOCK_DRAWS // max(n_nodes, n_draws))) if len(unknown) else ():
                 rows = of_pattern[block]
                 noise = noise_of_samples(X[rows], n_draws, seed + 1, numbers[rows])
-                drawn = self._completed(X[rows], unknown, noise, n_draws, fixed)
+                drawn = self._by_states(X[rows], unknown, noise, fixed)
+                if drawn is None:
+                    drawn = self._by_components(X[rows], noise, n_nodes, seed, fixed)
                 out[rows] = drawn.reshape(len(rows), n_draws, self.n_features)
         return out
 
-    def _completed(
-        self, X: np.ndarray, unknown: np.ndarray, noise: SampleNoise, n_draws: int, fixed: bool
-    ) -> np.ndarray:
-        """Samples of one pattern, completed so many times each, side by side."""
+    def _by_states(self, X: np.ndarray, unknown: np.ndarray, noise: SampleNoise, fixed: bool) -> np.ndarray | None:
+        """Samples of one pattern, completed by the probabilities of their categories; None where these are not summed
+        over, or need not be."""
         _, others = self._parts()
-        repeated = np.repeat(X, n_draws, axis=0)
         shares = self.state_shares(X, unknown, fixed) if others and len(unknown) < self.n_features else None
-        if shares is None:
-            return self._drawn(self._closed(), repeated, noise, fixed)
         states = self._combinations(unknown, seen=True)
-        assert states is not None
-        assert noise.choice is not None
-        repeated[:, unknown] = states[choose_component(np.repeat(shares, n_draws, axis=0), noise.choice)][:, unknown]
+        if shares is None or states is None:
+            return None
+        n_draws = len(noise.normal) // len(X)
+        out, choice = np.repeat(X, n_draws, axis=0), choose_component(np.repeat(shares, n_draws, axis=0), noise.choice)
+        out[:, unknown] = states[choice][:, unknown]
+        return out
+
+    def _by_components(self, X: np.ndarray, noise: SampleNoise, n_nodes: int, seed: int, fixed: bool) -> np.ndarray:
+        """Samples, each completed by a component that what is known of it chooses."""
+        closed, others = self._parts()
+        n_draws, proposal = len(noise.normal) // len(X), self._closed()
+        repeated = np.repeat(X, n_draws, axis=0)
+        if not others:
+            return self._drawn(proposal, repeated, noise, fixed)
+        nodes, log_ratio = self._nodes(X, others, n_nodes, seed)
+        of_others = proposal.log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_nodes)
+        table = np.hstack([self._at(closed, X), of_others])
+        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        shares = np.repeat(component_shares(table, weights, fixed), n_draws, axis=0)
+        chosen, owner = choose_component(shares, noise.choice), np.repeat(np.arange(len(X)), n_draws)
+        for k in np.unique(chosen):
+            mine = np.flatnonzero(chosen == k)
+            if k < len(closed):
+                repeated[mine] = self._density(closed[k]).completed(repeated[mine], noise.take(mine))
+                continue
+            terms = log_ratio[:, :, k - len(closed)]
+            share, own = np.exp(terms - log_sum_exp(terms, axis=1)[:, None]), noise.take(mine)
+            repeated[mine] = nodes[owner[mine], choose_component(share[owner[mine]], own.uniform)]
         return repeated
 
     def _drawn(self, blend: Blend, X: np.ndarray, noise: SampleNoise, fixed: bool = False) -> np.ndarray:
