@@ -344,8 +344,6 @@ def test_the_continuous_part_keeps_its_support(share):
     [
         (lambda est, X: est.score_function(X), "score_samples"),
         (lambda est, X: est.to_latent(X), "score_samples"),
-        (lambda est, X: est.conditional({0: 1.0}), "impute"),
-        (lambda est, X: est.marginal([0]), "NaN"),
         (lambda est, X: est.distill(), "numeric features"),
         (lambda est, X: est.partial_fit(X), "call fit"),
         (lambda est, X: est.score_model(), "score_samples"),

@@ -36,7 +36,7 @@ from skdiffusion.densities._regression import AutoregressiveRegression, Regressi
 from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._split import SplitDensity
-from skdiffusion.densities._stacking import blend_log_density, stacking_weights
+from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 from skdiffusion.densities._state_chain import StateChain, choose_step_settings, fit_state_chain
 from skdiffusion.densities._state_diffusion import StateDiffusion, fit_state_regression
 from skdiffusion.densities._state_tables import StudentTables, smoothed_table
@@ -85,6 +85,7 @@ __all__ = [
     "best_of_restarts",
     "blend_log_density",
     "blend_weights",
+    "choose_component",
     "choose_head",
     "choose_product_setting",
     "choose_step_settings",

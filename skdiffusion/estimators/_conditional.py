@@ -306,6 +306,13 @@ class MarginalDensity:
 
     @cached_property
     def _draws(self) -> np.ndarray:
+        if (table := self.estimator._table) is not None and (
+            named := set(table.columns.categories) & set(self.features_)
+        ):
+            raise ValueError(
+                f"Features {sorted(int(j) for j in named)} are categories, which have no mean, quantiles or "
+                "distribution function: use 'score_samples' of their values, or 'sample'."
+            )
         return self.sample(MARGINAL_DRAWS, 0)
 
     @property
@@ -352,6 +359,8 @@ class MarginalDensity:
         ndarray of shape (n_samples,)
         """
         draws, x = self._single(), self.estimator._values(X, self.features_)[:, 0]
+        if (table := self.estimator._table) is not None and int(self.features_[0]) in table.columns.atoms:
+            return np.searchsorted(draws, x, side="right") / len(draws)  # which jumps at its atoms
         return (np.searchsorted(draws, x) + np.searchsorted(draws, x, side="right")) / (2 * len(draws))
 
 

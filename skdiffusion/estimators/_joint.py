@@ -16,7 +16,8 @@ from skdiffusion.densities import Blend
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
 from skdiffusion.estimators._replay import ReplayBuffer
-from skdiffusion.estimators._table_kinds import Table, coded, refuse_table
+from skdiffusion.estimators._table_conditional import TableConditionalDensity
+from skdiffusion.estimators._table_kinds import Table, coded
 from skdiffusion.estimators._tables import UnknownValues
 from skdiffusion.estimators._unknown import UnknownFeatures
 from skdiffusion.preprocessing import nearest
@@ -24,11 +25,6 @@ from skdiffusion.preprocessing import nearest
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
 MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
 NODES_OF_A_DRAW = 8  # of them: fewer would be drawn several times
-CONDITIONAL_INSTEAD = (
-    "draw by sample(given=...) or impute; the log-density of some features given others is score_samples of all of "
-    "them minus score_samples with NaN in the former"
-)
-MARGINAL_INSTEAD = "score_samples with NaN in the other features is the marginal log-density, and sample draws from it"
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
@@ -128,7 +124,9 @@ class JointDensityEstimator(FlowDensityEstimator):
             names = self.feature_names_in_[numbers].tolist()
             if missing := [name for name in names if name not in list(columns)]:
                 raise ValueError(f"X lacks the columns {missing}, which the density is of.")
-            X = as_numbers(X[names])
+            X = as_numbers(X[names] if self._table is None else self._table.coded_part(X[names], numbers))
+        elif self._table is not None:
+            X = self._table.coded_array(X, numbers)
         if len(numbers) == 1 and getattr(X, "ndim", np.ndim(X)) < 2:
             X = np.reshape(np.asarray(X), (-1, 1))
         X = check_array(X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=0, estimator=self)
@@ -164,7 +162,9 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         ConditionalDensity
-            With `score_samples`, `sample`, `mean`, `cov`, and for one unknown feature `quantile` and `cdf`.
+            With `score_samples`, `sample`, `mean`, `cov`, and for one unknown feature `quantile` and `cdf`. Of a table
+            with categories or atoms a `TableConditionalDensity`, with `score_samples`, `sample`, and for one unknown
+            category `predict_proba`.
 
         Examples
         --------
@@ -177,8 +177,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         (1, 2)
         """
         check_is_fitted(self)
-        refuse_table(self, "conditional", CONDITIONAL_INSTEAD)
-        return ConditionalDensity(self, self._given_samples(given), weights)
+        kind = ConditionalDensity if self._table is None else TableConditionalDensity
+        return kind(self, self._given_samples(given), weights)
 
     def marginal(self, features: Any) -> MarginalDensity:
         """The density of some features, whatever the others are.
@@ -190,10 +190,10 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         MarginalDensity
-            With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`.
+            With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`. The latter four are
+            of numbers: not of categories.
         """
         check_is_fitted(self)
-        refuse_table(self, "marginal", MARGINAL_INSTEAD)
         names = [features] if isinstance(features, (str, int, np.integer)) else list(features)
         numbers = [self._feature_number(name, "features") for name in names]
         if not numbers or len(set(numbers)) < len(numbers):

@@ -28,6 +28,7 @@ from skdiffusion._utils.validation import (
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
+from skdiffusion.estimators._table_kinds import DiscretePart, discrete_part, refuse_different_measures
 from skdiffusion.preprocessing import random_folds, together_with_copies
 
 
@@ -153,6 +154,12 @@ class StackedDensityEstimator(MeanLogDensity):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If components differ in which features are categories, or in their atoms: probabilities and densities do
+            not compare.
         """
         # The components see numpy arrays: not all of them know other namespaces.
         with restored_on_failure(self), config_context(array_api_dispatch=False):
@@ -189,12 +196,17 @@ class StackedDensityEstimator(MeanLogDensity):
         seed = generator_seed(self.random_state)
         splits = self._splits(X, check_groups(groups, X), seed)
         components = self._components(min(len(train) for train, _ in splits))
-        tables = [
-            np.column_stack([clone(e).fit(X[train]).score_samples(X[validation]) for _, e in components])
-            for train, validation in splits
-        ]
+        tables: list[np.ndarray] = []
+        parts: dict[str, DiscretePart] = {}
+        for i, (train, validation) in enumerate(splits):
+            fitted = {name: clone(e).fit(X[train]) for name, e in components}
+            parts |= {f"{name!r} without the samples of fold {i}": discrete_part(e) for name, e in fitted.items()}
+            refuse_different_measures(parts)
+            tables.append(np.column_stack([e.score_samples(X[validation]) for e in fitted.values()]))
         weights = stacking_weights(np.concatenate(tables))
         self.estimators_ = [clone(estimator).fit(X) for _, estimator in components]
+        parts |= {f"{name!r}": discrete_part(e) for (name, _), e in zip(components, self.estimators_)}
+        refuse_different_measures(parts)
         names = [name for name, _ in components]
         densities: dict[str, Density] = {n: EstimatorDensity(e) for n, e in zip(names, self.estimators_)}
         self.blend_ = Blend(densities, {name: float(weight) for name, weight in zip(names, weights)})

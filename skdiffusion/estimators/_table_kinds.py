@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,33 @@ class Table:
     def coded(self, X: Any) -> Any:
         """X with the places of its labels; an array as it is."""
         return with_places(X, {j: self.labels(j) for j in self.label_codes})
+
+    def coded_part(self, X: Any, features: np.ndarray) -> Any:
+        """A frame of some features, by their numbers, with the places of its labels."""
+        return with_places(X, {i: self.labels(j) for i, j in enumerate(features.tolist()) if j in self.label_codes})
+
+    def coded_array(self, X: Any, features: np.ndarray) -> Any:
+        """Samples of some features, by their numbers, with the places of labels in place of text and other objects.
+
+        Raises
+        ------
+        ValueError
+            If one of these is no label of its feature.
+        """
+        values = np.asarray(X)
+        if values.dtype.kind not in "OSU" or not self.label_codes:
+            return X
+        table = values.reshape(-1, 1) if values.ndim < 2 and len(features) == 1 else values
+        if table.ndim != 2 or table.shape[1] != len(features):
+            return X  # for the message of the checks that follow
+        columns = [[self._place(j, value) for value in table[:, i].tolist()] for i, j in enumerate(features.tolist())]
+        return np.array(columns, dtype=np.float64).T
+
+    def _place(self, j: int, value: Any) -> float:
+        try:
+            return self.number(j, value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X holds {value!r} in feature {j}: {error}.") from error
 
     def number(self, j: int, value: Any) -> float:
         """A single value of a feature as a number, the place of a label."""
@@ -207,6 +235,46 @@ def _atom_values(name: Any, given: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"'atoms' holds values for {name!r} that are not finite: {given!r}.")
     return values
+
+
+DiscretePart = tuple[frozenset[int], dict[int, list[float]]]
+
+
+def discrete_part(estimator: Any) -> DiscretePart:
+    """Numbers of the features that are categories under a fitted density estimator, and atoms of others.
+
+    They are those of the last step of a pipeline, of the best estimator of a search, and of the components of a blend.
+    """
+    for inner in ("_final_estimator", "best_estimator_"):
+        if hasattr(estimator, inner):
+            return discrete_part(getattr(estimator, inner))
+    if isinstance(of_blend := getattr(estimator, "estimators_", None), list) and of_blend:
+        return discrete_part(of_blend[0])
+    table = getattr(estimator, "_table", None)
+    if table is None:
+        return frozenset(), {}
+    return frozenset(table.columns.categories), {j: values.tolist() for j, values in table.columns.atoms.items()}
+
+
+def refuse_different_measures(parts: Mapping[str, DiscretePart]) -> None:
+    """Raise ValueError if densities, whose discrete parts are given by name, are of different measures.
+
+    One has a probability where another has a density, and no blend of both is normalized.
+    """
+    (first, reference), *others = parts.items()
+    for name, part in others:
+        if part != reference:
+            raise ValueError(
+                f"The densities of {first} and {name} do not compare, for one has a probability where the other has a "
+                f"density: the former has {_described(reference)}, the latter {_described(part)}. Give all "
+                "'estimators' the same 'categorical_features' and the same 'atoms', which 'auto' finds anew in every "
+                "fold: pass atoms=find_atoms(X)."
+            )
+
+
+def _described(part: DiscretePart) -> str:
+    categories, atoms = part
+    return f"the categories {sorted(categories)} and the atoms {atoms}"
 
 
 def refuse_table(estimator: object, what: str, instead: str) -> None:

@@ -6,17 +6,78 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import slices, whole_vectors
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.warnings import warn_user
-from skdiffusion.densities import Blend, TableDensity
+from skdiffusion.densities import Blend, TableDensity, blend_log_density, choose_component
 from skdiffusion.estimators._unknown import MANY_DRAWS, MIN_EFFECTIVE, N_DRAWS, noise_of_samples, occurrences
 from skdiffusion.exceptions import InaccurateDensityWarning
 
 BLOCK_DRAWS = 8192  # completed samples that are in memory at a time
 MAX_COMBINATIONS = 1024  # of unknown categories, over which the density is summed
+
+
+def component_shares(log_prob: np.ndarray, weights: np.ndarray, fixed: bool) -> np.ndarray:
+    """Weights of components given features of which they have these log-densities, (n_samples, n_components), or those
+    of the fit.
+
+    A component under which the given features have no density has no weight.
+    """
+    possible = np.where(np.isneginf(log_prob), 0.0, weights)
+    if fixed:
+        return possible / possible.sum(1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        terms = np.log(possible) + log_prob
+    return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
+
+
+@dataclass(frozen=True)
+class KnownValues:
+    """What the components of a blend say of the known features of samples, in closed form first."""
+
+    component_log_prob: np.ndarray  # (n_samples, n_components)
+    weights: np.ndarray  # (n_components,), of the fit
+    effective_draws: np.ndarray  # (n_samples, n_others), of the components behind those in closed form
+    n_draws: np.ndarray  # (n_samples,), infinite where sums are exact
+
+    @property
+    def log_prob(self) -> np.ndarray:
+        """Log-density of the blend, in nats, shape (n_samples,)."""
+        return blend_log_density(self.component_log_prob, self.weights)
+
+    @property
+    def effective_number(self) -> np.ndarray:
+        """Draws of equal weight that tell as much as those taken, shape (n_samples,); infinite without any."""
+        return self.effective_draws.min(1, initial=np.inf)
+
+    def standard_error(self, fixed: bool = False) -> np.ndarray:
+        """Numerical error of the log-density in nats, (n_samples,): of a mean of ratios, in parts of it."""
+        number = np.maximum(self.effective_draws, 1e-300)
+        error = np.sqrt(np.maximum(1 / number - 1 / self.n_draws[:, None], 0.0))
+        shares = self.shares(fixed)[:, self.component_log_prob.shape[1] - number.shape[1] :]
+        return (shares * error).sum(1)
+
+    def shares(self, fixed: bool = False) -> np.ndarray:
+        """Weights of the components given the features, or those of the fit: see `component_shares`."""
+        return component_shares(self.component_log_prob, self.weights, fixed)
+
+    def conditional(self, complete: np.ndarray, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
+        """Log-densities of the other features given the known ones, in nats, shape (n,).
+
+        Parameters
+        ----------
+        complete : array of shape (n, n_components)
+            Log-densities of complete samples under the components.
+        owner : array of shape (n,)
+            The sample that each of them completes.
+        fixed : bool, default=False
+            Whether components have the weights of the fit.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(np.isneginf(complete), -np.inf, complete - self.component_log_prob[owner])
+            return log_sum_exp(terms + np.log(self.shares(fixed))[owner], axis=1)
 
 
 @dataclass(frozen=True)
@@ -59,35 +120,60 @@ class UnknownValues:
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of the known features of incomplete samples, in nats: 0 where none is known."""
-        out, least = np.zeros(len(X)), np.inf
-        _, others = self._parts()
-        for rows, known in Patterns.of(X).parts():
-            states = self._combinations(np.setdiff1d(np.arange(self.n_features), known))
-            if not len(known):
+        return np.where(np.isnan(X).all(1), 0.0, self.known(X).log_prob)
+
+    def known(self, X: np.ndarray) -> KnownValues:
+        """What every component says of the known features of incomplete samples, with a warning where draws tell little
+        of these."""
+        closed, others = self._parts()
+        names = [*closed, *others]
+        table, shape = np.zeros((len(X), len(names))), (len(X), len(others))
+        effective, n_draws = np.full(shape, np.inf), np.full(len(X), np.inf)
+        for rows, features in Patterns.of(X).parts():
+            if not len(features):
                 continue
+            table[rows, : len(closed)] = self._at(closed, X[rows])
+            states = self._combinations(np.setdiff1d(np.arange(self.n_features), features))
             if not others:
-                out[rows] = self.blend.log_prob(X[rows])
-            elif states is not None:
-                out[rows] = self._summed(X[rows], states)
+                continue
+            if states is not None:
+                table[rows, len(closed) :] = log_sum_exp(self._at_states(others, X[rows], states), axis=1)
             else:
-                out[rows], effective = self._estimated(X[rows], others)
-                least = min(least, effective)
+                answer = self._estimated(X[rows], others)
+                table[rows, len(closed) :], effective[rows], n_draws[rows] = answer
+        least = effective.min(initial=np.inf)
         if least < MIN_EFFECTIVE:
             warn_user(
                 f"The log-densities of some samples with unknown features rest on {least:.0f} effective draws of "
                 f"{MANY_DRAWS}: they may be off by {np.sqrt(1 / max(least, 1)):.1f} nats and more.",
                 InaccurateDensityWarning,
             )
+        return KnownValues(table, np.array([self.blend.weights[name] for name in names]), effective, n_draws)
+
+    def at(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities of complete samples under the components of `known`, (n_samples, n_components)."""
+        closed, others = self._parts()
+        return self._at([*closed, *others], X)
+
+    def _at(self, names: list[str], X: np.ndarray) -> np.ndarray:
+        out, whole = np.empty((len(X), len(names))), whole_vectors(X)
+        for k, name in enumerate(names):
+            out[:, k] = self._density(name).log_prob(whole)[: len(X)]
         return out
 
-    def _combinations(self, unknown: np.ndarray) -> np.ndarray | None:
-        """All values of unknown categories, (n_combinations, n_features) with NaN elsewhere; None where a number is
-        unknown too, or they are too many."""
-        categories = next(iter(self.blend.densities.values())).columns.categories  # type: ignore[attr-defined]
+    @property
+    def _categories(self) -> dict[int, np.ndarray]:
+        """Rising values of every column of categories, by its number."""
+        return next(iter(self.blend.densities.values())).columns.categories  # type: ignore[attr-defined]
+
+    def _combinations(self, unknown: np.ndarray, seen: bool = False) -> np.ndarray | None:
+        """All values of unknown categories, or those alone that may be generated, (n_combinations, n_features) with NaN
+        elsewhere; None where a number is unknown too, or they are too many."""
+        categories = self._categories
         if not all(j in categories for j in unknown):
             return None
         # One more stands for all categories that are not known.
-        values = [np.append(categories[j], categories[j].max() + 1) for j in unknown]
+        values = [np.append(categories[j], categories[j].max() + 1)[: -1 if seen else None] for j in unknown]
         if np.prod([float(len(v)) for v in values]) > MAX_COMBINATIONS:
             return None
         every = np.stack([v.ravel() for v in np.meshgrid(*values, indexing="ij")], axis=1)
@@ -95,51 +181,138 @@ class UnknownValues:
         out[:, unknown] = every
         return out
 
-    def _summed(self, X: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Log-densities of samples, summed over the values of their unknown categories."""
-        out, step = np.empty(len(X)), max(1, BLOCK_DRAWS // len(states))
+    def _at_states(self, names: list[str], X: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Log-densities of samples with each of some values in their unknown features, by components,
+        (n_samples, n_states, n_components)."""
+        out, step = np.empty((len(X), len(states), len(names))), max(1, BLOCK_DRAWS // len(states))
         for rows in slices(len(X), step):
             block = np.repeat(X[rows], len(states), axis=0)
             complete = np.where(np.isnan(block), np.tile(states, (len(X[rows]), 1)), block)
-            out[rows] = log_sum_exp(self.blend.log_prob(complete).reshape(-1, len(states)), axis=1)
+            out[rows] = self._at(names, complete).reshape(-1, len(states), len(names))
         return out
 
-    def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, float]:
-        """Log-densities by draws from the components in closed form, more of them where few tell too little, and the
-        least effective number of draws."""
-        out, effective = np.empty(len(X)), np.zeros(len(X))
+    def state_shares(self, X: np.ndarray, unknown: np.ndarray, fixed: bool = False) -> np.ndarray | None:
+        """Probabilities of the values of unknown categories given what is known, (n_samples, n_combinations).
+
+        They are those of the categories that `fit` knows, of sum one: the mass of others is left out.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            With NaN in the same features of every sample.
+        unknown : array of int
+            Numbers of these features.
+        fixed : bool, default=False
+            Whether components have the weights of the fit.
+
+        Returns
+        -------
+        ndarray or None
+            In the order of the values of the features, the last of which varies fastest; None where a number is
+            unknown too, or there are too many combinations.
+        """
+        states = self._combinations(unknown, seen=True)
+        if states is None:
+            return None
+        closed, others = self._parts()
+        table = self._at_states([*closed, *others], X, states)
+        flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(X)), len(states))
+        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        log_shares = self.known(X).conditional(flat, owner, True) if fixed else blend_log_density(flat, weights)
+        log_shares = log_shares.reshape(len(X), len(states))
+        return np.exp(log_shares - log_sum_exp(log_shares, axis=1)[:, None])
+
+    def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log-densities under components by draws from those in closed form, more where few tell too little.
+
+        Returns
+        -------
+        log_prob, effective : arrays of shape (n_samples, n_others)
+            Effective numbers of draws beside the log-densities.
+        n_draws : array of shape (n_samples,)
+        """
+        out, n_taken = np.empty((len(X), len(others))), np.zeros(len(X))
+        effective = np.zeros(out.shape)
         for n_draws in (N_DRAWS, MANY_DRAWS):
-            left = np.flatnonzero(effective < MIN_EFFECTIVE)
+            left = np.flatnonzero(effective.min(1) < MIN_EFFECTIVE)
             for block in slices(len(left), BLOCK_DRAWS // n_draws):
                 rows = left[block]
                 out[rows], effective[rows] = self._by_draws(X[rows], others, n_draws)
-        return out, float(effective.min())
+                n_taken[rows] = n_draws
+        return out, effective, n_taken
 
     def _by_draws(self, X: np.ndarray, others: list[str], n_draws: int) -> tuple[np.ndarray, np.ndarray]:
-        """Log-densities by so many draws from the components in closed form, and the effective number of these."""
-        proposal, shape = self._closed(), (len(X), n_draws)
-        complete = self._drawn(proposal, np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
-        known, log_proposal = proposal.log_prob(X), proposal.log_prob(complete)
-        share = sum(weight for name, weight in self.blend.weights.items() if name not in others)
-        terms, effective = [np.log(share) + known], np.full(len(X), np.inf)
-        for name in others:
-            log_ratio = (self._density(name).log_prob(complete) - log_proposal).reshape(shape)
-            terms.append(np.log(self.blend.weights[name]) + known + log_sum_exp(log_ratio, axis=1) - np.log(n_draws))
-            weights = np.exp(log_ratio - log_ratio.max(1, keepdims=True))
-            effective = np.minimum(effective, weights.sum(1) ** 2 / (weights**2).sum(1))
-        return log_sum_exp(np.stack(terms, axis=1), axis=1), effective
+        """Log-densities by so many draws from the components in closed form, and the effective numbers of these."""
+        _, log_ratio = self._nodes(X, others, n_draws, 0)
+        log_prob = self._closed().log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_draws)
+        weights = np.exp(log_ratio - log_ratio.max(1, keepdims=True))
+        return log_prob, weights.sum(1) ** 2 / (weights**2).sum(1)
+
+    def _nodes(self, X: np.ndarray, others: list[str], n_nodes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples completed so many times by the components in closed form, (n_samples, n_nodes, n_features), and by
+        how much each is likelier under the others, (n_samples, n_nodes, n_others).
+
+        The draws are of categories that are known: the mass of others, half a sample in each column, is left out.
+        """
+        proposal, shape = self._closed(), (len(X), n_nodes, -1)
+        nodes = self._drawn(proposal, np.repeat(X, n_nodes, axis=0), noise_of_samples(X, n_nodes, seed))
+        log_ratio = self._at(others, nodes) - proposal.log_prob(nodes)[:, None]
+        return nodes.reshape(shape), log_ratio.reshape(shape)
 
     def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
-        """Completed samples, (n_samples, n_draws, n_features), from the components in closed form."""
-        proposal, out = self._closed(), np.repeat(X[:, None], n_draws, axis=1)
-        incomplete = np.flatnonzero(np.isnan(X).any(1))
-        numbers = occurrences(X)
-        for block in slices(len(incomplete), max(1, BLOCK_DRAWS // max(1, n_draws))):
-            rows = incomplete[block]
-            noise = noise_of_samples(X[rows], n_draws, seed + 1, numbers[rows])
-            drawn = self._drawn(proposal, np.repeat(X[rows], n_draws, axis=0), noise, fixed)
-            out[rows] = drawn.reshape(len(rows), n_draws, self.n_features)
+        """Completed samples, (n_samples, n_draws, n_features): unknown values are drawn given the known ones.
+
+        Where categories alone are unknown, and few, they follow from their probabilities. Else a component that is not
+        in closed form chooses among draws from those that are. Fewer draws are a prefix of more, from the same number
+        of nodes.
+        """
+        out, numbers = np.repeat(X[:, None], n_draws, axis=1), occurrences(X)
+        for of_pattern, features in Patterns.of(X).parts():
+            unknown = np.setdiff1d(np.arange(self.n_features), features)
+            for block in slices(len(of_pattern), max(1, BLOCK_DRAWS // max(n_nodes, n_draws))) if len(unknown) else ():
+                rows = of_pattern[block]
+                noise = noise_of_samples(X[rows], n_draws, seed + 1, numbers[rows])
+                drawn = self._by_states(X[rows], unknown, noise, fixed)
+                if drawn is None:
+                    drawn = self._by_components(X[rows], noise, n_nodes, seed, fixed)
+                out[rows] = drawn.reshape(len(rows), n_draws, self.n_features)
         return out
+
+    def _by_states(self, X: np.ndarray, unknown: np.ndarray, noise: SampleNoise, fixed: bool) -> np.ndarray | None:
+        """Samples of one pattern, completed by the probabilities of their categories; None where these are not summed
+        over, or need not be."""
+        _, others = self._parts()
+        shares = self.state_shares(X, unknown, fixed) if others and len(unknown) < self.n_features else None
+        states = self._combinations(unknown, seen=True)
+        if shares is None or states is None:
+            return None
+        n_draws = len(noise.normal) // len(X)
+        out, choice = np.repeat(X, n_draws, axis=0), choose_component(np.repeat(shares, n_draws, axis=0), noise.choice)
+        out[:, unknown] = states[choice][:, unknown]
+        return out
+
+    def _by_components(self, X: np.ndarray, noise: SampleNoise, n_nodes: int, seed: int, fixed: bool) -> np.ndarray:
+        """Samples, each completed by a component that what is known of it chooses."""
+        closed, others = self._parts()
+        n_draws, proposal = len(noise.normal) // len(X), self._closed()
+        repeated = np.repeat(X, n_draws, axis=0)
+        if not others:
+            return self._drawn(proposal, repeated, noise, fixed)
+        nodes, log_ratio = self._nodes(X, others, n_nodes, seed)
+        of_others = proposal.log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_nodes)
+        table = np.hstack([self._at(closed, X), of_others])
+        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        shares = np.repeat(component_shares(table, weights, fixed), n_draws, axis=0)
+        chosen, owner = choose_component(shares, noise.choice), np.repeat(np.arange(len(X)), n_draws)
+        for k in np.unique(chosen):
+            mine = np.flatnonzero(chosen == k)
+            if k < len(closed):
+                repeated[mine] = self._density(closed[k]).completed(repeated[mine], noise.take(mine))
+                continue
+            terms = log_ratio[:, :, k - len(closed)]
+            share, own = np.exp(terms - log_sum_exp(terms, axis=1)[:, None]), noise.take(mine)
+            repeated[mine] = nodes[owner[mine], choose_component(share[owner[mine]], own.uniform)]
+        return repeated
 
     def _drawn(self, blend: Blend, X: np.ndarray, noise: SampleNoise, fixed: bool = False) -> np.ndarray:
         """Samples completed by a component that what is known of each chooses."""
@@ -150,7 +323,7 @@ class UnknownValues:
         log_share = log_weights + (0.0 if fixed else log_prob)
         share = np.exp(log_share - log_sum_exp(log_share, axis=1)[:, None])
         assert noise.choice is not None
-        chosen = np.minimum((np.cumsum(share, axis=1) <= noise.choice[:, None]).sum(1), len(names) - 1)
+        chosen = choose_component(share, noise.choice)
         out = X.copy()
         for k, name in enumerate(names):
             mine = np.flatnonzero(chosen == k)

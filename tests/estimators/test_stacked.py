@@ -9,7 +9,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
 
-from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator, find_atoms
+from skdiffusion.compose import make_density_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,37 @@ def test_the_default_kernel_is_exact_in_many_features(rng):
     h = kernel.bandwidth_
     exact = logsumexp(-0.5 * cdist(samples, X, "sqeuclidean") / h**2, axis=1) - np.log(200)
     assert_allclose(kernel.score_samples(samples), exact - 10 * np.log(2 * np.pi * h**2), rtol=1e-9)
+
+
+def test_densities_of_different_measures_are_not_blended():
+    """A probability of a category is no density: all components have one, or none."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 2, 120)
+    X = np.column_stack([group, group + rng.normal(size=120)])
+    small = {"hidden_layer_sizes": (8, 8), "n_estimators": 1, "max_iter": 2, "random_state": 0}
+    table = DiffusionDensityEstimator(**small, categorical_features=[0])
+    mixed = [("table", table), ("mixture", GaussianMixture(random_state=0))]
+    for estimators in (mixed, mixed[::-1], [("pipeline", make_density_pipeline(table)), mixed[1]]):
+        with pytest.raises(ValueError, match=r"do not compare.*the categories \[0\]"):
+            StackedDensityEstimator(estimators, cv=2).fit(X)
+    mixture = DiffusionDensityEstimator(**small, components=["mixture"], categorical_features=[0])
+    blend = StackedDensityEstimator([("table", table), ("mixture", mixture)], cv=2, random_state=0).fit(X)
+    grid = np.linspace(-30, 30, 20_001)
+    total = sum(
+        np.trapezoid(np.exp(blend.score_samples(np.column_stack([np.full(len(grid), g), grid]))), grid)
+        for g in (0, 1, 7)
+    )
+    assert total == pytest.approx(1, abs=1e-3)
+    assert set(blend.sample(50)[:, 0]) == {0.0, 1.0}
+
+
+def test_atoms_that_differ_between_folds_are_told():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.where(np.arange(120) % 2, 0.0, rng.normal(size=120)), rng.normal(size=120)])
+    X[::2][:8, 0] = 5.0  # an atom where they are together
+    est = DiffusionDensityEstimator(hidden_layer_sizes=(8, 8), n_estimators=1, max_iter=2, random_state=0, atoms="auto")
+    halves = np.r_[0:16, 60:120], np.r_[16:60]
+    with pytest.raises(ValueError, match=r"atoms=find_atoms"):
+        StackedDensityEstimator([("auto", est)], cv=[halves, halves[::-1]]).fit(X)
+    same = est.set_params(atoms=find_atoms(X))
+    assert np.isfinite(StackedDensityEstimator([("same", same)], cv=[halves, halves[::-1]]).fit(X).score(X))

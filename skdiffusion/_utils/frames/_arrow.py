@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from skdiffusion._utils.frames._columns import (
+    LABELS_REMEDY,
     Code,
     as_decimals,
     as_dtype,
@@ -134,10 +135,7 @@ def code_of(column: pa.ChunkedArray, name: Any) -> Code:
 def _refused(kind: pa.DataType, name: Any) -> ValueError:
     remedy = "convert it to numbers"
     if str(kind) in TEXTS:
-        remedy = (
-            "cast it to pa.float64() if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or "
-            "use DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
-        )
+        remedy = f"cast it to pa.float64() if it holds numbers; otherwise {LABELS_REMEDY}"
     elif pa.types.is_temporal(kind):
         remedy = "convert it to numbers, for instance the days since a start, of type pa.float64()"
     return refusal(name, f"is of type {kind}, which is not modeled yet", remedy)

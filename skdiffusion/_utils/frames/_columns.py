@@ -11,9 +11,16 @@ Code = str | dict[str, Any]  # a dtype in a form that a file can hold
 EXACT = Context(prec=1000)
 
 
+LABELS_REMEDY = (
+    "encode it in numbers (one-hot, for instance). DiffusionDensityEstimator models labels as categories where it is "
+    "fitted itself; where another estimator fits it, give each label a number, and the place of the column to its "
+    "parameter 'categorical_features'"
+)
+
+
 def refusal(name: Any, what: str, remedy: str) -> ValueError:
     """The error for a column that cannot be fitted."""
-    return ValueError(f"Column {name!r} of X {what}: {remedy}, or drop the column.")
+    return ValueError(f"Column {name!r} of X {what}: {remedy}. Or drop the column.")
 
 
 def check_distinct(names: Sequence) -> None:
@@ -70,9 +77,8 @@ def _category_number(label: Any, name: Any) -> float:
         pass
     raise refusal(
         name,
-        f"has the category {label!r}, which is not a number, and is taken as numbers here: DiffusionDensityEstimator "
-        "models categories as such, by 'categorical_features'",
-        "encode it in numbers, for instance one-hot",
+        f"has the category {label!r}, which is not a number, and is taken as numbers here",
+        LABELS_REMEDY,
     )
 
 

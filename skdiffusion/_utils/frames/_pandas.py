@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from skdiffusion._utils.frames._columns import (
+    LABELS_REMEDY,
     Code,
     as_dtype,
     as_objects,
@@ -23,10 +24,7 @@ from skdiffusion._utils.frames._columns import (
 )
 from skdiffusion._utils.frames._labels import labels_code, labels_of
 
-TEXT_REMEDY = (
-    "convert it with pd.to_numeric if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
-    "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
-)
+TEXT_REMEDY = f"convert it with pd.to_numeric if it holds numbers; otherwise {LABELS_REMEDY}"
 
 
 def as_numbers(frame: pd.DataFrame) -> pd.DataFrame:

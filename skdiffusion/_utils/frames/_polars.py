@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from skdiffusion._utils.frames._columns import (
+    LABELS_REMEDY,
     Code,
     as_decimals,
     as_objects,
@@ -26,10 +27,7 @@ PLAIN = {
 }  # fmt: skip
 NUMBERS = PLAIN | {"Float16", "Int128", "UInt128"}
 REMEDIES = {
-    "String": (
-        "cast it to pl.Float64 if it holds numbers; otherwise encode it in numbers (one-hot, for instance), or use "
-        "DiffusionDensityEstimator, which models text as categories by 'categorical_features'"
-    ),
+    "String": f"cast it to pl.Float64 if it holds numbers; otherwise {LABELS_REMEDY}",
     "Date": "convert it to numbers, as in pl.col(name).dt.epoch('d')",
     "Datetime": "convert it to numbers, as in pl.col(name).dt.epoch('s')",
     "Duration": "convert it to numbers, as in pl.col(name).dt.total_seconds(fractional=True)",

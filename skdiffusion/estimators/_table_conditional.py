@@ -1,0 +1,140 @@
+"""Conditional densities of tables with categories or atoms."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skdiffusion._utils.blocks import in_parts
+from skdiffusion._utils.parallel import workers
+from skdiffusion.estimators._conditional import ConditionalDensity, ConditionalError
+from skdiffusion.estimators._table_kinds import refuse_table
+from skdiffusion.estimators._tables import KnownValues, UnknownValues
+
+if TYPE_CHECKING:
+    from skdiffusion.estimators._joint import JointDensityEstimator
+
+NO_SUMMARY = "take that of draws by 'sample', or 'predict_proba' for a single unknown category"
+
+
+class TableConditionalDensity(ConditionalDensity):
+    """The density of unknown features of a table given known ones, as `conditional` of a fitted estimator returns it.
+
+    With respect to counting measure for categories, and to Lebesgue measure and point masses for numbers with atoms.
+
+    Parameters
+    ----------
+    estimator : DiffusionDensityEstimator
+        Fitted to a table with categories or atoms.
+    given : array of shape (n_given, n_features)
+        Samples with NaN in the unknown features, the same of every sample; columns of labels hold their places.
+    weights : {"joint", "fixed"}
+        As of `ConditionalDensity`.
+
+    Attributes
+    ----------
+    unknown_features_ : ndarray of shape (n_unknown,)
+        Numbers of the unknown features, in the order of the columns of all results.
+    categories_ : list
+        Of the one unknown category: its labels or values, in the order of `predict_proba`.
+    error_ : ConditionalError
+        Numerical error: zero where categories alone are unknown and have at most 1024 combinations.
+    """
+
+    def __init__(self, estimator: JointDensityEstimator, given: np.ndarray, weights: str = "joint"):
+        super().__init__(estimator, given, weights)
+        self._values = UnknownValues(estimator.blend_, given.shape[1])
+
+    @cached_property
+    def _known(self) -> KnownValues:
+        with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
+            return self._values.known(self.given_)
+
+    @property
+    def error_(self) -> ConditionalError:
+        return ConditionalError(self._known.standard_error(self.fixed), self._known.effective_number)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-density of the unknown features given the known ones, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_unknown)
+            Values of the unknown features, in their order: any number of them where one sample is given, else one for
+            each given sample. Of a single unknown feature also of shape (n_samples,). Labels, or their places.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            -inf outside `bounds`. Over the values of a category, that which stands for all that `fit` never saw among
+            them, the probabilities have the sum one.
+        """
+        complete, owner = self._complete(X)
+        out, known = np.full(len(complete), -np.inf), self._known
+        inside = np.flatnonzero(self.estimator.preprocessor_.inside(complete))
+
+        def evaluate(part: slice) -> None:
+            rows = inside[part]
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[rows] = known.conditional(self._values.at(complete[rows]), owner[rows], self.fixed)
+
+        with workers(self.estimator.n_jobs):
+            in_parts(evaluate, len(inside))
+        return out
+
+    @property
+    def _category(self) -> int:
+        """Number of the one unknown feature, which is a category."""
+        assert self.estimator._table is not None
+        j = int(self.unknown_features_[0])
+        if len(self.unknown_features_) != 1 or j not in self.estimator._table.columns.categories:
+            raise ValueError(
+                "Probabilities of categories are of one unknown feature, a category. Unknown are the features "
+                f"{self.unknown_features_.tolist()}: give the others, or use 'score_samples' and 'sample'."
+            )
+        return j
+
+    @property
+    def categories_(self) -> list:
+        table = self.estimator._table
+        assert table is not None
+        j = self._category
+        return list(table.labels(j)) if j in table.label_codes else table.columns.categories[j].tolist()
+
+    def predict_proba(self) -> np.ndarray:
+        """Probabilities of the one unknown category given the known features: exact sums over its values.
+
+        Returns
+        -------
+        ndarray of shape (n_given, n_categories)
+            In the order of `categories_`, of sum one: the mass of categories that `fit` never saw is left out.
+        """
+        unknown = np.array([self._category])
+        with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
+            shares = self._values.state_shares(self.given_, unknown, self.fixed)
+        assert shares is not None, "A column has fewer categories than are summed over."
+        return shares
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Not defined for tables with categories or atoms."""
+        return self._refused("mean")
+
+    @property
+    def cov(self) -> np.ndarray:
+        """Not defined for tables with categories or atoms."""
+        return self._refused("cov")
+
+    def quantile(self, q: Any) -> np.ndarray:
+        """Not defined for tables with categories or atoms."""
+        return self._refused("quantile")
+
+    def cdf(self, X: Any) -> np.ndarray:
+        """Not defined for tables with categories or atoms."""
+        return self._refused("cdf")
+
+    def _refused(self, what: str) -> np.ndarray:
+        refuse_table(self.estimator, f"'{what}' of a conditional density", NO_SUMMARY)
+        raise AssertionError("The estimator was fitted to a table.")
