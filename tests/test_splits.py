@@ -1,6 +1,7 @@
 """One network for all splits of the features: the exact Gaussian at first, normalized, and trained in the one loop."""
 
 import itertools
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.stats import multivariate_normal
 
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import SplitDensity
+from skdiffusion.densities._split import marginal_log_probs
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import Split, SplitField, SplitGaussians, SplitsField, split_network
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingSets, random_splits, train_splits
 from skdiffusion.diffusion.training._split_batches import SplitTensors
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import BoundaryRegion, Preprocessor
 
 THETA = float(np.arctan(0.01)), float(np.arctan(20.0))
 
@@ -254,6 +256,20 @@ def test_densities_behind_transforms_integrate_to_one(density):
     given = np.array([0, 2])
     conditional = split.given(given).log_prob(complete) - split.marginal(given).log_prob(complete[:, given])
     assert np.exp(conditional).sum() * step == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("near_bound", [False, True])
+def test_marginals_together_are_those_alone(density, near_bound):
+    """Also where samples near bounds are spread over nodes."""
+    split, X = density
+    preprocessor = copy(split.preprocessor)
+    preprocessor.regions = (BoundaryRegion(0, 0.0, 1.0, 1.0, 0.01, 2.0, 0.5),) if near_bound else ()
+    split = replace(split, preprocessor=preprocessor)
+    assert (X[:16, 0] < 1).any()
+    marginals = [split.marginal(np.array(features)) for features in ([0], [0, 2], [1, 2], [2])]
+    samples = [X[:16, [0]], X[16:24][:, [0, 2]], X[:8, [1, 2]], X[:8, [2]]]
+    for found, marginal, own in zip(marginal_log_probs(marginals, samples), marginals, samples):
+        assert_allclose(found, marginal.log_prob(own), rtol=0, atol=1e-12)
 
 
 def test_completed_samples_keep_what_is_given_and_follow_the_conditional(density):
