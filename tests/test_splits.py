@@ -1,6 +1,7 @@
 """One network for all splits of the features: the exact Gaussian at first, normalized, and trained in the one loop."""
 
 import itertools
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy.stats import multivariate_normal
 
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import SplitDensity
+from skdiffusion.densities._split import marginal_log_probs
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import OneSplitField, Split, SplitField, SplitGaussians, split_network
+from skdiffusion.diffusion.networks import Split, SplitField, SplitGaussians, SplitsField, split_network
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingSets, random_splits, train_splits
 from skdiffusion.diffusion.training._split_batches import SplitTensors
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import BoundaryRegion, Preprocessor
 
 THETA = float(np.arctan(0.01)), float(np.arctan(20.0))
 
@@ -87,9 +89,10 @@ def test_the_divergence_is_that_of_the_targets(split):
     net = network(4, 3, rng, trained=True).to(torch.float64)
     targets, given = split.masks(4, 3)
     gaussians = SplitGaussians.of(random_covariance(rng, 4), targets[None], given[None])
-    field = OneSplitField(net, (16,), gaussians)
-    state = torch.as_tensor(rng.standard_normal((5, 7)))
+    field = SplitsField(net, (1,), gaussians)
+    state = torch.as_tensor(rng.standard_normal((5, 8)))
     state[:, :3] *= torch.as_tensor(targets)
+    state[:, -1] = 0.0
     for theta in (0.05, 0.7):
         velocity, trace = field(state, theta, True)
         jacobian = torch.stack(
@@ -98,7 +101,8 @@ def test_the_divergence_is_that_of_the_targets(split):
         assert_allclose(trace, jacobian.diagonal(dim1=1, dim2=2).sum(1), atol=1e-12)
         assert velocity[:, :3].abs().max() > 0.01
         assert (velocity[:, 3:] == 0).all()
-        assert (velocity[:, :3][:, ~targets] == 0).all()
+        turned = velocity[:, :3].numpy() @ gaussians.axes[0].T
+        assert_allclose(turned[:, ~targets], 0, atol=1e-14)
 
 
 def test_conditionals_of_any_network_integrate_to_one_and_are_what_is_drawn():
@@ -127,6 +131,22 @@ def test_a_sample_has_the_same_bits_alone():
         one = slice(i, i + 1)
         assert_array_equal(flow.conditional_log_prob(x[one], split), together[one])
         assert_array_equal(flow.draw(x[one], split, normal[one]), drawn[one])
+
+
+def test_samples_of_many_splits_go_together():
+    """Each as if it were alone, to the bit, also where solutions are refined."""
+    rng = np.random.default_rng(11)
+    coarse = flow_of(network(5, 4, rng, trained=True, width=32), random_covariance(rng, 5), 8)
+    flow = SplitFlow(replace(coarse.flow, tolerance=1e-4))
+    splits = list(all_splits(5, 4))
+    assert len(splits) > 128
+    x = 2 * rng.standard_normal((300, 5))
+    which = np.concatenate([np.arange(len(splits)), rng.integers(4, size=300 - len(splits))])
+    rng.shuffle(which)
+    together = flow.conditional_log_probs(x, splits, which)
+    for k in range(len(splits)):
+        assert_array_equal(flow.conditional_log_prob(x[which == k], splits[k]), together[which == k])
+    assert not np.array_equal(coarse.conditional_log_probs(x, splits, which), together)
 
 
 def test_random_splits_have_the_shares_of_the_plan():
@@ -236,6 +256,20 @@ def test_densities_behind_transforms_integrate_to_one(density):
     given = np.array([0, 2])
     conditional = split.given(given).log_prob(complete) - split.marginal(given).log_prob(complete[:, given])
     assert np.exp(conditional).sum() * step == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("near_bound", [False, True])
+def test_marginals_together_are_those_alone(density, near_bound):
+    """Also where samples near bounds are spread over nodes."""
+    split, X = density
+    preprocessor = copy(split.preprocessor)
+    preprocessor.regions = (BoundaryRegion(0, 0.0, 1.0, 1.0, 0.01, 2.0, 0.5),) if near_bound else ()
+    split = replace(split, preprocessor=preprocessor)
+    assert (X[:16, 0] < 1).any()
+    marginals = [split.marginal(np.array(features)) for features in ([0], [0, 2], [1, 2], [2])]
+    samples = [X[:16, [0]], X[16:24][:, [0, 2]], X[:8, [1, 2]], X[:8, [2]]]
+    for found, marginal, own in zip(marginal_log_probs(marginals, samples), marginals, samples):
+        assert_allclose(found, marginal.log_prob(own), rtol=0, atol=1e-12)
 
 
 def test_completed_samples_keep_what_is_given_and_follow_the_conditional(density):

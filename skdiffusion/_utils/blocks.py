@@ -83,7 +83,11 @@ def in_blocks(function: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np
     return out
 
 
-def write(out: np.ndarray, where: slice, values: np.ndarray | torch.Tensor) -> None:
-    """Write what was computed from a padded block, an array or a tensor, to the samples that the block holds."""
-    values = values[: where.stop - where.start]
+def write(out: np.ndarray, where: slice | np.ndarray, values: np.ndarray | torch.Tensor) -> None:
+    """Write what was computed from a block, an array or a tensor, to the samples that the block holds.
+
+    These are a slice, in front of what pads the block, or the number of a sample for every row of the block.
+    """
+    if isinstance(where, slice):
+        values = values[: where.stop - where.start]
     out[where] = values if isinstance(values, np.ndarray) else values.cpu().numpy()

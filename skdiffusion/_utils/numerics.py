@@ -79,6 +79,14 @@ def samples_times_matrix(samples: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return out
 
 
+def samples_times_matrices(samples: np.ndarray, matrices: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Each sample times the matrix of its number, with bits that do not depend on how many samples there are."""
+    out = np.zeros((len(samples), matrices.shape[2]))
+    for j, column in enumerate(samples.T):
+        out += column[:, None] * matrices[which, j]
+    return out
+
+
 def floored(log_prob: np.ndarray, n_features: int) -> np.ndarray:
     """Log-densities of samples (n_samples,), none of which is far below their median: one far sample must not decide.
 

@@ -164,6 +164,6 @@ class VelocityField:
         """The same flow in coordinates of unit covariance, those of whitened samples; for `blocks` of samples."""
         return self
 
-    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice, Array]]:
-        """Samples in the blocks in which the field takes them, each with the slice of the samples that it holds."""
+    def blocks(self, samples: np.ndarray) -> Iterator[tuple[slice | np.ndarray, Array]]:
+        """Samples in the blocks in which the field takes them, each with the samples that it holds, as for `write`."""
         yield slice(0, len(samples)), samples

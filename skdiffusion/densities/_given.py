@@ -21,6 +21,7 @@ from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion.densities._blend import Blend
 from skdiffusion.densities._nodes import Nodes, adaptive_panels
+from skdiffusion.densities._split import FlowOfFeatures, marginal_log_probs
 from skdiffusion.densities._stacking import blend_log_density, choose_component
 from skdiffusion.densities._student import StudentTDensity
 from skdiffusion.densities._transformed import TransformedDensity
@@ -121,11 +122,11 @@ class BlendMarginal:
         """
         return given_together([(self, X, noise)])[0]
 
-    def _answered(self, X: np.ndarray, nodes: Nodes | None, at_nodes: np.ndarray) -> GivenBlend:
-        """The blend given these features of samples, with the log-densities at their nodes, if they have any."""
-        log_prob = np.full((len(X), len(self.densities)), -np.inf)
-        for k, marginal in self._marginals.items():
-            log_prob[:, k] = _at(marginal, X[:, self.features])
+    def _answered(self, X: np.ndarray, log_prob: np.ndarray, nodes: Nodes | None, at_nodes: np.ndarray) -> GivenBlend:
+        """The blend given these features of samples, with the log-densities at their nodes, if they have any.
+
+        Those of components in closed form stand in `log_prob`, (n_samples, n_components).
+        """
         if nodes is not None:
             for i, k in enumerate(self.summed):
                 log_prob[:, k] = nodes.log_sum(at_nodes[:, i])
@@ -176,8 +177,10 @@ class BlendMarginal:
 def given_together(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNoise | None]]) -> list[GivenBlend]:
     """What marginals of one blend say of samples, of each its own, as `BlendMarginal.given` does of one.
 
-    The components that are summed over draws are asked once for the draws of all.
+    The components that are summed over draws are asked once for the draws of all, and networks for all splits once for
+    the samples of all.
     """
+    tables = _closed_log_probs(questions)
     drawn = [marginal._draws(X, noise) if marginal.draws_nodes else None for marginal, X, noise in questions]
     lengths = [0 if nodes is None else len(nodes.X) for nodes in drawn]
     values = [np.empty((0, 0))] * len(drawn)
@@ -186,15 +189,35 @@ def given_together(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNo
         both = np.column_stack([one._proposal.log_prob(places), one._summed_log_prob(places)])
         values = np.split(both, np.cumsum(lengths)[:-1])
     answers = []
-    for (marginal, X, noise), nodes, value in zip(questions, drawn, values):
+    for (marginal, X, noise), table, nodes, value in zip(questions, tables, drawn, values):
         if nodes is not None:
             nodes = replace(nodes, log_weight=nodes.log_weight - value[:, 0])
-            answers.append(marginal._answered(X, nodes, value[:, 1:]))
+            answers.append(marginal._answered(X, table, nodes, value[:, 1:]))
         elif marginal.summed:
-            answers.append(marginal._answered(X, *marginal._quadrature(X, noise)))
+            answers.append(marginal._answered(X, table, *marginal._quadrature(X, noise)))
         else:
-            answers.append(marginal._answered(X, None, np.empty((0, 0))))
+            answers.append(marginal._answered(X, table, None, np.empty((0, 0))))
     return answers
+
+
+def _closed_log_probs(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNoise | None]]) -> list[np.ndarray]:
+    """Log-densities of the given features under the components in closed form, (n_samples, n_components) of each."""
+    tables = [np.full((len(X), len(marginal.densities)), -np.inf) for marginal, X, _ in questions]
+    given = [X[:, marginal.features] for marginal, X, _ in questions]
+    for k in questions[0][0].closed:
+        marginals = [marginal._marginals[k] for marginal, _, _ in questions]
+        for table, values in zip(tables, _at_each(marginals, given)):
+            table[:, k] = values
+    return tables
+
+
+def _at_each(densities: Sequence[TransformedDensity], samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """`_at` of densities, each at samples of its own: of one network together."""
+    if not all(isinstance(density.density, FlowOfFeatures) for density in densities):
+        return [_at(density, X) for density, X in zip(densities, samples)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        together = marginal_log_probs(densities, [whole_vectors(X) for X in samples])
+    return [log_prob[: len(X)] for log_prob, X in zip(together, samples)]
 
 
 def _at(density: Density, X: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ class ProbabilityFlow(LatentDensity):
         z, change, error = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         thetas, field = self._knots(n_steps, self.stepper), self.field.flow_field
 
-        def follow(where: slice, block: Array) -> None:
+        def follow(where: slice | np.ndarray, block: Array) -> None:
             recorded = RecordedField(field)
             with np.errstate(over="ignore", invalid="ignore"):  # a far sample may overflow, which its value tells
                 end = solve(field if path is None else recorded, block, thetas, self.stepper, divergence=True)

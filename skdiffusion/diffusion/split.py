@@ -11,14 +11,17 @@ A zero network is the exact Gaussian of every split.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion.diffusion.flow import LOG_2PI, ProbabilityFlow
-from skdiffusion.diffusion.networks import OneSplitField, Split, SplitField, means_of_targets
+from skdiffusion.diffusion.networks import NUMBER, Split, SplitField, SplitsField
+
+MAX_SPLITS = 128  # whose matrices are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -58,45 +61,51 @@ class SplitFlow(Density):
 
         Features that are neither targets nor given are not read.
         """
-        field = self.field.of(split)
-        state, targets = _initial_state(field, x), field.gaussians.targets[0]
-        d = len(targets)
+        return self.conditional_log_probs(x, [split], np.zeros(len(x), dtype=int))
+
+    def conditional_log_probs(self, x: np.ndarray, splits: Sequence[Split], which: np.ndarray) -> np.ndarray:
+        """The same of samples each of a split of its own, by the number of this among some splits, shape (n,)."""
+        out = np.empty(len(x))
+        for numbers in slices(len(splits), MAX_SPLITS):
+            mine = np.flatnonzero((numbers.start <= which) & (which < numbers.stop))
+            out[mine] = self._log_prob(self.field.of(splits[numbers]), x[mine], which[mine] - numbers.start)
+        return out
+
+    def _log_prob(self, field: SplitsField, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """The same of the splits of a field."""
+        gaussians, state = field.gaussians, _initial_state(field, x, which)
+        targets = gaussians.targets[which]
+        d = targets.shape[1]
         residual = np.where(targets, x[:, :d] - state[:, d : 2 * d], 0.0)
-        state[:, :d] = samples_times_matrix(residual, _power(field, -0.5))
+        state[:, :d] = gaussians.on_axes(residual, which) / np.sqrt(gaussians.values[which])
         # The flow counts all coordinates as normal ones, those that stand still too.
         still = state[:, d:]
-        constant = 0.5 * (still**2).sum(1) + 0.5 * LOG_2PI * (state.shape[1] - targets.sum())
-        return replace(self.flow, field=field).log_prob(state) + constant - field.gaussians.half_log_det[0]
+        constant = 0.5 * (still**2).sum(1) + 0.5 * LOG_2PI * (state.shape[1] - targets.sum(1))
+        return replace(self.flow, field=field).log_prob(state) + constant - gaussians.half_log_det[which]
 
     def draw(self, x: np.ndarray, split: Split, normal: np.ndarray) -> np.ndarray:
         """Targets given others, shape (n, n_targets), from standard normal noise of the same shape.
 
         Columns of features that are no targets are zero.
         """
-        field = self.field.of(split)
-        state, targets = _initial_state(field, x), field.gaussians.targets[0]
-        d = len(targets)
-        mean = state[:, d : 2 * d]
-        state[:, :d] = np.where(targets, normal, 0.0)
-        w = replace(self.flow, field=field).draw(state)[:, :d]
-        return np.where(targets, mean + samples_times_matrix(w, _power(field, 0.5)), 0.0)
+        field, which = self.field.of([split]), np.zeros(len(x), dtype=int)
+        gaussians, state = field.gaussians, _initial_state(field, x, which)
+        targets = gaussians.targets[which]
+        d = targets.shape[1]
+        mean = state[:, d : 2 * d].copy()
+        state[:, :d] = gaussians.on_axes(np.where(targets, normal, 0.0), which)
+        scaled = replace(self.flow, field=field).draw(state)[:, :d] * np.sqrt(gaussians.values[which])
+        return np.where(targets, mean + gaussians.from_axes(scaled, which), 0.0)
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples of all features from random numbers."""
         return self.draw(np.zeros((len(noise.normal), len(self.field.covariance))), self._everything, noise.normal)
 
 
-def _initial_state(field: OneSplitField, x: np.ndarray) -> np.ndarray:
-    """What the field of a split follows, without the targets: zeros, and the given features beside the means."""
+def _initial_state(field: SplitsField, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """What the field follows, without the targets: zeros, the given features beside the means, and the split."""
     gaussians = field.gaussians
     d = gaussians.targets.shape[1]
-    still = np.where(gaussians.given[0], x, 0.0)
-    still[:, :d] += means_of_targets(gaussians, x)
-    return np.concatenate([np.zeros((len(x), d)), still], axis=1)
-
-
-def _power(field: OneSplitField, exponent: float) -> np.ndarray:
-    """A power of the conditional covariance of a split."""
-    gaussians = field.gaussians
-    d = gaussians.targets.shape[1]
-    return gaussians.matrix(0, gaussians.values[0] ** exponent)[:d, :d]
+    still = np.where(gaussians.given[which], x, 0.0)
+    still[:, :d] += gaussians.means(x, which)
+    return np.concatenate([np.zeros((len(x), d)), still, NUMBER * which[:, None]], axis=1)

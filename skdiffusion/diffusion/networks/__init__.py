@@ -7,11 +7,11 @@ from skdiffusion.diffusion.networks._masked import MaskedNetwork
 from skdiffusion.diffusion.networks._passes import Passes
 from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField
 from skdiffusion.diffusion.networks._split import Split, SplitGaussians
-from skdiffusion.diffusion.networks._split_field import OneSplitField, SplitField, means_of_targets, split_network
+from skdiffusion.diffusion.networks._split_field import NUMBER, SplitField, SplitsField, split_network
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "OneSplitField",
-    "Passes", "Split", "SplitField", "SplitGaussians", "SwitchedNetworks", "WhitenedField", "means_of_targets",
+    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "NUMBER",
+    "Passes", "Split", "SplitField", "SplitGaussians", "SplitsField", "SwitchedNetworks", "WhitenedField",
     "noise_features", "split_network",
 ]  # fmt: skip

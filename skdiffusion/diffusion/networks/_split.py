@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion.diffusion.networks._reference import MULTIPLE
+from skdiffusion._utils.numerics import samples_times_matrices
 
 MIN_VARIANCE = 1e-12  # of targets given others in any direction, below which it is round-off
 
@@ -78,15 +78,14 @@ class SplitGaussians(NamedTuple):
         """Half the logarithm of the determinant of the conditional covariance, shape (n_splits,)."""
         return 0.5 * np.log(self.values).sum(1)
 
-    def matrix(self, k: int, values: np.ndarray) -> np.ndarray:
-        """The symmetric matrix of these eigenvalues on the axes of split k, zero off its targets, padded for `times`.
+    def means(self, samples: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Means of the targets given samples (n, n_features), each of the split of its number, (n, n_targets)."""
+        return samples_times_matrices(np.where(self.given[which], samples, 0.0), self.regression, which)
 
-        Parameters
-        ----------
-        k : int
-        values : array of shape (n_targets,)
-        """
-        targets = self.targets[k]
-        full = (self.axes[k] * values) @ self.axes[k].T * (targets[:, None] & targets)
-        padding = (0, -len(targets) % MULTIPLE)
-        return np.pad(full, (padding, padding))
+    def on_axes(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Coordinates, along the axes of the split of each, of samples x (n, n_targets)."""
+        return samples_times_matrices(x, self.axes, which)
+
+    def from_axes(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """The inverse of `on_axes`, zero for features that are no targets."""
+        return samples_times_matrices(x, self.axes.transpose(0, 2, 1), which) * self.targets[which]
