@@ -43,7 +43,14 @@ class _Pattern(NamedTuple):
 
     rows: np.ndarray
     features: np.ndarray
-    terms: np.ndarray  # (n_rows, n_terms): 1, x, x_i x_j for i <= j
+    others: np.ndarray
+    pairs: tuple[np.ndarray, np.ndarray]  # i <= j
+    terms: np.ndarray  # (n_rows, n_terms): 1, x, x_i x_j of the pairs
+
+    @classmethod
+    def of(cls, z: np.ndarray, rows: np.ndarray, features: np.ndarray) -> _Pattern:
+        pairs, others = np.triu_indices(len(features)), np.setdiff1d(np.arange(z.shape[1]), features)
+        return cls(rows, features, others, pairs, _terms(z[np.ix_(rows, features)], pairs))
 
 
 @dataclass
@@ -71,7 +78,7 @@ class ProductSamples:
     def __post_init__(self) -> None:
         self.effective = effective_number(self.weights)
         self.w = self.weights * (self.effective / self.weights.sum())
-        self.patterns = [_Pattern(r, f, _terms(self.z[np.ix_(r, f)])) for r, f in Patterns.of(self.z).parts()]
+        self.patterns = [_Pattern.of(self.z, *part) for part in Patterns.of(self.z).parts()]
         self.one_hot = one_hot(self.states, self.n_states)
         self.ends = np.cumsum(self.n_states)[:-1]
         columns = zip(self.states.T, self.n_states)
@@ -110,8 +117,8 @@ class ProductSamples:
         """Responsibilities of the components, (n_samples, n_components), and the mean log-density."""
         log_tables = np.concatenate([np.log(table) for table in mixture.tables] or [mixture.means[:, :0]], axis=1)
         log_joint = self.one_hot @ log_tables.T
-        for rows, features, terms in self.patterns:
-            log_joint[rows] += terms @ _coefficients(mixture, features)
+        for pattern in self.patterns:
+            log_joint[pattern.rows] += pattern.terms @ _coefficients(mixture, pattern)
         top = log_joint.max(1, keepdims=True)
         log_joint -= top
         share = exp_in_place(np.maximum(log_joint, -700.0, out=log_joint))
@@ -124,9 +131,9 @@ class ProductSamples:
         weighted, (k, d) = share * self.w[:, None], mixture.means.shape
         mass = np.maximum(weighted.sum(0), 1e-10)
         first, second = np.zeros((k, d)), np.zeros((k, d, d))
-        for rows, features, terms in self.patterns:
-            sums = weighted[rows].T @ terms
-            a, b = _completed_moments(mixture, features, sums)
+        for pattern in self.patterns:
+            sums = weighted[pattern.rows].T @ pattern.terms
+            a, b = _completed_moments(mixture, pattern, sums)
             first += a
             second += b
         means = first / mass[:, None]
@@ -158,15 +165,15 @@ def _repeated(mixture: ProductMixture, k: int) -> ProductMixture:
     return ProductMixture(np.ones(k), means, covariances, tables, mixture.with_other)
 
 
-def _terms(x: np.ndarray) -> np.ndarray:
-    """The terms 1, x, x_i x_j for i <= j of samples: the log-density of a Gaussian is linear in them."""
-    i, j = np.triu_indices(x.shape[1])
+def _terms(x: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The terms 1, x, x_i x_j of samples: the log-density of a Gaussian is linear in them."""
+    i, j = pairs
     return np.hstack([np.ones((len(x), 1)), x, x[:, i] * x[:, j]])
 
 
-def _coefficients(mixture: ProductMixture, features: np.ndarray) -> np.ndarray:
-    """Coefficients, (n_terms, n_components), that turn the terms of some features into log w_k N(x; m_k, C_k)."""
-    log_weights, n = np.log(mixture.weights), len(features)
+def _coefficients(mixture: ProductMixture, pattern: _Pattern) -> np.ndarray:
+    """Coefficients, (n_terms, n_components), that turn the terms of a pattern into log w_k N(x; m_k, C_k)."""
+    features, log_weights, n = pattern.features, np.log(mixture.weights), len(pattern.features)
     if not n:
         return log_weights[None]
     factors = np.linalg.cholesky(mixture.covariances[:, features][:, :, features])
@@ -175,25 +182,22 @@ def _coefficients(mixture: ProductMixture, features: np.ndarray) -> np.ndarray:
     pulls = np.einsum("kij,kj->ki", precisions, means)
     log_roots = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
     constants = log_weights - 0.5 * (means * pulls).sum(1) - log_roots - 0.5 * n * LOG_2PI
-    i, j = np.triu_indices(n)
+    i, j = pattern.pairs
     quadratics = -np.where(i == j, 0.5, 1.0) * precisions[:, i, j]
     return np.concatenate([constants[None], pulls.T, quadratics.T])
 
 
-def _completed_moments(
-    mixture: ProductMixture, features: np.ndarray, sums: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _completed_moments(mixture: ProductMixture, pattern: _Pattern, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums of x and of x x', with the expectations of absent features, from sums of the terms of the others.
 
     Shapes (n_components, n_numeric) and (n_components, n_numeric, n_numeric).
     """
+    features, others, (i, j) = pattern.features, pattern.others, pattern.pairs
     (k, d), n = mixture.means.shape, len(features)
-    i, j = np.triu_indices(n)
     mass, first, second = sums[:, 0], sums[:, 1 : 1 + n], np.empty((k, n, n))
     second[:, i, j] = second[:, j, i] = sums[:, 1 + n :]
     if n == d:
         return first, second
-    others = np.setdiff1d(np.arange(d), features)
     across, own = mixture.covariances[:, others][:, :, features], mixture.covariances[:, others][:, :, others]
     gain = np.zeros((k, d, n))  # x is expected to be offset + gain @ x_o
     gain[:, features, np.arange(n)] = 1.0
