@@ -99,7 +99,7 @@ class PatternGaussians:
         for p, part in enumerate(self.block.parts):
             sums[:, p] = weighted[part].T @ terms[part]
         gains = self._gains()
-        products = sums[..., self.block.places] @ gains
+        products = sums.take(self.block.places, axis=-1) @ gains
         first += products[:, :, 0].sum(1)
         side_by_side = (k, n_patterns * (1 + d), d)
         second += gains.reshape(side_by_side).transpose(0, 2, 1) @ products.reshape(side_by_side)
