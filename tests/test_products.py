@@ -21,6 +21,7 @@ from skdiffusion.densities import (
     choose_step_settings,
     fit_state_chain,
 )
+from skdiffusion.densities._product_patterns import pattern_blocks
 from skdiffusion.densities._state_chain import ChainStep
 from skdiffusion.preprocessing import Columns, fit_present_maps
 
@@ -103,6 +104,59 @@ def test_em_recovers_a_mixture(absent):
         y[fresh[:, 1] == 0, 0] = np.nan
     loss = true.log_prob(fresh, y).mean() - fitted.log_prob(fresh, y).mean()
     assert loss < (0.005 if absent else 25 / n)  # parameters over twice the samples; EM is slow where much is absent
+
+
+def step_by_hand(density, samples, strength):
+    """A step of EM by a loop over samples and components: the weights and the Gaussians."""
+    k, d = density.means.shape
+    first, second = np.zeros((k, d)), np.zeros((k, d, d))
+    log_joint = density.log_joint(samples.states, samples.z)
+    share = samples.w[:, None] * np.exp(log_joint - logsumexp(log_joint, axis=1, keepdims=True))
+    for x, weights in zip(samples.z, share):
+        o, u = np.flatnonzero(~np.isnan(x)), np.flatnonzero(np.isnan(x))
+        for c, weight in enumerate(weights):
+            mean, C, left = density.means[c].copy(), density.covariances[c], np.zeros((d, d))
+            gain = C[np.ix_(u, o)] @ np.linalg.inv(C[np.ix_(o, o)])
+            mean[u] += gain @ (x[o] - mean[o])
+            mean[o] = x[o]
+            left[np.ix_(u, u)] = C[np.ix_(u, u)] - gain @ C[np.ix_(o, u)]
+            first[c] += weight * mean
+            second[c] += weight * (np.outer(mean, mean) + left)
+    mass = share.sum(0)
+    means = first / mass[:, None]
+    scatter = second - mass[:, None, None] * means[:, :, None] * means[:, None]
+    within = scatter.sum(0) / mass.sum()
+    return mass, means, (scatter + strength * within) / (mass + strength)[:, None, None] + 1e-6 * np.eye(d)
+
+
+@pytest.mark.parametrize("block_numbers", [1, 200, 2**16])
+@pytest.mark.parametrize("share_absent", [0.0, 0.4])
+def test_a_step_of_em_is_that_of_a_loop_over_samples(monkeypatch, block_numbers, share_absent):
+    """Blocks of one pattern, of some and of all of them."""
+    monkeypatch.setattr("skdiffusion.densities._product_patterns.BLOCK_NUMBERS", block_numbers)
+    density, rng = mixture(k=3, d=4, seed=6), np.random.default_rng(3)
+    states, x = density.sample(noise(150, d=4))
+    states = np.where(rng.random(states.shape) < 0.2, -1, states)
+    x[rng.random(x.shape) < share_absent] = np.nan
+    samples = ProductSamples(states, x, rng.random(150), N_STATES, np.zeros(3, bool))
+    following, log_prob = samples._step(density, pattern_blocks(samples.patterns, 3), 4.0)
+    assert log_prob == pytest.approx(np.average(density.log_prob(states, x), weights=samples.w), abs=1e-12)
+    mass, means, covariances = step_by_hand(density, samples, 4.0)
+    np.testing.assert_allclose(following.weights, mass / mass.sum(), rtol=1e-12)
+    np.testing.assert_allclose(following.means, means, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(following.covariances, covariances, rtol=1e-10, atol=1e-10)
+
+
+def test_em_of_states_alone():
+    """Without features, and where no feature is ever present, a single component has the tables of all samples."""
+    states = np.random.default_rng(0).integers(0, N_STATES, size=(50, 3))
+    for x in (np.empty((50, 0)), np.full((50, 2), np.nan)):
+        samples = ProductSamples(states, x, np.ones(50), N_STATES, np.zeros(3, bool))
+        fitted, log_prob = samples.fit(ProductSetting(1, 4.0), np.random.default_rng(0))
+        for table, shared, state in zip(fitted.tables, samples.shared, states.T):
+            counts = np.bincount(state, minlength=len(shared))
+            np.testing.assert_allclose(table[0], (counts + 2.0 * shared) / 52.0, rtol=1e-12)
+        assert log_prob == pytest.approx(fitted.log_prob(states, x).mean(), abs=1e-12)
 
 
 def test_conditional_draws_follow_the_density():

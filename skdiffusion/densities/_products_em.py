@@ -12,7 +12,7 @@ Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from skdiffusion._utils.numerics import effective_number, exp_in_place
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.warnings import without_convergence_warnings
 from skdiffusion.densities._em import FLOOR
-from skdiffusion.densities._mixture import LOG_2PI
+from skdiffusion.densities._product_patterns import PatternBlock, PatternGaussians, gaussian_terms, pattern_blocks
 from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._state_tables import smoothed_table
 
@@ -36,14 +36,6 @@ class ProductSetting(NamedTuple):
 
     n_components: int
     strength: float  # prior samples of each covariance, as of `MixtureSetting`
-
-
-class _Pattern(NamedTuple):
-    """Samples with the same present features."""
-
-    rows: np.ndarray
-    features: np.ndarray
-    terms: np.ndarray  # (n_rows, n_terms): 1, x, x_i x_j for i <= j
 
 
 @dataclass
@@ -66,13 +58,14 @@ class ProductSamples:
     weights: np.ndarray
     n_states: np.ndarray
     with_other: np.ndarray
-    patterns: list[_Pattern] = field(init=False)
 
     def __post_init__(self) -> None:
         self.effective = effective_number(self.weights)
         self.w = self.weights * (self.effective / self.weights.sum())
-        self.patterns = [_Pattern(r, f, _terms(self.z[np.ix_(r, f)])) for r, f in Patterns.of(self.z).parts()]
-        self.one_hot = one_hot(self.states, self.n_states)
+        self.patterns = Patterns.of(self.z)
+        self.order = np.argsort(self.patterns.which, kind="stable")  # in which EM has the samples: by pattern
+        self.terms = gaussian_terms(self.z[self.order])
+        self.one_hot = one_hot(self.states[self.order], self.n_states)
         self.ends = np.cumsum(self.n_states)[:-1]
         columns = zip(self.states.T, self.n_states)
         self.shared = [smoothed_table(state, self.w, n) for state, n in columns]
@@ -83,52 +76,58 @@ class ProductSamples:
         single = ProductMixture(
             np.ones(1), np.zeros((1, d)), np.eye(d)[None], [t[None] for t in self.shared], self.with_other
         )
-        labels = self._clusters(setting.n_components, rng)
+        labels = self._clusters(setting.n_components, rng)[self.order]
         share = np.zeros((len(self.z), setting.n_components))
         share[np.arange(len(share)), labels] = 1.0
-        start = _repeated(single, setting.n_components)
-        mixture, previous = self._maximization(start, share, setting.strength), -np.inf
+        start, blocks = _repeated(single, setting.n_components), pattern_blocks(self.patterns, setting.n_components)
+        mixture, previous = self._step(start, blocks, setting.strength, share)[0], -np.inf
         for _ in range(MAX_ITER):
-            share, log_prob = self._expectation(mixture)
+            following, log_prob = self._step(mixture, blocks, setting.strength)
             if log_prob - previous < TOL:
                 break
-            previous = log_prob
-            mixture = self._maximization(mixture, share, setting.strength)
+            mixture, previous = following, log_prob
         return mixture, previous
 
     def _clusters(self, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
         """Labels of k-means, of the present values and of the states that are known."""
         if n_clusters == 1:
             return np.zeros(len(self.z), dtype=int)
-        features = np.hstack([np.nan_to_num(self.z), self.one_hot])
+        features = np.hstack([np.nan_to_num(self.z), one_hot(self.states, self.n_states)])
         some = rng.permutation(len(features))[:MAX_K_MEANS_SAMPLES]
         means = KMeans(n_clusters, n_init=1, max_iter=20, random_state=int(rng.integers(2**31)))
         with without_convergence_warnings():  # fewer distinct samples than clusters
             return means.fit(features[some], sample_weight=self.w[some]).predict(features)
 
-    def _expectation(self, mixture: ProductMixture) -> tuple[np.ndarray, float]:
-        """Responsibilities of the components, (n_samples, n_components), and the mean log-density."""
-        log_tables = np.concatenate([np.log(table) for table in mixture.tables] or [mixture.means[:, :0]], axis=1)
-        log_joint = self.one_hot @ log_tables.T
-        for rows, features, terms in self.patterns:
-            log_joint[rows] += terms @ _coefficients(mixture, features)
-        top = log_joint.max(1, keepdims=True)
-        log_joint -= top
-        share = exp_in_place(np.maximum(log_joint, -700.0, out=log_joint))
-        norm = share.sum(1)
-        share /= norm[:, None]
-        return share, float(self.w @ (np.log(norm) + top[:, 0]) / self.effective)
+    def _step(
+        self, mixture: ProductMixture, blocks: list[PatternBlock], strength: float, share: np.ndarray | None = None
+    ) -> tuple[ProductMixture, float]:
+        """The mixture after a step of EM, and the mean log-density under the one before.
 
-    def _maximization(self, mixture: ProductMixture, share: np.ndarray, strength: float) -> ProductMixture:
-        """The mixture of greatest posterior density, with the expectations of what is absent under the last one."""
-        weighted, (k, d) = share * self.w[:, None], mixture.means.shape
-        mass = np.maximum(weighted.sum(0), 1e-10)
+        Responsibilities, (n_samples, n_components), that are given stand for those of the mixture before.
+        """
+        (k, d), w = mixture.means.shape, self.w[self.order]
         first, second = np.zeros((k, d)), np.zeros((k, d, d))
-        for rows, features, terms in self.patterns:
-            sums = weighted[rows].T @ terms
-            a, b = _completed_moments(mixture, features, sums)
-            first += a
-            second += b
+        log_prob, weighted = np.zeros(len(w)), self._log_tables(mixture) if share is None else share * w[:, None]
+        for block in blocks:
+            gaussians, own = PatternGaussians(block, mixture.weights, mixture.means, mixture.covariances), block.samples
+            if share is None:
+                gaussians.add_log_densities(weighted, self.terms)
+                log_prob[own] = _responsibilities_in_place(weighted[own])
+                weighted[own] *= w[own, None]
+            gaussians.add_moments(first, second, weighted, self.terms)
+        following = self._maximized(weighted, first, second, strength)
+        return following, float(w @ log_prob / self.effective)
+
+    def _log_tables(self, mixture: ProductMixture) -> np.ndarray:
+        """Log-probabilities of the known states under the components, (n_samples, n_components)."""
+        log_tables = np.concatenate([np.log(table) for table in mixture.tables] or [mixture.means[:, :0]], axis=1)
+        return self.one_hot @ log_tables.T
+
+    def _maximized(
+        self, weighted: np.ndarray, first: np.ndarray, second: np.ndarray, strength: float
+    ) -> ProductMixture:
+        """The mixture of greatest posterior density, of expected moments and weighted responsibilities."""
+        mass, d = np.maximum(weighted.sum(0), 1e-10), first.shape[1]
         means = first / mass[:, None]
         scatter = second - mass[:, None, None] * means[:, :, None] * means[:, None]
         within = scatter.sum(0) / self.effective
@@ -158,54 +157,11 @@ def _repeated(mixture: ProductMixture, k: int) -> ProductMixture:
     return ProductMixture(np.ones(k), means, covariances, tables, mixture.with_other)
 
 
-def _terms(x: np.ndarray) -> np.ndarray:
-    """The terms 1, x, x_i x_j for i <= j of samples: the log-density of a Gaussian is linear in them."""
-    i, j = np.triu_indices(x.shape[1])
-    return np.hstack([np.ones((len(x), 1)), x, x[:, i] * x[:, j]])
-
-
-def _coefficients(mixture: ProductMixture, features: np.ndarray) -> np.ndarray:
-    """Coefficients, (n_terms, n_components), that turn the terms of some features into log w_k N(x; m_k, C_k)."""
-    log_weights, n = np.log(mixture.weights), len(features)
-    if not n:
-        return log_weights[None]
-    factors = np.linalg.cholesky(mixture.covariances[:, features][:, :, features])
-    inverses, means = np.linalg.inv(factors), mixture.means[:, features]
-    precisions = inverses.transpose(0, 2, 1) @ inverses
-    pulls = np.einsum("kij,kj->ki", precisions, means)
-    log_roots = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
-    constants = log_weights - 0.5 * (means * pulls).sum(1) - log_roots - 0.5 * n * LOG_2PI
-    i, j = np.triu_indices(n)
-    quadratics = -np.where(i == j, 0.5, 1.0) * precisions[:, i, j]
-    return np.concatenate([constants[None], pulls.T, quadratics.T])
-
-
-def _completed_moments(
-    mixture: ProductMixture, features: np.ndarray, sums: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted sums of x and of x x', with the expectations of absent features, from sums of the terms of the others.
-
-    Shapes (n_components, n_numeric) and (n_components, n_numeric, n_numeric).
-    """
-    (k, d), n = mixture.means.shape, len(features)
-    i, j = np.triu_indices(n)
-    mass, first, second = sums[:, 0], sums[:, 1 : 1 + n], np.empty((k, n, n))
-    second[:, i, j] = second[:, j, i] = sums[:, 1 + n :]
-    if n == d:
-        return first, second
-    others = np.setdiff1d(np.arange(d), features)
-    across, own = mixture.covariances[:, others][:, :, features], mixture.covariances[:, others][:, :, others]
-    gain = np.zeros((k, d, n))  # x is expected to be offset + gain @ x_o
-    gain[:, features, np.arange(n)] = 1.0
-    if n:
-        inverse = np.linalg.inv(mixture.covariances[:, features][:, :, features])
-        gain[:, others] = across @ inverse
-    offset = mixture.means - np.einsum("kij,kj->ki", gain, mixture.means[:, features])
-    offset[:, features] = 0.0
-    total = mass[:, None] * offset + np.einsum("kij,kj->ki", gain, first)
-    mixed = offset[:, :, None] * np.einsum("kij,kj->ki", gain, first)[:, None]
-    product = mass[:, None, None] * offset[:, :, None] * offset[:, None] + mixed + mixed.transpose(0, 2, 1)
-    product += gain @ second @ gain.transpose(0, 2, 1)
-    left = own - gain[:, others] @ across.transpose(0, 2, 1)
-    product[np.ix_(np.arange(k), others, others)] += mass[:, None, None] * left
-    return total, product
+def _responsibilities_in_place(log_joint: np.ndarray) -> np.ndarray:
+    """Turn log-densities with weights, (n_samples, n_components), into responsibilities; the log of their sums."""
+    top = log_joint.max(1, keepdims=True)
+    log_joint -= top
+    share = exp_in_place(np.maximum(log_joint, -700.0, out=log_joint))
+    norm = share.sum(1)
+    share /= norm[:, None]
+    return np.log(norm) + top[:, 0]
