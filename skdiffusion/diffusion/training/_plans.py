@@ -104,7 +104,6 @@ class TrainingPlan(Plan):
 class SplitPlan(TrainingPlan):
     """Plan of the networks for all splits of the features: which splits they are trained on."""
 
-    validation_draws: int = 8192
     joint_share: float = 0.2  # all features are targets
     marginal_share: float = 0.3  # some features are targets, the others absent
     absent_share: float = 0.1  # some features are given and some absent
