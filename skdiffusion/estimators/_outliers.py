@@ -170,7 +170,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         if inside.any():
             drawn = self.estimator_.impute(X[inside], n_draws=N_COMPLETIONS, random_state=0)
             log_prob = self.estimator_.score_samples(drawn.reshape(-1, X.shape[1]))
-            out[inside] = log_prob.reshape(N_COMPLETIONS, -1).mean(0)
+            # Sample by sample: a mean over the first axis rounds a single sample in another way than many.
+            out[inside] = np.ascontiguousarray(log_prob.reshape(N_COMPLETIONS, -1).T).mean(1)
         return out
 
     def _inliers(self, X: np.ndarray) -> np.ndarray:
