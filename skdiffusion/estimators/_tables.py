@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +138,8 @@ class UnknownValues:
             if not others:
                 continue
             if states is not None:
-                table[rows, len(closed) :] = log_sum_exp(self._at_states(others, X[rows], states), axis=1)
+                for block, values in self._at_states(others, X[rows], states):
+                    table[rows[block], len(closed) :] = log_sum_exp(values, axis=1)
             else:
                 answer = self._estimated(X[rows], others)
                 table[rows, len(closed) :], effective[rows], n_draws[rows] = answer
@@ -181,15 +183,13 @@ class UnknownValues:
         out[:, unknown] = every
         return out
 
-    def _at_states(self, names: list[str], X: np.ndarray, states: np.ndarray) -> np.ndarray:
-        """Log-densities of samples with each of some values in their unknown features, by components,
-        (n_samples, n_states, n_components)."""
-        out, step = np.empty((len(X), len(states), len(names))), max(1, BLOCK_DRAWS // len(states))
-        for rows in slices(len(X), step):
+    def _at_states(self, names: list[str], X: np.ndarray, states: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of samples, and their log-densities with each of some values in their unknown features, by components,
+        (n_in_block, n_states, n_components)."""
+        for rows in slices(len(X), max(1, BLOCK_DRAWS // len(states))):
             block = np.repeat(X[rows], len(states), axis=0)
             complete = np.where(np.isnan(block), np.tile(states, (len(X[rows]), 1)), block)
-            out[rows] = self._at(names, complete).reshape(-1, len(states), len(names))
-        return out
+            yield rows, self._at(names, complete).reshape(-1, len(states), len(names))
 
     def state_shares(self, X: np.ndarray, unknown: np.ndarray, fixed: bool = False) -> np.ndarray | None:
         """Probabilities of the values of unknown categories given what is known, (n_samples, n_combinations).
@@ -215,12 +215,14 @@ class UnknownValues:
         if states is None:
             return None
         closed, others = self._parts()
-        table = self._at_states([*closed, *others], X, states)
-        flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(X)), len(states))
         weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
-        log_shares = self.known(X).conditional(flat, owner, True) if fixed else blend_log_density(flat, weights)
-        log_shares = log_shares.reshape(len(X), len(states))
-        return np.exp(log_shares - log_sum_exp(log_shares, axis=1)[:, None])
+        out = np.empty((len(X), len(states)))
+        for rows, table in self._at_states([*closed, *others], X, states):
+            flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(table)), len(states))
+            log_prob = self.known(X[rows]).conditional(flat, owner, True) if fixed else blend_log_density(flat, weights)
+            log_shares = log_prob.reshape(table.shape[:2])
+            out[rows] = np.exp(log_shares - log_sum_exp(log_shares, axis=1)[:, None])
+        return out
 
     def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-densities under components by draws from those in closed form, more where few tell too little.
