@@ -293,6 +293,15 @@ def test_labels_of_frames(fitted):
     assert est.marginal("rain").cdf([-1e-9])[0] < 0.05
 
 
+def test_lists_of_numbers_beside_labels(fitted):
+    est, _ = fitted
+    marginal = est.marginal(["season", "windy"])
+    as_lists = marginal.score_samples([["wet", True], ["dry", False]])
+    of_array = marginal.score_samples(np.array([["wet", True], ["dry", False]], dtype=object))
+    np.testing.assert_array_equal(as_lists, of_array)
+    assert np.all(np.isfinite(as_lists))
+
+
 def test_bad_questions_say_what_to_do(fitted):
     est, frame = fitted
     numbers, category = est.conditional({"season": "wet"}), est.conditional(frame.iloc[:2].assign(season=None))

@@ -63,6 +63,8 @@ class Table:
         values = np.asarray(X)
         if values.dtype.kind not in "OSU" or not self.label_codes:
             return X
+        if not hasattr(X, "dtype"):
+            values = np.array(X, dtype=object)  # lists of numbers beside text, which would become text
         table = values.reshape(-1, 1) if values.ndim < 2 and len(features) == 1 else values
         if table.ndim != 2 or table.shape[1] != len(features):
             return X  # for the message of the checks that follow
