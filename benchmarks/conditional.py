@@ -76,7 +76,7 @@ def measure_feature(model, target, test, j, rng):
     for i in range(N_INTEGRATED):
         values = mean[i] + scale[i] * np.concatenate(
             [np.linspace(-60, -8, 200), np.linspace(-8, 8, 801)[1:-1], np.linspace(8, 60, 200)]
-        )  # noqa: E501
+        )
         density = np.exp(model.conditional(incomplete[i : i + 1]).score_samples(values))
         integrals.append(np.trapezoid(density, values))
     return {

@@ -10,8 +10,9 @@ held out. Mean log-densities in nats, with respect to the same measure for both,
 - mixture: the mixture of products of the same fit alone, a latent-class model that knows numbers too;
 - apart: every column by itself, as if they were independent.
 
-"detection" is 1 - (2 AUC - 1) of XGBoost (enable_categorical) that tells n generated rows from the n training rows, the
-mean of three folds: 1 where it cannot. The figures published for it are of fits to whole tables. XGBoost is optional.
+"detection" is 1 - (2 AUC - 1) of XGBoost (enable_categorical) that distinguishes n generated rows from the n training
+rows, the mean of three folds: 1 where it cannot. The figures published for it are of fits to whole tables. XGBoost is
+optional.
 
 Columns: single features whose density is known, n samples. The divergence of ours from it, and that of the pieces
 apart: the share of each atom, and a fit to the values at none. And by how many standard errors the share of generated

@@ -158,8 +158,8 @@ class StackedDensityEstimator(MeanLogDensity):
         Raises
         ------
         ValueError
-            If components differ in which features are categories, or in their atoms: probabilities and densities do
-            not compare.
+            If components, in one fold or in several, differ in which features are categories, or in their atoms:
+            probabilities and densities do not compare. Give them the same atoms, not "auto".
         """
         # The components see numpy arrays: not all of them know other namespaces.
         with restored_on_failure(self), config_context(array_api_dispatch=False):
