@@ -5,6 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 SCIPY_ARRAY_API=1 $(VENV)/bin/python -m pytest -q -n 2
 SPHINX := OMP_NUM_THREADS=1 $(VENV)/bin/python -m sphinx -W --keep-going -b html
 SOURCES := skdiffusion tests benchmarks examples docs
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md
 
 .PHONY: demo test test-oldest test-slow lint docs docs-check clean
 
@@ -36,6 +37,8 @@ lint: $(VENV)/tests
 	$(VENV)/bin/ruff check $(SOURCES)
 	$(VENV)/bin/ruff format --check $(SOURCES)
 	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell -D - -D docs/words.txt $(SOURCES) $(PAGES)
+	$(VENV)/bin/proselint check --config docs/prose.json $(PAGES) docs/*.rst docs/theory/*.rst
 
 # The site, with its examples run; docs-check builds the same pages without running an example.
 docs: $(VENV)/tests

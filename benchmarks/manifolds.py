@@ -102,7 +102,7 @@ def run_cell(name, seed):
         draws = draw(N_DRAWS)
         out[label] = {
             "distance": fidelity(draws, density.distance), "novelty": novelty(draws, X, fresh),
-            "memorised": memorized_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
+            "memorized": memorized_excess(draws, X, fresh), "coverage": delta_coverage(draws, reference, centers),
             "fit_s": seconds,
         }  # fmt: skip
         if label == "ours":
@@ -123,7 +123,7 @@ def report(path):
         right = sum(r["dimension"] == r["true_dimension"] for r in records)
         cells, honest = [], []
         for label in MODELS:
-            d, v, m = (np.median([r[label][key] for r in records]) for key in ("distance", "novelty", "memorised"))
+            d, v, m = (np.median([r[label][key] for r in records]) for key in ("distance", "novelty", "memorized"))
             cells.append(f"{d:.1e} ({v:.2f}, {m:+.2f})")
             if label != "ours" and v >= 0.8:
                 honest.append(d)

@@ -11,9 +11,11 @@ far below the best.
 """
 
 import resource
+import tempfile
 import time
 import warnings
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 
@@ -40,6 +42,14 @@ def fitted(who, budget, X):
     return GaussianMixture(budget, reg_covar=1e-5, max_iter=200, random_state=0).fit(X)
 
 
+def file_size(model):
+    """Size of a saved estimator, in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.skd"
+        model.save(path)
+        return path.stat().st_size / 2**20
+
+
 def run_cell(who, budget, n, d):
     """Held-out excess, seconds and memory of one fit."""
     warnings.simplefilter("ignore")
@@ -56,10 +66,12 @@ def run_cell(who, budget, n, d):
     score_s = clock() - start
     start = clock()
     model.sample(10_000)
+    sample_s = clock() - start
     return {
         "who": who, "budget": budget, "n": n, "d": d, "excess": float((density.log_prob(test) - log_p).mean()),
-        "fit_s": fit_s, "fit_mb": fit_mb, "score_ms": score_s / 2, "sample_ms": (clock() - start) / 10,
+        "fit_s": fit_s, "fit_mb": fit_mb, "score_ms": score_s / 2, "sample_ms": sample_s / 10,
         "all_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+        "file_mb": file_size(model) if who == "ours" else None,
     }  # fmt: skip
 
 
@@ -84,6 +96,32 @@ def exponent(x, y):
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     known = np.isfinite(y) & (y > 0)
     return np.polyfit(np.log(x[known]), np.log(y[known]), 1)[0] if known.sum() > 2 else np.nan
+
+
+def formula(records, key):
+    """c, a, b of c (n / 1000)^a (d / 8)^b, by least squares of the logarithms of fits without a budget, and the
+    largest factor by which it is off."""
+    kept = [r for r in records if r["who"] == "ours" and r["budget"] is None and r.get(key)]
+    if len(kept) < 4:
+        return None
+    A = np.array([[1.0, np.log(r["n"] / 1000), np.log(r["d"] / SAMPLES_D)] for r in kept])
+    y = np.log([r[key] for r in kept])
+    coefficients = np.linalg.lstsq(A, y, rcond=None)[0]
+    return np.exp(coefficients[0]), *coefficients[1:], np.exp(np.abs(A @ coefficients - y).max())
+
+
+def report_formulas(files):
+    """What a fit costs by samples and features: the default, without a budget."""
+    records = cells.read(*files)
+    names = {
+        "seconds of a fit": "fit_s", "ms for each sample scored": "score_ms", "ms for each sample drawn": "sample_ms",
+        "MB of memory of a fit": "fit_mb", "MB on disk": "file_mb",
+    }  # fmt: skip
+    print("| what | formula | largest factor off |\n|---|---|---|")
+    for name, key in names.items():
+        if (found := formula(records, key)) is not None:
+            c, a, b, off = found
+            print(f"| {name} | {c:.2g} (n / 1000)^{a:.2f} (d / {SAMPLES_D})^{b:.2f} | {off:.1f} |")
 
 
 def report(files, figure=""):

@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "record_tables",
 ]
@@ -41,7 +42,25 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdiffusion"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 # Pages without pages below them.
-html_sidebars = {page: [] for page in ("quickstart", "guide", "benchmarks", "robustness", "extending", "api")}
+html_sidebars = {
+    page: []
+    for page in (
+        "quickstart",
+        "guide",
+        "coming_from",
+        "blend",
+        "fit_quality",
+        "cost",
+        "nats",
+        "tables",
+        "care",
+        "benchmarks",
+        "robustness",
+        "extending",
+        "glossary",
+        "api",
+    )
+}
 html_static_path = ["static"]
 html_css_files = ["records.css"]
 html_show_sourcelink = False

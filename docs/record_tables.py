@@ -153,6 +153,7 @@ def write(folder):
     (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
     (folder / "scaling.rst").write_text(to_rst(growth))
+    (folder / "cost.rst").write_text(to_rst(printed(scaling.report_formulas, [RESULTS / "scaling.jsonl"])))
     draw_excess(folder / "excess.png")
     draw_rates(folder / "rates.png")
     for n in (200, 500, 2000, 10000):

@@ -45,6 +45,6 @@ assert off[0] < off[1]
 assert est.score(test) > mixture.score(test)
 
 # %%
-# Where it fails: some two hundred samples judge calibration to a few per cent only (the grey band), and no picture of
+# Where it fails: some two hundred samples judge calibration to a few per cent only (the gray band), and no picture of
 # pairs shows what three features do together. The classifier test `skdiffusion.metrics.classifier_two_sample_test` sees
 # all features at once.

@@ -60,6 +60,18 @@ def test_the_code_of_the_page_of_tables_runs(run_page):
     assert names["est"].sample(5).dtypes.equals(names["weather"].dtypes)
 
 
+def test_the_code_of_the_pages_on_single_questions_runs(run_page):
+    names = run_page("docs/coming_from.rst")
+    kernel, mixture, ours = (names[name].score(names["test"]) for name in ("kernel", "mixture", "ours"))
+    assert np.isfinite([kernel, mixture, ours]).all()
+    names = run_page("docs/fit_quality.rst")
+    assert names["report"].verdict[0] == "The density says more than a Gaussian."
+    names = run_page("docs/nats.rst")
+    level = names["est"].tail_level(names["X"])
+    assert level.min() >= 0
+    assert level.max() <= 1
+
+
 def test_the_readme_is_short():
     prose = re.sub(r"```.*?```|^ {4}.*?$", "", README, flags=re.DOTALL | re.MULTILINE)
     assert len(prose.split()) <= MAX_WORDS

@@ -1,4 +1,4 @@
-"""The flow of present values given a state: normalised for every state, exact for a zero network, learned by masks."""
+"""The flow of present values given a state: normalized for every state, exact for a zero network, learned by masks."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_a_zero_network_is_the_conditional_gaussian():
 
 
 @pytest.mark.parametrize("present", [[True, False], [True, True]])
-def test_every_state_has_a_normalised_density(present):
+def test_every_state_has_a_normalized_density(present):
     flow, states = state_flow(0.25), np.unique(given(100, np.random.default_rng(3)), axis=0)
     axis = np.linspace(-7, 7, 141)
     places = np.column_stack([axis, np.full(len(axis), np.nan)])

@@ -530,7 +530,7 @@ def test_atoms_are_found_in_single_precision():
     np.testing.assert_array_equal(est.score_samples(single[X == 0.1][:1, None]), est.score_samples([[0.1]]))
 
 
-def labelled(n=120):
+def labeled(n=120):
     pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     group = rng.integers(0, 3, n)
@@ -538,7 +538,7 @@ def labelled(n=120):
 
 
 def test_an_unseen_label_may_stand_beside_an_unknown_value():
-    pd, frame = pytest.importorskip("pandas"), labelled()
+    pd, frame = pytest.importorskip("pandas"), labeled()
     est = DiffusionDensityEstimator(**SMALL).fit(frame)
     unseen = pd.DataFrame({"a": [np.nan], "c": ["q"]})
     assert est.score_samples(unseen) < np.log(0.1)
@@ -551,7 +551,7 @@ def test_an_unseen_label_may_stand_beside_an_unknown_value():
 
 
 def test_fits_of_tables_and_of_numbers_follow_each_other():
-    frame = labelled()
+    frame = labeled()
     numbers = frame[["a"]].to_numpy()
     est = DiffusionDensityEstimator(**SMALL).fit(numbers)
     assert not hasattr(est.fit(frame), "_replay")

@@ -6,7 +6,7 @@ With the indicators s of a state and the present features o, the flow runs in
 
 where B is the regression of the features on the indicators and S the covariance of its residuals. The network sees w
 with noise, s without, and zero for absent features; it moves present features alone. A zero network is the exact
-conditional Gaussian, and for every state the density is normalised up to the error of the solver.
+conditional Gaussian, and for every state the density is normalized up to the error of the solver.
 
 A network of d + q inputs whose outputs for s and for absent features are zero is such a flow in all d + q coordinates:
 the closed-form divergence of `FilmEnsemble` is then that of the present features.
