@@ -77,6 +77,7 @@ sphinx_gallery_conf = {
     "plot_gallery": RUN_EXAMPLES,
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": ["../examples/first_steps", "../examples/questions", "../examples/papers"],
     "filename_pattern": r"plot_",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

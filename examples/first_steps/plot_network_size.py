@@ -1,6 +1,6 @@
 """
-Choosing the size of the network by Wasserstein distance and by likelihood
-==========================================================================
+How large should the networks be?
+=================================
 
 A grid over `hidden_layer_sizes`, scored on the same folds in two ways: by the Wasserstein-1 distance of
 samples to held-out samples, and by the mean log-density of held-out samples. Both scores come from one

@@ -1,6 +1,6 @@
 """
-The support before the density, and memory last
-===============================================
+Is the support found before the density?
+========================================
 
 Three measurements after Shen, Hsieh and He (2026). First, a network is trained far too long on 16 points of a
 circle: its samples come closest to the circle early, and only later does it start to repeat the points.

@@ -1,6 +1,6 @@
 """
-Codes that are standard normal
-==============================
+How do features become standard normal?
+=======================================
 
 `DiffusionTransformer` maps samples to independent standard normal codes. A quantile transformer does that to every
 feature alone and leaves the dependence; here the dependence goes too. The map is invertible: codes can be changed and

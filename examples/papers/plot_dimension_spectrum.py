@@ -1,6 +1,6 @@
 """
-How many dimensions, read off the score
-=======================================
+How many dimensions does a set have?
+====================================
 
 The Jacobian of the denoiser projects onto the tangent space: its eigenvalues are near 1 along the set and near 0
 across, over a plateau of noise levels. Below the spacing of the samples the network cannot see the set, and far

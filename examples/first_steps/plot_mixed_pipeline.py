@@ -1,6 +1,6 @@
 """
-Inside a pipeline, in the units of the data
-===========================================
+What does a scaler in front do to log-densities?
+================================================
 
 A scaler in front of a density estimator changes its log-densities by the log of the scales, and scikit-learn's Pipeline
 does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original features, samples come back

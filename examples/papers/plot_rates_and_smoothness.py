@@ -1,6 +1,6 @@
 """
-The smoother, the faster
-========================
+Is a smoother density learned faster?
+=====================================
 
 For a density of smoothness s on a line the best possible total variation falls as :math:`n^{-s/(2s+1)}` (Oko,
 Akiyama and Suzuki, 2023, show that diffusion models reach it, up to logarithms). Two densities made of B-spline

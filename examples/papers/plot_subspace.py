@@ -1,6 +1,6 @@
 """
-A plane in many features
-========================
+Does it matter how many features hold a plane?
+==============================================
 
 The same two-dimensional distribution is carried into 4, 16, 64 and 256 features. The manifold estimator finds the
 plane and works in its coordinates: the density on the plane does not change with the number of features. A

@@ -1,6 +1,6 @@
 """
-Outliers as samples of low density
-==================================
+Which samples are unusual?
+==========================
 
 Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few samples of another class
 are slipped in. The detectors are fitted on the mixed samples without labels and judged by average precision.

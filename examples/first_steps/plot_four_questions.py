@@ -1,6 +1,6 @@
 """
-One fit, four questions
-=======================
+What may one fit be asked?
+==========================
 
 A joint density answers questions that one would otherwise fit a model for each: what is typical of a patient of whom
 some values are missing, how likely are they, which values belong in the gaps, and how unusual is the patient. In all of

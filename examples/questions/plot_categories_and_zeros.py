@@ -1,6 +1,6 @@
 """
-A table with categories, zeros and booleans
-===========================================
+What if columns are categories, or mostly zeros?
+================================================
 
 Visits to a shop: the channel is a category, most visits spend nothing, and whether a visitor returns is a boolean. One
 density holds all of them. Zero spending has a probability, and what is spent otherwise has a density; generated visits

@@ -1,6 +1,6 @@
 """
-From noise to a galaxy
-======================
+What does a fit look like?
+==========================
 
 Three thousand points of a two-armed spiral, and what a fit with the defaults makes of them: a density that can be
 evaluated anywhere, and a flow that carries standard normal noise to new points. Every thread on the right is the path

@@ -1,6 +1,6 @@
 """
-New points on an unknown surface
-================================
+Can new points lie on an unknown surface?
+=========================================
 
 2000 samples lie on a torus, with a density that has a kink. A diffusion model samples near it; the manifold
 estimator finds that the set is two-dimensional, stops its flow at a coarse noise level, and takes the last

@@ -1,6 +1,6 @@
 """
-A search on a Dask cluster
-==========================
+Can a search run on a cluster?
+==============================
 
 `GridSearchCV` runs wherever joblib runs: here on two worker processes of a local Dask cluster, with the
 result of a search in one process. On a real cluster only the address in `Client` changes.

@@ -1,6 +1,6 @@
 """
-Features with bounds
-====================
+What if features have bounds?
+=============================
 
 Shares lie in [0, 1] and waiting times above 0, and a kernel density leaks over both ends. With `bounds` the density is
 zero outside, reaches the bounds, and no sample has to be thrown away.
