@@ -42,11 +42,11 @@ lint: $(VENV)/tests
 
 # The site, with its examples run; docs-check builds the same pages without running an example.
 docs: $(VENV)/tests
-	rm -rf docs/generated
+	rm -rf docs/generated docs/auto_examples docs/sg_execution_times.rst
 	$(SPHINX) docs docs/_build/html
 
 docs-check: $(VENV)/tests
-	rm -rf docs/generated docs/_build/check
+	rm -rf docs/generated docs/auto_examples docs/sg_execution_times.rst docs/_build/check
 	SPHINX_GALLERY=0 $(SPHINX) -q docs docs/_build/check
 
 clean:
