@@ -2,9 +2,10 @@
 
 from skdiffusion.inspection._curves import DimensionSpectrumDisplay, NoiseLossDisplay, TrainingDisplay
 from skdiffusion.inspection._density import CalibrationDisplay, DensityDisplay
+from skdiffusion.inspection._predictive import ConditionalDensityDisplay
 from skdiffusion.inspection._samples import PairDisplay, TrajectoryDisplay
 
 __all__ = [
-    "CalibrationDisplay", "DensityDisplay", "DimensionSpectrumDisplay", "NoiseLossDisplay", "PairDisplay",
-    "TrainingDisplay", "TrajectoryDisplay",
+    "CalibrationDisplay", "ConditionalDensityDisplay", "DensityDisplay", "DimensionSpectrumDisplay", "NoiseLossDisplay",
+    "PairDisplay", "TrainingDisplay", "TrajectoryDisplay",
 ]  # fmt: skip
