@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from skdiffusion import DiffusionRegressor
 from tests.linear_gaussian import LinearGaussianRegressor
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -121,3 +122,16 @@ def test_bad_input_is_named(fitted):
     X[:, 2] = np.nan
     with pytest.raises(ValueError, match="feature 2 is unknown in every sample"):
         show(est, X, y, feature=2)
+
+
+def test_zeros_with_mass_are_spread_over_it(rng):
+    X = rng.uniform(size=(200, 1))
+    y = np.where(rng.random(200) < 0.6, 0.0, rng.gamma(3.0, 1.0, 200))
+    reg = DiffusionRegressor(components=["trees"], atoms=[0.0], bounds=(0.0, np.inf), random_state=0).fit(X, y)
+    display = show(reg, X, y, at=[0.5])
+    zero = y == 0
+    np.testing.assert_array_equal(display.pit[zero, 0], 0.0)
+    np.testing.assert_allclose(display.pit[zero, 1], np.exp(reg.log_prob(X[zero], y[zero])), rtol=1e-6)
+    np.testing.assert_allclose(*display.pit[~zero].T, atol=1e-9)
+    mass = np.trapezoid(display.slices[2][0], display.slices[1])
+    assert mass == pytest.approx(1 - np.exp(reg.log_prob([[0.5]], [0.0]))[0], abs=0.02)

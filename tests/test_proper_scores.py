@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, cross_
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skdiffusion import DiffusionRegressor
 from skdiffusion.exceptions import ZeroDensityWarning
 from skdiffusion.metrics import (
     conditional_log_likelihood,
@@ -238,3 +239,14 @@ def test_density_zero_is_told(data):
 def test_scorers_say_their_settings():
     assert repr(neg_crps) == "CRPSScorer()"
     assert repr(neg_interval_score) == "IntervalScorer(coverage=0.9)"
+
+
+def test_scorers_of_our_regressor_agree_with_its_draws(rng):
+    X = rng.uniform(-2, 2, (150, 1))
+    y = np.sign(rng.random(150) - 0.5) * (1 + X[:, 0] ** 2) + 0.2 * rng.normal(size=150)
+    reg = DiffusionRegressor(components=["trees"], random_state=0).fit(X, y)
+    draws = reg.sample_y(X, n_samples=400, random_state=1)
+    assert neg_crps(reg, X, y) == pytest.approx(-crps_of_samples(y, draws, fair=True), rel=0.03)
+    assert conditional_log_likelihood(reg, X, y) == reg.log_prob(X, y).mean()
+    levels = np.quantile(draws, [0.05, 0.95], axis=1).T
+    assert neg_interval_score(reg, X, y) == pytest.approx(-interval_score(y, levels), rel=0.05)
