@@ -47,6 +47,10 @@ class SplitFlow(Density):
         parts = [self.field.member(m) for m in range(self.field.network.n_members)]
         return [SplitFlow(replace(self.flow, field=part, tolerance=0.0)) for part in parts]
 
+    def with_steps(self, n_steps: int) -> SplitFlow:
+        """The same flow by so many steps for codes and for samples."""
+        return SplitFlow(replace(self.flow, density_steps=n_steps, sample_steps=n_steps))
+
     @property
     def _everything(self) -> Split:
         """All features are targets."""

@@ -40,7 +40,7 @@ from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._regressor_fit import RegressionFit, resolve_atoms
 from skdiffusion.estimators._table_kinds import Table, coded, kinds_of
 
-MARGINAL_DRAWS = 512  # of outputs given others, for what is said of each of them
+MARGINAL_DRAWS = 256  # of outputs given others, for what is said of each of them
 ROWS_TOGETHER = 200_000  # draws of several samples whose numbers are in memory at a time
 N_STARTS = 64  # probabilities from which the shortest interval may start
 
@@ -393,7 +393,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         Returns
         -------
         ndarray of shape (n_samples, n_quantiles) or (n_samples, n_quantiles, n_outputs)
-            Each output by itself; of outputs after the first by 512 evenly spread draws.
+            Each output by itself; of outputs after the first by 256 evenly spread draws.
         """
         levels = check_probabilities(quantiles, "quantiles")
 
@@ -424,7 +424,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
             return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2])
         if kind != "highest_density":
             raise ValueError(f"The 'kind' argument must be 'central' or 'highest_density'. Got {kind!r} instead.")
-        starts = (np.arange(N_STARTS) + 0.5) / N_STARTS * (1 - coverage)
+        starts = np.append((np.arange(N_STARTS) + 0.5) / N_STARTS, 0.5) * (1 - coverage)
         levels = np.concatenate([starts, starts + coverage])
 
         def shortest(quantiles: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri
 
-from skdiffusion.densities._stacking import blend_log_density, choose_component
+from skdiffusion.densities import blend_log_density, choose_component
 from skdiffusion.densities.predictive._boosting import BoostedTrees, Outputs
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
+from skdiffusion.densities import ResidualDistribution, fit_residuals
 from skdiffusion.densities.predictive._data import FoldedInputs, RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, MeanOfTrees, Trees, baseline

@@ -17,7 +17,7 @@ from skdiffusion.preprocessing import (
     without_round_off,
 )
 
-MAX_SKEW = 1.0  # of the target, from which a power map is tried
+MAX_SKEW = 1.0  # from which numbers have a power map
 
 
 def distinct_samples(X: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +84,9 @@ class RegressionData:
         margins = None if margins is None else margins._replace(regions=())  # trees and flows learn what is there
         spread = resolution.dequantized(column, rng, ends)
         target = TrainingData(spread, weight, (), 0, margins, rng, resolution)
-        target_map = Preprocessor(spread, weight, _transform_of(spread[:, 0], weight, bounds), margins)
+        # The maps of bounds serve skewed targets themselves.
+        transform = power_map_of(spread[:, 0], weight) if bounds is None else None
+        target_map = Preprocessor(spread, weight, transform, margins)
         z, log_det = target_map.transform(spread)
         return cls(X, target, target_map, z[:, 0], log_det, categories)
 
@@ -128,11 +130,9 @@ class RegressionData:
         return slope * max(step, float(widths.min(initial=0.0))) / np.sqrt(12.0)
 
 
-def _transform_of(y: np.ndarray, weight: np.ndarray, bounds: tuple[float, float] | None) -> str | None:
-    """A power map for a skewed target without bounds, whose own maps serve it otherwise."""
-    if bounds is not None:
-        return None
-    centered = y - np.average(y, weights=weight)
+def power_map_of(x: np.ndarray, weight: np.ndarray) -> str | None:
+    """The feature transform of numbers x (n_samples,): a power map where they are skewed, none elsewhere."""
+    centered = x - np.average(x, weights=weight)
     variance = np.average(centered**2, weights=weight)
     skew = np.average(centered**3, weights=weight) / max(variance, 1e-300) ** 1.5
     return "yeo-johnson" if abs(skew) > MAX_SKEW else None

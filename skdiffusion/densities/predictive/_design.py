@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._data import RegressionData, power_map_of
 from skdiffusion.preprocessing import Preprocessor
 
 MIN_DEVIATION = 1e-9  # of a column that says something
@@ -14,7 +14,7 @@ MIN_DEVIATION = 1e-9  # of a column that says something
 
 @dataclass(frozen=True)
 class Design:
-    """The columns of numbers behind power maps, indicators of missing values, and indicators of categories.
+    """Numbers, skewed ones behind power maps, then indicators of missing values, and of categories.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ class Design:
         shares = np.maximum(w @ known[:, numeric], 1e-300)
         fill = (w @ np.where(known, X, 0.0)[:, numeric]) / shares
         filled = np.where(known[:, numeric], X[:, numeric], fill)
-        power = Preprocessor(filled, w, "yeo-johnson") if len(numeric) else None
+        transforms = tuple(power_map_of(x, w) for x in filled.T)
+        power = Preprocessor(filled, w, transforms) if len(numeric) else None
         values = {j: np.unique(X[known[:, j], j]) for j in data.categories}
         incomplete = np.flatnonzero(~known.all(0))
         none = np.zeros(0)

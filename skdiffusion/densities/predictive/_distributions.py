@@ -11,9 +11,9 @@ import numpy as np
 from scipy.special import chdtri, gammaln, ndtr, stdtr, stdtrit
 
 from skdiffusion._utils.numerics import log_sum_exp
-from skdiffusion.densities._mixture import LOG_2PI
-from skdiffusion.densities._stacking import choose_component
+from skdiffusion.densities import choose_component
 
+LOG_2PI = np.log(2 * np.pi)
 N_GAUSS_HERMITE = 9  # nodes of a Gaussian: exact for polynomials of the seventeenth degree
 N_STUDENT = 64  # nodes of a Student-t, the middles of as many equal probabilities
 

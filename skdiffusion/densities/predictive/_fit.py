@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdiffusion._utils.progress import FitProgress
-from skdiffusion.densities._options import DEFAULT_OPTIONS
-from skdiffusion.densities._stacking import stacking_weights
+from skdiffusion.densities import ComponentOptions, stacking_weights
 from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
 from skdiffusion.densities.predictive._boosting import fit_boosted
 from skdiffusion.densities.predictive._data import RegressionData
@@ -79,7 +78,7 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
 
 def _weights(log_prob: Mapping[str, np.ndarray], sample_weight: np.ndarray) -> dict[str, float]:
     """Weights of the components of greatest out-of-fold log-density; a Student-t keeps some."""
-    options = DEFAULT_OPTIONS
+    options = ComponentOptions()
     least = np.array([options.min_student_weight if name == "student" else 0.0 for name in log_prob])
     if len(log_prob) == 1:
         return dict.fromkeys(log_prob, 1.0)

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
-from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
-from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
-from skdiffusion.densities._student import StudentTDensity, fit_student_t
+from skdiffusion.densities import (
+    ExpectationMaximization,
+    GaussianMixtureDensity,
+    MixtureSetting,
+    StudentTDensity,
+    fit_student_t,
+)
 from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._distributions import Distributions, NormalMixtures, StudentTs
 
+LOG_2PI = np.log(2 * np.pi)
 EM = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
 SIZES = (1, 2, 4, 8, 16, 32)
 MAX_COST = 1e9  # multiplications in a step of expectation maximization
