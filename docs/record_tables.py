@@ -128,6 +128,7 @@ def write(folder):
         manifolds,
         mixed,
         one_column,
+        regression,
         samples,
         scaling,
         stages,
@@ -138,7 +139,8 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    for name, report in (("samples", samples), ("gaps", gaps), ("conditional", conditional), ("mixed", mixed)):
+    lists = {"samples": samples, "gaps": gaps, "conditional": conditional, "mixed": mixed, "regression": regression}
+    for name, report in lists.items():
         (folder / f"{name}.rst").write_text(to_rst(printed(report.report, [RESULTS / f"{name}.jsonl"])))
     by_stage = printed(stages.report, [RESULTS / "stages.jsonl"], str(folder / "stages.png"))
     (folder / "stages.rst").write_text(to_rst(by_stage))

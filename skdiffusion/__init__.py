@@ -11,6 +11,7 @@ _PUBLIC = {
     "DiffusionDensityEstimator": "skdiffusion.estimators",
     "DiffusionImputer": "skdiffusion.estimators",
     "DiffusionOutlierDetector": "skdiffusion.estimators",
+    "DiffusionRegressor": "skdiffusion.estimators",
     "DiffusionTransformer": "skdiffusion.estimators",
     "DistilledDensityEstimator": "skdiffusion.estimators",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators",

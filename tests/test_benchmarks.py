@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import kstest, multivariate_normal
 
 import benchmarks
-from benchmarks import compare, conditional, few_samples, one_column, samples
+from benchmarks import compare, conditional, few_samples, one_column, regression, regressors, samples
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -133,3 +133,91 @@ def test_the_conditional_of_the_chosen_mixture_is_normalized():
     values = np.linspace(-12, 12, 2001)
     log_prob = conditional.mixture_conditional(X, np.column_stack([values, np.full(2001, 2.0)]), np.array([1]))
     assert np.exp(log_prob).sum() * (values[1] - values[0]) == pytest.approx(1, abs=1e-3)
+
+
+KNOWN_TARGETS = [name for name in regression.KNOWN if name != "two columns"]
+
+
+@pytest.mark.parametrize("name", KNOWN_TARGETS)
+def test_known_distributions_of_y_are_normalized_and_what_is_drawn(name):
+    target = regression.KNOWN[name]
+    X, y = target.draw(4000, np.random.default_rng(0))
+    values = np.linspace(-30, 30, 60_001)
+    rows = np.tile(X[0], (len(values), 1))
+    density = np.exp(target.log_prob(rows, values))
+    assert np.trapezoid(density, values) == pytest.approx(1, abs=1e-3)
+    # The probability integral transform of the draws is uniform.
+    cdf = [np.trapezoid(*_up_to(target, x, v)) for x, v in zip(X[:200], y[:200])]
+    assert kstest(cdf, "uniform").pvalue > 1e-3
+
+
+def _up_to(target, x, value):
+    """Densities and values of y up to a value."""
+    values = np.linspace(-30, value, 20_001)
+    return np.exp(target.log_prob(np.tile(x, (len(values), 1)), values)), values
+
+
+def test_the_known_distribution_of_two_columns_is_what_is_drawn():
+    target = regression.KNOWN["two columns"]
+    X, y = target.draw(2000, np.random.default_rng(0))
+    mean = np.column_stack([np.sin(X[:, 0]), X[:, 1] * np.sin(X[:, 0])])
+    slope = X[:, 1]
+    covariances = np.array([[[0.25, 0.25 * b], [0.25 * b, 0.25 * b**2 + 0.09]] for b in slope])
+    exact = [multivariate_normal.logpdf(v, m, c) for v, m, c in zip(y, mean, covariances)]
+    np.testing.assert_allclose(target.log_prob(X, y), exact)
+    distances = np.einsum("ni,nij,nj->n", y - mean, np.linalg.inv(covariances), y - mean)
+    assert kstest(distances, "chi2", args=(2,)).pvalue > 1e-3
+
+
+def test_narrow_densities_at_rounded_values_gain_nothing_in_cells():
+    class Spike(regressors.Gaussian):
+        def __init__(self, scale):
+            self.scale = scale
+
+        def _parameters(self, X):
+            return np.zeros(len(X)), np.full(len(X), self.scale)
+
+    X, y = np.zeros((5, 1)), np.array([0.0, 0.0, 1.0, 0.0, 2.0])
+    assert regression.resolution(y) == 1.0
+    assert regression.resolution(np.linspace(0, 1, 100_000)) == 0.0
+    at_zero = [regression.cell_log_prob(Spike(s), X[:1], y[:1], 1.0)[0] for s in (1e-2, 1e-6)]
+    np.testing.assert_allclose(at_zero, 0.0, atol=1e-12)
+    assert regression.cell_log_prob(Spike(0.1), X[:1], y[:1] + 9.0, 1.0) == Spike(0.1).log_prob(X[:1], y[:1] + 9.0)
+    assert regression.cell_log_prob(Spike(50.0), X, y, 1.0) == pytest.approx(Spike(50.0).log_prob(X, y), abs=1e-4)
+
+
+def test_values_become_a_density_whose_distribution_function_is_its_integral():
+    class Halves(regressors.Values):
+        def _fit(self, X, y, seed):
+            self.values = np.sort(y)[:: max(len(y) // 20, 1)]
+
+        def _values(self, X):
+            return np.tile(self.values, (len(X), 1))
+
+    rng = np.random.default_rng(0)
+    model = Halves().fit(rng.normal(size=(100, 1)), rng.normal(size=100), 0)
+    values = np.linspace(-12, 12, 4001)
+    X = np.zeros((4001, 1))
+    density = np.exp(model.log_prob(X, values))
+    below = np.append(0, np.cumsum((density[1:] + density[:-1]) / 2) * (values[1] - values[0]))
+    np.testing.assert_allclose(model.cdf(X, values), below, atol=1e-4)
+
+
+def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
+    scores = {"nats": 0.0, "crps": 1.0, "covered": 0.9, "width": 0.5, "predict_s": 0.0, "fit_s": 2.0, "record": -0.25}
+
+    def record(who, seed, cell_nats):
+        return scores | {"set": "yacht", "who": who, "seed": seed, "cell_nats": cell_nats}
+
+    records = [record("ours", s, s + 0.1) for s in range(3)] + [record("NGBoost", s, s) for s in (1, 2)]
+    known = {"known": "edge", "n": 2000, "fit_s": 1.0, "error": 0.01} | {
+        k: scores[k] for k in ("crps", "covered", "width")
+    }
+    records += [known | {"who": "ours", "seed": s, "divergence": d} for s, d in enumerate((0.02, 0.04))]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    regression.report([path])
+    text = capsys.readouterr().out
+    assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 0.100 (0.000) |" in text
+    assert "| yacht | ours | 3 | 0.000 | 1.100 |  | 0.250 (0.000) |" in text
+    assert "| edge | ours | 2000 | 2 | 0.030 (0.010) |" in text

@@ -72,6 +72,12 @@ def test_the_code_of_the_pages_on_single_questions_runs(run_page):
     assert level.max() <= 1
 
 
+def test_the_code_of_the_page_of_regression_runs(run_page):
+    names = run_page("docs/regression.rst")
+    assert names["reg"].predict_interval(names["X"], 0.9).shape == (300, 2)
+    assert list(names["insured"].atoms_) == [0]
+
+
 def test_the_readme_is_short():
     prose = re.sub(r"```.*?```|^ {4}.*?$", "", README, flags=re.DOTALL | re.MULTILINE)
     assert len(prose.split()) <= MAX_WORDS

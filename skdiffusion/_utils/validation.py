@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
     "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture",
-    "check_n_features", "check_weights", "draw_seed", "fit_context", "generator_seed", "resolve_device",
-    "restored_on_failure", "validate_data", "validated",
+    "check_n_features", "check_targets", "check_weights", "draw_seed", "fit_context", "generator_seed",
+    "resolve_device", "restored_on_failure", "validate_data", "validated",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -146,6 +146,28 @@ def check_weights(sample_weight: ArrayLike | None, X: np.ndarray) -> np.ndarray:
     if not w.any():
         raise ValueError("Every value of 'sample_weight' is zero: at least one weight must be positive.")
     return w / w.max()
+
+
+def check_targets(estimator: BaseEstimator, y: Any, X: np.ndarray) -> np.ndarray:
+    """Targets in float64, shape (n_samples, n_outputs).
+
+    ValueError for none, for NaN and infinity, for what is no number, and for another number of samples than X has.
+    """
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+    targets = check_array(y, ensure_2d=False, dtype="numeric", ensure_all_finite=False, input_name="y", estimator=name)
+    targets = np.asarray(targets, dtype=np.float64)
+    check_consistent_length(X, targets)
+    targets = targets.reshape(len(targets), -1)
+    if (missing := np.isnan(targets).any(1)).any():
+        raise ValueError(f"Input y contains NaN in {missing.sum()} of {len(targets)} samples: drop these samples.")
+    if np.isinf(targets).any():
+        raise ValueError(
+            "Input y contains infinity or a value too large for dtype('float64'): drop these samples, or clip their "
+            "targets to the largest that can be meant."
+        )
+    return targets
 
 
 def check_groups(groups: ArrayLike | None, X: np.ndarray) -> np.ndarray | None:

@@ -5,6 +5,7 @@ import warnings
 from copy import copy
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KernelDensity
@@ -21,6 +22,17 @@ def chosen_estimator(estimator: BaseEstimator) -> BaseEstimator:
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     return estimator
+
+
+def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator, ArrayLike]:
+    """The last step of a fitted Pipeline, and X as that step sees it; the best estimator of a search, or any other."""
+    estimator = chosen_estimator(estimator)
+    while isinstance(estimator, Pipeline):
+        *transformers, (_, last) = active_steps(estimator)
+        for _, transformer in transformers:
+            X = transformer.transform(X)
+        estimator = chosen_estimator(last)
+    return estimator, X
 
 
 def log_density_of(estimator: BaseEstimator, samples: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ from skdiffusion.densities._products_search import best_of_restarts, choose_prod
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
+from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 from skdiffusion.densities._split import SplitDensity
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 from skdiffusion.densities._state_chain import StateChain, choose_step_settings, fit_state_chain
@@ -71,6 +72,7 @@ __all__ = [
     "ProductSamples",
     "ProductSetting",
     "RegressionDensity",
+    "ResidualDistribution",
     "Spacing",
     "SplitDensity",
     "StateChain",
@@ -93,6 +95,7 @@ __all__ = [
     "fit_head",
     "fit_incomplete_student_t",
     "fit_regression",
+    "fit_residuals",
     "fit_state_chain",
     "fit_state_regression",
     "fit_steps",

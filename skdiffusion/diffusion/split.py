@@ -47,6 +47,10 @@ class SplitFlow(Density):
         parts = [self.field.member(m) for m in range(self.field.network.n_members)]
         return [SplitFlow(replace(self.flow, field=part, tolerance=0.0)) for part in parts]
 
+    def with_steps(self, n_steps: int) -> SplitFlow:
+        """The same flow by so many steps for codes and for samples."""
+        return SplitFlow(replace(self.flow, density_steps=n_steps, sample_steps=n_steps))
+
     @property
     def _everything(self) -> Split:
         """All features are targets."""
@@ -73,15 +77,20 @@ class SplitFlow(Density):
 
     def _log_prob(self, field: SplitsField, x: np.ndarray, which: np.ndarray) -> np.ndarray:
         """The same of the splits of a field."""
-        gaussians, state = field.gaussians, _initial_state(field, x, which)
-        targets = gaussians.targets[which]
-        d = targets.shape[1]
-        residual = np.where(targets, x[:, :d] - state[:, d : 2 * d], 0.0)
-        state[:, :d] = gaussians.on_axes(residual, which) / np.sqrt(gaussians.values[which])
+        gaussians, state = field.gaussians, _state_of_targets(field, x, which)
         # The flow counts all coordinates as normal ones, those that stand still too.
-        still = state[:, d:]
-        constant = 0.5 * (still**2).sum(1) + 0.5 * LOG_2PI * (state.shape[1] - targets.sum(1))
+        still = state[:, gaussians.targets.shape[1] :]
+        constant = 0.5 * (still**2).sum(1) + 0.5 * LOG_2PI * (state.shape[1] - gaussians.targets[which].sum(1))
         return replace(self.flow, field=field).log_prob(state) + constant - gaussians.half_log_det[which]
+
+    def codes(self, x: np.ndarray, split: Split) -> np.ndarray:
+        """Standard normal codes of the targets of samples x (n, n_features) given others, shape (n, n_targets).
+
+        That of a single target rises with it: its distribution function is that of the normal distribution there.
+        """
+        field, which = self.field.of([split]), np.zeros(len(x), dtype=int)
+        state = _state_of_targets(field, x, which)
+        return replace(self.flow, field=field).to_latent(state)[:, : field.gaussians.targets.shape[1]]
 
     def draw(self, x: np.ndarray, split: Split, normal: np.ndarray) -> np.ndarray:
         """Targets given others, shape (n, n_targets), from standard normal noise of the same shape.
@@ -100,6 +109,16 @@ class SplitFlow(Density):
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples of all features from random numbers."""
         return self.draw(np.zeros((len(noise.normal), len(self.field.covariance))), self._everything, noise.normal)
+
+
+def _state_of_targets(field: SplitsField, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """What the field follows of complete samples: standardized residuals of the targets before all else."""
+    gaussians, state = field.gaussians, _initial_state(field, x, which)
+    targets = gaussians.targets[which]
+    d = targets.shape[1]
+    residual = np.where(targets, x[:, :d] - state[:, d : 2 * d], 0.0)
+    state[:, :d] = gaussians.on_axes(residual, which) / np.sqrt(gaussians.values[which])
+    return state
 
 
 def _initial_state(field: SplitsField, x: np.ndarray, which: np.ndarray) -> np.ndarray:

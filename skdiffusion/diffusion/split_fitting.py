@@ -30,6 +30,7 @@ def fit_split_flow(
     options: DiffusionOptions,
     plan: SplitPlan,
     rng: np.random.Generator,
+    n_targets: int | None = None,
 ) -> tuple[SplitFlow, TrainingResult]:
     """Train a split network, one member for each validation fold, on the samples outside it.
 
@@ -44,10 +45,14 @@ def fit_split_flow(
         Of the diffusion model of all features together.
     plan : SplitPlan
     rng : numpy Generator
+    n_targets : int, optional
+        Features that can be targets, the first ones; None is all of them.
     """
     (z, covariance), network = features, options.network
     d = z.shape[1]
-    ensemble = split_network(d, d, hidden_layers(network), network.activation, network.n_members)
+    ensemble = split_network(
+        d, d if n_targets is None else n_targets, hidden_layers(network), network.activation, network.n_members
+    )
     ensemble.initialize(rng, GAIN * network.input_gain, network.hidden_gain)
     ensemble = ensemble.to(device=network.device)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
@@ -66,6 +71,16 @@ def hidden_layers(options: NetworkOptions) -> Sequence[int]:
 
 def split_plan(plan: TrainingPlan) -> SplitPlan:
     """The plan of a split network that follows from that of one density."""
-    given: dict[str, Any] = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    given |= {"n_steps": LENGTH * plan.n_steps, "patience": LENGTH * plan.patience, "reference": None}
+    given = _numbers(plan)
+    given |= {"n_steps": LENGTH * plan.n_steps, "patience": LENGTH * plan.patience}
     return SplitPlan(**given | {"learning_rate": RATE * plan.learning_rate})
+
+
+def single_split_plan(plan: TrainingPlan) -> SplitPlan:
+    """The plan of a network of one split, in which all features that are no targets are given."""
+    return SplitPlan(**_numbers(plan), joint_share=0.0, marginal_share=0.0, absent_share=0.0)
+
+
+def _numbers(plan: TrainingPlan) -> dict[str, Any]:
+    """The fields of the plan of one density, without a reference: that of every split is its own."""
+    return {field.name: getattr(plan, field.name) for field in fields(plan)} | {"reference": None}

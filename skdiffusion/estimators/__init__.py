@@ -6,6 +6,7 @@ from skdiffusion.estimators._imputer import DiffusionImputer
 from skdiffusion.estimators._manifold import ManifoldDiffusionEstimator
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._outliers import DiffusionOutlierDetector
+from skdiffusion.estimators._regressor import DiffusionRegressor
 from skdiffusion.estimators._stacked import StackedDensityEstimator
 from skdiffusion.estimators._transformer import DiffusionTransformer
 
@@ -13,6 +14,7 @@ __all__ = [
     "DiffusionDensityEstimator",
     "DiffusionImputer",
     "DiffusionOutlierDetector",
+    "DiffusionRegressor",
     "DiffusionTransformer",
     "DistilledDensityEstimator",
     "ManifoldDiffusionEstimator",

@@ -364,9 +364,9 @@ class MarginalDensity:
         return (np.searchsorted(draws, x) + np.searchsorted(draws, x, side="right")) / (2 * len(draws))
 
 
-def check_probabilities(q: Any) -> np.ndarray:
-    """Probabilities in (0, 1), shape (n_probabilities,); ValueError for anything else."""
+def check_probabilities(q: Any, name: str = "q") -> np.ndarray:
+    """Probabilities in (0, 1), shape (n_probabilities,); ValueError, by the name of the argument, for anything else."""
     probabilities = np.atleast_1d(np.asarray(q, dtype=np.float64))
-    if not ((probabilities > 0) & (probabilities < 1)).all():
-        raise ValueError(f"The 'q' argument must hold probabilities between 0 and 1. Got {q!r} instead.")
+    if probabilities.ndim > 1 or not ((probabilities > 0) & (probabilities < 1)).all():
+        raise ValueError(f"The {name!r} argument must hold probabilities between 0 and 1. Got {q!r} instead.")
     return probabilities

@@ -8,9 +8,11 @@ from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionImputer,
     DiffusionOutlierDetector,
+    DiffusionRegressor,
     DiffusionTransformer,
     DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
+    Options,
     StackedDensityEstimator,
 )
 
@@ -38,6 +40,9 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
         DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
         DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), strategy="mean", add_indicator=True),
+        DiffusionRegressor(
+            hidden_layer_sizes=(8, 8), max_iter=2, n_estimators=1, options=Options(n_folds=2), random_state=0
+        ),
     ]
 )
 def test_scikit_learn_checks(estimator, check):

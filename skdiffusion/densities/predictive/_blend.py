@@ -1,0 +1,157 @@
+"""The blend of what components say of a target given its inputs, with weights that do not depend on these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtri
+
+from skdiffusion.densities import blend_log_density, choose_component
+from skdiffusion.densities.predictive._boosting import BoostedTrees, Outputs
+from skdiffusion.densities.predictive._design import Design
+from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
+from skdiffusion.densities.predictive._flow import TargetFlow
+from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+
+PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | TargetFlow
+MAX_ROOT_STEPS = 60
+ROOT_TOLERANCE = 1e-9  # in standard normal scores of probabilities
+MAX_SCORE = 8.0
+
+
+class Inputs:
+    """Inputs of samples, with what several components make of them."""
+
+    def __init__(self, X: np.ndarray, design: Design, trees: BoostedTrees):
+        self.X, self._design, self._trees = X, design, trees
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """Columns of numbers, (n_samples, n_columns)."""
+        return self._design.transform(self.X)
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What the trees say."""
+        return self._trees.outputs(self.X)
+
+
+@dataclass(frozen=True)
+class PredictiveBlend:
+    """A blend of densities of a target given its inputs.
+
+    Parameters
+    ----------
+    design : Design
+    trees : BoostedTrees
+        Which the flow takes too, whatever their own weight.
+    components : dict of str to component
+    weights : dict of str to float
+        Of the same names; non-negative, sum 1. A component of weight zero is never evaluated.
+    """
+
+    design: Design
+    trees: BoostedTrees
+    components: Mapping[str, PredictiveComponent]
+    weights: dict[str, float]
+
+    def given(self, X: np.ndarray) -> BlendedDistributions:
+        """The distributions of the mapped target given inputs X (n_samples, n_inputs)."""
+        inputs = Inputs(X, self.design, self.trees)
+        used = [name for name, weight in self.weights.items() if weight > 0]
+        parts = [_given(self.components[name], inputs) for name in used]
+        return BlendedDistributions(len(X), np.array([self.weights[name] for name in used]), parts)
+
+
+def _given(component: PredictiveComponent, inputs: Inputs) -> Distributions:
+    if isinstance(component, BoostedTrees):
+        return component.given(inputs.outputs)
+    if isinstance(component, TargetFlow):
+        return component.given(inputs.columns, inputs.outputs)
+    return component.given(inputs.columns)
+
+
+@dataclass(frozen=True)
+class BlendedDistributions(Distributions):
+    """Blends, of the same weights for all samples, of distributions."""
+
+    n_samples: int
+    weights: np.ndarray
+    parts: list[Distributions]
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        return blend_log_density(np.stack([part.log_prob(z) for part in self.parts], axis=1), self.weights)
+
+    def cdf(self, z: np.ndarray) -> np.ndarray:
+        return sum(weight * part.cdf(z) for weight, part in zip(self.weights, self.parts))
+
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        z, shares = zip(*(part.nodes() for part in self.parts))
+        weighted = [weight * share for weight, share in zip(self.weights, shares)]
+        return np.concatenate(z, axis=1), np.concatenate(weighted, axis=1)
+
+    def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
+        """Quantiles of every sample at its own probabilities (n, n_probabilities) within (0, 1).
+
+        Roots of the distribution function on the scale of normal scores, where it is nearly straight.
+        """
+        functions = [part.fast_cdf() for part in self.parts]
+        wanted = np.clip(ndtri(probabilities), -MAX_SCORE, MAX_SCORE)
+
+        def excess(z: np.ndarray) -> np.ndarray:
+            probability = sum(weight * cdf(z) for weight, cdf in zip(self.weights, functions))
+            return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE) - wanted
+
+        z, _ = self.nodes()
+        center, spread = z.mean(1, keepdims=True), z.std(1, keepdims=True) + 1e-12
+        low = np.broadcast_to(center - 2 * spread, wanted.shape).copy()
+        high = np.broadcast_to(center + 2 * spread, wanted.shape).copy()
+        return _roots(excess, low, high, spread)
+
+    def sample(self, noise: TargetNoise) -> np.ndarray:
+        which, out = choose_component(self.weights, noise.choice), np.empty(len(noise.choice))
+        for k, part in enumerate(self.parts):
+            mine = np.flatnonzero(which == k)
+            if len(mine):
+                out[mine] = part.take(mine).sample(noise.take(mine))
+        return out
+
+    def take(self, samples: np.ndarray) -> BlendedDistributions:
+        return BlendedDistributions(len(samples), self.weights, [part.take(samples) for part in self.parts])
+
+
+def _roots(
+    excess: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, step: np.ndarray
+) -> np.ndarray:
+    """Roots of rising functions, one for each entry, by regula falsi with the Illinois rule between ends that are
+    moved apart until they enclose the roots. An entry does not depend on the others."""
+    below, above = excess(low), excess(high)
+    for k in range(MAX_ROOT_STEPS):
+        short, over = below > 0, above < 0
+        if not (short.any() or over.any()):
+            break
+        low, high = np.where(short, low - 2.0**k * step, low), np.where(over, high + 2.0**k * step, high)
+        below, above = excess(low), excess(high)
+    root, side, done = (low + high) / 2, np.zeros(low.shape, dtype=int), np.zeros(low.shape, dtype=bool)
+    for k in range(MAX_ROOT_STEPS):
+        run = above - below
+        secant = low - below * (high - low) / np.where(run > 0, run, 1.0)
+        middle = (k % 3 == 2) | ~(run > 0) | ~((secant > low) & (secant < high))
+        root = np.where(done, root, np.where(middle, (low + high) / 2, secant))
+        value = excess(root)
+        done |= (np.abs(value) < ROOT_TOLERANCE) | (high - low <= ROOT_TOLERANCE * step)
+        if done.all():
+            break
+        rises, falls = (value < 0) & ~done, (value >= 0) & ~done
+        above = np.where(rises & (side == 1), above / 2, above)
+        below = np.where(falls & (side == -1), below / 2, below)
+        low, below = np.where(rises, root, low), np.where(rises, value, below)
+        high, above = np.where(falls, root, high), np.where(falls, value, above)
+        side = np.where(rises, 1, np.where(falls, -1, side))
+    return root

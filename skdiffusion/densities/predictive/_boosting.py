@@ -1,0 +1,220 @@
+"""Gradient-boosted trees as a density: mean, log-variance, and the distribution of standardized residuals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from skdiffusion.densities import ResidualDistribution, fit_residuals
+from skdiffusion.densities.predictive._data import FoldedInputs, RegressionData
+from skdiffusion.densities.predictive._distributions import NormalMixtures
+from skdiffusion.densities.predictive._trees import Categories, MeanOfTrees, Trees, baseline
+
+FEW_SAMPLES = 1000  # up to which trees are chosen by all folds
+N_TRIAL_FOLDS = 2  # by which they are chosen beyond
+MAX_RATIO = 4.0  # of the logarithm of a standard deviation to that of the mean square
+STEP = 20  # trees between two looks at the samples left out
+
+
+class Boosting(NamedTuple):
+    """Settings of gradient boosting."""
+
+    max_leaf_nodes: int
+    min_samples_leaf: int
+    learning_rate: float
+    max_iter: int
+    patience: int  # trees without a gain on the samples left out
+
+
+MEANS = (Boosting(6, 5, 0.1, 600, 40), Boosting(31, 10, 0.1, 400, 40))
+VARIANCES = (Boosting(4, 20, 0.05, 200, 40),)
+
+
+class Outputs(NamedTuple):
+    """What the trees say of samples, arrays of shape (n_samples,), of the mapped target."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """The density of a target given its inputs by trees.
+
+    Parameters
+    ----------
+    means, log_variances : MeanOfTrees
+        The latter take the mean beside the inputs.
+    middle : float
+        Logarithm of the mean square of the residuals.
+    least_scale : float
+    residuals : ResidualDistribution
+    """
+
+    means: MeanOfTrees
+    log_variances: MeanOfTrees
+    middle: float
+    least_scale: float
+    residuals: ResidualDistribution
+
+    def outputs(self, X: np.ndarray) -> Outputs:
+        """Means and standard deviations given inputs X."""
+        mean = self.means.raw_predictions(X)
+        log_variance = self.log_variances.raw_predictions(np.column_stack([X, mean]))
+        return Outputs(mean, self.scales(log_variance))
+
+    def scales(self, log_variance: np.ndarray) -> np.ndarray:
+        """Standard deviations that are neither far from the others nor below the resolution of the target."""
+        return _scales(log_variance, self.middle, self.least_scale)
+
+    def given(self, outputs: Outputs) -> NormalMixtures:
+        """The distributions of the target of samples with these means and standard deviations."""
+        return _distributions(self.residuals, outputs)
+
+
+class BoostedFit(NamedTuple):
+    """Boosted trees, with what those fitted without a sample say of it."""
+
+    trees: BoostedTrees
+    left_out: Outputs
+    log_prob: np.ndarray  # (n_samples,), of the mapped target
+
+
+def fit_boosted(data: RegressionData) -> BoostedFit:
+    """Fit means, log-variances and residuals, each by its own out-of-fold predictions."""
+    z, w = data.z, data.weight
+    means, mean = fit_trees(data.inputs, z, "squared_error", MEANS)
+    squares = (z - mean) ** 2
+    middle = float(np.log(max(np.average(squares, weights=w), 1e-300)))
+    squares = np.maximum(squares, 1e-9 * np.exp(middle))
+    beside = data.inputs._replace(X=np.column_stack([data.X, mean]))
+    log_variances, log_variance = fit_trees(beside, squares, "gamma", VARIANCES)
+    scale = _scales(log_variance, middle, data.least_scale)
+    standard, share = ((z - mean) / scale)[:, None], w * (data.n_effective / w.sum())
+    log_prob = np.empty(len(z))
+    for fold in data.folds:
+        others = data.target.without(fold)
+        residuals = fit_residuals(standard[others], share[others] * (data.n_effective / share[others].sum()))
+        log_prob[fold] = _distributions(residuals, Outputs(mean[fold], scale[fold])).log_prob(z[fold])
+    trees = BoostedTrees(means, log_variances, middle, data.least_scale, fit_residuals(standard, share))
+    return BoostedFit(trees, Outputs(mean, scale), log_prob)
+
+
+def _scales(log_variance: np.ndarray, middle: float, least: float) -> np.ndarray:
+    return np.maximum(np.exp(0.5 * np.clip(log_variance, middle - 2 * MAX_RATIO, middle + 2 * MAX_RATIO)), least)
+
+
+def _distributions(residuals: ResidualDistribution, outputs: Outputs) -> NormalMixtures:
+    weights, means, scales = residuals.weights[0], residuals.means[0], residuals.scales[0]
+    used = weights > 0
+    mean, scale = outputs.mean[:, None], outputs.scale[:, None]
+    return NormalMixtures(
+        np.repeat(weights[used][None], len(mean), axis=0), mean + scale * means[used], scale * scales[used]
+    )
+
+
+def fit_trees(
+    inputs: FoldedInputs, target: np.ndarray, loss: str, settings: tuple[Boosting, ...]
+) -> tuple[MeanOfTrees, np.ndarray]:
+    """Trees without each of the folds, of the settings and number that samples left out choose, and what they say of
+    these.
+
+    Parameters
+    ----------
+    inputs : FoldedInputs
+    target : array of shape (n_samples,)
+    loss : {"squared_error", "gamma", "log_loss"}
+    settings : tuple of Boosting
+    """
+    folds = inputs.folds
+    n_trial = len(folds) if len(target) <= FEW_SAMPLES else min(N_TRIAL_FOLDS, len(folds))
+    make = partial(_LeftOut, inputs, target, loss)
+    runs = [[make(setting, fold).run() for fold in folds[:n_trial]] for setting in settings]
+    curves = [_mean_curve(of_setting) for of_setting in runs]
+    best = int(np.argmin([curve.min() for curve in curves]))
+    n_trees = int(np.argmin(curves[best]))
+    chosen = [*runs[best], *(make(settings[best], fold).run(n_trees) for fold in folds[n_trial:])]
+    left_out, fits = np.empty(len(target)), []
+    for one in chosen:
+        fits.append(one.trees(n_trees))
+        left_out[one.fold] = fits[-1].raw_predictions(inputs.X[one.fold])
+    return MeanOfTrees(tuple(fits)), left_out
+
+
+def _mean_curve(runs: list[_LeftOut]) -> np.ndarray:
+    """Mean loss on samples left out by the number of trees, as long as the shortest of the runs."""
+    length = min(len(one.curve) for one in runs)
+    total = sum(one.weight for one in runs)
+    return np.sum([one.weight / total * one.curve[:length] for one in runs], axis=0)
+
+
+class _LeftOut:
+    """A fit of trees without one fold."""
+
+    def __init__(self, inputs: FoldedInputs, target: np.ndarray, loss: str, setting: Boosting, fold: np.ndarray):
+        X, train = inputs.X, np.setdiff1d(np.arange(len(target)), fold)
+        self.fold, self.setting, self.loss = fold, setting, loss
+        self.weight = float(inputs.weight[fold].sum())
+        self.categories = Categories.of(X[train], inputs.categories)
+        self.train = self.categories.encoded(X[train]), target[train], inputs.weight[train]
+        self.left_out = self.categories.encoded(X[fold]), target[fold], inputs.weight[fold]
+        self.curve = np.zeros(0)
+        mask = np.arange(X.shape[1]) < len(inputs.categories)
+        make = HistGradientBoostingClassifier if loss == "log_loss" else HistGradientBoostingRegressor
+        self.model = make(
+            loss=loss,
+            learning_rate=setting.learning_rate,
+            max_leaf_nodes=setting.max_leaf_nodes,
+            min_samples_leaf=setting.min_samples_leaf,
+            max_iter=1,
+            early_stopping=False,
+            warm_start=True,
+            categorical_features=mask if mask.any() else None,
+        )
+
+    def run(self, n_trees: int | None = None) -> _LeftOut:
+        """Boost up to a number of trees, or as long as samples left out gain."""
+        if n_trees is not None:
+            self._boost(1)
+            self._boost(n_trees)
+            return self
+        self._boost(1)
+        losses = [self._loss_of(np.full(len(self.fold), baseline(self.model)))]
+        while self.model.max_iter < self.setting.max_iter:
+            if len(losses) - 1 - int(np.argmin(losses)) >= self.setting.patience:
+                break
+            self._boost(min(self.setting.max_iter, self.model.max_iter // STEP * STEP + STEP))
+            losses += [self._loss_of(raw) for raw in self._stages()[len(losses) - 1 :]]
+        self.curve = np.array(losses)
+        return self
+
+    def _boost(self, n_trees: int) -> None:
+        X, y, w = self.train
+        self.model.set_params(max_iter=max(1, n_trees)).fit(X, y, sample_weight=w)
+
+    def _stages(self) -> list[np.ndarray]:
+        """Raw predictions of the samples left out by the first trees, for each number of these."""
+        X = self.left_out[0]
+        if self.loss == "log_loss":
+            return [raw.ravel() for raw in self.model.staged_decision_function(X)]
+        staged = list(self.model.staged_predict(X))
+        return [np.log(values) for values in staged] if self.loss == "gamma" else staged
+
+    def _loss_of(self, raw: np.ndarray) -> float:
+        """Mean loss of raw predictions on the samples left out."""
+        _, y, w = self.left_out
+        if self.loss == "squared_error":
+            each = (y - raw) ** 2
+        elif self.loss == "gamma":
+            each = raw + y * np.exp(-raw)
+        else:
+            each = np.logaddexp(0.0, raw) - y * raw
+        return float(np.average(each, weights=w))
+
+    def trees(self, n_trees: int) -> Trees:
+        """The first of the trees."""
+        return Trees.of(self.model, self.categories, n_trees)

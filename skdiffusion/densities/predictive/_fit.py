@@ -1,0 +1,92 @@
+"""The fit of a blend: components of a target given its inputs, with weights of out-of-fold log-densities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from skdiffusion._utils.progress import FitProgress
+from skdiffusion.densities import ComponentOptions, stacking_weights
+from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
+from skdiffusion.densities.predictive._boosting import fit_boosted
+from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._design import Design
+from skdiffusion.densities.predictive._flow import fit_target_flow
+from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
+from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.training import TrainingResult
+
+COMPONENTS = ("trees", "mixture", "student", "diffusion")
+
+
+@dataclass(frozen=True)
+class PredictivePlan:
+    """What a fit is asked for.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the components, among `COMPONENTS`.
+    options : DiffusionOptions
+    search_deadline : float
+        Moment of `time.perf_counter` from which no mixture is searched for.
+    """
+
+    names: tuple[str, ...]
+    options: DiffusionOptions
+    search_deadline: float = np.inf
+
+
+class PredictiveFit(NamedTuple):
+    """A blend, and how the training of its networks went, if there are some."""
+
+    blend: PredictiveBlend
+    training: TrainingResult | None
+    n_epochs: int  # of this training, at least 1
+
+
+def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProgress) -> PredictiveFit:
+    """Fit the components that a plan names to samples in folds, and weigh them.
+
+    Trees are fitted whatever the names: the flow learns what they leave.
+    """
+    rng, result = data.target.rng.spawn(1)[0], None
+    validated = np.concatenate(data.target.validation_folds)
+    boosted, design = fit_boosted(data), Design.of(data)
+    columns = design.transform(data.X)
+    found: dict[str, tuple[PredictiveComponent, np.ndarray]] = {"trees": (boosted.trees, boosted.log_prob[validated])}
+    if "mixture" in plan.names and time.perf_counter() < plan.search_deadline:
+        mixture, log_prob = fit_joint_mixture(data, columns, rng, plan.search_deadline)
+        found["mixture"] = mixture, log_prob[validated]
+    if "student" in plan.names:
+        student, log_prob = fit_joint_student_t(data, columns)
+        found["student"] = student, log_prob[validated]
+    if "diffusion" in plan.names:
+        flow, log_prob, result = fit_target_flow(data, columns, boosted.left_out, plan.options, progress)
+        found["diffusion"] = flow, log_prob
+    named = {name: found[name] for name in found if name in plan.names} or {"trees": found["trees"]}
+    weights = _weights({name: log_prob for name, (_, log_prob) in named.items()}, data.weight[validated])
+    components = {name: component for name, (component, _) in named.items()}
+    n_seen = 0 if result is None else result.n_steps * plan.options.training.batch_size
+    n_epochs = max(1, -(-n_seen // len(data.z)))
+    return PredictiveFit(PredictiveBlend(design, boosted.trees, components, weights), result, n_epochs)
+
+
+def _weights(log_prob: Mapping[str, np.ndarray], sample_weight: np.ndarray) -> dict[str, float]:
+    """Weights of the components of greatest out-of-fold log-density; a Student-t keeps some."""
+    options = ComponentOptions()
+    least = np.array([options.min_student_weight if name == "student" else 0.0 for name in log_prob])
+    if len(log_prob) == 1:
+        return dict.fromkeys(log_prob, 1.0)
+    weights = stacking_weights(np.stack([*log_prob.values()], axis=1), sample_weight, least)
+    weights[weights < options.negligible_weight] = 0.0
+    return dict(zip(log_prob, (weights / weights.sum()).tolist()))
+
+
+def network_shape(n_samples: int, n_columns: int) -> tuple[int, int]:
+    """Samples and features of the networks of a target: its residual, and beside the columns two outputs of trees."""
+    return n_samples, n_columns + 3

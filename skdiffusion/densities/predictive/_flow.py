@@ -1,0 +1,206 @@
+r"""The flow of the residuals of trees, given the inputs: what trees leave to learn, of any shape.
+
+With the mean m and the standard deviation s of the trees, both out of fold, and columns g of the inputs, a network
+learns :math:`p(u \mid g, m, \log s)` of :math:`u = (z - m) / s`, and :math:`p(z \mid x) = p(u \mid g, m, \log s) / s`.
+The noise floor of the flow is relative to s, so that it lies below the narrowest conditional scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.special import ndtr
+
+from skdiffusion._utils.progress import FitProgress
+from skdiffusion._utils.protocols import Density
+from skdiffusion.densities.predictive._boosting import Outputs
+from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
+from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
+from skdiffusion.diffusion.fitting import averaged_log_prob
+from skdiffusion.diffusion.networks import Split
+from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.split import SplitFlow
+from skdiffusion.diffusion.split_fitting import fit_split_flow, single_split_plan
+from skdiffusion.diffusion.training import TrainingResult
+from skdiffusion.preprocessing import MappedData
+
+CODES = np.linspace(-3.6, 3.6, 7)  # standard normal codes at which the flow is tabulated first
+ADDED = 3, 6  # rounds of further places, and places of a round, where interpolation is off
+TABLE_TOLERANCE = 0.02  # of a code: 0.008 of a probability at most
+TABLE_STEPS = 16  # of the flow: codes are off by 0.002 in the mean (two modes)
+NODES_BETWEEN = 4  # two places of the table, of means
+MARGIN = 0.5  # standard deviations beyond the inputs of the fit, to which farther ones are moved
+
+
+@dataclass(frozen=True)
+class TargetFlow:
+    """A split flow of a standardized residual, its first feature, given columns of inputs and what the trees say.
+
+    Parameters
+    ----------
+    flow : SplitFlow
+    shift, scale : array of shape (n_features,)
+        Of all features; the network takes them standardized.
+    low, high : array of shape (n_features,)
+        Ends of the standardized features: networks are wild beyond.
+    """
+
+    flow: SplitFlow
+    shift: np.ndarray
+    scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def given(self, design: np.ndarray, outputs: Outputs) -> FlowDistributions:
+        """The distributions of the mapped target given columns of inputs and what trees say."""
+        features = _features(np.zeros(len(design)), design, outputs)
+        standard = np.clip((features - self.shift) / self.scale, self.low, self.high)
+        standard[:, 0] = 0.0
+        return FlowDistributions(
+            self.flow, standard, outputs.mean + self.shift[0] * outputs.scale, self.scale[0] * outputs.scale
+        )
+
+
+@dataclass(frozen=True)
+class FlowDistributions(Distributions):
+    """The distributions of numbers of which (z - location) / scale follows the flow of each sample.
+
+    Parameters
+    ----------
+    flow : SplitFlow
+    features : array of shape (n_samples, n_features)
+        Standardized, of which the first is not read.
+    locations, scales : array of shape (n_samples,)
+    """
+
+    flow: SplitFlow
+    features: np.ndarray
+    locations: np.ndarray
+    scales: np.ndarray
+
+    @property
+    def _split(self) -> Split:
+        return target_split(self.features.shape[1])
+
+    def _with_target(self, z: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        out = self.features[samples]
+        out[:, 0] = (z - self.locations[samples]) / self.scales[samples]
+        return out
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        complete = self._with_target(z, np.arange(len(z)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_prob = self.flow.conditional_log_prob(complete, self._split) - np.log(self.scales)
+        return np.where(np.isnan(log_prob), -np.inf, log_prob)
+
+    def cdf(self, z: np.ndarray) -> np.ndarray:
+        samples = np.repeat(np.arange(len(z)), z.shape[1])
+        return ndtr(self.flow.codes(self._with_target(z.ravel(), samples), self._split)[:, 0]).reshape(z.shape)
+
+    def _at_codes(self, flow: SplitFlow, samples: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Standardized numbers of codes."""
+        return flow.draw(self.features[samples], self._split, codes[:, None])[:, 0]
+
+    @cached_property
+    def _curves(self) -> RisingCurves:
+        """The codes of standardized numbers, tabulated."""
+        n, flow = len(self.features), self.flow.with_steps(TABLE_STEPS)
+        numbers = self._at_codes(flow, np.repeat(np.arange(n), len(CODES)), np.tile(CODES, n)).reshape(n, -1)
+
+        def codes_of(samples: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+            complete = self.features[samples]
+            complete[:, 0] = numbers
+            return flow.codes(complete, self._split)[:, 0]
+
+        codes = np.repeat(CODES[None], n, axis=0)
+        return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, TABLE_TOLERANCE)
+
+    def fast_cdf(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The distribution functions by interpolation."""
+        locations, scales, curves = self.locations[:, None], self.scales[:, None], self._curves
+        return lambda z: ndtr(curves((z - locations) / scales))
+
+    def nodes(self) -> tuple[np.ndarray, np.ndarray]:
+        knots = self._curves.x
+        parts = (np.arange(NODES_BETWEEN) + 0.5) / NODES_BETWEEN
+        ends = knots[:, :-1, None] + np.diff(knots, axis=1)[:, :, None] * np.arange(NODES_BETWEEN) / NODES_BETWEEN
+        ends = np.concatenate([ends.reshape(len(knots), -1), knots[:, -1:]], axis=1)
+        between = knots[:, :-1, None] + np.diff(knots, axis=1)[:, :, None] * parts
+        numbers = np.concatenate([knots[:, :1], between.reshape(len(knots), -1), knots[:, -1:]], axis=1)
+        below = ndtr(self._curves(ends))
+        sides = np.zeros((len(knots), 1)), np.ones((len(knots), 1))
+        shares = np.diff(np.concatenate([sides[0], below, sides[1]], axis=1), axis=1)
+        return self.locations[:, None] + self.scales[:, None] * numbers, shares
+
+    def sample(self, noise: TargetNoise) -> np.ndarray:
+        drawn = self._at_codes(self.flow, np.arange(len(self.features)), noise.normal)
+        return self.locations + self.scales * drawn
+
+    def take(self, samples: np.ndarray) -> FlowDistributions:
+        return FlowDistributions(self.flow, self.features[samples], self.locations[samples], self.scales[samples])
+
+
+@dataclass(frozen=True)
+class _OfSplit(Density):
+    """The conditional density of one split, as one density."""
+
+    flow: SplitFlow
+    split: Split
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        return self.flow.conditional_log_prob(X, self.split)
+
+
+def target_split(n_features: int) -> Split:
+    """The first feature given all others."""
+    return Split((0,), tuple(range(1, n_features)))
+
+
+def _features(u: np.ndarray, design: np.ndarray, outputs: Outputs) -> np.ndarray:
+    return np.column_stack([u, outputs.mean, np.log(outputs.scale), design])
+
+
+def fit_target_flow(
+    data: RegressionData,
+    design: np.ndarray,
+    left_out: Outputs,
+    options: DiffusionOptions,
+    progress: FitProgress,
+) -> tuple[TargetFlow, np.ndarray, TrainingResult]:
+    """Train networks, one without each fold, on the out-of-fold residuals of trees.
+
+    Returns
+    -------
+    flow : TargetFlow
+    log_prob : array of shape (n_validated,)
+        Out-of-fold log-densities of the mapped target, of the samples of the validation folds.
+    result : TrainingResult
+    """
+    features, w = _features((data.z - left_out.mean) / left_out.scale, design, left_out), data.weight
+    shift = np.average(features, axis=0, weights=w)
+    scale = np.sqrt(np.average((features - shift) ** 2, axis=0, weights=w))
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    standard = (features - shift) / scale
+    covariance = _shrunk(standard, w, data.n_effective)
+    plan = single_split_plan(replace(options.training, monitor=progress))
+    rng = data.target.rng.spawn(1)[0]
+    flow, result = fit_split_flow(data.target, (standard, covariance), options, plan, rng, n_targets=1)
+    log_det = -np.log(scale[0] * left_out.scale)
+    mapped = MappedData(data.target_map, standard, standard, log_det)
+    split = target_split(standard.shape[1])
+    members = [_OfSplit(member, split) for member in flow.members()]
+    log_prob = averaged_log_prob(members, mapped, data.target.validation_folds)
+    low, high = standard.min(0) - MARGIN, standard.max(0) + MARGIN
+    return TargetFlow(flow, shift, scale, low, high), log_prob, result
+
+
+def _shrunk(standard: np.ndarray, weight: np.ndarray, n_effective: float) -> np.ndarray:
+    """The covariance of standardized features, shrunk towards the identity by the share of features to samples."""
+    d = standard.shape[1]
+    covariance = (standard * (weight / weight.sum())[:, None]).T @ standard
+    shrink = 1e-4 + d / (d + n_effective)
+    return (1 - shrink) * covariance + shrink * np.eye(d)

@@ -1,0 +1,189 @@
+"""Components of p(y | x) against closed forms and against what they are made from."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.interpolate import PchipInterpolator
+from scipy.stats import multivariate_t, norm, t
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from skdiffusion.densities import GaussianMixtureDensity, StudentTDensity
+from skdiffusion.densities.predictive import NormalMixtures, StudentTs, TargetNoise, distinct_samples
+from skdiffusion.densities.predictive._blend import BlendedDistributions
+from skdiffusion.densities.predictive._boosting import Outputs
+from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
+from skdiffusion.densities.predictive._flow import TargetFlow
+from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+from skdiffusion.densities.predictive._trees import Categories, Trees
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import SplitField, split_network
+from skdiffusion.diffusion.split import SplitFlow
+
+PROBABILITIES = np.array([0.001, 0.05, 0.3, 0.5, 0.9, 0.999])
+
+
+def random_mixtures(rng, n=7, k=4):
+    weights = rng.dirichlet(np.ones(k), n)
+    return NormalMixtures(weights, 2 * rng.standard_normal((n, k)), rng.uniform(0.1, 1.0, (n, k)))
+
+
+def random_covariance(rng, d):
+    root = rng.standard_normal((d, d))
+    return root @ root.T + 0.1 * np.eye(d)
+
+
+def test_mixtures_are_sums_of_normal_distributions():
+    rng = np.random.default_rng(0)
+    mixtures, z = random_mixtures(rng), rng.standard_normal(7)
+    parts = norm(mixtures.means, mixtures.scales)
+    assert_allclose(mixtures.log_prob(z), np.log((mixtures.weights * parts.pdf(z[:, None])).sum(1)), atol=1e-12)
+    assert_allclose(mixtures.cdf(z[:, None])[:, 0], (mixtures.weights * parts.cdf(z[:, None])).sum(1), atol=1e-14)
+    nodes, shares = mixtures.nodes()
+    assert_allclose((shares * nodes).sum(1), (mixtures.weights * mixtures.means).sum(1), atol=1e-12)
+    second = (mixtures.weights * (mixtures.means**2 + mixtures.scales**2)).sum(1)
+    assert_allclose((shares * nodes**2).sum(1), second, atol=1e-12)
+
+
+def test_student_t_distributions_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    locations, scales, z = rng.standard_normal(5), rng.uniform(0.5, 2.0, 5), 30 * rng.standard_normal(5)
+    ours, theirs = StudentTs(locations, scales, 3.5), t(3.5, locations, scales)
+    assert_allclose(ours.log_prob(z), theirs.logpdf(z), atol=1e-12)
+    assert_allclose(ours.cdf(z[:, None])[:, 0], theirs.cdf(z), atol=1e-12)
+    nodes, shares = ours.nodes()
+    assert_allclose((shares * nodes).sum(1), locations, atol=1e-12)
+    assert np.isfinite(ours.log_prob(np.full(5, 1e200))).all()
+
+
+def test_the_conditional_of_a_mixture_is_the_ratio_of_its_densities():
+    rng = np.random.default_rng(1)
+    covariances = np.stack([random_covariance(rng, 4) for _ in range(3)])
+    joint = GaussianMixtureDensity(rng.dirichlet(np.ones(3)), rng.standard_normal((3, 4)), covariances)
+    design, z = rng.standard_normal((20, 5)), rng.standard_normal(20)
+    columns = np.array([0, 2, 4])
+    both = np.column_stack([z, design[:, columns]])
+    ratio = joint.log_prob(both) - joint.marginal(np.eye(4)[:, 1:]).log_prob(both[:, 1:])
+    assert_allclose(JointMixture(joint, columns).given(design).log_prob(z), ratio, atol=1e-8)
+
+
+def test_the_conditional_of_a_student_t_is_the_ratio_of_its_densities():
+    rng = np.random.default_rng(2)
+    scale, location = random_covariance(rng, 3), rng.standard_normal(3)
+    both = 5 * rng.standard_normal((20, 3))
+    ratio = multivariate_t(location, scale, 4.0).logpdf(both)
+    ratio -= multivariate_t(location[1:], scale[1:, 1:], 4.0).logpdf(both[:, 1:])
+    given = JointStudentT(StudentTDensity(location, scale, 4.0), np.arange(2)).given(both[:, 1:])
+    assert_allclose(given.log_prob(both[:, 0]), ratio, atol=1e-8)
+
+
+def test_quantiles_of_a_blend_invert_its_distribution_function():
+    rng = np.random.default_rng(3)
+    narrow = NormalMixtures(np.full((7, 2), 0.5), np.tile([-5.0, 9.0], (7, 1)), np.full((7, 2), 1e-3))
+    parts = [random_mixtures(rng), StudentTs(rng.standard_normal(7), rng.uniform(0.5, 2.0, 7), 4.0), narrow]
+    blend = BlendedDistributions(7, np.array([0.5, 0.2, 0.3]), parts)
+    levels = np.tile(PROBABILITIES, (7, 1))
+    z = blend.quantiles(levels)
+    assert_allclose(blend.cdf(z), levels, atol=1e-7)
+    assert (np.diff(z, axis=1) > 0).all()
+    assert_array_equal(blend.take(np.arange(2, 4)).quantiles(levels[:2]), z[2:4])
+
+
+def test_draws_of_a_blend_have_its_distribution():
+    rng, n = np.random.default_rng(4), 20_000
+    one = BlendedDistributions(
+        1, np.array([0.6, 0.4]), [random_mixtures(rng, 1), StudentTs(np.ones(1), np.full(1, 0.3), 5.0)]
+    )
+    noise = TargetNoise(rng.standard_normal(n), rng.random(n), rng.random(n))
+    drawn = np.sort(one.take(np.zeros(n, dtype=int)).sample(noise))
+    gap = one.cdf(drawn[None])[0] - (np.arange(n) + 0.5) / n
+    assert np.abs(gap).max() < 1.95 / np.sqrt(n)  # Kolmogorov's, at one in a thousand
+
+
+def test_rising_curves_are_pchip_within_their_points():
+    rng = np.random.default_rng(5)
+    x, heights = np.cumsum(rng.uniform(0.01, 1, (4, 9)), axis=1), np.cumsum(rng.uniform(0.01, 1, (4, 9)), axis=1)
+    places = x[:, 1:2] + (x[:, -2:-1] - x[:, 1:2]) * np.linspace(0, 1, 50)
+    expected = [PchipInterpolator(a, b)(c) for a, b, c in zip(x, heights, places)]
+    assert_allclose(RisingCurves(x, heights)(places), expected, atol=1e-12)
+    far = RisingCurves(x, heights)(np.column_stack([x[:, 0] - 2.0, x[:, -1] + 2.0]))
+    slopes = np.diff(heights)[:, [0, -1]] / np.diff(x)[:, [0, -1]]
+    assert_allclose(far, heights[:, [0, -1]] + slopes * [-2.0, 2.0], atol=1e-12)
+
+
+def test_curves_are_refined_where_they_are_wrong_and_alone_as_among_others():
+    def function(samples, places):
+        return np.where(samples == 0, 2 * places, 2 * np.tanh(30 * places))
+
+    x = np.tile(np.linspace(-1, 1, 7), (2, 1))
+    heights = np.stack([2 * x[0], 2 * np.tanh(30 * x[1])])
+    places = np.tile(np.linspace(-1, 1, 101), (2, 1))
+    both = refined_curves(x, heights, function, (3, 6), 0.02)
+    assert_allclose(both(places)[0], 2 * places[0], atol=1e-9)
+    assert np.abs(both(places)[1] - function(1, places[1])).max() < 0.2
+    assert np.abs(RisingCurves(x, heights)(places)[1] - function(1, places[1])).max() > 0.8
+    alone = refined_curves(x[1:], heights[1:], lambda _, places: function(1, places), (3, 6), 0.02)
+    assert_array_equal(alone(places[1:])[0], both(places)[1])
+
+
+def test_flows_of_zero_networks_are_regressions_on_what_trees_say():
+    rng, d = np.random.default_rng(6), 5
+    covariance = random_covariance(rng, d)
+    network = split_network(d, 1, (8, 8), "silu", 2)
+    network.initialize(rng, 1.0, 1.2)
+    flow = SplitFlow(ProbabilityFlow(SplitField(network, covariance), np.arctan(0.01), np.arctan(20.0)))
+    shift, scale = rng.standard_normal(d), rng.uniform(0.5, 2.0, d)
+    target = TargetFlow(flow, shift, scale, np.full(d, -50.0), np.full(d, 50.0))
+    design, outputs = rng.standard_normal((6, 2)), Outputs(rng.standard_normal(6), rng.uniform(0.1, 3.0, 6))
+    features = (np.column_stack([outputs.mean, np.log(outputs.scale), design]) - shift[1:]) / scale[1:]
+    slope = np.linalg.solve(covariance[1:, 1:], covariance[1:, 0])
+    deviation = np.sqrt(covariance[0, 0] - covariance[0, 1:] @ slope)
+    mean = outputs.mean + outputs.scale * (shift[0] + scale[0] * (features @ slope))
+    expected = norm(mean, outputs.scale * scale[0] * deviation)
+    given, z = target.given(design, outputs), mean + rng.standard_normal(6)
+    assert_allclose(given.log_prob(z), expected.logpdf(z), atol=1e-8)
+    assert_allclose(given.cdf(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
+    assert_allclose(given.fast_cdf()(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
+    nodes, shares = given.nodes()
+    assert (np.abs((nodes * shares).sum(1) - mean) < 2e-3 * expected.std()).all()
+    codes = rng.standard_normal(6)
+    drawn = given.sample(TargetNoise(codes, rng.random(6), rng.random(6)))
+    assert_allclose(drawn, mean + expected.std() * codes, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "gamma", "log_loss"])
+def test_trees_as_arrays_say_what_scikit_learn_says(loss):
+    rng, n = np.random.default_rng(7), 400
+    X = rng.standard_normal((n, 4))
+    X[:, 1] = rng.integers(0, 6, n)
+    X[rng.random(n) < 0.1, 1] = np.nan
+    X[rng.random(n) < 0.1, 2] = np.nan
+    y = np.exp(X[:, 0] + 0.3 * np.nan_to_num(X[:, 1] % 2) + 0.5 * np.isnan(X[:, 2]))
+    categories = Categories.of(X, [1])
+    make = HistGradientBoostingClassifier if loss == "log_loss" else HistGradientBoostingRegressor
+    model = make(loss=loss, max_iter=30, categorical_features=[0])
+    encoded = categories.encoded(X)
+    model.fit(encoded, (y > 1).astype(float) if loss == "log_loss" else y)
+    new = rng.standard_normal((300, 4))
+    new[:, 1] = rng.integers(0, 9, 300)  # some of which no tree knows
+    new[::3, 1] = np.nan
+    new[::4, 2] = np.nan
+    trees = Trees.of(model, categories, 30)
+    assert trees.bits.size  # some nodes are of categories
+    seen = categories.encoded(new)
+    if loss == "log_loss":
+        expected = model.decision_function(seen)
+    else:
+        expected = np.log(model.predict(seen)) if loss == "gamma" else model.predict(seen)
+    assert_allclose(trees.raw_predictions(new), expected, atol=1e-12)
+    few = Trees.of(model, categories, 0).raw_predictions(new)
+    assert np.ptp(few) == 0
+    assert_array_equal(trees.raw_predictions(new[5:6]), trees.raw_predictions(new)[5:6])
+
+
+def test_copies_become_weights_in_an_order_of_their_own():
+    X = np.array([[1.0, np.nan], [0.0, 2.0], [1.0, np.nan], [-0.0, 2.0]])
+    y, w = np.array([[3.0], [1.0], [3.0], [1.0]]), np.array([1.0, 1.0, 2.0, 0.5])
+    for order in ([0, 1, 2, 3], [3, 2, 0, 1]):
+        distinct = distinct_samples(X[order], y[order], w[order])
+        for found, expected in zip(distinct, ([[0.0, 2.0], [1.0, np.nan]], [[1.0], [3.0]], [0.5, 1.0])):
+            assert_array_equal(found, expected)
