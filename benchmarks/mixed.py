@@ -1,6 +1,7 @@
 """Tables with categories and atoms: exact held-out log-densities, generated rows, and columns with atoms.
 
     python -m benchmarks.mixed run --out benchmarks/results/mixed.jsonl [--data FOLDER] [--n 4000] [--seeds 1]
+        [--kinds columns,tables,classes]
     python -m benchmarks.mixed report benchmarks/results/mixed.jsonl [--published FOLDER/published.csv]
 
 Tables of FOLDER (`roles.json` says which columns are categories): n training samples, and at most 4000 others that are
@@ -13,6 +14,10 @@ held out. Mean log-densities in nats, with respect to the same measure for both,
 "detection" is 1 - (2 AUC - 1) of XGBoost (enable_categorical) that distinguishes n generated rows from the n training
 rows, the mean of three folds: 1 where it cannot. The figures published for it are of fits to whole tables. XGBoost is
 optional.
+
+Classes: the tables with a class, n training samples, and at most 4000 others. Mean log-loss in nats of
+DiffusionClassifier with atoms="auto", and of HistGradientBoostingClassifier with its defaults, and with the learning
+rate, iterations and leaves that three folds of the training samples choose from a grid.
 
 Columns: single features whose density is known, n samples. The divergence of ours from it, and that of the pieces
 apart: the share of each atom, and a fit to the values at none. And by how many standard errors the share of generated
@@ -32,8 +37,10 @@ from scipy import stats
 from benchmarks import cells
 
 N_HELD_OUT = 4000
+BOOSTING_GRID = {"learning_rate": [0.03, 0.1], "max_iter": [50, 100, 200], "max_leaf_nodes": [6, 15, 31]}
 PUBLISHED = ("FullyFactorizedPreprocessed", "ShallowMixture", "TabSyn", "TabDiff", "TabPC")
 NORMAL, GAMMA, LOG_NORMAL = stats.norm(40, 12), stats.gamma(2.0), stats.lognorm(1.0)
+PLURAL = {"column": "columns", "table": "tables", "class": "classes"}
 # Atoms with their shares, and the distribution of the rest.
 COLUMNS = {
     "zeros 60 %": ({0.0: 0.6}, GAMMA),
@@ -103,6 +110,39 @@ def table_cell(name, n, seed, folder):
     return out
 
 
+def class_cell(name, n, seed, folder):
+    """One record of the classes of a table."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import GridSearchCV
+
+    from skdiffusion import DiffusionClassifier, DiffusionDensityEstimator
+
+    frame, categories = table(name, folder)
+    target = json.loads((Path(folder) / "roles.json").read_text())[name]["target"][0]
+    y = frame.pop(target).to_numpy(dtype=str)
+    frame = frame.astype({c: "category" for c in categories if c != target})
+    order = np.random.default_rng(seed).permutation(len(frame))
+    train, test = order[:n], order[n : n + N_HELD_OUT]
+    out = {"class": name, "n": len(train), "seed": seed}
+
+    def lost(model):
+        """Log-loss of a model on the other samples, and the seconds that its fit took."""
+        start = time.process_time()
+        model.fit(frame.iloc[train], y[train])
+        return log_loss(y[test], model.predict_proba(frame.iloc[test])), time.process_time() - start
+
+    model = DiffusionClassifier(DiffusionDensityEstimator(atoms="auto", random_state=seed))
+    out["ours"], out["fit_s"] = lost(model)
+    boosting = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=seed)
+    out["boosting"], _ = lost(boosting)
+    search = GridSearchCV(boosting, BOOSTING_GRID, scoring="neg_log_loss", cv=3)
+    out["boosting_tuned"], _ = lost(search)
+    _, counts = np.unique(y[train], return_counts=True)
+    out["shares"] = log_loss(y[test], np.tile(counts / counts.sum(), (len(test), 1)))
+    return out
+
+
 def column_cell(name, n, seed):
     """One record of a column."""
     from skdiffusion import DiffusionDensityEstimator
@@ -148,18 +188,25 @@ def run_cell(kind, name, n, seed, folder):
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    return column_cell(name, n, seed) if kind == "column" else table_cell(name, n, seed, folder)
+    if kind == "column":
+        return column_cell(name, n, seed)
+    return {"table": table_cell, "class": class_cell}[kind](name, n, seed, folder)
 
 
 def run(arguments):
     """Run the missing cells."""
-    done = {(r.get("column", r.get("table")), r["n"], r["seed"]) for r in cells.read(arguments.out)}
-    todo = [("column", k, n, s, None) for s in range(arguments.seeds) for n in (500, 2000) for k in COLUMNS]
-    if arguments.data:
-        names = json.loads((Path(arguments.data) / "roles.json").read_text())
-        names = arguments.tables.split(",") if arguments.tables else names
-        todo += [("table", k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in names]
-    todo = [c for c in todo if (c[1], c[2], c[3]) not in done]
+    done = {(kind, r[kind], r["n"], r["seed"]) for r in cells.read(arguments.out) for kind in PLURAL if kind in r}
+    asked = arguments.kinds.split(",")
+    todo = []
+    if "columns" in asked:
+        todo += [("column", k, n, s, None) for s in range(arguments.seeds) for n in (500, 2000) for k in COLUMNS]
+    roles = json.loads((Path(arguments.data) / "roles.json").read_text()) if arguments.data else {}
+    names = [k for k in roles if not arguments.tables or k in arguments.tables.split(",")]
+    with_class = [k for k in names if roles[k]["task"] != "regression"]
+    for kind, of_kind in (("table", names), ("class", with_class)):
+        if PLURAL[kind] in asked:
+            todo += [(kind, k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in of_kind]
+    todo = [c for c in todo if c[:4] not in done]
     cells.run_all("benchmarks.mixed", todo, arguments.out, arguments.jobs, limit_s=3600.0)
 
 
@@ -196,6 +243,12 @@ def report(files, published=None):
     for name in others:
         listed = ", ".join(f"{method} {value:.3f}" for method, value in others[name].items())
         print(f"\nPublished detection on the whole of {name}: {listed}.")
+    print("\n| class of | n | seeds | ours | boosting | boosting, tuned | shares alone | fit, s |")
+    print("|---" * 8 + "|")
+    for (name, n), some in grouped(records, "class"):
+        m = mean_of(some)
+        losses = " | ".join(f"{m[k]:.3f}" for k in ("ours", "boosting", "boosting_tuned", "shares"))
+        print(f"| {name} | {n} | {len(some)} | {losses} | {m['fit_s']:.0f} |")
     print("\n| column | n | seeds | divergence | pieces apart | mass off, standard errors | fit, s |")
     print("|---" * 7 + "|")
     for (name, n), some in grouped(records, "column"):
@@ -208,6 +261,7 @@ def main():
     parser, p, q = cells.command_line(__doc__, run_cell, run, report)
     p.add_argument("--data")
     p.add_argument("--tables", default="")
+    p.add_argument("--kinds", default=",".join(PLURAL.values()))
     p.add_argument("--n", type=int, default=4000)
     p.add_argument("--seeds", type=int, default=1)
     q.add_argument("--published")

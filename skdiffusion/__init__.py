@@ -8,6 +8,7 @@ from importlib import import_module
 __version__ = "0.2.0"
 
 _PUBLIC = {
+    "DiffusionClassifier": "skdiffusion.estimators",
     "DiffusionDensityEstimator": "skdiffusion.estimators",
     "DiffusionImputer": "skdiffusion.estimators",
     "DiffusionOutlierDetector": "skdiffusion.estimators",

@@ -140,6 +140,51 @@ def test_probabilities_of_a_category_are_those_of_bayes_rule(second, weights):
     )
 
 
+@pytest.mark.parametrize("weights", ["joint", "fixed"])
+@pytest.mark.parametrize("others", [[], [0], [2], [0, 3], [2, 3]])
+def test_a_category_with_other_features_unknown(others, weights):
+    """These are summed and integrated over: exactly by closed forms, by draws where a component has none."""
+    X, fixed = without(samples(), [1, *others]), weights == "fixed"
+    expected = np.empty((len(X), 3))
+    for i, x in enumerate(X):
+        terms = [log_prob_by_hand(np.where(np.arange(4) == 1, value, x))[1] for value in range(3)]
+        given = log_prob_by_hand(x)[1] if fixed else 0.0
+        expected[i] = np.exp(np.array(terms) - given) @ [0.3, 0.7]
+    expected /= expected.sum(1, keepdims=True)
+    exact = estimator_of(blend_of(), COLUMNS).conditional(X, weights=weights)
+    np.testing.assert_allclose(exact.predict_proba(1), expected, atol=1e-8)
+    assert exact.categories_of(1) == [0.0, 1.0, 2.0]
+    near = ProductMixture(FIRST.weights, FIRST.means + 0.3, FIRST.covariances, FIRST.tables, [True] * 2)
+    drawn, few, exact = (
+        estimator_of(blend_of(density), COLUMNS).conditional(some, weights=weights).predict_proba(1)
+        for density, some in [(Hidden(near), X), (Hidden(near), X[:3]), (near, X)]
+    )
+    assert np.abs(drawn - exact).max() < (0.05 if {2, 3} & set(others) else 1e-8)
+    np.testing.assert_array_equal(few, drawn[:3])
+
+
+class Nowhere(StateDensity):
+    """A density that has underflowed, but for the tables of its states."""
+
+    def log_prob(self, states, z):
+        return np.full(len(states), -np.inf)
+
+    def state_table(self, k):
+        return FIRST.state_table(k)
+
+
+@pytest.mark.parametrize("unknown", [[1], [0, 1], [1, 2]])
+def test_where_there_is_no_density_a_category_has_its_share(unknown):
+    blend = Blend({"nowhere": TableDensity(COLUMNS, Identity(), Nowhere())}, {"nowhere": 1.0})
+    found = estimator_of(blend, COLUMNS)._unknown._normalized(np.full((2, 3), -np.inf), np.array([1]))
+    share = FIRST.weights @ FIRST.tables[1]
+    np.testing.assert_allclose(found, np.tile(share[:3] / share[:3].sum(), (2, 1)), rtol=1e-12)
+    if 2 not in unknown:  # which takes a closed form
+        X = without(samples(2), unknown)
+        conditional = estimator_of(blend, COLUMNS).conditional(X)
+        np.testing.assert_allclose(conditional.predict_proba(1), found, rtol=1e-12)
+
+
 @pytest.mark.parametrize("unknown", [[0], [1], [0, 1], [2], [2, 3], [1, 3], [0, 1, 3], [0, 2, 3]])
 def test_conditionals_of_either_kind_given_the_other(unknown):
     X = samples()
@@ -305,10 +350,12 @@ def test_lists_of_numbers_beside_labels(fitted):
 def test_bad_questions_say_what_to_do(fitted):
     est, frame = fitted
     numbers, category = est.conditional({"season": "wet"}), est.conditional(frame.iloc[:2].assign(season=None))
-    with pytest.raises(ValueError, match="one unknown feature, a category"):
+    with pytest.raises(ValueError, match="name it by 'feature'"):
         numbers.predict_proba()
-    with pytest.raises(ValueError, match="one unknown feature, a category"):
+    with pytest.raises(ValueError, match="name it by 'feature'"):
         numbers.categories_  # noqa: B018
+    with pytest.raises(ValueError, match="which feature 0 is not"):
+        numbers.predict_proba("season")
     with pytest.raises(ValueError, match="no such label; labels are"):
         category.score_samples(["wet", "foggy"])
     with pytest.raises(ValueError, match="NaN or infinite"):

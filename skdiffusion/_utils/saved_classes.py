@@ -19,6 +19,7 @@ ESTIMATORS = {
     "DiffusionDensityEstimator": "skdiffusion.estimators._density",
     "ManifoldDiffusionEstimator": "skdiffusion.estimators._manifold",
     "DiffusionImputer": "skdiffusion.estimators._imputer",
+    "DiffusionClassifier": "skdiffusion.estimators._classifier",
     "DiffusionOutlierDetector": "skdiffusion.estimators._outliers",
     "DiffusionRegressor": "skdiffusion.estimators._regressor",
     "DiffusionTransformer": "skdiffusion.estimators._transformer",

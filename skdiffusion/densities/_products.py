@@ -117,6 +117,9 @@ class ProductMixture(StateDensity):
             component[block] = choose_component(share, noise.uniform[block])
         return self._drawn(component, states, z, noise)
 
+    def state_table(self, k: int) -> np.ndarray:
+        return self.weights @ self.tables[k]
+
     def _drawn(
         self, component: np.ndarray, states: np.ndarray, z: np.ndarray, noise: StateNoise
     ) -> tuple[np.ndarray, np.ndarray]:

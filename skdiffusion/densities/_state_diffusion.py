@@ -37,6 +37,10 @@ class StateDiffusion(StateDensity):
             out += self.flow.log_prob(z, one_hot(states, self.columns.n_states))
         return out
 
+    def state_table(self, k: int) -> np.ndarray:
+        """The smoothed table of the samples of the fit."""
+        return self.chain.steps[k].table
+
     def sample(self, noise: StateNoise) -> tuple[np.ndarray, np.ndarray]:
         states = self.chain.sample(noise.states)
         if self.flow is None:

@@ -69,6 +69,9 @@ class StudentTables(StateDensity):
                 out[rows] += marginal.log_prob(whole_vectors(z[np.ix_(rows, features)]))[: len(rows)]
         return out
 
+    def state_table(self, k: int) -> np.ndarray:
+        return self.tables[k]
+
     def sample(self, noise: StateNoise) -> tuple[np.ndarray, np.ndarray]:
         states = np.full(noise.states.shape, -1)
         return self.completed(states, np.full(noise.normal.shape, np.nan), noise)

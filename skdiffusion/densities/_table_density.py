@@ -46,6 +46,10 @@ class StateDensity:
         """States and mapped values with the unknown ones drawn given the known ones."""
         raise NotImplementedError
 
+    def state_table(self, k: int) -> np.ndarray:
+        """Probabilities of the states of one column, by its place among them, whatever the others are; (n_states,)."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class TableDensity(Density):

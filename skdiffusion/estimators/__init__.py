@@ -1,5 +1,6 @@
 """The scikit-learn estimators: the only place that speaks the scikit-learn protocol."""
 
+from skdiffusion.estimators._classifier import DiffusionClassifier
 from skdiffusion.estimators._density import DiffusionDensityEstimator
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._imputer import DiffusionImputer
@@ -11,6 +12,7 @@ from skdiffusion.estimators._stacked import StackedDensityEstimator
 from skdiffusion.estimators._transformer import DiffusionTransformer
 
 __all__ = [
+    "DiffusionClassifier",
     "DiffusionDensityEstimator",
     "DiffusionImputer",
     "DiffusionOutlierDetector",

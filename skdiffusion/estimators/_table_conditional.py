@@ -84,38 +84,66 @@ class TableConditionalDensity(ConditionalDensity):
             in_parts(evaluate, len(inside))
         return out
 
-    @property
-    def _category(self) -> int:
-        """Number of the one unknown feature, which is a category."""
+    def _category(self, feature: Any) -> int:
+        """Number of an unknown feature that is a category; None stands for the only unknown one."""
         assert self.estimator._table is not None
-        j = int(self.unknown_features_[0])
-        if len(self.unknown_features_) != 1 or j not in self.estimator._table.columns.categories:
+        unknown, categories = self.unknown_features_.tolist(), self.estimator._table.columns.categories
+        if feature is None and len(unknown) != 1:
             raise ValueError(
-                "Probabilities of categories are of one unknown feature, a category. Unknown are the features "
-                f"{self.unknown_features_.tolist()}: give the others, or use 'score_samples' and 'sample'."
+                f"Probabilities are of one category, but the features {unknown} are unknown: name it by 'feature'."
+            )
+        j = unknown[0] if feature is None else self.estimator._feature_number(feature, "feature")
+        if j not in unknown or j not in categories:
+            named = [k for k in unknown if k in categories]
+            raise ValueError(
+                f"Probabilities are of an unknown category, which feature {j} is not. Unknown categories are "
+                f"{named}: name one of these by 'feature', or use 'score_samples' and 'sample'."
             )
         return j
 
     @property
     def categories_(self) -> list:
-        table = self.estimator._table
+        return self.categories_of()
+
+    def categories_of(self, feature: Any = None) -> list:
+        """Labels or values of an unknown category, in the order of `predict_proba`.
+
+        Parameters
+        ----------
+        feature : name or number, optional
+            Of the category; needed where several features are unknown.
+
+        Returns
+        -------
+        list
+        """
+        table, j = self.estimator._table, self._category(feature)
         assert table is not None
-        j = self._category
         return list(table.labels(j)) if j in table.label_codes else table.columns.categories[j].tolist()
 
-    def predict_proba(self) -> np.ndarray:
-        """Probabilities of the one unknown category given the known features: exact sums over its values.
+    def predict_proba(self, feature: Any = None) -> np.ndarray:
+        """Probabilities of an unknown category given the known features.
+
+        Parameters
+        ----------
+        feature : name or number, optional
+            Of the category; needed where several features are unknown. The others are summed and integrated over.
 
         Returns
         -------
         ndarray of shape (n_given, n_categories)
-            In the order of `categories_`, of sum one: the mass of categories that `fit` never saw is left out.
+            In the order of `categories_of`, of sum one: the mass of categories that `fit` never saw is left out. Exact
+            where no number is unknown and the unknown categories have at most 1024 combinations. Where no component has
+            a density, the shares of the categories whatever the other features are.
+
+        Warns
+        -----
+        InaccurateDensityWarning
+            Where unknown numbers could be integrated over by few draws only.
         """
-        unknown = np.array([self._category])
+        j = self._category(feature)
         with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
-            shares = self._values.state_shares(self.given_, unknown, self.fixed)
-        assert shares is not None, "A column has fewer categories than are summed over."
-        return shares
+            return self._values.category_shares(self.given_, j, self.fixed)
 
     @property
     def mean(self) -> np.ndarray:

@@ -34,6 +34,16 @@ def component_shares(log_prob: np.ndarray, weights: np.ndarray, fixed: bool) -> 
     return np.exp(terms - log_sum_exp(terms, axis=1)[:, None])
 
 
+def conditional_log_prob(
+    complete: np.ndarray, known: np.ndarray, weights: np.ndarray, owner: np.ndarray, fixed: bool
+) -> np.ndarray:
+    """Log-densities, (n,), of some features given others, from those of components of both, (n, n_components), and of
+    the others, (n_known, n_components), one of which is the owner of each."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(np.isneginf(complete), -np.inf, complete - known[owner])
+        return log_sum_exp(terms + np.log(component_shares(known, weights, fixed))[owner], axis=1)
+
+
 @dataclass(frozen=True)
 class KnownValues:
     """What the components of a blend say of the known features of samples, in closed form first."""
@@ -76,9 +86,7 @@ class KnownValues:
         fixed : bool, default=False
             Whether components have the weights of the fit.
         """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(np.isneginf(complete), -np.inf, complete - self.component_log_prob[owner])
-            return log_sum_exp(terms + np.log(self.shares(fixed))[owner], axis=1)
+        return conditional_log_prob(complete, self.component_log_prob, self.weights, owner, fixed)
 
 
 @dataclass(frozen=True)
@@ -220,9 +228,114 @@ class UnknownValues:
         for rows, table in self._at_states([*closed, *others], X, states):
             flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(table)), len(states))
             log_prob = self.known(X[rows]).conditional(flat, owner, True) if fixed else blend_log_density(flat, weights)
-            log_shares = log_prob.reshape(table.shape[:2])
-            out[rows] = np.exp(log_shares - log_sum_exp(log_shares, axis=1)[:, None])
+            out[rows] = self._normalized(log_prob.reshape(table.shape[:2]), unknown)
         return out
+
+    def _normalized(self, log_shares: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+        """Probabilities, of sum one in every row, of the combinations of unknown categories.
+
+        Where no component has a density, as at values that no arithmetic reaches, nothing follows from what is known:
+        the categories have the shares that they have whatever it is.
+        """
+        largest = log_shares.max(1, keepdims=True)
+        shares = np.exp(log_shares - np.where(np.isfinite(largest), largest, 0.0))
+        lost = ~np.isfinite(largest[:, 0])
+        if lost.any():
+            tables = [self._marginal_shares(int(j)) for j in unknown]
+            shares[lost] = np.prod(np.meshgrid(*tables, indexing="ij"), axis=0).ravel()
+        return shares / shares.sum(1, keepdims=True)
+
+    def _marginal_shares(self, j: int) -> np.ndarray:
+        """Probabilities of the values of a category whatever the other features are, those of `fit` alone."""
+        k = list(self._categories).index(j)
+        densities = [(self._density(name).density, weight) for name, weight in self.blend.weights.items() if weight > 0]
+        table = np.sum([weight * density.state_table(k)[:-1] for density, weight in densities], axis=0)
+        return table / table.sum()
+
+    def category_shares(self, X: np.ndarray, j: int, fixed: bool = False) -> np.ndarray:
+        """Probabilities of the values of one category given what is known, (n_samples, n_values): other unknown
+        features are summed over, or integrated over by draws.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+            With NaN in this feature of every sample, and in any others.
+        j : int
+            Number of the feature.
+        fixed : bool, default=False
+            Whether components have the weights of the fit.
+        """
+        out = np.empty((len(X), len(self._categories[j])))
+        closed, others = self._parts()
+        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        for rows, features in Patterns.of(X).parts():
+            unknown = np.setdiff1d(np.arange(self.n_features), features)
+            if not len(features):
+                out[rows] = self._marginal_shares(j)
+                continue
+            states = self._combinations(unknown)
+            if states is None:
+                table = self._estimated_values(X[rows], j)
+            else:
+                table = self._summed_values(X[rows], states, int(np.searchsorted(unknown, j)))
+            flat, owner = table.reshape(-1, len(weights)), np.repeat(np.arange(len(rows)), table.shape[1])
+            if fixed:
+                log_prob = conditional_log_prob(flat, log_sum_exp(table, axis=1), weights, owner, fixed)
+            else:
+                log_prob = blend_log_density(flat, weights)
+            out[rows] = self._normalized(log_prob.reshape(table.shape[:2])[:, :-1], np.array([j]))
+        return out
+
+    def _summed_values(self, X: np.ndarray, states: np.ndarray, place: int) -> np.ndarray:
+        """Log-densities of what is known with each value of an unknown category, (n_samples, n_values, n_components),
+        summed over the values of the other unknown ones: of all combinations, its place among the unknown features."""
+        closed, others = self._parts()
+        unknown = np.flatnonzero(~np.isnan(states[0]))
+        sizes = [len(np.unique(states[:, i])) for i in unknown]
+        out = np.empty((len(X), sizes[place], len(closed) + len(others)))
+        for rows, terms in self._at_states([*closed, *others], X, states):
+            every = np.moveaxis(terms.reshape(len(terms), *sizes, -1), 1 + place, 1)
+            out[rows] = log_sum_exp(every.reshape(len(terms), sizes[place], -1, out.shape[2]), axis=2)
+        return out
+
+    def _estimated_values(self, X: np.ndarray, j: int) -> np.ndarray:
+        """As `_summed_values`, where numbers are unknown too: integrated over by draws where there is no closed form.
+
+        The same draws of the other unknown features, from the components in closed form, serve all values: what they
+        are off by is much the same for each of them.
+        """
+        closed, others = self._parts()
+        values = np.append(self._categories[j], self._categories[j].max() + 1)
+        table = np.empty((len(X), len(values), len(closed) + len(others)))
+        for c, value in enumerate(values):
+            table[:, c, : len(closed)] = self._at(closed, _with_value(X, j, value))
+        left, effective = np.arange(len(X)) if others else np.empty(0, dtype=int), np.inf
+        for n_draws in (N_DRAWS, MANY_DRAWS):
+            number = np.empty(len(left))
+            for block in slices(len(left), max(1, BLOCK_DRAWS // (n_draws * len(values)))):
+                terms = self._value_terms(X[left[block]], j, values, others, n_draws)
+                table[left[block], :, len(closed) :] = log_sum_exp(terms, axis=1) - np.log(n_draws)
+                whole = log_sum_exp(terms, axis=2)
+                share = np.exp(whole - whole.max(1, keepdims=True))
+                number[block] = (share.sum(1) ** 2 / (share**2).sum(1)).min(1)
+            left, effective = left[number < MIN_EFFECTIVE], number.min(initial=np.inf)
+        if effective < MIN_EFFECTIVE:
+            warn_user(
+                f"The probabilities of some samples with unknown features rest on {effective:.0f} effective draws of "
+                f"{MANY_DRAWS}: they may be off.",
+                InaccurateDensityWarning,
+            )
+        return table
+
+    def _value_terms(self, X: np.ndarray, j: int, values: np.ndarray, others: list[str], n_draws: int) -> np.ndarray:
+        """By how much each completed sample is likelier under some components, with each value of a category, than
+        under those in closed form with any: (n_samples, n_draws, n_values, n_others)."""
+        proposal = self._closed()
+        nodes = self._drawn(proposal, np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
+        nodes[:, j] = np.nan
+        log_drawn = proposal.log_prob(nodes) - np.repeat(proposal.log_prob(X), n_draws)
+        terms = [self._at(others, _with_value(nodes, j, value)) - log_drawn[:, None] for value in values]
+        return np.stack(terms, axis=1).reshape(len(X), n_draws, len(values), len(others))
 
     def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-densities under components by draws from those in closed form, more where few tell too little.
@@ -332,3 +445,10 @@ class UnknownValues:
             if len(mine):
                 out[mine] = self._density(name).completed(X[mine], noise.take(mine))
         return out
+
+
+def _with_value(X: np.ndarray, j: int, value: float) -> np.ndarray:
+    """Samples with one value in a feature."""
+    out = X.copy()
+    out[:, j] = value
+    return out

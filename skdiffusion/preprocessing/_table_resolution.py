@@ -35,6 +35,13 @@ class TableResolution:
         grids = {j: t.values for j, t in ties.items() if t.on_grid and len(t.values) > 1}
         return cls(columns, Resolution.of(X, bounds), grids)
 
+    def cell_widths(self, X: np.ndarray) -> np.ndarray:
+        """Width of the cell that every value stands for, (n_samples, n_features): none for categories and atoms."""
+        out = self.resolution.cell_widths(X)
+        for j, atoms in self.columns.atoms.items():
+            out[np.isin(X[:, j], atoms), j] = 0.0
+        return out
+
     def requantized(self, X: np.ndarray) -> np.ndarray:
         """Generated samples, with the present values within the reach of a spike moved back to the spike, and those of
         a feature whose values repeat at a value of its grid.

@@ -5,6 +5,7 @@ from sklearn.utils import estimator_checks as checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdiffusion import (
+    DiffusionClassifier,
     DiffusionDensityEstimator,
     DiffusionImputer,
     DiffusionOutlierDetector,
@@ -38,6 +39,7 @@ MANIFOLD = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "n_estimators": 1, "ran
         ManifoldDiffusionEstimator(support="linear", **MANIFOLD),
         DiffusionTransformer(DiffusionDensityEstimator(**SMALL, random_state=0, components=None), random_state=0),
         DiffusionOutlierDetector(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
+        DiffusionClassifier(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
         DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), random_state=0),
         DiffusionImputer(DiffusionDensityEstimator(**SMALL, random_state=0), strategy="mean", add_indicator=True),
         DiffusionRegressor(

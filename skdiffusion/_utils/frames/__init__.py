@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skdiffusion._utils.frames._times import time_number
+
 # The class of a library's frames, and the module that converts them, which imports the library.
 FRAMES = {
     "pandas": ("DataFrame", "skdiffusion._utils.frames._pandas"),
@@ -46,7 +48,7 @@ def as_numbers(X: Any) -> Any:
 
 
 def as_number(value: Any) -> float:
-    """A single value as a number: NaN for None and for the missing value of pandas.
+    """A single value as a number, a time in the unit of its columns: NaN for None and for missing values of pandas.
 
     Raises
     ------
@@ -54,7 +56,12 @@ def as_number(value: Any) -> float:
         If it is no number.
     """
     pandas = sys.modules.get("pandas")
-    return float("nan") if value is None or (pandas is not None and value is pandas.NA) else float(value)
+    if value is None or (pandas is not None and (value is pandas.NA or value is pandas.NaT)):
+        return float("nan")
+    if pandas is not None and isinstance(value, pandas.Period):
+        return float(value.ordinal)
+    number = time_number(value)
+    return float(value) if number is None else number
 
 
 def note_frame(estimator: BaseEstimator, X: Any, label_codes: Mapping[int, Any] | None = None) -> None:

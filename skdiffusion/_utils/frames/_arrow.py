@@ -20,6 +20,7 @@ from skdiffusion._utils.frames._columns import (
     refusal,
     rounded,
 )
+from skdiffusion._utils.frames._times import Clock
 
 NUMBERS = {
     "bool", "halffloat", "float", "double", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
@@ -122,6 +123,10 @@ def code_of(column: pa.ChunkedArray, name: Any) -> Code:
     kind = column.type
     if str(kind) in NUMBERS:
         return str(kind)
+    if pa.types.is_temporal(kind):
+        time = {"time": str(kind).partition("[")[0], "unit": getattr(kind, "unit", None)}
+        zone = {"zone": kind.tz} if pa.types.is_timestamp(kind) else {}
+        return {**time, **zone, "step": clock_of(kind, name).step(*_ticks(column))}
     if pa.types.is_decimal(kind):
         return {"decimal": [kind.bit_width, kind.precision, kind.scale]}
     if pa.types.is_dictionary(kind) and str(kind.value_type) in NUMBERS | TEXTS:
@@ -136,8 +141,6 @@ def _refused(kind: pa.DataType, name: Any) -> ValueError:
     remedy = "convert it to numbers"
     if str(kind) in TEXTS:
         remedy = f"cast it to pa.float64() if it holds numbers; otherwise {LABELS_REMEDY}"
-    elif pa.types.is_temporal(kind):
-        remedy = "convert it to numbers, for instance the days since a start, of type pa.float64()"
     return refusal(name, f"is of type {kind}, which is not modeled yet", remedy)
 
 
@@ -149,6 +152,8 @@ def numbers_of(column: pa.ChunkedArray, name: Any) -> np.ndarray:
         places = whole.indices.cast(pa.float64()).to_numpy(zero_copy_only=False)
         numbers = np.append(category_numbers(code["dictionary"], name), np.nan)
         return numbers[np.where(np.isnan(places), -1, places).astype(int)]
+    if isinstance(code, dict) and "time" in code:
+        return clock_of(column.type, name).numbers(*_ticks(column))
     if code == "halffloat":  # which older versions do not cast
         return column.to_numpy().astype(np.float64)
     return column.cast(pa.float32() if code == "float" else pa.float64(), safe=False).to_numpy()
@@ -167,6 +172,10 @@ def as_array(values: np.ndarray, code: Code) -> pa.Array:
     if isinstance(code, str):
         kind = pa.type_for_alias(code)
         return pa.array(as_dtype(values, np.dtype(kind.to_pandas_dtype())), type=kind)
+    if "time" in code:
+        kind = _time_type(code)
+        ticks = pa.array(clock_of(kind, None).ticks(values, code["step"]))
+        return (ticks.cast(pa.int32()) if kind.bit_width == 32 else ticks).cast(kind)
     if "decimal" in code:
         bits, precision, scale = code["decimal"]
         kind = getattr(pa, f"decimal{bits}")(precision, scale)
@@ -175,3 +184,28 @@ def as_array(values: np.ndarray, code: Code) -> pa.Array:
     labels = pa.array(code["dictionary"], type=pa.type_for_alias(code["values"]))
     index = pa.array(places, type=pa.type_for_alias(code["index"]))
     return pa.DictionaryArray.from_arrays(index, labels, ordered=code["ordered"])
+
+
+def clock_of(kind: pa.DataType, name: Any) -> Clock:
+    """The ticks of a type of times; ValueError for an interval of months, which has no length."""
+    if pa.types.is_date(kind):
+        return Clock.of_dates() if pa.types.is_date32(kind) else Clock.of_points("ms")
+    if pa.types.is_time(kind):
+        return Clock.of_day(kind.unit)
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        return Clock.of_points(kind.unit) if pa.types.is_timestamp(kind) else Clock.of_durations(kind.unit)
+    raise _refused(kind, name)
+
+
+def _time_type(code: dict[str, Any]) -> pa.DataType:
+    if code["time"].startswith("date"):
+        return pa.type_for_alias(code["time"])
+    if code["time"] == "timestamp":
+        return pa.timestamp(code["unit"], code["zone"])
+    return getattr(pa, code["time"])(code["unit"])
+
+
+def _ticks(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks of a column of times, and where they are missing."""
+    bits = pa.int32() if column.type.bit_width == 32 else pa.int64()
+    return column.cast(bits).fill_null(0).to_numpy(), column.is_null().to_numpy()

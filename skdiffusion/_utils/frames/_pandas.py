@@ -23,6 +23,7 @@ from skdiffusion._utils.frames._columns import (
     rounded,
 )
 from skdiffusion._utils.frames._labels import labels_code, labels_of
+from skdiffusion._utils.frames._times import Clock
 
 TEXT_REMEDY = f"convert it with pd.to_numeric if it holds numbers; otherwise {LABELS_REMEDY}"
 
@@ -147,6 +148,10 @@ def _code(column: pd.Series) -> Code:
         from skdiffusion._utils.frames import _arrow
 
         return {"arrow": _arrow.code_of(_arrow_column(column), column.name)}
+    if dtype.kind in "Mm":
+        return {"time": str(dtype), "step": _clock(dtype).step(*_ticks(column))}
+    if isinstance(dtype, pd.PeriodDtype):
+        return {"period": str(dtype)}
     if dtype == np.dtype(object):
         return {"object": object_code(_objects(column), column.name, TEXT_REMEDY)}
     if _is_plain(dtype) or _is_named_number(dtype):
@@ -163,12 +168,6 @@ def _refused(dtype: Any, name: Any) -> ValueError:
     remedy = "convert it to numbers"
     if isinstance(dtype, pd.StringDtype):
         remedy = TEXT_REMEDY
-    elif isinstance(dtype, pd.PeriodDtype):
-        remedy = "convert it to numbers, as in column.astype('int64')"
-    elif kind == "M":
-        remedy = "convert it to numbers, as in (column - column.min()) / pd.Timedelta('1D')"
-    elif kind == "m":
-        remedy = "convert it to numbers, as in column / pd.Timedelta('1D')"
     return refusal(name, f"is of dtype {dtype}, which is not modeled yet", remedy)
 
 
@@ -198,6 +197,10 @@ def _numbers(column: pd.Series) -> np.ndarray:
         return numbers[column.cat.codes]
     if "object" in code:
         return object_numbers(_objects(column))
+    if "time" in code:
+        return _clock(column.dtype).numbers(*_ticks(column))
+    if "period" in code:
+        return np.array([np.nan if missing else p.ordinal for p, missing in zip(column, column.isna())])
     from skdiffusion._utils.frames import _arrow
 
     return _arrow.numbers_of(_arrow_column(column), column.name)
@@ -221,6 +224,30 @@ def _column(values: np.ndarray, code: Code) -> Any:
         return pd.Categorical.from_codes(places, dtype=pd.CategoricalDtype(categories, code["ordered"]))
     if "object" in code:
         return pd.Series(as_objects(values, code["object"]), dtype=object).array
+    if "time" in code:
+        dtype = pd.api.types.pandas_dtype(code["time"])
+        times = pd.Series(_clock(dtype).ticks(values, code["step"]).view(_plain_times(dtype)))
+        return times.dt.tz_localize("UTC").astype(dtype).array if isinstance(dtype, pd.DatetimeTZDtype) else times.array
+    if "period" in code:
+        dtype = pd.api.types.pandas_dtype(code["period"])
+        return pd.PeriodIndex.from_ordinals(Clock(1).ticks(values, 1), freq=dtype.freq).array
     from skdiffusion._utils.frames import _arrow
 
     return pd.arrays.ArrowExtensionArray(_arrow.as_array(values, code["arrow"]))
+
+
+def _plain_times(dtype: Any) -> np.dtype:
+    """The dtype of NumPy of a dtype of times, in universal time."""
+    return np.dtype(f"datetime64[{dtype.unit}]") if isinstance(dtype, pd.DatetimeTZDtype) else dtype
+
+
+def _clock(dtype: Any) -> Clock:
+    """The ticks of a dtype of times."""
+    unit = np.datetime_data(_plain_times(dtype))[0]
+    return Clock.of_points(unit) if dtype.kind == "M" else Clock.of_durations(unit)
+
+
+def _ticks(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks of a column of times, and where they are missing."""
+    values = column.to_numpy(dtype=_plain_times(column.dtype))
+    return values.astype(np.int64), np.isnat(values)

@@ -21,6 +21,7 @@ from skdiffusion._utils.frames._columns import (
     refusal,
     rounded,
 )
+from skdiffusion._utils.frames._times import Clock
 
 PLAIN = {
     "Boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
@@ -28,10 +29,6 @@ PLAIN = {
 NUMBERS = PLAIN | {"Float16", "Int128", "UInt128"}
 REMEDIES = {
     "String": f"cast it to pl.Float64 if it holds numbers; otherwise {LABELS_REMEDY}",
-    "Date": "convert it to numbers, as in pl.col(name).dt.epoch('d')",
-    "Datetime": "convert it to numbers, as in pl.col(name).dt.epoch('s')",
-    "Duration": "convert it to numbers, as in pl.col(name).dt.total_seconds(fractional=True)",
-    "Time": "convert it to numbers, as in pl.col(name).cast(pl.Int64)",
     "Null": "fill it with numbers",
 }
 
@@ -107,6 +104,10 @@ def _code(column: pl.Series) -> Code:
         code = _category_code(column)
         category_numbers(code["labels"], name)
         return code
+    if dtype.is_temporal():
+        unit, zone = getattr(dtype, "time_unit", None), getattr(dtype, "time_zone", None)
+        time = {"time": str(dtype.base_type()), "unit": unit, "zone": zone}
+        return {**time, "step": _clock(time).step(*_ticks(column))}
     if dtype == pl.Object:
         return {"object": object_code(column.to_list(), name, REMEDIES["String"])}
     remedy = REMEDIES.get(str(dtype.base_type()), "convert it to numbers")
@@ -142,6 +143,8 @@ def _numbers(column: pl.Series) -> pl.Series:
         return column if code in PLAIN else column.cast(pl.Float64)
     if "decimal" in code:
         return column.cast(pl.Float64)
+    if "time" in code:
+        return pl.Series(column.name, _clock(code).numbers(*_ticks(column)))
     if "object" in code:
         return pl.Series(column.name, object_numbers(column.to_list()))
     number = dict(zip(code["labels"], category_numbers(code["labels"], column.name).tolist()))
@@ -165,6 +168,9 @@ def _column(name: str, values: np.ndarray, code: Code) -> pl.Series:
     if "decimal" in code:
         precision, scale = code["decimal"]
         return pl.Series(name, as_decimals(values, scale, precision or 38), dtype=pl.Decimal(precision, scale))
+    if "time" in code:
+        ticks = pl.Series(name, _clock(code).ticks(values, code["step"]))
+        return (ticks.cast(pl.Int32) if code["time"] == "Date" else ticks).cast(_time_dtype(code))
     if "object" in code:
         return pl.Series(name, as_objects(values, code["object"]), dtype=pl.Object)
     places = nearest_category(values, category_numbers(code["labels"], name))
@@ -184,3 +190,23 @@ def _within(values: np.ndarray, dtype: str) -> np.ndarray:
         if dtype.startswith("U")
         else rounded(values, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     )
+
+
+def _clock(code: dict[str, Any]) -> Clock:
+    """The ticks of a column of times."""
+    if code["time"] == "Date":
+        return Clock.of_dates()
+    if code["time"] == "Time":
+        return Clock.of_day("ns")
+    return Clock.of_points(code["unit"]) if code["time"] == "Datetime" else Clock.of_durations(code["unit"])
+
+
+def _time_dtype(code: dict[str, Any]) -> Any:
+    if code["time"] in ("Date", "Time"):
+        return pl.Date() if code["time"] == "Date" else pl.Time()
+    return pl.Datetime(code["unit"], code["zone"]) if code["time"] == "Datetime" else pl.Duration(code["unit"])
+
+
+def _ticks(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks of a column of times, and where they are missing."""
+    return column.to_physical().fill_null(0).to_numpy(), column.is_null().to_numpy()
