@@ -1,6 +1,6 @@
 """How far a fit has come: a progress bar, scikit-learn's callbacks where it has them, and a time limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ except ImportError:  # scikit-learn before 1.9
 __all__ = [
     "CLOSED_FORM_SHARE", "DENOISING_SHARE", "PILOT_SHARE", "SEARCH_SHARE", "TRAINING_SHARE",
     "CallbackSupportMixin", "FitParts", "FitProgress",
-    "training_deadline", "with_callbacks",
+    "counted", "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
@@ -35,6 +35,19 @@ DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
     """Moment of time.perf_counter() at which training must end."""
     return float("inf") if max_fit_seconds is None else started + share * max_fit_seconds
+
+
+def counted(chunks: Iterable, estimator: Any, stage: str, total: int | None) -> Iterator:
+    """Chunks of samples, which a progress bar counts if the estimator is verbose; `total` of them if that is known."""
+    if not estimator.verbose:
+        yield from chunks
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="sample", desc=f"{type(estimator).__name__}, {stage}") as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(len(chunk))
 
 
 class _FitTask:

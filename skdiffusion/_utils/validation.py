@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
-    "check_bounds", "check_count", "check_finite", "check_groups", "check_magnitude", "check_mixture",
+    "check_bounds", "check_count", "check_finite", "check_groups", "check_inside", "check_magnitude", "check_mixture",
     "check_n_features", "check_targets", "check_weights", "draw_seed", "fit_context", "generator_seed",
     "resolve_device", "restored_on_failure", "validate_data", "validated",
 ]  # fmt: skip
@@ -205,6 +205,18 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] 
     if not (low < high).all():
         raise ValueError(message)
     return low, high
+
+
+def check_inside(X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None, start: int = 0) -> None:
+    """Raise ValueError for samples, of which the first has the number `start`, outside of bounds."""
+    if bounds is None:
+        return
+    outside = ((X < bounds[0]) | (X > bounds[1])).any(1)
+    if outside.any():
+        raise ValueError(
+            f"{outside.sum()} of {len(X)} samples of X lie outside 'bounds' (the first is sample "
+            f"{start + np.flatnonzero(outside)[0]}): widen 'bounds' or drop these samples."
+        )
 
 
 def check_mixture(weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

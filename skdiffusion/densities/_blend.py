@@ -3,12 +3,12 @@ r"""Components, and their blend :math:`p(x) = \sum_k w_k p_k(x)` with weights fr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.blocks import in_parts, slices
+from skdiffusion._utils.blocks import BLOCK_SAMPLES, in_parts, slices
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
@@ -192,12 +192,20 @@ class Blend(Density):
 
     def draw(self, n_samples: int, n_features: int, seed: int) -> np.ndarray:
         """Samples from a seed; fewer of them are a prefix of more."""
-        stream, out = NoiseStream(seed, n_features, self.degrees), np.empty((n_samples, n_features))
-        for block in slices(n_samples):
-            noise, samples = stream.take(block.stop - block.start), out[block]
+        out = np.empty((n_samples, n_features))
+        for block, samples in zip(slices(n_samples), self.draws(n_samples, n_features, seed, BLOCK_SAMPLES)):
+            out[block] = samples
+        return out
+
+    def draws(self, n_samples: int, n_features: int, seed: int, size: int) -> Iterator[np.ndarray]:
+        """The samples of `draw`, at most `size` of them at a time."""
+        stream = NoiseStream(seed, n_features, self.degrees)
+        for block in slices(n_samples, size):
+            noise = stream.take(block.stop - block.start)
+            samples = np.empty_like(noise.normal)
 
             def draw(part: slice, noise: SampleNoise = noise, samples: np.ndarray = samples) -> None:
                 samples[part] = self.sample(noise.take(part))
 
             in_parts(draw, len(samples))
-        return out
+            yield samples

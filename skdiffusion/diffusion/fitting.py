@@ -21,13 +21,14 @@ from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
 from skdiffusion.diffusion.training import (
     FineTuningPlan,
+    SampleBlocks,
     TrainingPlan,
     TrainingResult,
     TrainingSets,
     fine_tune,
     train_intervals,
 )
-from skdiffusion.preprocessing import MappedData, Preprocessor, TrainingData, Whitening
+from skdiffusion.preprocessing import LeftOutOfStream, MappedData, Preprocessor, TrainingData, Whitening
 
 GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
 FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 8  # where the search for a number of steps starts
@@ -38,6 +39,7 @@ STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
+FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
 # Of short runs, which do not overfit.
 PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
 
@@ -211,12 +213,13 @@ def _train(
     sets: tuple[list[np.ndarray], list[np.ndarray]],
     plan: TrainingPlan,
     reference: GaussianReference | None,
+    blocks: SampleBlocks | None = None,
 ) -> TrainingResult:
     """`train_intervals` on whitened samples z, in the coordinates of the reference if there is one."""
     if reference is not None:
         z, plan = z @ reference.root, replace(plan, reference=reference if reference.relative else None)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    return train_intervals(network, TrainingSets(samples, data.sample_weight, *sets), plan, data.rng)
+    return train_intervals(network, TrainingSets(samples, data.sample_weight, *sets, blocks=blocks), plan, data.rng)
 
 
 def member_sets(data: TrainingData, n_members: int, stops_apart: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -239,8 +242,31 @@ def train_network(data: TrainingData, coordinates: Coordinates, options: Diffusi
         network = new_network(data.n_features, options.network, data.rng)
     else:
         network = options.network.initial.copy(torch.float32, options.network.device)
-    sets = member_sets(data, options.network.n_members, options.stops_apart)
-    return _train(network, data.mapped(coordinates.preprocessor).z, data, sets, options.training, coordinates.reference)
+    sets, plan = member_sets(data, options.network.n_members, options.stops_apart), options.training
+    z = data.mapped(coordinates.preprocessor).z
+    blocks = None if data.reservoir is None else sample_blocks(data, coordinates, sets[0], plan)
+    return _train(network, z, data, sets, plan, coordinates.reference, blocks)
+
+
+def sample_blocks(
+    data: TrainingData, coordinates: Coordinates, training: list[np.ndarray], plan: TrainingPlan
+) -> SampleBlocks:
+    """Blocks of all samples that those of a fit were drawn from, in the coordinates of the networks.
+
+    Samples far beyond those that the transforms were fitted to are of no use.
+    """
+    preprocessor, rng = coordinates.preprocessor, data.rng.spawn(1)[0]
+    limit = FAR_SAMPLES * np.abs(data.mapped(preprocessor).z).max()
+
+    def place(X: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            z, _ = preprocessor.transform(data.dequantized(X, rng))
+            z = np.where(np.abs(z) <= limit, z, np.nan)
+            return z if coordinates.reference is None else z @ coordinates.reference.root
+
+    assert data.reservoir is not None
+    left_out = LeftOutOfStream(data, training)
+    return SampleBlocks(data.reservoir, left_out, place, plan.n_steps * plan.batch_size, rng)
 
 
 def train_further(

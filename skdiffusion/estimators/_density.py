@@ -18,6 +18,7 @@ from skdiffusion._utils.validation import (
     StrOptions,
     check_bounds,
     check_groups,
+    check_inside,
     check_magnitude,
     check_weights,
     fit_context,
@@ -37,6 +38,7 @@ from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
+from skdiffusion.estimators._large import chunks_of, within_memory
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._replay import ReplayBuffer
@@ -284,11 +286,17 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or source
             Samples; at least 2, within `bounds`. NaN means unknown: incomplete samples are completed by draws from a
             Gaussian mixture, or in a table with categories or atoms from a mixture of products, that is fitted to what
             is known. A sample without any value is left out. Columns of labels of a frame are categories unless
             `categorical_features` says otherwise.
+
+            A source need not fit into memory: a :obj:`numpy.memmap`, a Parquet path, a `pyarrow.dataset`, a dask array
+            or frame, or a callable that is called once a pass and returns an iterator of chunks, arrays or frames. Of
+            more than 100000 samples without weights, groups, categories and unknown values, wherever they lie, the
+            networks learn from all, read block by block, and everything else from a random part of that size
+            (`reservoir_size` of `Options`).
         y : ignored
             For the scikit-learn protocol.
         sample_weight : array-like of shape (n_samples,), optional
@@ -307,13 +315,14 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         ------
         ValueError
             For samples that are infinite, out of bounds or too few, for a feature of which no value is known, for bad
-            weights, parameter values or
-            an unavailable device. An earlier fit is then left as it was.
+            weights, parameter values or an unavailable device, for a source that is cut off, or whose chunks have
+            different columns or passes. An earlier fit is then left as it was.
 
         Warns
         -----
         InterruptedFitWarning
-            After Ctrl-C during training: the best weights so far are kept.
+            After Ctrl-C during training: the best weights so far are kept. If `max_fit_seconds` ended the first reading
+            of a source.
         DegenerateDataWarning
             For constant features, which have no density, for samples that lie on a set of lower dimension, and for
             features with structure too fine for the fit.
@@ -343,7 +352,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or source
+            The chunks of a source (see `fit`) are learned one after the other.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -353,7 +363,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         """
         with restored_on_failure(self), workers(1):
             if hasattr(self, "blend_"):
-                self._continue(X, sample_weight)
+                for chunk in chunks_of(self, X, "stream", together=sample_weight is not None):
+                    self._continue(chunk, sample_weight)
             else:
                 if self.atoms is not None or kinds_of(X, self.categorical_features).categories:
                     raise ValueError(
@@ -423,13 +434,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if reset and (unknown := np.isnan(X).all(0)).any():
             names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[unknown].tolist()
             raise ValueError(f"No value of the features {names} is known: leave these features out.")
-        if bounds is not None:
-            outside = ((X < bounds[0]) | (X > bounds[1])).any(1)
-            if outside.any():
-                raise ValueError(
-                    f"{outside.sum()} of {len(X)} samples of X lie outside 'bounds' (the first is sample "
-                    f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these samples."
-                )
+        check_inside(X, bounds)
         return WeightedSamples(X, w, groups), bounds
 
     def _component_names(self) -> list[str]:
@@ -453,14 +458,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
         if self.warm_start:
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
+        started, rng = time.perf_counter(), np.random.default_rng(generator_seed(self.random_state))
+        X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
-        rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
         table = kinds.table(samples.X, self.atoms)
         self.atoms_ = {} if table is None else table.columns.atoms
-        n_samples, incomplete = len(samples.X), bool(np.isnan(samples.X).any())
+        n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
+        incomplete = bool(np.isnan(samples.X).any())
         if table is not None:
             TableFit(self, table, samples, bounds, rng).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
@@ -470,10 +477,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self._table = None
         if incomplete:
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
-        data = TrainingData.of(samples, bounds, rng)
+        data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
         warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
-        whole_plan = self._plan((data.n_effective, data.n_features), previous)
+        whole_plan = replace(self._plan((data.n_trained, data.n_features), previous), started=started)
         conditionals = data.n_features > 1 and (
             incomplete if self.fit_conditionals == "auto" else self.fit_conditionals
         )
@@ -540,7 +547,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         """Set the attributes that tell how training went."""
         result, tuning = diffusion.training, diffusion.fine_tuning
         self.network_gain_ = network_gain(diffusion.flow, data.mapped(self.preprocessor_), data)
-        self.n_iter_ = max(1, int(np.ceil(result.n_steps * options.training.batch_size / data.n_effective)))
+        self.n_iter_ = max(1, int(np.ceil(result.n_steps * options.training.batch_size / data.n_trained)))
         self.likelihood_curve_ = np.array([] if tuning is None else tuning.validation_curve).reshape(-1, 2)
         self.loss_curve_ = np.array(result.loss_curve).reshape(-1, 2)
         scores = np.array(result.validation_curve).reshape(-1, 2)

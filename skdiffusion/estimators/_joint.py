@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.frames import as_number, as_numbers, to_frame, wants_frame
 from skdiffusion._utils.parallel import workers
+from skdiffusion._utils.progress import counted
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
 from skdiffusion.densities import Blend
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._cells import CellMass, cell_mass
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
+from skdiffusion.estimators._large import chunks_of
 from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.estimators._table_conditional import TableConditionalDensity
 from skdiffusion.estimators._table_kinds import Table, coded
@@ -26,6 +28,7 @@ from skdiffusion.preprocessing import nearest
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
 MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
 NODES_OF_A_DRAW = 8  # of them: fewer would be drawn several times
+CHUNK_SAMPLES = 65_536  # that are generated together
 DRAWS_TOGETHER = 256  # completed samples of one given sample that share their nodes
 
 
@@ -62,8 +65,9 @@ class JointDensityEstimator(FlowDensityEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            NaN means unknown: the density is then the marginal one of the other features.
+        X : array-like of shape (n_samples, n_features), or source
+            NaN means unknown: the density is then the marginal one of the other features. A source (see `fit`) is
+            scored chunk by chunk.
         measure : {"lebesgue", "counting"}, default="lebesgue"
             With respect to what the density of features is that were rounded, or integers, in `fit`. "counting" is the
             probability of the cell that a value stands for, one grid step wide: the density integrated over it, at 15
@@ -88,8 +92,7 @@ class JointDensityEstimator(FlowDensityEstimator):
         InaccurateDensityWarning
             Where the features that are unknown could be integrated over by few draws only.
         """
-        samples = self._checked(X, allow_nan=True)
-        return self._known_log_prob(samples) if measure == "lebesgue" else self._cell_mass(samples, measure).log_mass
+        return np.concatenate(list(self.score_chunks(X, measure=measure)))
 
     def log_density_error(self, X: Any, *, measure: str = "lebesgue") -> np.ndarray:
         """Estimated numerical error of `score_samples` per sample, in nats.
@@ -119,6 +122,38 @@ class JointDensityEstimator(FlowDensityEstimator):
         inside = table.inside(X)[:, None]
         low, high = np.maximum(X - half, table.low), np.minimum(X + half, table.high)
         return cell_mass(self._known_log_prob, X, np.where(inside, low, X), np.where(inside, high, X))
+
+    def score_chunks(self, X: Any, *, measure: str = "lebesgue") -> Iterator[np.ndarray]:
+        """The values of `score_samples` a chunk at a time, for samples or values that do not fit into memory.
+
+        With a positive `verbose`, a progress bar counts the samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or source
+        measure : {"lebesgue", "counting"}, default="lebesgue"
+            Both as of `score_samples`.
+
+        Yields
+        ------
+        ndarray of shape (n_chunk_samples,)
+            The values of the next samples, in their order.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> chunks = lambda: (X[i : i + 25] for i in range(0, 100, 25))  # or a memmap, a Parquet path, dask
+        >>> [len(values) for values in est.score_chunks(chunks)]
+        [25, 25, 25, 25]
+        """
+        for chunk in chunks_of(self, X, "scoring"):
+            samples = self._checked(chunk, allow_nan=True)
+            yield (
+                self._known_log_prob(samples) if measure == "lebesgue" else self._cell_mass(samples, measure).log_mass
+            )
 
     def _known_log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of what is known of samples, the unknown features of which are NaN."""
@@ -276,6 +311,42 @@ class JointDensityEstimator(FlowDensityEstimator):
         else:
             out = self._completed(x, draw_seed(self, random_state), n_samples, MANY_NODES)[:, 0]
         return to_frame(out, self) if wanted else out
+
+    def sample_chunks(
+        self, n_samples: int, random_state: Any = None, *, as_frame: bool | str = "auto"
+    ) -> Iterator[Any]:
+        """The samples of `sample`, to the bit, a chunk at a time: as many as a disk holds.
+
+        With a positive `verbose`, a progress bar counts the samples.
+
+        Parameters
+        ----------
+        n_samples : int
+        random_state : int, RandomState or None, default=None
+        as_frame : "auto" or bool, default="auto"
+            As of `sample`.
+
+        Yields
+        ------
+        ndarray or frame of shape (n_chunk_samples, n_features)
+            The next samples, 65536 of them but for the last.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> [chunk.shape for chunk in est.sample_chunks(70_000, random_state=0)]
+        [(65536, 2), (4464, 2)]
+        """
+        check_is_fitted(self)
+        wanted = wants_frame(self, as_frame)
+        check_count(n_samples)
+        blocks = self.blend_.draws(n_samples, self.n_features_in_, draw_seed(self, random_state), CHUNK_SAMPLES)
+        for samples in counted(blocks, self, "sampling", n_samples):
+            out = self._resolution.requantized(samples)
+            yield to_frame(out, self) if wanted else out
 
     def _completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
         """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more."""

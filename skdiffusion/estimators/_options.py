@@ -13,6 +13,7 @@ from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import (
     SIGMA_MAX,
 )
+from skdiffusion.preprocessing import RESERVOIR_SAMPLES
 
 
 class Options(BaseEstimator):
@@ -99,6 +100,9 @@ class Options(BaseEstimator):
         Orders of the features in an improved regression.
     adaptive_kernels : bool, default=True
         Whether kernels that are as wide as samples lie apart are tried beside kernels of one width.
+    reservoir_size : int, default=100_000
+        Samples that are kept in memory where there are more: everything but the networks learns from these, a random
+        part of all. All folds that are left out, of 2500 samples at most, are then a fifth of them.
 
     Examples
     --------
@@ -142,6 +146,7 @@ class Options(BaseEstimator):
         "weakest_prior": [Interval(Real, 0, None, closed="neither")],
         "max_regression_orders": [Interval(Integral, 1, None, closed="left")],
         "adaptive_kernels": ["boolean"],
+        "reservoir_size": [Interval(Integral, 2, None, closed="left")],
     }
 
     def __init__(
@@ -178,6 +183,7 @@ class Options(BaseEstimator):
         weakest_prior: float = 1e-5,
         max_regression_orders: int = 4,
         adaptive_kernels: bool = True,
+        reservoir_size: int = RESERVOIR_SAMPLES,
     ):
         self.activation = activation
         self.learning_rate = learning_rate
@@ -210,6 +216,7 @@ class Options(BaseEstimator):
         self.weakest_prior = weakest_prior
         self.max_regression_orders = max_regression_orders
         self.adaptive_kernels = adaptive_kernels
+        self.reservoir_size = reservoir_size
 
 
 class OptionsMixin(BaseEstimator):

@@ -16,14 +16,17 @@ from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, nu
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._folds import random_folds
+from skdiffusion.preprocessing._left_out import LeftOutOfStream
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
+from skdiffusion.preprocessing._reservoir import RESERVOIR_SAMPLES, Reservoir, ReservoirSampling
 from skdiffusion.preprocessing._resolution import Resolution
 from skdiffusion.preprocessing._table_resolution import TableResolution
 from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "RESERVOIR_SAMPLES",
     "TRANSFORMS",
     "UNKNOWN",
     "BoundaryRegion",
@@ -32,9 +35,12 @@ __all__ = [
     "CompletedSamples",
     "FeatureTransform",
     "FirstMaps",
+    "LeftOutOfStream",
     "MappedData",
     "Preprocessor",
     "PresentMaps",
+    "Reservoir",
+    "ReservoirSampling",
     "Resolution",
     "TableResolution",
     "Ties",

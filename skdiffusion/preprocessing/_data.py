@@ -11,9 +11,10 @@ from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._completed import CompletedSamples
-from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered
+from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals
 from skdiffusion.preprocessing._folds import random_folds
 from skdiffusion.preprocessing._preprocessor import Preprocessor
+from skdiffusion.preprocessing._reservoir import Reservoir
 from skdiffusion.preprocessing._resolution import Resolution
 from skdiffusion.preprocessing._ties import without_round_off
 
@@ -32,6 +33,8 @@ class TrainingData:
     groups: np.ndarray | None = None  # (n_samples,), numbers of those that stay on one side of every split, if any
     completed: CompletedSamples | None = None  # the samples that they stand for, where several stand for one
     given: np.ndarray | None = None  # (n_samples, n_features), before they were dequantized; None where they were not
+    places: np.ndarray | None = None  # (n_given,), the sample that each one that was given is a copy of
+    reservoir: Reservoir | None = None  # where these were drawn from more samples, on which networks are trained
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -47,13 +50,13 @@ class TrainingData:
         The resolution is that of the samples, unless one is given.
         """
         X = without_round_off(samples.X.astype(np.float64), np.finfo(samples.X.dtype).eps)
-        X, weight, groups, completed = merged_copies(samples._replace(X=X))
+        sources = originals(X)
+        X, weight, groups, completed = merged_copies(samples._replace(X=X), sources)
         resolution = Resolution.of(X, bounds) if resolution is None else resolution
         margins = None if bounds is None else bounds_with_margins(X, weight, resolution, bounds)
         groups = None if groups is None else numbered(groups)
-        return cls(
-            resolution.dequantized(X, rng, bounds), weight, (), 0, margins, rng, resolution, groups, completed, X
-        )
+        spread, places = resolution.dequantized(X, rng, bounds), np.unique(sources, return_inverse=True)[1]
+        return cls(spread, weight, (), 0, margins, rng, resolution, groups, completed, X, places)
 
     def split(self, n_folds: int, n_validated: int) -> TrainingData:
         """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""
@@ -68,6 +71,12 @@ class TrainingData:
     def n_effective(self) -> int:
         """The number of samples of equal weight that tell as much: what the size of models follows."""
         return max(2, round(self.information * effective_number(self.sample_weight)))
+
+    @property
+    def n_trained(self) -> int:
+        """The number of samples of equal weight that tell as much as all that networks are trained on."""
+        per_drawn = 1.0 if self.reservoir is None else self.reservoir.samples_per_drawn
+        return max(2, round(per_drawn * self.n_effective))
 
     @property
     def information(self) -> float:
@@ -109,6 +118,12 @@ class TrainingData:
     def without(self, fold: np.ndarray) -> np.ndarray:
         """All samples outside a fold."""
         return np.setdiff1d(np.arange(self.n_samples), fold)
+
+    def dequantized(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Further samples of the same source, as those of the fit were: float64, and ties spread over their cells."""
+        assert self.reservoir is not None
+        X = self.resolution.without_round_off(X.astype(np.float64), np.finfo(self.reservoir.X.dtype).eps)
+        return self.resolution.dequantized(X, rng, None if self.bounds is None else (self.bounds.low, self.bounds.high))
 
     def mapped(self, preprocessor: Preprocessor) -> MappedData:
         """The samples behind a preprocessor, mapped once."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion.preprocessing._ties import Ties
+from skdiffusion.preprocessing._ties import ROUND_OFF, Ties, nearest
 
 SPIKE_RESOLUTION = 0.05  # largest width of the cell of a spike, in standard deviations of the rest of its feature
 SPIKE_OVERLAP = 0.02  # share of the rest that may lie in the cell of a spike
@@ -58,6 +58,20 @@ class Resolution:
     def constant(self) -> np.ndarray:
         """Numbers of the constant features."""
         return np.flatnonzero([np.isinf(w).any() for w in self.widths])
+
+    def without_round_off(self, X: np.ndarray, precision: float) -> np.ndarray:
+        """X with values that differ from a spike by round-off at the spike, and constant features at their value.
+
+        `precision` is the relative spacing of the numbers in which the samples were given.
+        """
+        out = X
+        for j, (spikes, widths) in enumerate(zip(self.spikes, self.widths)):
+            if len(spikes):
+                out = X.copy() if out is X else out
+                at = nearest(spikes, X[:, j])
+                same = np.isinf(widths).any() | (np.abs(X[:, j] - at) <= ROUND_OFF * precision * np.abs(at))
+                out[:, j] = np.where(same, at, X[:, j])
+        return out
 
     def cell_widths(self, X: np.ndarray) -> np.ndarray:
         """Width of the cell that every value stands for, shape (n_samples, n_features)."""

@@ -11,10 +11,11 @@ from skdiffusion.diffusion.training._plans import DistillationPlan, FineTuningPl
 from skdiffusion.diffusion.training._samples import TrainingSets
 from skdiffusion.diffusion.training._split_batches import SplitSpace, random_splits
 from skdiffusion.diffusion.training._splits import train_splits
+from skdiffusion.diffusion.training._stream import SampleBlocks
 from skdiffusion.diffusion.training._targets import add_noise, noise_angles, plain_target
 
 __all__ = [
-    "AdamW", "DistillationPlan", "FineTuningPlan", "Objective", "Plan", "SplitPlan", "SplitSpace", "TrainingPlan",
-    "TrainingResult", "TrainingSets", "add_noise", "distill", "fine_tune", "max_checks", "noise_angles", "plain_target",
-    "random_splits", "run", "train", "train_intervals", "train_splits",
+    "AdamW", "DistillationPlan", "FineTuningPlan", "Objective", "Plan", "SampleBlocks", "SplitPlan", "SplitSpace",
+    "TrainingPlan", "TrainingResult", "TrainingSets", "add_noise", "distill", "fine_tune", "max_checks",
+    "noise_angles", "plain_target", "random_splits", "run", "train", "train_intervals", "train_splits",
 ]  # fmt: skip

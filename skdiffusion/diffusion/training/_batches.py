@@ -32,12 +32,13 @@ class NoisedBatches:
         self.per_level = max(1, plan.batch_size // plan.n_levels)
         self._noise = torch.Generator(device=sets.samples.device).manual_seed(noise_seed)
         self._streams = sets.streams(sets.training, rng)
+        self._drawn_from = sets.samples
         self._targets: TargetSamples | None = None
         self._n_drawn = size = self.per_level * plan.n_levels
         self._plain_below = np.inf  # noise level
         if plan.n_target_samples:
             longest = max(len(t) for t in sets.training)
-            if longest <= plan.n_target_samples:
+            if sets.blocks is None and longest <= plan.n_target_samples:
                 self._targets = target_samples(sets, sets.training)
             else:
                 self._n_drawn = max(size, plan.n_target_samples)
@@ -52,7 +53,11 @@ class NoisedBatches:
         self._cos = torch.as_tensor(np.cos(theta), dtype=samples.dtype, device=samples.device)
         self._sin = torch.as_tensor(np.sin(theta), dtype=samples.dtype, device=samples.device)
         self._n_plain = (np.tan(theta) < self._plain_below).sum(1)
-        picks = np.stack([s.take(n_batches * self._n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
+        if (blocks := self.sets.blocks) is None:
+            picks = np.stack([s.take(n_batches * self._n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
+        else:
+            block, picks = blocks.take((n_batches, self.per_level * levels), self._n_drawn, self.plan.deadline)
+            self._drawn_from = block.to(samples.device, samples.dtype)
         self._picks = torch.as_tensor(picks).to(samples.device)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -60,10 +65,10 @@ class NoisedBatches:
 
         The noise is drawn here: a batch is asked for once.
         """
-        cos, sin, samples, levels = self._cos[i], self._sin[i], self.sets.samples, self.plan.n_levels
+        cos, sin, levels = self._cos[i], self._sin[i], self.plan.n_levels
         if self.sets.noised is not None:
             return self._of_given(i, self.sets.noised)
-        drawn = samples[self._picks[i]]
+        drawn = self._drawn_from[self._picks[i]]
         x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)
         noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
         z, target, k = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin), self._n_plain[i]

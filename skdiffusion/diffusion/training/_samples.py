@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from skdiffusion.diffusion.training._stream import SampleBlocks
+
 
 class SampleStream:
     """Endless shuffled passes over the samples of one member, in which a sample comes as often as its weight asks."""
@@ -43,6 +45,8 @@ class TrainingSets:
     noised : bool tensor of shape (n_samples, d), optional
         Entries that get noise and are learned. The others are given: they stay as they are at every noise level, and
         what a network says of them does not count.
+    blocks : SampleBlocks, optional
+        Where members learn from more samples than these, which then only validate them.
     """
 
     samples: torch.Tensor
@@ -50,6 +54,7 @@ class TrainingSets:
     training: Sequence[np.ndarray]
     validation: Sequence[np.ndarray] = ()
     noised: torch.Tensor | None = None
+    blocks: SampleBlocks | None = None
 
     def streams(self, index_sets: Sequence[np.ndarray], rng: np.random.Generator) -> list[SampleStream]:
         """Streams of the samples of each index set."""
