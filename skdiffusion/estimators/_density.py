@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
+from skdiffusion._utils.shards import joined
 from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
@@ -36,6 +38,7 @@ from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._distributed import checkpoint_of, everywhere
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
@@ -321,8 +324,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1):
-            self._fit(X, sample_weight, groups)
+        with restored_on_failure(self), workers(1), everywhere(self):
+            self._fit(*joined(X, sample_weight, groups))
         return self
 
     @with_callbacks
@@ -351,7 +354,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         self
         """
-        with restored_on_failure(self), workers(1):
+        with restored_on_failure(self), workers(1), everywhere(self):
+            X, sample_weight, _ = joined(X, sample_weight)
             if hasattr(self, "blend_"):
                 self._continue(X, sample_weight)
             else:
@@ -456,16 +460,20 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         kinds = kinds_of(X, self.categorical_features)
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
-        rng = np.random.default_rng(generator_seed(self.random_state))
+        seed = collective().first(generator_seed(self.random_state))
+        checkpoint = checkpoint_of(self, samples, seed)
+        rng = np.random.default_rng(seed if checkpoint is None else checkpoint.seed)
         sample_seed = int(rng.integers(2**62))
         table = kinds.table(samples.X, self.atoms)
         self.atoms_ = {} if table is None else table.columns.atoms
         n_samples, incomplete = len(samples.X), bool(np.isnan(samples.X).any())
         if table is not None:
-            TableFit(self, table, samples, bounds, rng).run()
+            TableFit(self, table, samples, bounds, rng, checkpoint).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
             self.conditional_blend_ = None
             self.__dict__.pop("_replay", None)  # of an earlier fit
+            if checkpoint is not None:
+                checkpoint.close()
             return
         self._table = None
         if incomplete:
@@ -474,6 +482,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
         whole_plan = self._plan((data.n_effective, data.n_features), previous)
+        whole_plan = replace(whole_plan, diffusion=whole_plan.diffusion.kept_in(checkpoint))
         conditionals = data.n_features > 1 and (
             incomplete if self.fit_conditionals == "auto" else self.fit_conditionals
         )
@@ -486,6 +495,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             coordinates = Coordinates(self.preprocessor_, previous.reference)
             spaces = spaces_of(data, [self.preprocessor_])
         components = fit_closed_forms(data, spaces, plan)
+        # Machines may differ by round-off, and so in what they choose.
+        coordinates, spaces, components = collective().first((coordinates, spaces, components))
         narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
         plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
         n_checks = plan.diffusion.n_checks + conditionals * n_conditional_checks(plan)
@@ -503,6 +514,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self._sample_seed = sample_seed
         self._keep_for_streams(n_samples, samples, data, components)
         self._record(diffusion, plan.diffusion, data)
+        if checkpoint is not None:
+            checkpoint.close()
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
         """What the parameters ask for, for a table of this shape."""

@@ -99,6 +99,11 @@ class Options(BaseEstimator):
         Orders of the features in an improved regression.
     adaptive_kernels : bool, default=True
         Whether kernels that are as wide as samples lie apart are tried beside kernels of one width.
+    checkpoint : str or None, default=None
+        File to which `fit` writes the state of its training at every validation, and removes once it is whole. A `fit`
+        of the same samples with the same parameters that finds the file goes on from there, in as many processes as it
+        has itself, and with the seed of the file. `partial_fit` after the first call, and the estimators that fit
+        several densities, take none.
 
     Examples
     --------
@@ -142,6 +147,7 @@ class Options(BaseEstimator):
         "weakest_prior": [Interval(Real, 0, None, closed="neither")],
         "max_regression_orders": [Interval(Integral, 1, None, closed="left")],
         "adaptive_kernels": ["boolean"],
+        "checkpoint": [str, None],
     }
 
     def __init__(
@@ -178,6 +184,7 @@ class Options(BaseEstimator):
         weakest_prior: float = 1e-5,
         max_regression_orders: int = 4,
         adaptive_kernels: bool = True,
+        checkpoint: str | None = None,
     ):
         self.activation = activation
         self.learning_rate = learning_rate
@@ -210,6 +217,7 @@ class Options(BaseEstimator):
         self.weakest_prior = weakest_prior
         self.max_regression_orders = max_regression_orders
         self.adaptive_kernels = adaptive_kernels
+        self.checkpoint = checkpoint
 
 
 class OptionsMixin(BaseEstimator):
