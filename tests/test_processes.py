@@ -23,7 +23,7 @@ from skdiffusion.diffusion.training import Checkpoint, FineTuningPlan, SplitPlan
 from skdiffusion.diffusion.training._denoising import Denoising
 from skdiffusion.diffusion.training._likelihood import Likelihood
 from skdiffusion.diffusion.training._splits import SplitDenoising
-from skdiffusion.exceptions import InterruptedFitWarning
+from skdiffusion.exceptions import InterruptedFitWarning, LostProcessError
 from tests.processes import Processes
 
 TOLERANCE = 1e-4  # nats of log-densities: float32 networks carry the order of sums on over the steps
@@ -349,7 +349,7 @@ def fit_or_die(rank, estimator, X, cuts):
     if rank == 1:
         Checkpoint.keep = die_after(2, lambda: os._exit(1))
     started = time.perf_counter()
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(LostProcessError) as error:
         estimator.fit(X[slice(*cuts[rank])])
     return str(error.value), hasattr(estimator, "blend_"), time.perf_counter() - started
 
@@ -377,7 +377,7 @@ def wait_in_vain(rank, timeout):
         if rank:
             time.sleep(2 * timeout)
         started = time.perf_counter()
-        with pytest.raises(RuntimeError) as error:
+        with pytest.raises(LostProcessError) as error:
             processes.add_up(torch.zeros(3))
         return str(error.value), time.perf_counter() - started
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class LostProcessError(RuntimeError):
+    """A process that takes part in a fit has died, has left it by an error of its own, or was silent for too long."""
+
+
 class Collective:
     """A process alone: every share is the whole, and there is nothing to add up."""
 
@@ -76,7 +80,7 @@ class ProcessGroup(Collective):
         self._stage = "the start"
 
     def _lost(self, error: Exception) -> NoReturn:
-        raise RuntimeError(
+        raise LostProcessError(
             f"Process {self._rank} of {self._size} lost the others at {self._stage}: one of them has died, has left "
             "the fit by an error of its own, or was silent for longer than the time-out of "
             f"torch.distributed.init_process_group. Start all processes anew; a fit with Options(checkpoint=...) goes "
