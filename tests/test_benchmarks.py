@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import multivariate_normal
 
 import benchmarks
-from benchmarks import compare, conditional, few_samples, one_column, samples
+from benchmarks import compare, conditional, few_samples, gpu, one_column, samples
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -133,3 +134,18 @@ def test_the_conditional_of_the_chosen_mixture_is_normalized():
     values = np.linspace(-12, 12, 2001)
     log_prob = conditional.mixture_conditional(X, np.column_stack([values, np.full(2001, 2.0)]), np.array([1]))
     assert np.exp(log_prob).sum() * (values[1] - values[0]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_measurement_of_a_gpu_runs_where_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu", "run", "--out", str(tmp_path / "gpu.jsonl")])
+    gpu.main()
+    assert "no CUDA device" in capsys.readouterr().out
+    assert not (tmp_path / "gpu.jsonl").exists()
+    monkeypatch.setattr(gpu, "SCORED", 1000)
+    record = gpu.run_cell("rates", "cpu", 60, 2, 0)
+    assert all(record["per_second"][call] > 0 for call in gpu.CALLS)
+    (tmp_path / "gpu.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(record | {"on": "cuda"}) + "\n")
+    gpu.report([tmp_path / "gpu.jsonl"])
+    assert "| 60 | 2 | fit |" in (shown := capsys.readouterr().out)
+    assert shown.count("| 1.00 |") == len(gpu.CALLS)
