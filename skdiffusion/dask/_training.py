@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,11 +69,9 @@ def _fit(client: Client, estimator: DiffusionDensityEstimator, holders: dict[str
 
 
 def _watch(client: Client, tasks: list[Future], workers: Sequence[str]) -> None:
-    """Wait until all tasks are done; raise the error of the first that fails, or for a worker that is gone."""
-    pending, failed_at = set(tasks), None
-    while pending:
-        done = {task for task in pending if task.done()}
-        pending -= done
+    """Wait until all tasks are done; raise the error of one that fails, or for a worker that is gone."""
+    failed_at = None
+    while pending := [task for task in tasks if not task.done()]:
         failures = [task.exception() for task in tasks if task.status == "error"]
         own = [error for error in failures if not isinstance(error, LostProcessError)]
         if own:
@@ -86,7 +85,10 @@ def _watch(client: Client, tasks: list[Future], workers: Sequence[str]) -> None:
             failed_at = time.monotonic()
         if failed_at is not None and time.monotonic() - failed_at > LAST_WORDS:
             raise failures[0]
-        time.sleep(POLL if pending else 0)
+        with suppress(TimeoutError):
+            wait(pending, timeout=POLL, return_when="FIRST_COMPLETED")
+    for task in tasks:
+        task.result()  # raises its error
 
 
 def _open_store(fit_id: str, size: int) -> tuple[str, int]:
