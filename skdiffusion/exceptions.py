@@ -1,9 +1,16 @@
-"""Warnings of skdiffusion, one class for each thing a caller may want to catch.
+"""Warnings and errors of skdiffusion, one class for each thing a caller may want to catch.
 
 Errors are scikit-learn's own (``ValueError``, ``NotFittedError``) wherever they fit.
 """
 
 from sklearn.exceptions import ConvergenceWarning
+
+from skdiffusion._utils.collective import LostProcessError
+
+__all__ = [
+    "DegenerateDataWarning", "FullDimensionWarning", "InaccurateDensityWarning", "InconsistentVersionWarning",
+    "InterruptedFitWarning", "LostProcessError", "UntrainedNetworkWarning", "ZeroDensityWarning",
+]  # fmt: skip
 
 
 class InterruptedFitWarning(UserWarning):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import kstest, multivariate_normal
 
 import benchmarks
-from benchmarks import compare, conditional, few_samples, one_column, regression, regressors, samples
+from benchmarks import compare, conditional, few_samples, gpu, one_column, regression, regressors, samples
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -221,3 +222,18 @@ def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 0.100 (0.000) |" in text
     assert "| yacht | ours | 3 | 0.000 | 1.100 |  | 0.250 (0.000) |" in text
     assert "| edge | ours | 2000 | 2 | 0.030 (0.010) |" in text
+
+
+def test_the_measurement_of_a_gpu_runs_where_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu", "run", "--out", str(tmp_path / "gpu.jsonl")])
+    gpu.main()
+    assert "no CUDA device" in capsys.readouterr().out
+    assert not (tmp_path / "gpu.jsonl").exists()
+    monkeypatch.setattr(gpu, "SCORED", 1000)
+    record = gpu.run_cell("rates", "cpu", 60, 2, 0)
+    assert all(record["per_second"][call] > 0 for call in gpu.CALLS)
+    (tmp_path / "gpu.jsonl").write_text(json.dumps(record) + "\n" + json.dumps(record | {"on": "cuda"}) + "\n")
+    gpu.report([tmp_path / "gpu.jsonl"])
+    assert "| 60 | 2 | fit |" in (shown := capsys.readouterr().out)
+    assert shown.count("| 1.00 |") == len(gpu.CALLS)

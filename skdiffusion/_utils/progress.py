@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # scikit-learn before 1.9
@@ -33,7 +35,7 @@ DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 
 
 def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
-    """Moment of time.perf_counter() at which training must end."""
+    """Moment of `Collective.clock` at which training must end."""
     return float("inf") if max_fit_seconds is None else started + share * max_fit_seconds
 
 
@@ -112,7 +114,7 @@ class FitProgress(_FitTask):
         self.done, self.stage = done, "conditionals"
 
     def __call__(self, step: int, n_steps: int, loss: float, validation_loss: float | None) -> bool:
-        """Show a report of the training run; True if a callback asks for the end."""
+        """Show a report of the training run; True if a callback asks for the end, in any of the processes of a fit."""
         step, n_steps = self.done + step, self.done + n_steps
         if self.bar is not None:
             self.bar.total = n_steps
@@ -125,6 +127,7 @@ class FitProgress(_FitTask):
             task = self._context.subcontext(task_name=f"{self.stage} to step {step}")
             task.call_on_fit_task_begin(estimator=self.estimator)
             self.stopped = bool(task.call_on_fit_task_end(estimator=self.estimator))
+        self.stopped = collective().any(self.stopped)
         return self.stopped
 
     def close(self) -> None:

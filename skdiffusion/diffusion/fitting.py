@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import Density, VelocityField
@@ -41,7 +41,7 @@ MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more de
 MAX_PILOTS = 4  # of different coordinates
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
 # Of short runs, which do not overfit.
-PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0}
+PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0, "checkpoint": None}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def fit_diffusion(
     field = NetworkField(training.network, options.noise_limit, coordinates.reference)
     flow, tuning = make_flow(field, options.solver), None
     ended = training.interrupted or training.not_worthwhile or progress.stopped
-    if options.fine_tuning is not None and not ended and time.perf_counter() < options.fine_tuning.deadline:
+    if options.fine_tuning is not None and not ended and collective().clock() < options.fine_tuning.deadline:
         progress.fine_tuning(training.n_steps)
         plan = replace(options.fine_tuning, monitor=progress)
         tuning = fine_tune_network(flow, data, mapped, beside, plan)
@@ -151,7 +151,7 @@ class _Pilots:
         self.training = np.concatenate(folds[n_left_out:])
         self.validation = np.concatenate([fold[: MAX_PILOT_SAMPLES // n_left_out] for fold in folds[:n_left_out]])
         self.deadline = options.pilot_deadline
-        self.max_seconds = (self.deadline - time.perf_counter()) / MAX_PILOTS
+        self.max_seconds = (self.deadline - collective().clock()) / MAX_PILOTS
         self.n_members = min(options.network.n_members, 4 if data.n_effective < 1000 else 2)
         self.network = replace(options.network, n_members=self.n_members, edges=())
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
@@ -163,7 +163,7 @@ class _Pilots:
             mapped = self.data.mapped(coordinates.preprocessor)
             network = new_network(self.data.n_features, self.network, self.data.rng)
             sets = [self.training] * self.n_members, [self.validation] * self.n_members
-            plan = replace(self.plan, deadline=time.perf_counter() + self.max_seconds)
+            plan = replace(self.plan, deadline=collective().clock() + self.max_seconds)
             result = _train(network, mapped.z, self.data, sets, plan, coordinates.reference)
             if result.interrupted:
                 raise KeyboardInterrupt  # nothing worth keeping yet
@@ -176,7 +176,7 @@ class _Pilots:
 
     def best(self, candidates: list[Coordinates]) -> Coordinates:
         """The coordinates of greatest log-density; the first, without a run, if it is alone or time is over."""
-        if len(candidates) == 1 or time.perf_counter() > self.deadline:
+        if len(candidates) == 1 or collective().clock() > self.deadline:
             return candidates[0]
         return max(candidates, key=self.score)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.networks import FilmEnsemble, SwitchedNetworks
-from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan, max_checks
+from skdiffusion.diffusion.training import Checkpoint, FineTuningPlan, TrainingPlan, max_checks
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
 MIN_SIGMA_MIN = 1e-3  # the lowest that narrow components of a mixture may ask for
@@ -94,7 +94,7 @@ class DiffusionOptions:
     n_pilot_steps : int
         Optimizer steps of the short runs that choose the coordinates.
     pilot_deadline : float
-        Moment of `time.perf_counter` at which these runs should be over: they are cut short, equally, and then left
+        Moment of `Collective.clock` at which these runs should be over: they are cut short, equally, and then left
         out.
     n_folds : int
     stops_apart : bool
@@ -156,12 +156,21 @@ class DiffusionOptions:
         return self.stopping_at(float(np.arctan(np.clip(NARROWEST_SHARE * narrowest, MIN_SIGMA_MIN, SIGMA_MIN))))
 
     def ending_at(self, training: float, fine_tuning: float) -> DiffusionOptions:
-        """The same, with deadlines, moments of `time.perf_counter`, for training and fine-tuning."""
+        """The same, with deadlines, moments of `Collective.clock`, for training and fine-tuning."""
         tuning = self.fine_tuning
         return replace(
             self,
             training=replace(self.training, deadline=training),
             fine_tuning=None if tuning is None else replace(tuning, deadline=fine_tuning),
+        )
+
+    def kept_in(self, checkpoint: Checkpoint | None) -> DiffusionOptions:
+        """The same, with training runs whose states a checkpoint keeps."""
+        tuning = self.fine_tuning
+        return replace(
+            self,
+            training=replace(self.training, checkpoint=checkpoint),
+            fine_tuning=None if tuning is None else replace(tuning, checkpoint=checkpoint),
         )
 
     def continued(self, theta_min: float, theta_max: float, forget_decay: bool, share: float) -> DiffusionOptions:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import CallbackSupportMixin, FitProgress, training_deadline, with_callbacks
+from skdiffusion._utils.shards import joined
 from skdiffusion._utils.validation import (
     Interval,
     StrOptions,
@@ -37,6 +39,7 @@ from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
+from skdiffusion.estimators._distributed import checkpoint_of, everywhere
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
 from skdiffusion.estimators._large import chunks_of, within_memory
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
@@ -330,8 +333,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1):
-            self._fit(X, sample_weight, groups)
+        with restored_on_failure(self), workers(1), everywhere(self):
+            self._fit(*joined(X, sample_weight, groups))
         return self
 
     @with_callbacks
@@ -361,7 +364,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         self
         """
-        with restored_on_failure(self), workers(1):
+        with restored_on_failure(self), workers(1), everywhere(self):
+            X, sample_weight, _ = joined(X, sample_weight)
             if hasattr(self, "blend_"):
                 for chunk in chunks_of(self, X, "stream", together=sample_weight is not None):
                     self._continue(chunk, sample_weight)
@@ -458,21 +462,27 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
         if self.warm_start:
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
-        started, rng = time.perf_counter(), np.random.default_rng(generator_seed(self.random_state))
+        started, seed = time.perf_counter(), collective().first(generator_seed(self.random_state))
+        rng = np.random.default_rng(seed)
         X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
+        checkpoint = checkpoint_of(self, samples, seed)
+        if checkpoint is not None:
+            rng = np.random.default_rng(checkpoint.seed)
         sample_seed = int(rng.integers(2**62))
         table = kinds.table(samples.X, self.atoms)
         self.atoms_ = {} if table is None else table.columns.atoms
         n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
         incomplete = bool(np.isnan(samples.X).any())
         if table is not None:
-            TableFit(self, table, samples, bounds, rng).run()
+            TableFit(self, table, samples, bounds, rng, checkpoint).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
             self.conditional_blend_ = None
             self.__dict__.pop("_replay", None)  # of an earlier fit
+            if checkpoint is not None:
+                checkpoint.close()
             return
         self._table = None
         if incomplete:
@@ -480,7 +490,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
         warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
-        whole_plan = replace(self._plan((data.n_trained, data.n_features), previous), started=started)
+        whole_plan = self._plan((data.n_trained, data.n_features), previous)
+        whole_plan = replace(whole_plan, started=started, diffusion=whole_plan.diffusion.kept_in(checkpoint))
         conditionals = data.n_features > 1 and (
             incomplete if self.fit_conditionals == "auto" else self.fit_conditionals
         )
@@ -493,6 +504,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             coordinates = Coordinates(self.preprocessor_, previous.reference)
             spaces = spaces_of(data, [self.preprocessor_])
         components = fit_closed_forms(data, spaces, plan)
+        # Machines may differ by round-off, and so in what they choose.
+        coordinates, spaces, components = collective().first((coordinates, spaces, components))
         narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
         plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
         n_checks = plan.diffusion.n_checks + conditionals * n_conditional_checks(plan)
@@ -510,6 +523,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self._sample_seed = sample_seed
         self._keep_for_streams(n_samples, samples, data, components)
         self._record(diffusion, plan.diffusion, data)
+        if checkpoint is not None:
+            checkpoint.close()
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
         """What the parameters ask for, for a table of this shape."""

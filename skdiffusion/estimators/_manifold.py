@@ -68,6 +68,11 @@ class _InnerFits:
         self.parameters = {name: parameters[name] for name in SHARED} | {"random_state": seed}
         self.started, self.max_fit_seconds = started, estimator.max_fit_seconds
         self.options = Options() if estimator.options is None else clone(estimator.options)
+        if self.options.checkpoint is not None:
+            raise ValueError(
+                "ManifoldDiffusionEstimator fits several densities, which share no file: leave the 'checkpoint' option "
+                "at None."
+            )
         self.parts = parts
 
     def denoiser(self, U: np.ndarray) -> DiffusionDensityEstimator:

@@ -103,6 +103,11 @@ class Options(BaseEstimator):
     reservoir_size : int, default=100_000
         Samples that are kept in memory where there are more: everything but the networks learns from these, a random
         part of all. All folds that are left out, of 2500 samples at most, are then a fifth of them.
+    checkpoint : str or None, default=None
+        File to which `fit` writes the state of its training at every validation, and removes once it is whole. A `fit`
+        of the same samples with the same parameters that finds the file goes on from there, in as many processes as it
+        has itself, and with the seed of the file. `partial_fit` after the first call, and the estimators that fit
+        several densities, take none.
 
     Examples
     --------
@@ -147,6 +152,7 @@ class Options(BaseEstimator):
         "max_regression_orders": [Interval(Integral, 1, None, closed="left")],
         "adaptive_kernels": ["boolean"],
         "reservoir_size": [Interval(Integral, 2, None, closed="left")],
+        "checkpoint": [str, None],
     }
 
     def __init__(
@@ -184,6 +190,7 @@ class Options(BaseEstimator):
         max_regression_orders: int = 4,
         adaptive_kernels: bool = True,
         reservoir_size: int = RESERVOIR_SAMPLES,
+        checkpoint: str | None = None,
     ):
         self.activation = activation
         self.learning_rate = learning_rate
@@ -217,6 +224,7 @@ class Options(BaseEstimator):
         self.max_regression_orders = max_regression_orders
         self.adaptive_kernels = adaptive_kernels
         self.reservoir_size = reservoir_size
+        self.checkpoint = checkpoint
 
 
 class OptionsMixin(BaseEstimator):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.progress import (
     CLOSED_FORM_SHARE,
@@ -57,7 +57,7 @@ class FitPlan:
     components : ComponentOptions
     max_seconds : float or None
     started : float
-        Moment of `time.perf_counter`.
+        Moment of `Collective.clock`.
     """
 
     feature_transform: str | None
@@ -65,7 +65,7 @@ class FitPlan:
     diffusion: DiffusionOptions
     components: ComponentOptions
     max_seconds: float | None = None
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=lambda: collective().clock())
 
     def deadline(self, share: float = TRAINING_SHARE) -> float:
         """Moment at which a share of the time is over."""
@@ -146,7 +146,7 @@ def stack(
         return Blend({"diffusion": density}, {"diffusion": 1.0}), []
     log_prob = out_of_fold_log_prob(diffusion.flow, data.mapped(preprocessor), data.validation_folds)
     everything = [Component("diffusion", density, log_prob, "diffusion"), *components]
-    if time.perf_counter() < plan.deadline():
+    if collective().clock() < plan.deadline():
         everything = improved(everything, data.validation_weight, plan.components)
     return Blend.of(everything, data.validation_weight, plan.components), everything[1:]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.progress import SEARCH_SHARE, FitProgress, training_deadline
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import resolve_device
@@ -32,7 +32,7 @@ from skdiffusion.densities import (
 )
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.state_flow import StateFlow, StateSamples, fit_state_flow
-from skdiffusion.diffusion.training import TrainingResult
+from skdiffusion.diffusion.training import Checkpoint, TrainingResult
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._resolve import component_options, resolve_options
 from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained, warn_of_constant_features
@@ -108,6 +108,7 @@ class TableFit:
         NaN in unknown values.
     bounds : (low, high) or None
     rng : numpy Generator
+    checkpoint : Checkpoint or None
     """
 
     def __init__(
@@ -117,8 +118,10 @@ class TableFit:
         samples: WeightedSamples,
         bounds: Ends | None,
         rng: np.random.Generator,
+        checkpoint: Checkpoint | None = None,
     ):
-        self.estimator, self.rng, self.started = estimator, rng, time.perf_counter()
+        self.checkpoint = checkpoint
+        self.estimator, self.rng, self.started = estimator, rng, collective().clock()
         self.network_gain = 0.0
         self.columns, self.names = table.columns, check_table_parameters(estimator)
         self.limits: ComponentOptions = component_options(estimator.options)
@@ -138,7 +141,8 @@ class TableFit:
 
     def _resolved(self, shape: tuple[int, int]) -> DiffusionOptions:
         device = resolve_device(self.estimator.device)
-        return replace(resolve_options(self.estimator, shape, device), fine_tuning=None)
+        options = resolve_options(self.estimator, shape, device).kept_in(self.checkpoint)
+        return replace(options, fine_tuning=None)
 
     def _behind(self, data: TableData, transforms: tuple) -> MappedTable:
         maps = fit_present_maps(data.x, data.sample_weight, data.ends, transforms, self.rng)
@@ -265,7 +269,8 @@ class TableFit:
     def run(self) -> None:
         """Fit everything, and set the attributes of the estimator."""
         estimator = self.estimator
-        components = [getattr(self, name)() for name in COMPONENTS if name in self.names]
+        fitted = [getattr(self, name)() for name in COMPONENTS if name in self.names]
+        components = collective().first(fitted)  # machines may differ by round-off
         deadline = training_deadline(self.started, estimator.max_fit_seconds)
         self.options = self.options.ending_at(deadline, deadline)
         with FitProgress(estimator, self.options.n_checks) as progress:

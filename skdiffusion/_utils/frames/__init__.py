@@ -140,6 +140,21 @@ def with_places(X: Any, labels: Mapping[int, Sequence]) -> Any:
     return converter.with_columns(X, columns)
 
 
+def joined_frames(frames: Sequence[Any]) -> Any:
+    """The samples of frames of one library as one frame; columns of categories have the categories of all.
+
+    Raises
+    ------
+    ValueError
+        If the columns differ in their names, their order or the kinds of their values.
+    """
+    converter = _converter(str(frame_library(frames[0])))
+    names = [list(getattr(frame, "column_names", frame.columns)) for frame in frames]
+    if other := next((found for found in names if found != names[0]), None):
+        raise ValueError(f"Every shard of X must have the same columns in the same order. Got {names[0]} and {other}.")
+    return converter.joined(frames)
+
+
 def wants_frame(estimator: BaseEstimator, as_frame: bool | str) -> bool:
     """Whether `sample` should return a frame; ValueError if one is asked for and `fit` saw none."""
     if as_frame not in ("auto", True, False):

@@ -35,6 +35,14 @@ def as_numbers(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The samples of tables with the same columns as one."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"The columns of X have different types in different shards: {error}.") from error
+
+
 def names(table: pa.Table) -> list:
     """Names of the columns."""
     return table.column_names

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from skdiffusion._utils.frames._columns import (
     LABELS_REMEDY,
@@ -36,6 +37,28 @@ def as_numbers(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     numbers = pd.DataFrame({j: _numbers(frame.iloc[:, j]) for j in range(frame.shape[1])}, index=frame.index)
     return numbers.set_axis(frame.columns, axis=1)
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The samples of frames with the same columns as one."""
+    columns = []
+    for j in range(frames[0].shape[1]):
+        parts = [column_at(frame, j) for frame in frames]
+        if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+            try:
+                columns.append(pd.Series(union_categoricals(parts)))
+            except TypeError as error:
+                raise _different(parts) from error
+            continue
+        columns.append(pd.concat(parts, ignore_index=True))
+        if len({is_category(part) for part in parts}) > 1 or is_category(columns[-1]) != is_category(parts[0]):
+            raise _different(parts)
+    return pd.concat(columns, axis=1).set_axis(frames[0].columns, axis=1)
+
+
+def _different(parts: Sequence[pd.Series]) -> ValueError:
+    kinds = list(dict.fromkeys(str(part.dtype) for part in parts))
+    return ValueError(f"Column {parts[0].name!r} of X has different dtypes in different shards, {kinds}: give it one.")
 
 
 def names(frame: pd.DataFrame) -> Any:

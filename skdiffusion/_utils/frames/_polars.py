@@ -40,6 +40,14 @@ def as_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([_numbers(column) for column in frame.iter_columns()])
 
 
+def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The samples of frames with the same columns as one."""
+    try:
+        return pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"The columns of X have different dtypes in different shards: {error}.") from error
+
+
 def names(frame: pl.DataFrame) -> list:
     """Names of the columns."""
     return frame.columns

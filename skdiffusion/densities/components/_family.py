@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.densities import Component, ComponentOptions, out_of_fold_log_prob
 from skdiffusion.preprocessing import Preprocessor, TrainingData
 
@@ -29,12 +29,12 @@ class TimeLimits:
     """The time that the fit of components may take."""
 
     search_seconds: float = np.inf  # of the search for the number of Gaussians of each mixture
-    deadline: float = np.inf  # moment of `time.perf_counter` after which no family is begun
+    deadline: float = np.inf  # moment of `Collective.clock` after which no family is begun
 
     @property
     def over(self) -> bool:
         """Whether the deadline has passed."""
-        return time.perf_counter() > self.deadline
+        return collective().clock() > self.deadline
 
 
 @dataclass

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.diffusion.networks import Passes, noise_features
 from skdiffusion.diffusion.training._plans import TrainingPlan
@@ -24,12 +25,15 @@ class NoisedBatches:
 
     Targets are plain at the lowest noise levels, where posterior means are no steadier, and stable above. Where the
     samples of a member outnumber the target samples of the plan, a batch brings its own. `noise_seed` is that of the
-    noise, which is drawn on the device of the samples.
+    noise, which is drawn on the device of the samples. Several processes draw the same batches, and each has its
+    share `own` of the samples of every level.
     """
 
     def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator, noise_seed: int) -> None:
         self.sets, self.plan, self.rng = sets, plan, rng
         self.per_level = max(1, plan.batch_size // plan.n_levels)
+        self.own = collective().share(self.per_level)
+        self.n_own = self.own.stop - self.own.start
         self._noise = torch.Generator(device=sets.samples.device).manual_seed(noise_seed)
         self._streams = sets.streams(sets.training, rng)
         self._drawn_from = sets.samples
@@ -60,31 +64,43 @@ class NoisedBatches:
             self._drawn_from = block.to(samples.device, samples.dtype)
         self._picks = torch.as_tensor(picks).to(samples.device)
 
+    def skip(self) -> None:
+        """Draw what a batch draws, and leave it."""
+        self._draw_noise()
+
+    def _draw_noise(self) -> torch.Tensor:
+        """The own noise of a batch; that of the others is drawn too."""
+        samples = self.sets.samples
+        shape = len(self.sets.training), self.plan.n_levels, self.per_level, samples.shape[1]
+        noise = torch.randn(shape, generator=self._noise, dtype=samples.dtype, device=samples.device)
+        return noise[:, :, self.own]
+
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Noised samples (n_members, n_levels, n, d), features of their noise levels and targets of batch i of a draw.
 
         The noise is drawn here: a batch is asked for once.
         """
         cos, sin, levels = self._cos[i], self._sin[i], self.plan.n_levels
+        noise = self._draw_noise()
         if self.sets.noised is not None:
-            return self._of_given(i, self.sets.noised)
+            return self._of_given(i, self.sets.noised, noise)
         drawn = self._drawn_from[self._picks[i]]
-        x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)
-        noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
+        x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)[:, :, self.own]
         z, target, k = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin), self._n_plain[i]
-        if k < levels:  # the levels ascend
+        if k < levels and self.n_own:  # the levels ascend
             targets = TargetSamples(drawn) if self._targets is None else self._targets
             target[:, k:] = targets.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
         if self.plan.reference is not None:
             target.sub_(self.plan.reference.velocity(z, cos, sin))
         return z, self._features[i], target
 
-    def _of_given(self, i: int, noised: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _of_given(
+        self, i: int, noised: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same of samples with given entries: targets are plain, and NaN where they do not count."""
         picks = self._picks[i][:, : self.per_level * self.plan.n_levels]
-        picks = picks.reshape(len(picks), self.plan.n_levels, self.per_level)
+        picks = picks.reshape(len(picks), self.plan.n_levels, self.per_level)[:, :, self.own]
         x, cos, sin = self.sets.samples[picks], self._cos[i], self._sin[i]
-        noise = torch.randn(x.shape, generator=self._noise, dtype=x.dtype, device=x.device)
         z, target = noised_beside_given(x, noised[picks], noise, cos, sin)
         return z, self._features[i], target
 
@@ -141,9 +157,9 @@ class ValidationDraws:
     def losses(self, *passes: Passes) -> np.ndarray:
         """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples.
 
-        The levels are shared out among the passes, which go side by side.
+        The levels are shared out among the processes, and then among the passes, which go side by side.
         """
-        losses = torch.empty_like(self.noise_floor)
+        losses = torch.zeros_like(self.noise_floor)
 
         def measure(own: Passes, levels: np.ndarray) -> None:
             for k in levels.tolist():  # one level at a time: its buffers stay in cache
@@ -152,6 +168,8 @@ class ValidationDraws:
                 mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
                 losses[:, k] = mean(error.square(), (1, 2, 3))
 
-        shares = np.array_split(np.arange(len(self.features)), len(passes))
+        own_levels = np.arange(len(self.features))[collective().share(len(self.features))]
+        shares = np.array_split(own_levels, len(passes))
         side_by_side([partial(measure, own, levels) for own, levels in zip(passes, shares)])
+        collective().add_up(losses)
         return (losses + self.noise_floor).double().cpu().numpy()

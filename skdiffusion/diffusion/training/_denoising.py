@@ -6,10 +6,12 @@ zero network, the Gaussian fit, whatever d, so that 1 - loss is the explained pa
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
 from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
@@ -33,35 +35,54 @@ class Denoising(Objective):
         self._validation = ValidationDraws(sets, plan, rng) if sets.validation else None
         self._batches = NoisedBatches(sets, plan, rng, noise_seed)
         self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
-        self._passes = Passes(network, plan.n_levels, self._batches.per_level)
-        n_samples = plan.n_levels * self._batches.per_level
+        n_own = max(1, self._batches.n_own)
+        self._passes, n_samples = Passes(network, plan.n_levels, n_own), plan.n_levels * n_own
         self._groups = [(members, self._passes.of_members(members)) for members in member_groups(network, n_samples)]
         if self._validation is not None:
             average, n_draws = network.with_flat(self.average), self._validation.n_draws
             n_passes = min(n_workers(), plan.validation_levels)
             self._validation_passes = [Passes(average, 1, n_draws) for _ in range(n_passes)]
 
-    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self, step: int, n_steps: int) -> int:
+        """The number of a step's batch among those that are drawn together, which are drawn at the first of them."""
         i = step % self.plan.check_every
         if i == 0:
-            self._constraint.renew(self.flat, step, n_steps)
             self._batches.draw(min(self.plan.check_every, n_steps - step))
-        batch = self._batches[i]
-        residual = torch.cat(
-            side_by_side([partial(self._group_gradient, batch, self._has_given, *group) for group in self._groups])
-        )
-        return self._passes.grad, residual.square().mean() / self._share
+        return i
 
-    @staticmethod
-    def _group_gradient(
-        batch: tuple[torch.Tensor, ...], has_given: bool, members: slice, passes: Passes
-    ) -> torch.Tensor:
+    def skip(self, step: int, n_steps: int) -> None:
+        self._draw(step, n_steps)
+        self._batches.skip()
+
+    def state(self) -> dict[str, Any]:
+        by_noise = None if self.loss_by_noise is None else torch.as_tensor(self.loss_by_noise)
+        return {"lowest": float(self._lowest), "loss_by_noise": by_noise}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        by_noise = state["loss_by_noise"]
+        self._lowest, self.loss_by_noise = state["lowest"], None if by_noise is None else by_noise.numpy()
+
+    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        i, batches = self._draw(step, n_steps), self._batches
+        if i == 0:
+            self._constraint.renew(self.flat, step, n_steps)
+        batch = batches[i]
+        if batches.n_own:
+            parts = side_by_side([partial(self._group_gradient, batch, *group) for group in self._groups])
+            loss = torch.cat(parts).square().mean() * (batches.n_own / batches.per_level) / self._share
+        else:
+            loss = self._passes.grad.zero_().sum()
+        collective().add_up(self._passes.grad)
+        return self._passes.grad, loss
+
+    def _group_gradient(self, batch: tuple[torch.Tensor, ...], members: slice, passes: Passes) -> torch.Tensor:
         """Write the gradient of a group of members; their residuals, zero in given entries."""
         z, features, target = batch
         residual = passes.velocity(z[members], features) - target[members]
-        if has_given:
+        if self._has_given:
             residual.nan_to_num_(0.0)
-        passes.gradient(residual * (2.0 / z[0].numel()))
+        share = self._batches.n_own / self._batches.per_level
+        passes.gradient(residual * (2.0 * share / z[0].numel()))
         return residual
 
     def constrain(self) -> None:

@@ -1,11 +1,11 @@
 """Training of networks that share the noise levels: each on its own interval, in its share of the steps."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
 from scipy.special import ndtr
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.diffusion.networks import FilmEnsemble, SwitchedNetworks
 from skdiffusion.diffusion.training._denoising import train
 from skdiffusion.diffusion.training._loop import TrainingResult
@@ -72,7 +72,7 @@ def train_intervals(
         return stopped
 
     for k, (part, interval) in enumerate(zip(network.parts, intervals)):
-        now = time.perf_counter()
+        now = collective().clock()
         deadline = now + (plan.deadline - now) * n_steps[k] / n_steps[k:].sum()
         own = replace(plan, n_steps=int(n_steps[k]), sigma_range=interval, deadline=deadline, monitor=report)
         result = train(part, sets, own, rng)

@@ -18,6 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
@@ -67,23 +68,41 @@ class Likelihood(Objective):
         self._streams = sets.streams(sets.training, rng)
         self._gradient = torch.zeros_like(self.flat)
 
-    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self) -> tuple[list[float], list[torch.Tensor]]:
+        """The grid of a step, and the samples of every member."""
         grid = random_grid(self.rng, *self.ends, self.plan).tolist()
-        picks = [torch.as_tensor(stream.take(self.plan.batch_size)) for stream in self._streams]
+        return grid, [torch.as_tensor(stream.take(self.plan.batch_size)) for stream in self._streams]
+
+    def skip(self, step: int, n_steps: int) -> None:
+        self._draw()
+
+    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        grid, picks = self._draw()
         losses = side_by_side([partial(self._member_gradient, m, some, grid) for m, some in enumerate(picks)])
+        collective().add_up(self._gradient)
+        for m in range(len(picks)):
+            self._clip(m)
         return self._gradient, torch.tensor(losses, dtype=torch.float64).mean()
 
     def _member_gradient(self, member: int, picks: torch.Tensor, grid: list[float]) -> float:
-        """Write the gradient of a member on some samples; its loss."""
-        x = self.samples[picks.to(self.samples.device)]
+        """Write the gradient of a member on the own share of some samples; the part of its loss."""
+        own_picks = picks[collective().share(len(picks))]
+        if not len(own_picks):
+            self._gradient[member] = 0.0
+            return 0.0
+        x, share = self.samples[own_picks.to(self.samples.device)], len(own_picks) / len(picks)
         with torch.enable_grad():
             own = self.flat[member : member + 1].clone().requires_grad_(True)
-            loss = negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
+            loss = share * negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
             (slope,) = torch.autograd.grad(loss, own)
-        norm, most = float(slope.norm()), self.plan.max_gradient_norm
-        # One far sample may overflow: its step is left out.
-        self._gradient[member] = slope[0] * min(1.0, most / max(norm, 1e-12)) if np.isfinite(norm) else 0.0
+        self._gradient[member] = slope[0]
         return float(loss)
+
+    def _clip(self, member: int) -> None:
+        """Shorten the gradient of a member to the largest norm; one that overflows, by a far sample, is left out."""
+        slope, most = self._gradient[member], self.plan.max_gradient_norm
+        norm = float(slope.norm())
+        self._gradient[member] = slope * min(1.0, most / max(norm, 1e-12)) if np.isfinite(norm) else 0.0
 
     def validation_losses(self) -> np.ndarray:
         return np.array([-self.validation_score(self.network.with_flat(self.average.clone()))])

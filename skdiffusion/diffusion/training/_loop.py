@@ -1,10 +1,10 @@
 """The training loop that denoising, fine-tuning by the likelihood and distillation share.
 
 An objective gives gradients; the loop takes the steps. It averages the weights, keeps those with the lowest validation
-loss, shortens its schedule to a deadline, reports to a monitor, and ends at Ctrl-C with what it has.
+loss, shortens its schedule to a deadline, reports to a monitor, and ends at Ctrl-C with what it has. Several processes
+share the gradients of an objective; each then takes all steps, and decides as the others do.
 """
 
-import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.diffusion.training._optimizer import AdamW
 from skdiffusion.diffusion.training._plans import Plan
+
+KEPT = "n_steps", "loss_curve", "validation_curve", "out_of_time", "not_worthwhile"  # of the result, in a checkpoint
 
 
 class Objective(ABC):
@@ -33,6 +36,16 @@ class Objective(ABC):
     @abstractmethod
     def network_of(self, flat: torch.Tensor) -> Any:
         """The network with parameters that training has found."""
+
+    def skip(self, step: int, n_steps: int) -> None:  # noqa: B027
+        """Draw what a step draws, and leave it."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of the objective, in tensors and numbers, beside the parameters."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take over what `state` gave."""
 
     def constrain(self) -> None:  # noqa: B027
         """Bring `flat` and `average` into the class of parameters that is allowed, in place."""
@@ -102,17 +115,18 @@ class _Run:
     """The state of a training run."""
 
     def __init__(self, objective: Objective, plan: Plan) -> None:
-        self.objective, self.plan = objective, plan
+        self.objective, self.plan, self.processes = objective, plan, collective()
         self.optimizer = AdamW(objective.flat, plan.weight_decay)
         self.best = BestWeights(objective.average, plan.tol)
         self.result = TrainingResult(best_step=self.best.steps)
-        self.validate_every, self.started = plan.validate_every, time.perf_counter()
+        self.validate_every, self.started = plan.validate_every, self.processes.clock()
         self.tried = plan.is_worthwhile is None
         self.losses: list[torch.Tensor] = []  # of the steps since the last report
 
     def advance(self) -> None:
         """Take a step."""
         step, objective = self.result.n_steps, self.objective
+        self.processes.enters(f"step {step + 1} of {self.plan.n_steps} of the training")
         gradient, loss = objective.gradient(step, self.plan.n_steps)
         self.losses.append(loss)
         self.optimizer.step(gradient, self.plan.learning_rate_at(step))
@@ -122,9 +136,10 @@ class _Run:
 
     def shorten(self) -> None:
         """Plan as many steps as the deadline allows at the speed seen so far."""
-        step, now = self.result.n_steps, time.perf_counter()
+        step = self.result.n_steps
         if self.plan.deadline == np.inf or step % self.plan.deadline_every:
             return
+        now = self.processes.clock()
         allowed = step + max(0, int((self.plan.deadline - now) * step / max(now - self.started, 1e-9)))
         if allowed < self.plan.n_steps:
             self.plan, self.result.out_of_time = replace(self.plan, n_steps=allowed), True
@@ -134,15 +149,16 @@ class _Run:
         step, plan = self.result.n_steps, self.plan
         if self.tried or not plan.trial_fraction * plan.n_steps <= step < plan.n_steps:
             return
-        self.tried, asked = True, time.perf_counter()
+        self.tried, asked = True, self.processes.clock()
         assert plan.is_worthwhile is not None
-        if not plan.is_worthwhile(self.objective.network_of(self.objective.average.clone())):
+        worthwhile = plan.is_worthwhile(self.objective.network_of(self.objective.average.clone()))
+        if not self.processes.first(worthwhile):
             self.plan, self.result.not_worthwhile = replace(plan, n_steps=plan.n_steps_if_ending(step)), True
-        self.started += time.perf_counter() - asked  # what a step takes does not count it
+        self.started += self.processes.clock() - asked  # what a step takes does not count it
 
     def validate(self) -> None:
         """Compare the averaged weights with the best so far."""
-        losses, step = self.objective.validation_losses(), self.result.n_steps
+        losses, step = self.processes.first(self.objective.validation_losses()), self.result.n_steps
         if losses is None:
             return
         if self.objective.settled(step, self.plan.n_steps):
@@ -156,7 +172,9 @@ class _Run:
         plan, result, step = self.plan, self.result, self.result.n_steps
         if step % plan.check_every and step < plan.n_steps:
             return False
-        loss, self.losses = float(torch.stack(self.losses).mean()), []
+        mean, self.losses = torch.stack(self.losses).mean(), []
+        self.processes.add_up(mean)
+        loss = float(mean)
         result.loss_curve.append((step, loss))
         if step % self.validate_every == 0 or step == plan.n_steps:
             self.validate()
@@ -167,6 +185,42 @@ class _Run:
             return True
         self.ask()
         return latest is not None and 0 < plan.patience <= step - self.best.last_gain
+
+    def keep(self, ended: bool) -> None:
+        """Write the state to the checkpoint of the plan, if any: where weights are validated, and at the end."""
+        step, result, best, optimizer = self.result.n_steps, self.result, self.best, self.optimizer
+        ended = ended or step >= self.plan.n_steps
+        if self.plan.checkpoint is None or (step % self.validate_every and not ended):
+            return
+        self.plan.checkpoint.keep(
+            {
+                "ended": ended,
+                "tried": self.tried,
+                "n_planned": self.plan.n_steps,
+                "tensors": [t.detach().cpu().clone() for t in self._tensors()],
+                "best": (torch.as_tensor(best.losses), torch.as_tensor(best.steps), best.last_gain),
+                "count": optimizer.count,
+                "result": {name: getattr(result, name) for name in KEPT},
+                "objective": self.objective.state(),
+            }
+        )
+
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Go to the state of a checkpoint; whether the run had ended there."""
+        self.tried, self.plan = state["tried"], replace(self.plan, n_steps=state["n_planned"])
+        for name in KEPT:
+            setattr(self.result, name, state["result"][name])
+        for step in range(self.result.n_steps):
+            self.objective.skip(step, self.plan.n_steps)
+        for own, saved in zip(self._tensors(), state["tensors"], strict=True):
+            own.copy_(saved)
+        losses, steps, self.best.last_gain = state["best"]
+        self.best.losses[:], self.best.steps[:], self.optimizer.count = losses, steps, state["count"]
+        self.objective.restore(state["objective"])
+        return state["ended"]
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [self.objective.flat, self.objective.average, self.optimizer.mean, self.optimizer.square, self.best.flat]
 
 
 def run(objective: Objective, plan: Plan) -> TrainingResult:
@@ -182,13 +236,21 @@ def run(objective: Objective, plan: Plan) -> TrainingResult:
     result = training.result
     try:
         with torch.no_grad():
-            training.validate()
-            while result.n_steps < training.plan.n_steps:
+            saved, ended = None if plan.checkpoint is None else plan.checkpoint.begin(), False
+            if saved is None:
+                training.validate()
+            else:
+                ended = training.restore(saved)
+            while not ended and result.n_steps < training.plan.n_steps:
                 training.advance()
                 training.shorten()
-                if training.check():
-                    break
+                ended = training.check()
+                training.keep(ended)
     except KeyboardInterrupt:
+        if not training.processes.may_end_alone:
+            raise
+        if plan.checkpoint is not None:
+            plan.checkpoint.interrupted = True
         result.interrupted = True
     validated = plan.keep_best and result.validation_curve
     result.network = objective.network_of(training.best.flat if validated else objective.average)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skdiffusion.diffusion.networks import GaussianReference
+from skdiffusion.diffusion.training._checkpoint import Checkpoint
 
 # Called at every report with the step, the number of steps, the training loss and the validation loss or None. If it
 # returns true, training ends.
@@ -31,8 +32,9 @@ class Plan(ABC):
     patience: int = 0  # steps without a gain on the validation samples after which training ends; 0 trains to the end
     tol: float = 0.0  # fall of a member's validation loss that counts as a gain
     keep_best: bool = True  # the weights with the lowest validation loss, not the last ones
-    deadline: float = math.inf  # moment of `time.perf_counter()` to which the schedule is shortened
+    deadline: float = math.inf  # moment of `Collective.clock` to which the schedule is shortened
     monitor: Monitor | None = None
+    checkpoint: Checkpoint | None = None  # that keeps the state of the run at every validation
     trial_fraction: float = 0.25  # of the steps, after which the rest of them must be worthwhile
     is_worthwhile: Callable[[Any], bool] | None = None  # asked then, of the network so far; None asks nothing
 

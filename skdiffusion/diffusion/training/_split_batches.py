@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.diffusion.networks import Passes, SplitGaussians, noise_features
 from skdiffusion.diffusion.training._plans import SplitPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
@@ -123,12 +124,15 @@ class SplitTensors:
 class SplitBatches:
     """Batches for the steps of a training run; `draw` draws the samples, levels and splits of several steps at once.
 
-    The samples of a level have a split each, the same at every level and for every member.
+    The samples of a level have a split each, the same at every level and for every member. Several processes draw the
+    same batches, and each has its share `own` of the samples of every level.
     """
 
     def __init__(self, sets: TrainingSets, space: SplitSpace, plan: SplitPlan, rng: np.random.Generator):
         self.sets, self.space, self.plan, self.rng = sets, space, plan, rng
         self.per_level = max(1, plan.batch_size // plan.n_levels)
+        self.own = collective().share(self.per_level)
+        self.n_own = self.own.stop - self.own.start
         self._streams = sets.streams(sets.training, rng)
         seed = int(rng.integers(2**62))
         self._noise = torch.Generator(device=sets.samples.device).manual_seed(seed)
@@ -150,10 +154,20 @@ class SplitBatches:
     def __getitem__(self, i: int) -> tuple[Tensor, Noised]:
         """Features of the noise levels, and the noised samples, of batch i of a draw; asked for once."""
         samples, levels = self.sets.samples, self.plan.n_levels
-        x = samples[self._picks[i]].view(-1, levels, self.per_level, samples.shape[1])
-        shape = *x.shape[:3], self.space.n_targets
-        noise = torch.randn(shape, generator=self._noise, dtype=x.dtype, device=x.device)
-        return self._features[i], self._splits.noised(x, noise, self._cos[i], self._sin[i], self._which[i])
+        x = samples[self._picks[i]].view(-1, levels, self.per_level, samples.shape[1])[:, :, self.own]
+        noise, which = self._draw_noise(), self._which[i][self.own]
+        return self._features[i], self._splits.noised(x, noise, self._cos[i], self._sin[i], which)
+
+    def skip(self) -> None:
+        """Draw what a batch draws, and leave it."""
+        self._draw_noise()
+
+    def _draw_noise(self) -> Tensor:
+        """The own noise of a batch; that of the others is drawn too."""
+        samples = self.sets.samples
+        shape = len(self.sets.training), self.plan.n_levels, self.per_level, self.space.n_targets
+        noise = torch.randn(shape, generator=self._noise, dtype=samples.dtype, device=samples.device)
+        return noise[:, :, self.own]
 
 
 class SplitValidation:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import SplitPlan
@@ -34,19 +35,34 @@ class SplitDenoising(Objective):
         space = SplitSpace(covariance, network.n_features)
         self._validation = SplitValidation(sets, space, plan, rng) if sets.validation else None
         self._batches = SplitBatches(sets, space, plan, rng)
-        self._passes = Passes(network, plan.n_levels, self._batches.per_level)
+        self._passes = Passes(network, plan.n_levels, max(1, self._batches.n_own))
         if self._validation is not None:
             self._validation_passes = Passes(network.with_flat(self.average), 1, self._validation.n_draws)
 
-    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self, step: int, n_steps: int) -> int:
+        """The number of a step's batch among those that are drawn together, which are drawn at the first of them."""
         i = step % self.plan.check_every
         if i == 0:
             self._batches.draw(min(self.plan.check_every, n_steps - step))
-        features, (seen, target, weight) = self._batches[i]
-        residual = self._passes.velocity(seen, features) - target
-        weighted = residual * weight
-        self._passes.gradient(weighted * (2.0 / target[0].numel()))
-        return self._passes.grad, (weighted * residual).mean()
+        return i
+
+    def skip(self, step: int, n_steps: int) -> None:
+        self._draw(step, n_steps)
+        self._batches.skip()
+
+    def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        batches = self._batches
+        features, (seen, target, weight) = batches[self._draw(step, n_steps)]
+        if batches.n_own:
+            share = batches.n_own / batches.per_level
+            residual = self._passes.velocity(seen, features) - target
+            weighted = residual * weight
+            self._passes.gradient(weighted * (2.0 * share / target[0].numel()))
+            loss = (weighted * residual).mean() * share
+        else:
+            loss = self._passes.grad.zero_().sum()
+        collective().add_up(self._passes.grad)
+        return self._passes.grad, loss
 
     def validation_losses(self) -> np.ndarray | None:
         return None if self._validation is None else self._validation.losses(self._validation_passes)

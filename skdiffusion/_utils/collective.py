@@ -1,0 +1,176 @@
+"""The processes that fit one model together: those of the process group of `torch.distributed`, if there is one.
+
+A computation enters `all_processes` once. What it calls asks `collective` for what has to be agreed on or added up,
+and needs no argument for that; `Collective` itself, a process alone, does nothing. All processes run the same code on
+the same samples, and share out the batches of the networks.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+class LostProcessError(RuntimeError):
+    """A process that takes part in a fit has died, has left it by an error of its own, or was silent for too long."""
+
+
+class Collective:
+    """A process alone: every share is the whole, and there is nothing to add up."""
+
+    may_end_alone = True  # whether a process may leave a computation at a moment of its own
+
+    def enters(self, stage: str) -> None:
+        """Note what the process does from now on, for the errors of those who wait for it in vain."""
+
+    def share(self, n: int) -> slice:
+        """The part of n things that is this process's own."""
+        return slice(0, n)
+
+    def add_up(self, *parts: torch.Tensor) -> None:
+        """Replace tensors by their sums over the processes, in place."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag of any process is true."""
+        return flag
+
+    def first(self, value: T) -> T:
+        """The value of the first process, on which all then agree."""
+        return value
+
+    def every(self, value: T) -> list[T]:
+        """The values of all processes, in their order."""
+        return [value]
+
+    def once(self, task: Callable[[], T]) -> T:
+        """The result of a task that the first process does alone; its error is raised in all of them."""
+        return task()
+
+    def check_alike(self, described: Callable[[], dict[str, str]], what: str) -> None:
+        """Raise ValueError, in all processes, if what they describe differs."""
+
+    def clock(self) -> float:
+        """Moment of `time.perf_counter` in the first process: all decide alike what there is time for."""
+        return time.perf_counter()
+
+
+class ProcessGroup(Collective):
+    """The processes of the default group of `torch.distributed`: the one class that knows which of them this is.
+
+    Every exchange has the time-out of the group. It ends in an error where a process is dead, silent for so long, or
+    has left the fit by an error of its own.
+    """
+
+    may_end_alone = False
+
+    def __init__(self) -> None:
+        import torch.distributed as dist
+
+        self._dist, self._rank, self._size = dist, dist.get_rank(), dist.get_world_size()
+        self._stage = "the start"
+
+    def _lost(self, error: Exception) -> NoReturn:
+        raise LostProcessError(
+            f"Process {self._rank} of {self._size} lost the others at {self._stage}: one of them has died, has left "
+            "the fit by an error of its own, or was silent for longer than the time-out of "
+            f"torch.distributed.init_process_group. Start all processes anew; a fit with Options(checkpoint=...) goes "
+            f"on where it was. ({error})"
+        ) from error
+
+    def _exchange(self, operation: Callable[..., object], *given: Any) -> None:
+        try:
+            operation(*given)
+        except (RuntimeError, ValueError) as error:  # those of torch, of a group that was destroyed too
+            self._lost(error)
+
+    def enters(self, stage: str) -> None:
+        self._stage = stage
+
+    def share(self, n: int) -> slice:
+        return slice(n * self._rank // self._size, n * (self._rank + 1) // self._size)
+
+    def add_up(self, *parts: torch.Tensor) -> None:
+        for part in parts:
+            self._exchange(self._dist.all_reduce, part)
+
+    def any(self, flag: bool) -> bool:
+        return any(self.every(flag))
+
+    def first(self, value: T) -> T:
+        shared = [value if self._rank == 0 else None]
+        self._exchange(self._dist.broadcast_object_list, shared, 0)
+        return value if self._rank == 0 else shared[0]  # type: ignore[return-value]
+
+    def every(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self._size
+        self._exchange(self._dist.all_gather_object, values, value)
+        return values
+
+    def once(self, task: Callable[[], T]) -> T:
+        outcome: tuple[Any, Exception | None] = None, None
+        if self._rank == 0:
+            try:
+                outcome = task(), None
+            except Exception as error:
+                outcome = None, error
+        result, failure = self.first(outcome)
+        if failure is not None:
+            raise failure
+        return result
+
+    def check_alike(self, described: Callable[[], dict[str, str]], what: str) -> None:
+        every = self.every(described())
+        if names := [name for name in every[0] if len({own.get(name) for own in every}) > 1]:
+            raise ValueError(f"The {what} {names} differ between the processes: pass the same to all of them.")
+
+    def clock(self) -> float:
+        return self.first(super().clock())
+
+
+ALONE = Collective()
+_collective: ContextVar[Collective] = ContextVar("_collective", default=ALONE)
+_busy = threading.Lock()
+
+
+def collective() -> Collective:
+    """The processes that share the present computation."""
+    return _collective.get()
+
+
+@contextmanager
+def all_processes() -> Iterator[Collective]:
+    """Run the body as a part of the computation of all processes of the initialized process group, if there is one.
+
+    A body within that of another is left to the processes of that, each of which then does all of it.
+    """
+    if _collective.get() is not ALONE or not _in_group():
+        yield ALONE
+        return
+    if not _busy.acquire(blocking=False):
+        raise RuntimeError(
+            "Another fit of this process takes part in its process group, whose processes would exchange parts of "
+            "both: fit one after the other."
+        )
+    token = _collective.set(ProcessGroup())
+    try:
+        yield _collective.get()
+    finally:
+        _collective.reset(token)
+        _busy.release()
+
+
+def _in_group() -> bool:
+    torch: Any = sys.modules.get("torch")  # where nobody has imported it, there is no group
+    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    return torch.distributed.get_world_size() > 1

@@ -1,0 +1,43 @@
+"""The fit of an estimator by several processes, and one that goes on from a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import skdiffusion
+from skdiffusion._utils.collective import all_processes
+from skdiffusion.diffusion.training import Checkpoint
+from skdiffusion.preprocessing import WeightedSamples
+
+# Parameters that may differ between processes, or between a fit and the one that goes on from it.
+OWN = {"device", "n_jobs", "random_state", "verbose", "options", "options__checkpoint"}
+
+
+@contextmanager
+def everywhere(estimator: Any) -> Iterator[None]:
+    """Run a fit in all processes of the process group, if there is one; all then have what the first has fitted."""
+    with all_processes() as processes:
+        processes.enters("the comparison of the parameters")
+        processes.check_alike(lambda: _described(estimator), "parameters of the estimator")
+        yield
+        processes.enters("the exchange of the fitted model")
+        fitted = {name: getattr(estimator, name) for name in estimator._saved if hasattr(estimator, name)}
+        vars(estimator).update(processes.first(fitted))
+
+
+def checkpoint_of(estimator: Any, samples: WeightedSamples, seed: int) -> Checkpoint | None:
+    """The checkpoint of a fit of these samples, if `options` asks for one."""
+    path = None if estimator.options is None else estimator.options.checkpoint
+    if path is None:
+        return None
+    digest = hashlib.sha256(f"{skdiffusion.__version__} {sorted(_described(estimator).items())}".encode())
+    for array in (samples.X, samples.weight, samples.groups):
+        digest.update(b"" if array is None else f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return Checkpoint(path, digest.hexdigest(), seed)
+
+
+def _described(estimator: Any) -> dict[str, str]:
+    return {name: repr(value) for name, value in estimator.get_params().items() if name not in OWN}
