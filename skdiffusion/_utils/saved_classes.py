@@ -74,6 +74,7 @@ CLASSES = {
     "StepDensity": "skdiffusion.densities._steps",
     "StudentTDensity": "skdiffusion.densities._student",
     "GaussianKernelDensity": "skdiffusion.densities._kernel",
+    "KernelSources": "skdiffusion.densities._kernel_sources",
     "LocalPolynomials": "skdiffusion.manifold._local_polynomials",
     "IntrinsicDensity": "skdiffusion.manifold._intrinsic_density",
 }
