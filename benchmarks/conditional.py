@@ -201,7 +201,7 @@ def report(files):
     by_kind = defaultdict(list)
     for r in sorted(cells.read(*files), key=lambda r: (r["dataset"], r["seed"])):
         by_kind[r["kind"]].append(r)
-    print("| oracle | d | n | seed | RMSE of means | family | KL | KL of the joint, a feature | KS | integral | fit s |")
+    print("| oracle | d | n | seed | RMSE of means | family | KL | KL of the joint, a feature | KS | integral | s |")
     print("|---" * 11 + "|")
     for r in by_kind["oracle"]:
         lists = [", ".join(f"{v:.3f}" for v in r.get(key, ())) for key in ("rmse", "family", "kl")]
