@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.collective import collective
+from skdiffusion._utils.collective import ALONE, collective
 from skdiffusion._utils.frames import frame_library, joined_frames
+from skdiffusion._utils.sources import source_of
 
 
 class Shard(NamedTuple):
@@ -37,7 +38,7 @@ def joined(X: Any, sample_weight: Any = None, groups: Any = None) -> tuple[Any, 
         In every process, if what some of them pass does not fit together.
     """
     collective().enters("the exchange of samples")
-    parts = X.parts if isinstance(X, Shards) else [Shard(X, sample_weight, groups)]
+    parts = X.parts if isinstance(X, Shards) else [Shard(_in_memory(X), sample_weight, groups)]
     shards = sorted((shard for own in collective().every(list(parts)) for shard in own), key=lambda shard: shard.place)
     if len(shards) == 1:
         return shards[0][:3]
@@ -47,6 +48,13 @@ def joined(X: Any, sample_weight: Any = None, groups: Any = None) -> tuple[Any, 
         _joined_vectors([shard.sample_weight for shard in filled], [_n_samples(s.X) for s in filled], "sample_weight"),
         _joined_vectors([shard.groups for shard in filled], [_n_samples(s.X) for s in filled], "groups"),
     )
+
+
+def _in_memory(X: Any) -> Any:
+    """Samples to exchange: a source is read whole, where there are others to exchange them with."""
+    if collective() is ALONE or (source := source_of(X)) is None:
+        return X
+    return source.whole()
 
 
 def _n_samples(X: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral
 from os import PathLike
 from typing import Any
@@ -196,13 +197,15 @@ options
 
     # -- what is lazy ----------------------------------------------------------------------------
 
-    def score_samples(self, X: Any) -> Any:
+    def score_samples(self, X: Any, *, measure: str = "lebesgue") -> Any:
         """Log-density of what is known of every sample, in nats, lazily where X is a Dask collection.
 
         Parameters
         ----------
         X : dask array or dask frame, or array-like, of shape (n_samples, n_features)
             NaN means unknown: the density is then the marginal one of the other features.
+        measure : {"lebesgue", "counting"}, default="lebesgue"
+            As of the plain estimator.
 
         Returns
         -------
@@ -211,8 +214,8 @@ options
         """
         check_is_fitted(self)
         if not is_dask_collection(X):
-            return super().score_samples(X)
-        return self._by_partition(X, _score_samples, ())
+            return super().score_samples(X, measure=measure)
+        return self._by_partition(X, partial(_score_samples, measure=measure), ())
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log-density of the samples, in nats; it is computed at once.
@@ -321,8 +324,8 @@ options
         return [None if repeats else first, *others]
 
 
-def _score_samples(model: DiffusionDensityEstimator, X: Any) -> np.ndarray:
-    return model.score_samples(X) if len(X) else np.empty(0)
+def _score_samples(model: DiffusionDensityEstimator, X: Any, measure: str) -> np.ndarray:
+    return model.score_samples(X, measure=measure) if len(X) else np.empty(0)
 
 
 def _impute(model: DiffusionDensityEstimator, X: Any, n_draws: int | None, state: int | None) -> np.ndarray:

@@ -24,6 +24,7 @@ from skdiffusion.densities._feature_transforms import (
 from skdiffusion.densities._given import BlendMarginal, GivenBlend, given_together
 from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_student_t
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
+from skdiffusion.densities._kernel_sources import KernelSources
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_bic import mixture_by_bic
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
@@ -63,6 +64,7 @@ __all__ = [
     "IncompleteSamples",
     "KMeansStart",
     "KernelSamples",
+    "KernelSources",
     "LeftOut",
     "MixtureChoice",
     "MixtureSearch",

@@ -47,6 +47,10 @@ class GaussianKernelDensity(DiffusedDensity):
         self._half_norms = (self._centered**2).sum(1) / 2
         self._log_weights = np.log(self.weights)
 
+    def take(self, kept: np.ndarray) -> GaussianKernelDensity:
+        """The density of some of the kernels, of which at least one is kept, a bool for each."""
+        return GaussianKernelDensity(self.samples[kept], self.bandwidth[kept], self.weights[kept])
+
     def _sample_cost(self) -> int:
         return 4 * len(self.samples)
 

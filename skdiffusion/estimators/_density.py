@@ -29,7 +29,7 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
     validate_data,
 )
-from skdiffusion.densities import Completion, Component
+from skdiffusion.densities import Completion, Component, KernelSources
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
 from skdiffusion.diffusion.networks import NetworkField
@@ -215,7 +215,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "conditional_blend_", "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_",
         "loss_by_noise_", "likelihood_curve_", "network_gain_", "n_samples_seen_", "_resolution", "_sample_seed",
-        "_frame", "_replay", "atoms_", "_table",
+        "_frame", "_replay", "atoms_", "_table", "_kernel_sources",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -479,12 +479,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if table is not None:
             TableFit(self, table, samples, bounds, rng, checkpoint).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
+            self._kernel_sources = None
             self.conditional_blend_ = None
             self.__dict__.pop("_replay", None)  # of an earlier fit
             if checkpoint is not None:
                 checkpoint.close()
             return
-        self._table = None
+        self._table, observed = None, samples.X
         if incomplete:
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
@@ -521,6 +522,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
         self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed
+        self._kernel_sources = None if data.completed is None else KernelSources.of(observed, data.completed.source)
         self._keep_for_streams(n_samples, samples, data, components)
         self._record(diffusion, plan.diffusion, data)
         if checkpoint is not None:

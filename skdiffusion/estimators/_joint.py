@@ -13,7 +13,7 @@ from skdiffusion._utils.frames import as_number, as_numbers, to_frame, wants_fra
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import counted
 from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
-from skdiffusion.densities import Blend
+from skdiffusion.densities import Blend, KernelSources
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._cells import CellMass, cell_mass
 from skdiffusion.estimators._conditional import MANY_NODES, ConditionalDensity, MarginalDensity
@@ -36,6 +36,7 @@ class JointDensityEstimator(FlowDensityEstimator):
     """Base of the estimators that answer questions about some features given others, which NaN marks as unknown."""
 
     _replay: ReplayBuffer
+    _kernel_sources: KernelSources | None = None  # the incomplete samples of the fit, where there were any
     _table: Table | None = None  # what the columns are, where some are categories or have atoms
 
     def __sklearn_tags__(self) -> Tags:
@@ -348,11 +349,23 @@ class JointDensityEstimator(FlowDensityEstimator):
             out = self._resolution.requantized(samples)
             yield to_frame(out, self) if wanted else out
 
-    def _completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
-        """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more."""
+    def _completed(
+        self,
+        X: np.ndarray,
+        seed: int,
+        n_draws: int,
+        n_nodes: int,
+        fixed: bool = False,
+        unknown: UnknownFeatures | UnknownValues | None = None,
+    ) -> np.ndarray:
+        """Completed samples, (n_draws, n_samples, n_features), known values to the bit; fewer are a prefix of more.
+
+        They are those of the fitted density, unless another is given.
+        """
+        asked = self._unknown if unknown is None else unknown
         with workers(self.n_jobs), np.errstate(over="ignore", invalid="ignore"):
             parts = [
-                self._unknown.completed(X, seed + start, min(DRAWS_TOGETHER, n_draws - start), n_nodes, fixed)
+                asked.completed(X, seed + start, min(DRAWS_TOGETHER, n_draws - start), n_nodes, fixed)
                 for start in range(0, n_draws, DRAWS_TOGETHER)
             ]
         drawn = np.concatenate([np.empty((len(X), 0, X.shape[1])), *parts], axis=1).transpose(1, 0, 2)
@@ -385,7 +398,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         ndarray of shape (n_samples, n_features) or (n_draws, n_samples, n_features)
             Known values are those of X, to the bit; a column of labels has their places, in the order of the dtype or
             of the alphabet. What is drawn does not depend on the other samples, but that equal samples have draws of
-            their own, in their order. Where more than 6 of more than 12 features are unknown, the
+            their own, in their order. An incomplete sample of the fit is completed without the kernels at its own
+            draws there, which would repeat them. Where more than 6 of more than 12 features are unknown, the
             components in closed form alone draw them, unless `fit_conditionals` has trained networks for them.
 
         Raises
@@ -404,8 +418,20 @@ class JointDensityEstimator(FlowDensityEstimator):
             )
         number = n_draws or 1
         n_nodes = max(MIN_NODES, min(NODES_OF_A_DRAW * number, MAX_NODES))
-        drawn = self._completed(X, draw_seed(self, random_state), number, n_nodes)
+        seed, drawn = draw_seed(self, random_state), np.empty((number, *X.shape))
+        for unknown, samples in self._by_part(X):
+            drawn[:, samples] = self._completed(X[samples], seed, number, n_nodes, unknown=unknown)
         return drawn[0] if n_draws is None else drawn
+
+    def _by_part(self, X: np.ndarray) -> Iterator[tuple[UnknownFeatures | UnknownValues, np.ndarray]]:
+        """What completes samples, with the numbers of these: for incomplete ones of the fit without their kernels."""
+        if self._kernel_sources is None:
+            yield self._unknown, np.arange(len(X))
+            return
+        parts = self._kernel_sources.parts_of(X)
+        for part in np.unique(parts):
+            blend = self._kernel_sources.without(self._answering_blend, part)
+            yield UnknownFeatures(blend, self.n_features_in_), np.flatnonzero(parts == part)
 
     def tail_level(self, X: Any, random_state: Any = None) -> np.ndarray:
         """The probability that a generated sample has a lower density than each sample: how far in the tails it lies.
