@@ -21,6 +21,7 @@ quantile-forest and treeffuser (some ask for old versions of scikit-learn, and r
 import time
 import warnings
 from collections import defaultdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,12 +34,6 @@ from benchmarks.regressors import REGRESSORS
 N_TEST = 4000
 NORMAL = stats.norm()
 PERCENTS = np.arange(1, 100) / 100
-MODULES = {
-    "NGBoost": "ngboost",
-    "xgboost-distribution": "xgboost_distribution",
-    "quantile-forest": "quantile_forest",
-    "treeffuser": "treeffuser",
-}  # of the optional peers
 MIN_RESOLUTION = 1e-4  # of the standard deviation of y; finer values are taken as continuous
 MIN_MASS = 1e-10  # of a cell, by a difference of the distribution function
 
@@ -138,8 +133,11 @@ def scores(model, X, y, spread, step=0.0):
 
 def fitted(who, X, y, seed):
     """A fitted regressor, and CPU seconds."""
+    regressor = REGRESSORS[who]()
+    for module in regressor.modules:
+        import_module(module)
     start = time.process_time()
-    model = REGRESSORS[who]().fit(X, y, seed)
+    model = regressor.fit(X, y, seed)
     return model, time.process_time() - start
 
 
@@ -175,7 +173,7 @@ def run_cell(kind, name, who, seed, given):
 def run(arguments):
     """Run the missing cells."""
     done = {(r.get("set", r.get("known")), r["who"], r["seed"]) for r in cells.read(arguments.out)}
-    missing = [who for who, module in MODULES.items() if find_spec(module) is None]
+    missing = [who for who, kind in REGRESSORS.items() if not all(find_spec(module) for module in kind.modules)]
     asked = arguments.who.split(",") if arguments.who else [*REGRESSORS]
     folder = arguments.data
     sets = [("set", p.stem, folder, arguments.splits) for p in sorted(Path(folder).glob("*.npz"))] if folder else []
@@ -197,6 +195,11 @@ def mean_and_error(values):
     values = np.asarray(values, dtype=float)
     error = f" ({values.std(ddof=1) / np.sqrt(len(values)):.3f})" if len(values) > 1 else ""
     return f"{values.mean():.3f}{error}"
+
+
+def median_of(records, key):
+    """The median of a number over the records that have it."""
+    return np.median([r[key] for r in records if key in r] or [np.nan])
 
 
 def grouped(records, key):
@@ -226,7 +229,7 @@ def table_of_sets(by_set):
                 f" {record} | {mean_and_error(columns['crps'])} | {means['covered']:.3f} | {means['width']:.2f} |",
                 end="",
             )
-            seconds = (np.median([r[k] for r in mine.values()]) for k in ("fit_s", "predict_s"))
+            seconds = (median_of(mine.values(), key) for key in ("fit_s", "predict_s"))
             print("".join(f" {value:.1f} |" for value in seconds))
 
 
@@ -244,7 +247,7 @@ def table_of_known(by_known):
                 line += f" {crps:.3f} | {covered:.3f} | {width:.2f} |"
             else:
                 line += " | | |"
-            print(line + f" {np.median([r['fit_s'] for r in records]):.1f} |")
+            print(line + f" {median_of(records, 'fit_s'):.1f} |")
 
 
 def report(files):

@@ -221,3 +221,19 @@ def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 0.100 (0.000) |" in text
     assert "| yacht | ours | 3 | 0.000 | 1.100 |  | 0.250 (0.000) |" in text
     assert "| edge | ours | 2000 | 2 | 0.030 (0.010) |" in text
+
+
+def test_a_peer_runs_on_published_splits_and_known_distributions(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(160, 2))
+    y = np.round(3 * X[:, 0] + rng.normal(size=160), 1)
+    order = rng.permutation(160)
+    splits = {"train": np.append(order[:110], -1)[None], "test": order[None, 110:]}
+    np.savez(tmp_path / "small.npz", X=X, y=y, mc_dropout_ll_1=np.array([-1.5]), **splits)
+    record = regression.split_cell("small", "HistGradientBoosting", 0, tmp_path)
+    assert (record["n"], record["d"], record["record"]) == (110, 2, -1.5)
+    assert record["cell_nats"] == pytest.approx(record["nats"], abs=0.1)
+    assert 0.5 < record["covered"] <= 1
+    known = regression.known_cell("edge", "HistGradientBoosting", 0, 200)
+    assert known["divergence"] > 3 * known["error"] > 0
+    json.dumps([record, known])
