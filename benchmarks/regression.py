@@ -210,8 +210,9 @@ def mean_and_error(values):
 
 
 def median_of(records, key):
-    """The median of a number over the records that have it."""
-    return np.median([r[key] for r in records if key in r] or [np.nan])
+    """The median of a number over the records that have it, in words; nothing if none has."""
+    values = [r[key] for r in records if key in r]
+    return f"{np.median(values):.1f}" if values else ""
 
 
 def grouped(records, key):
@@ -238,7 +239,7 @@ def table_of_sets(by_set):
             record = mean_and_error([r["nats"] - r["record"] for r in mine.values()]) if who == "ours" else ""
             row = [name, who, str(len(mine)), *(f"{means[k]:.3f}" for k in NATS), *leads, record]
             row += [mean_and_error([r["crps"] for r in mine.values()]), f"{means['covered']:.3f}"]
-            row += [f"{means['width']:.2f}", *(f"{median_of(mine.values(), k):.1f}" for k in ("fit_s", "predict_s"))]
+            row += [f"{means['width']:.2f}", *(median_of(mine.values(), k) for k in ("fit_s", "predict_s"))]
             print("| " + " | ".join(row) + " |")
 
 
@@ -256,7 +257,7 @@ def table_of_known(by_known):
                 line += f" {crps:.3f} | {covered:.3f} | {width:.2f} |"
             else:
                 line += " | | |"
-            print(line + f" {median_of(records, 'fit_s'):.1f} |")
+            print(line + f" {median_of(records, 'fit_s')} |")
 
 
 def report(files):
