@@ -266,6 +266,11 @@ def test_equal_samples_only_are_refused():
         small().fit(np.ones((5, 2)), np.ones(5))
 
 
+def test_too_many_categories_are_refused():
+    with pytest.raises(ValueError, match="more than 255 categories"):
+        small(categorical_features=[0]).fit(np.arange(256.0)[:, None], np.arange(256.0))
+
+
 def test_bad_questions_are_named(fitted):
     X, y = two_modes(4, 18)
     for call, message in (
