@@ -160,7 +160,9 @@ class _LeftOut:
         self.fold, self.setting, self.loss = fold, setting, loss
         self.weight = float(inputs.weight[fold].sum())
         self.categories = Categories.of(X[train], inputs.categories)
-        self.train = self.categories.encoded(X[train]), target[train], inputs.weight[train]
+        known = self.categories.encoded(X[train])
+        known = np.where(np.isnan(known).all(0), 0.0, known)  # scikit-learn's bins take a value of every column
+        self.train = known, target[train], inputs.weight[train]
         self.left_out = self.categories.encoded(X[fold]), target[fold], inputs.weight[fold]
         self.curve = np.zeros(0)
         self.single = loss == "log_loss" and len(np.unique(self.train[1])) < 2  # which no classifier is fitted to
