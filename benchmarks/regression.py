@@ -12,7 +12,9 @@ quantile-forest and treeffuser (some ask for old versions of scikit-learn, and r
 
 - nats: mean log-density of the test samples, in the units of y. "of cells": the log-probability of the cell to which a
   value is rounded, less the logarithm of its width. The two differ where a density is narrower than the resolution of
-  y, and only the second cannot be raised by it.
+  y, and only the second cannot be raised by it. "of new samples": the same, of the test samples that do not stand in
+  training with all of their numbers, where a regressor could remember them. Ours is compared with a peer by both, on
+  the same splits.
 - CRPS of the percentiles; coverage and mean width of central 90 % intervals, the width over the standard deviation of
   y in training; CPU seconds to fit, and to predict percentiles.
 - known distributions: nats below the truth, an estimate of the divergence.
@@ -21,6 +23,7 @@ quantile-forest and treeffuser (some ask for old versions of scikit-learn, and r
 import time
 import warnings
 from collections import defaultdict
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,12 +36,7 @@ from benchmarks.regressors import REGRESSORS
 N_TEST = 4000
 NORMAL = stats.norm()
 PERCENTS = np.arange(1, 100) / 100
-MODULES = {
-    "NGBoost": "ngboost",
-    "xgboost-distribution": "xgboost_distribution",
-    "quantile-forest": "quantile_forest",
-    "treeffuser": "treeffuser",
-}  # of the optional peers
+NATS = ("nats", "cell_nats", "fresh_nats")
 MIN_RESOLUTION = 1e-4  # of the standard deviation of y; finer values are taken as continuous
 MIN_MASS = 1e-10  # of a cell, by a difference of the distribution function
 
@@ -121,12 +119,20 @@ def cell_log_prob(model, X, y, step):
     return np.where(mass > MIN_MASS, np.log(np.maximum(mass, MIN_MASS) / step), model.log_prob(X, y))
 
 
-def scores(model, X, y, spread, step=0.0):
-    """What a fitted regressor says of test samples."""
+def is_repeated(test, train):
+    """Which test samples stand among those of training, to the last bit."""
+    known = {row.tobytes() for row in np.ascontiguousarray(train)}
+    return np.array([row.tobytes() in known for row in np.ascontiguousarray(test)])
+
+
+def scores(model, X, y, spread, step=0.0, fresh=slice(None)):
+    """What a fitted regressor says of test samples; `fresh` are those that it has not seen."""
     from skdiffusion.metrics import crps_of_quantiles
 
-    out = {"nats": float(model.log_prob(X, y).mean())}
-    out["cell_nats"] = float(cell_log_prob(model, X, y, step).mean()) if step else out["nats"]
+    log_prob = model.log_prob(X, y)
+    of_cells = cell_log_prob(model, X, y, step) if step else log_prob
+    out = {"nats": log_prob.mean(), "cell_nats": of_cells.mean(), "fresh_nats": of_cells[fresh].mean()}
+    out = {name: float(value) for name, value in out.items()}
     start = time.process_time()
     quantiles = model.quantiles(X, PERCENTS)
     out["predict_s"] = time.process_time() - start
@@ -138,8 +144,11 @@ def scores(model, X, y, spread, step=0.0):
 
 def fitted(who, X, y, seed):
     """A fitted regressor, and CPU seconds."""
+    regressor = REGRESSORS[who]()
+    for module in regressor.modules:
+        import_module(module)
     start = time.process_time()
-    model = REGRESSORS[who]().fit(X, y, seed)
+    model = regressor.fit(X, y, seed)
     return model, time.process_time() - start
 
 
@@ -150,8 +159,9 @@ def split_cell(name, who, number, folder):
     X, y = data["X"], data["y"]
     model, seconds = fitted(who, X[train], y[train], number)
     out = {"set": name, "who": who, "seed": number, "n": len(train), "d": X.shape[1], "fit_s": seconds}
-    out["record"] = float(data["mc_dropout_ll_1"][number])
-    return out | scores(model, X[test], y[test], y[train].std(), resolution(y))
+    repeated = is_repeated(np.column_stack([X, y])[test], np.column_stack([X, y])[train])
+    out |= {"record": float(data["mc_dropout_ll_1"][number]), "repeated": float(repeated.mean())}
+    return out | scores(model, X[test], y[test], y[train].std(), resolution(y), ~repeated)
 
 
 def known_cell(name, who, seed, n):
@@ -175,7 +185,7 @@ def run_cell(kind, name, who, seed, given):
 def run(arguments):
     """Run the missing cells."""
     done = {(r.get("set", r.get("known")), r["who"], r["seed"]) for r in cells.read(arguments.out)}
-    missing = [who for who, module in MODULES.items() if find_spec(module) is None]
+    missing = [who for who, kind in REGRESSORS.items() if not all(find_spec(module) for module in kind.modules)]
     asked = arguments.who.split(",") if arguments.who else [*REGRESSORS]
     folder = arguments.data
     sets = [("set", p.stem, folder, arguments.splits) for p in sorted(Path(folder).glob("*.npz"))] if folder else []
@@ -199,6 +209,12 @@ def mean_and_error(values):
     return f"{values.mean():.3f}{error}"
 
 
+def median_of(records, key):
+    """The median of a number over the records that have it, in words; nothing if none has."""
+    values = [r[key] for r in records if key in r]
+    return f"{np.median(values):.1f}" if values else ""
+
+
 def grouped(records, key):
     """Records by the name of their set or distribution, then by regressor, then by seed."""
     out = defaultdict(lambda: defaultdict(dict))
@@ -210,24 +226,21 @@ def grouped(records, key):
 
 def table_of_sets(by_set):
     """One row for every set and regressor; differences are of the same splits."""
-    print("| set | regressor | splits | nats | nats of cells | ours less this | ours less the record | CRPS |", end="")
-    print(" coverage | width | fit, s | percentiles, s |\n" + "|---" * 12 + "|")
+    heads = ["set", "regressor", "splits", "nats", "of cells", "of new samples", "ours less this", "of new samples"]
+    heads += ["ours less the record", "CRPS", "coverage", "width", "fit, s", "percentiles, s"]
+    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
     for name, by_who in by_set.items():
         ours = by_who.get("ours", {})
         for who in (w for w in REGRESSORS if w in by_who):
             mine = by_who[who]
-            columns = {k: [r[k] for r in mine.values()] for k in ("nats", "cell_nats", "covered", "width", "crps")}
-            means = {k: np.mean(values) for k, values in columns.items()}
+            means = {k: np.mean([r[k] for r in mine.values()]) for k in (*NATS, "covered", "width")}
             both = [s for s in mine if s in ours and who != "ours"]
-            lead = mean_and_error([ours[s]["cell_nats"] - mine[s]["cell_nats"] for s in both]) if both else ""
+            leads = [mean_and_error([ours[s][k] - mine[s][k] for s in both]) if both else "" for k in NATS[1:]]
             record = mean_and_error([r["nats"] - r["record"] for r in mine.values()]) if who == "ours" else ""
-            print(f"| {name} | {who} | {len(mine)} | {means['nats']:.3f} | {means['cell_nats']:.3f} | {lead} |", end="")
-            print(
-                f" {record} | {mean_and_error(columns['crps'])} | {means['covered']:.3f} | {means['width']:.2f} |",
-                end="",
-            )
-            seconds = (np.median([r[k] for r in mine.values()]) for k in ("fit_s", "predict_s"))
-            print("".join(f" {value:.1f} |" for value in seconds))
+            row = [name, who, str(len(mine)), *(f"{means[k]:.3f}" for k in NATS), *leads, record]
+            row += [mean_and_error([r["crps"] for r in mine.values()]), f"{means['covered']:.3f}"]
+            row += [f"{means['width']:.2f}", *(median_of(mine.values(), k) for k in ("fit_s", "predict_s"))]
+            print("| " + " | ".join(row) + " |")
 
 
 def table_of_known(by_known):
@@ -244,7 +257,7 @@ def table_of_known(by_known):
                 line += f" {crps:.3f} | {covered:.3f} | {width:.2f} |"
             else:
                 line += " | | |"
-            print(line + f" {np.median([r['fit_s'] for r in records]):.1f} |")
+            print(line + f" {median_of(records, 'fit_s')} |")
 
 
 def report(files):

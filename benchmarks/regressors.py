@@ -1,8 +1,8 @@
 """Regressors that predict distributions, ours and the peers of `benchmarks.regression`, as their users set them up.
 
-Each has ``fit(X, y, seed)``, ``log_prob(X, y)`` in nats, ``cdf(X, y)`` and ``quantiles(X, levels)``, on one thread.
-What a peer must choose (rounds of boosting, the width of a kernel) it chooses on a fifth of the training samples, and
-is fitted again to all of them.
+Each has ``fit(X, y, seed)``, ``log_prob(X, y)`` in nats, ``cdf(X, y)`` and ``quantiles(X, levels)``, on one thread,
+and `modules`, which are imported before its clock starts. What a peer must choose (rounds of boosting, the width of a
+kernel) it chooses on a fifth of the training samples, and is fitted again to all of them.
 """
 
 import copy
@@ -23,6 +23,8 @@ def split(X, y, seed):
 
 class Ours:
     """DiffusionRegressor with its defaults."""
+
+    modules = ("torch", "skdiffusion.estimators")
 
     def fit(self, X, y, seed):
         import torch
@@ -60,6 +62,8 @@ class Gaussian:
 class NGBoost(Gaussian):
     """NGBoost's normal distribution, at most 500 rounds of rate 0.04 in place of the 2000 of rate 0.01 of its paper."""
 
+    modules = ("ngboost",)
+
     def _fitted(self, X, y, seed, rounds, **left_out):
         from ngboost import NGBRegressor
 
@@ -79,6 +83,8 @@ class NGBoost(Gaussian):
 
 class XGBoostDistribution(Gaussian):
     """xgboost-distribution's normal distribution, the number of its rounds by early stopping."""
+
+    modules = ("xgboost_distribution",)
 
     def fit(self, X, y, seed):
         from xgboost_distribution import XGBDistribution
@@ -136,6 +142,8 @@ class Values:
 class Treeffuser(Values):
     """Treeffuser's draws."""
 
+    modules = ("treeffuser",)
+
     def _fit(self, X, y, seed):
         from treeffuser import Treeffuser as Model
 
@@ -148,6 +156,8 @@ class Treeffuser(Values):
 class QuantileForest(Values):
     """quantile-forest's quantiles."""
 
+    modules = ("quantile_forest",)
+
     def _fit(self, X, y, seed):
         from quantile_forest import RandomForestQuantileRegressor
 
@@ -159,6 +169,8 @@ class QuantileForest(Values):
 
 class HistGradientBoosting(Values):
     """Eleven quantiles of scikit-learn's HistGradientBoostingRegressor, sorted, and lines between them."""
+
+    modules = ("sklearn.ensemble",)
 
     levels = (0.01, 0.05, 0.15, 0.25, 0.35, 0.5, 0.65, 0.75, 0.85, 0.95, 0.99)
 

@@ -208,7 +208,7 @@ def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     scores = {"nats": 0.0, "crps": 1.0, "covered": 0.9, "width": 0.5, "predict_s": 0.0, "fit_s": 2.0, "record": -0.25}
 
     def record(who, seed, cell_nats):
-        return scores | {"set": "yacht", "who": who, "seed": seed, "cell_nats": cell_nats}
+        return scores | {"set": "yacht", "who": who, "seed": seed, "cell_nats": cell_nats, "fresh_nats": 2 * cell_nats}
 
     records = [record("ours", s, s + 0.1) for s in range(3)] + [record("NGBoost", s, s) for s in (1, 2)]
     known = {"known": "edge", "n": 2000, "fit_s": 1.0, "error": 0.01} | {
@@ -219,8 +219,8 @@ def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
     regression.report([path])
     text = capsys.readouterr().out
-    assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 0.100 (0.000) |" in text
-    assert "| yacht | ours | 3 | 0.000 | 1.100 |  | 0.250 (0.000) |" in text
+    assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 3.000 | 0.100 (0.000) | 0.200 (0.000) |  |" in text
+    assert "| yacht | ours | 3 | 0.000 | 1.100 | 2.200 |  |  | 0.250 (0.000) |" in text
     assert "| edge | ours | 2000 | 2 | 0.030 (0.010) |" in text
 
 
@@ -237,3 +237,22 @@ def test_the_measurement_of_a_gpu_runs_where_there_is_none(tmp_path, monkeypatch
     gpu.report([tmp_path / "gpu.jsonl"])
     assert "| 60 | 2 | fit |" in (shown := capsys.readouterr().out)
     assert shown.count("| 1.00 |") == len(gpu.CALLS)
+
+
+def test_a_peer_runs_on_published_splits_and_known_distributions(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(160, 2))
+    y = np.round(3 * X[:, 0] + rng.normal(size=160), 1)
+    X[150:], y[150:] = X[:10], y[:10]  # ten samples stand on both sides
+    order = np.arange(160)
+    splits = {"train": np.append(order[:110], -1)[None], "test": order[None, 110:]}
+    np.savez(tmp_path / "small.npz", X=X, y=y, mc_dropout_ll_1=np.array([-1.5]), **splits)
+    record = regression.split_cell("small", "HistGradientBoosting", 0, tmp_path)
+    assert (record["n"], record["d"], record["record"]) == (110, 2, -1.5)
+    assert record["repeated"] == 0.2
+    assert record["cell_nats"] == pytest.approx(record["nats"], abs=0.1)
+    assert record["fresh_nats"] != record["cell_nats"]
+    assert 0.5 < record["covered"] <= 1
+    known = regression.known_cell("edge", "HistGradientBoosting", 0, 200)
+    assert known["divergence"] > 3 * known["error"] > 0
+    json.dumps([record, known])

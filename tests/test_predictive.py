@@ -8,7 +8,14 @@ from scipy.stats import multivariate_t, norm, t
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from skdiffusion.densities import GaussianMixtureDensity, StudentTDensity
-from skdiffusion.densities.predictive import NormalMixtures, StudentTs, TargetNoise, distinct_samples
+from skdiffusion.densities.predictive import (
+    FoldedInputs,
+    NormalMixtures,
+    StudentTs,
+    TargetNoise,
+    distinct_samples,
+    fit_atoms,
+)
 from skdiffusion.densities.predictive._blend import BlendedDistributions
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
@@ -187,3 +194,16 @@ def test_copies_become_weights_in_an_order_of_their_own():
         distinct = distinct_samples(X[order], y[order], w[order])
         for found, expected in zip(distinct, ([[0.0, 2.0], [1.0, np.nan]], [[1.0], [3.0]], [0.5, 1.0])):
             assert_array_equal(found, expected)
+
+
+def test_atoms_of_few_samples_have_a_small_probability():
+    rng, n = np.random.default_rng(8), 60
+    y = np.append(np.zeros(1), rng.uniform(1, 2, n - 1))
+    folds = tuple(np.array_split(np.arange(n), 3))
+    inputs = FoldedInputs(rng.standard_normal((n, 2)), np.ones(n), folds, ())
+    fitted = fit_atoms(inputs, y, np.zeros(1), np.repeat(np.arange(3), 20))
+    shares = fitted(rng.standard_normal((5, 2)))
+    assert_allclose(shares.sum(1), 1.0, atol=1e-12)
+    assert (shares[:, 0] > 1e-3).all()
+    assert (shares[:, 0] < 0.1).all()
+    assert_array_equal(fitted.of(np.array([0.0, 0.5])), [0, 1])

@@ -220,6 +220,18 @@ def test_weights_are_routed(name, data, rng):
         assert score == pytest.approx(scorer(fitted, np.repeat(X[test], counts, axis=0), np.repeat(y[test], counts)))
 
 
+def test_weights_are_routed_in_a_search(data, rng):
+    X, y = data
+    w = rng.uniform(size=len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        regressor = LinearGaussianRegressor().set_fit_request(sample_weight=True)
+        scorer = neg_interval_score.set_score_request(sample_weight="sample_weight")
+        search = GridSearchCV(regressor, {"widening": [1.0]}, scoring=scorer, cv=KFold(3)).fit(X, y, sample_weight=w)
+    folds = [(LinearGaussianRegressor().fit(X[a], y[a], w[a]), b) for a, b in KFold(3).split(X)]
+    by_hand = [interval_score(y[b], m.predict_interval(X[b]), sample_weight=w[b]) for m, b in folds]
+    assert search.best_score_ == pytest.approx(-np.mean(by_hand))
+
+
 def test_scorers_name_what_is_missing(data):
     line = LinearRegression().fit(*data)
     for scorer in SCORERS.values():

@@ -40,6 +40,7 @@ from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._regressor_fit import RegressionFit, resolve_atoms
 from skdiffusion.estimators._table_kinds import Table, coded, kinds_of
 
+MAX_CATEGORIES = 255  # of a feature, which trees take
 MARGINAL_DRAWS = 256  # of outputs given others, for what is said of each of them
 ROWS_TOGETHER = 200_000  # draws of several samples whose numbers are in memory at a time
 N_STARTS = 64  # probabilities from which the shortest interval may start
@@ -72,7 +73,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     atoms : "auto", list of float, dict or None, default=None
         Values of y that carry mass, as the zeros of claims: they have a probability, and `log_prob` there is its
         logarithm; the rest of y has a density. A dictionary has lists by the number of the output. "auto" finds them,
-        as `find_atoms` does. None spreads values that repeat over narrow cells.
+        as `find_atoms` does. Atoms that no sample has are left out. None spreads values that repeat over narrow cells.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of X that are categories: a mask, numbers or names. "from_dtype" are those of a frame with the dtypes
         of categories, text and booleans. At most 255 categories a column; unknown ones count as missing.
@@ -88,7 +89,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     verbose : int, default=0
         If positive, show a progress bar of the training of the networks.
     options : Options or None, default=None
-        Everything else of the networks. None takes the defaults.
+        Settings of the networks: activation, training, folds, noise levels and solver. Those of whole densities
+        (pilots, fine-tuning, intervals, clipping, sparsity, components) do not apply. None takes the defaults.
 
     Attributes
     ----------
@@ -244,9 +246,14 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
             )
         assert kinds is not None
         table, atoms = kinds.table(samples, None), resolve_atoms(self.atoms, Y)
+        categories = () if table is None else tuple(table.columns.categories)
+        if crowded := [j for j in categories if len(np.unique(samples[:, j])) > MAX_CATEGORIES]:
+            raise ValueError(
+                f"Feature {kinds.name(crowded[0])!r} has more than {MAX_CATEGORIES} categories: join the rare ones, "
+                "leave the feature out, or make it numeric by 'categorical_features'."
+            )
         rng = np.random.default_rng(generator_seed(self.random_state))
         sample_seed = int(rng.integers(2**62))
-        categories = () if table is None else tuple(table.columns.categories)
         fit = RegressionFit(
             self._network_settings(),
             self._component_names(),

@@ -261,9 +261,28 @@ def test_bad_input_is_named_and_loses_nothing(fitted, parameters, y, message):
     assert reg.models_ is models
 
 
+def test_inputs_that_say_nothing_leave_the_distribution_of_y():
+    rng = np.random.default_rng(19)
+    X = np.column_stack([np.full(300, 3.0), np.full(300, np.nan)])
+    reg = small(max_iter=5).fit(X, rng.standard_normal(300))
+    y = rng.standard_normal(500)
+    truth = -0.5 * y**2 - 0.5 * np.log(2 * np.pi)
+    assert abs(np.mean(truth - reg.log_prob(np.repeat(X[:1], 500, axis=0), y))) < 0.05
+
+
+def test_verbose_shows_a_bar(capsys):
+    small(max_iter=2, verbose=1).fit(*two_modes(50, 20))
+    assert "DiffusionRegressor, training" in capsys.readouterr().err
+
+
 def test_equal_samples_only_are_refused():
     with pytest.raises(ValueError, match="1 distinct sample"):
         small().fit(np.ones((5, 2)), np.ones(5))
+
+
+def test_too_many_categories_are_refused():
+    with pytest.raises(ValueError, match="more than 255 categories"):
+        small(categorical_features=[0]).fit(np.arange(256.0)[:, None], np.arange(256.0))
 
 
 def test_bad_questions_are_named(fitted):

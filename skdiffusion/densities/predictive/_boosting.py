@@ -160,9 +160,12 @@ class _LeftOut:
         self.fold, self.setting, self.loss = fold, setting, loss
         self.weight = float(inputs.weight[fold].sum())
         self.categories = Categories.of(X[train], inputs.categories)
-        self.train = self.categories.encoded(X[train]), target[train], inputs.weight[train]
+        known = self.categories.encoded(X[train])
+        known = np.where(np.isnan(known).all(0), 0.0, known)  # scikit-learn's bins take a value of every column
+        self.train = known, target[train], inputs.weight[train]
         self.left_out = self.categories.encoded(X[fold]), target[fold], inputs.weight[fold]
         self.curve = np.zeros(0)
+        self.single = loss == "log_loss" and len(np.unique(self.train[1])) < 2  # which no classifier is fitted to
         mask = np.arange(X.shape[1]) < len(inputs.categories)
         make = HistGradientBoostingClassifier if loss == "log_loss" else HistGradientBoostingRegressor
         self.model = make(
@@ -178,6 +181,9 @@ class _LeftOut:
 
     def run(self, n_trees: int | None = None) -> _LeftOut:
         """Boost up to a number of trees, or as long as samples left out gain."""
+        if self.single:
+            self.curve = np.array([self._loss_of(np.full(len(self.fold), self._log_odds))])
+            return self
         if n_trees is not None:
             self._boost(1)
             self._boost(n_trees)
@@ -191,6 +197,12 @@ class _LeftOut:
             losses += [self._loss_of(raw) for raw in self._stages()[len(losses) - 1 :]]
         self.curve = np.array(losses)
         return self
+
+    @property
+    def _log_odds(self) -> float:
+        """Of targets that are all 0 or all 1, as if there were half a sample more of each."""
+        _, y, w = self.train
+        return float(np.log((w @ y + 0.5) / (w @ (1 - y) + 0.5)))
 
     def _boost(self, n_trees: int) -> None:
         X, y, w = self.train
@@ -217,4 +229,6 @@ class _LeftOut:
 
     def trees(self, n_trees: int) -> Trees:
         """The first of the trees."""
+        if self.single:
+            return Trees.constant_of(self._log_odds, self.categories)
         return Trees.of(self.model, self.categories, n_trees)

@@ -123,16 +123,15 @@ class RegressionData:
 
     @property
     def least_scale(self) -> float:
-        """Standard deviation of the narrowest cell over which values of the target were spread, when mapped."""
-        widths = self.target.resolution.cell_widths(self.target.X)
-        step = float(self.target.resolution.step[0])
-        slope = np.exp(np.median(self.log_det))
-        return slope * max(step, float(widths.min(initial=0.0))) / np.sqrt(12.0)
+        """Standard deviation of the cells over which a target on a grid was spread, when mapped; 0 off a grid."""
+        return float(np.exp(np.median(self.log_det)) * self.target.resolution.step[0] / np.sqrt(12.0))
 
 
 def power_map_of(x: np.ndarray, weight: np.ndarray) -> str | None:
     """The feature transform of numbers x (n_samples,): a power map where they are skewed, none elsewhere."""
     centered = x - np.average(x, weights=weight)
-    variance = np.average(centered**2, weights=weight)
-    skew = np.average(centered**3, weights=weight) / max(variance, 1e-300) ** 1.5
+    deviation = np.sqrt(np.average(centered**2, weights=weight))
+    if not deviation > 0:
+        return None
+    skew = np.average((centered / deviation) ** 3, weights=weight)
     return "yeo-johnson" if abs(skew) > MAX_SKEW else None

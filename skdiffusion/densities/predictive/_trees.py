@@ -107,6 +107,13 @@ class Trees:
             set_of,
         )
 
+    @classmethod
+    def constant_of(cls, value: float, categories: Categories) -> Trees:
+        """A constant without trees."""
+        feature, threshold, children, missing, leaves, set_of = _no_nodes()
+        sets = np.empty((0, N_CODES), dtype=np.uint8)
+        return cls(categories, value, feature, feature, threshold, children, missing, leaves, sets, set_of)
+
     def raw_predictions(self, X: np.ndarray) -> np.ndarray:
         """Sums over the trees for samples X (n, n_features), shape (n,)."""
         X, out = self.categories.encoded(X), np.full(len(X), self.constant)
