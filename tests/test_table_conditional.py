@@ -91,8 +91,8 @@ COLUMNS = Columns(4, {0: np.arange(2.0), 1: np.arange(3.0)}, {})  # and a catego
 FIRST, SECOND = products(3, (3, 4), 2, 1), products(2, (3, 4), 2, 2)
 
 
-def blend_of(second=SECOND, weights=(0.3, 0.7), columns=COLUMNS):
-    densities = [TableDensity(columns, Identity(), density) for density in (FIRST, second)]
+def blend_of(second=SECOND, weights=(0.3, 0.7), columns=COLUMNS, first=FIRST):
+    densities = [TableDensity(columns, Identity(), density) for density in (first, second)]
     return Blend(dict(zip(("first", "second"), densities)), dict(zip(("first", "second"), weights)))
 
 
@@ -345,6 +345,77 @@ def test_lists_of_numbers_beside_labels(fitted):
     of_array = marginal.score_samples(np.array([["wet", True], ["dry", False]], dtype=object))
     np.testing.assert_array_equal(as_lists, of_array)
     assert np.all(np.isfinite(as_lists))
+
+
+WITH_ATOM = Columns(3, {0: np.arange(2.0)}, {1: np.array([0.0])})
+ZEROS, NEAR = products(3, (3, 2), 2, 5), products(2, (3, 2), 2, 6)
+
+
+def of_zeros(second):
+    """A number with an atom at zero beside a category and another number."""
+    return estimator_of(blend_of(second, (0.4, 0.6), WITH_ATOM, ZEROS), WITH_ATOM)
+
+
+def on_a_grid(given, fixed):
+    """Of the second feature given the others, by a fine grid: nodes, their probabilities, and that of zero."""
+    grid = np.linspace(-12, 12, 24_001) + 1e-9
+    rows, at = np.repeat(given[None], len(grid), axis=0), np.where(np.arange(3) == 1, 0.0, given)[None]
+    rows[:, 1] = grid
+    parts = []
+    for density in (ZEROS, NEAR):
+        table = TableDensity(WITH_ATOM, Identity(), density)
+        density_there, mass = np.exp(table.log_prob(rows)) * (grid[1] - grid[0]), np.exp(table.log_prob(at)[0])
+        parts.append((density_there, mass, density_there.sum() + mass))
+    weights = [w / (total if fixed else 1.0) for w, (*_, total) in zip((0.4, 0.6), parts)]
+    whole = sum(w * total for w, (*_, total) in zip(weights, parts))
+    share = sum(w * there for w, (there, *_) in zip(weights, parts)) / whole
+    mass = sum(w * mass for w, (_, mass, _) in zip(weights, parts)) / whole
+    return grid, share, mass
+
+
+@pytest.mark.parametrize("second", [NEAR, Hidden(NEAR)], ids=["closed", "hidden"])
+@pytest.mark.parametrize("weights", ["joint", "fixed"])
+def test_a_number_given_categories_and_numbers(second, weights):
+    given = np.array([[0.0, np.nan, 0.3], [1.0, np.nan, -1.0], [2.0, np.nan, 4.0]])
+    conditional = of_zeros(second).conditional(given, weights=weights)
+    conditional.estimator._resolution = SimpleNamespace(requantized=lambda X: X)
+    q = np.array([0.02, 0.2, 0.5, 0.8, 0.98])
+    for i, x in enumerate(given):
+        grid, share, mass = on_a_grid(x, weights == "fixed")
+        before = np.interp(0.0, grid, np.cumsum(share))
+        alone = of_zeros(second).conditional(x, weights=weights)
+        at = np.array([-2.0, -0.5, -1e-12, 0.0, 0.7, 2.0])
+        expected = np.interp(at, grid, np.cumsum(share)) + mass * (at >= 0)
+        np.testing.assert_allclose(alone.cdf(at), expected, atol=2e-3)
+        assert alone.cdf([0.0])[0] - alone.cdf([-1e-12])[0] == pytest.approx(mass, abs=2e-3)
+        mean = (share * grid).sum()
+        assert conditional.mean[i, 0] == pytest.approx(mean, abs=0.01)
+        spread = (share * (grid - mean) ** 2).sum() + mass * mean**2
+        assert conditional.cov[i, 0, 0] == pytest.approx(spread, rel=0.03)
+        found = conditional.quantile(q)[i]
+        level = np.interp(found, grid, np.cumsum(share)) + mass * (found >= 0)
+        assert (np.abs(level - q) < 5e-3)[found != 0].all()
+        jump = (q > before + 5e-3) & (q < before + mass - 5e-3)
+        assert jump.any()
+        np.testing.assert_array_equal(found[jump], 0.0)
+    np.testing.assert_array_equal(conditional.mean[:1], of_zeros(second).conditional(given[0], weights=weights).mean)
+
+
+@pytest.mark.parametrize("second", [SECOND, Hidden(SECOND)], ids=["closed", "hidden"])
+def test_moments_of_several_unknown_numbers(second):
+    near = ProductMixture(FIRST.weights, FIRST.means + 0.3, FIRST.covariances, FIRST.tables, [True] * 2)
+    X = without(samples(3), [2, 3])
+    conditional = estimator_of(blend_of(near if second is SECOND else Hidden(near)), COLUMNS).conditional(X)
+    grid = np.linspace(-9, 9, 181)
+    pairs = np.stack([v.ravel() for v in np.meshgrid(grid, grid, indexing="ij")], axis=1)
+    for i, x in enumerate(X):
+        rows = np.repeat(x[None], len(pairs), axis=0)
+        rows[:, 2:] = pairs
+        share = np.exp(blend_of(near).log_prob(rows))
+        share /= share.sum()
+        np.testing.assert_allclose(conditional.mean[i], share @ pairs, atol=0.25)  # 512 draws
+        centered = pairs - share @ pairs
+        np.testing.assert_allclose(conditional.cov[i], (share * centered.T) @ centered, rtol=0.25, atol=0.2)
 
 
 def test_bad_questions_say_what_to_do(fitted):

@@ -61,14 +61,19 @@ axes[0].set_ylabel("spent, where something is")
 axes[1].legend(markerscale=2)
 
 # %%
-# The mass of a category given the rest follows from the same density: the log-density of the whole sample less that
-# with the category unknown.
+# The same density answers about any column given others: the channel of a visit, also where it is not known how long it
+# took, and how much is spent, with a jump at zero.
 
-long_visit = pd.DataFrame({"channel": ["search", "mail", "shop"], "minutes": 15.0, "spent": 0.0, "back": False})
-known = est.score_samples(long_visit)
-print(dict(zip(long_visit["channel"], np.exp(known - np.logaddexp.reduce(known)).round(2))))
-assert known.argmax() == 2
+long_visit = est.conditional({"minutes": 15.0, "spent": 0.0, "back": False})
+print(dict(zip(long_visit.categories_, long_visit.predict_proba()[0].round(2))))
+assert long_visit.categories_[long_visit.predict_proba()[0].argmax()] == "shop"
+some_visit = est.conditional({"spent": 0.0, "back": False})
+print(dict(zip(some_visit.categories_of("channel"), some_visit.predict_proba("channel")[0].round(2))))
+spending = est.conditional({"channel": "shop", "minutes": 15.0, "back": True})
+print(
+    "chance of no spending:", spending.cdf([0.0]).round(2), "quantiles:", spending.quantile([0.25, 0.5, 0.9]).round(1)
+)
 
 # %%
 # Where it fails: a column with more than 256 categories is refused, and with few samples of a category the model knows
-# little more of it than its share. `conditional` is not there yet for such tables.
+# little more of it than its share.

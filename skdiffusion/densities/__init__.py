@@ -31,7 +31,7 @@ from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
 from skdiffusion.densities._nodes import Nodes
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._products import ProductMixture
-from skdiffusion.densities._products_em import ProductSamples, ProductSetting, one_hot
+from skdiffusion.densities._products_em import FOLD_EFFORT, ProductSamples, ProductSetting, one_hot
 from skdiffusion.densities._products_search import best_of_restarts, choose_product_setting
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
 from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
@@ -49,6 +49,7 @@ from skdiffusion.densities._transformed import TransformedDensity
 
 __all__ = [
     "FEATURE_TRANSFORMS",
+    "FOLD_EFFORT",
     "AutoregressiveRegression",
     "BandwidthSearch",
     "Blend",

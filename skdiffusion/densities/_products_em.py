@@ -26,9 +26,19 @@ from skdiffusion.densities._product_patterns import PatternBlock, PatternGaussia
 from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._state_tables import smoothed_table
 
-MAX_ITER, TOL = 200, 1e-4  # steps, and nats by which the mean log-density must rise in one
 TABLE_PRIOR = 2.0  # samples by which the table of a component is drawn to that of all samples
 MAX_K_MEANS_SAMPLES = 4000
+
+
+class Effort(NamedTuple):
+    """When EM ends: after so many steps, or where one raises the mean log-density by less nats."""
+
+    max_steps: int
+    tol: float
+
+
+FULL_EFFORT, FOLD_EFFORT = Effort(200, 1e-4), Effort(200, 1e-3)  # of all samples, and without a fold of them
+SEARCH_EFFORT, START_EFFORT = Effort(50, 2e-3), Effort(50, 1e-3)  # that sizes, and that starts are compared by
 
 
 class ProductSetting(NamedTuple):
@@ -70,7 +80,9 @@ class ProductSamples:
         columns = zip(self.states.T, self.n_states)
         self.shared = [smoothed_table(state, self.w, n) for state, n in columns]
 
-    def fit(self, setting: ProductSetting, rng: np.random.Generator) -> tuple[ProductMixture, float]:
+    def fit(
+        self, setting: ProductSetting, rng: np.random.Generator, effort: Effort = FULL_EFFORT
+    ) -> tuple[ProductMixture, float]:
         """The mixture that EM finds from clusters of k-means, and the mean log-density that it gives these samples."""
         d = self.z.shape[1]
         single = ProductMixture(
@@ -80,10 +92,16 @@ class ProductSamples:
         share = np.zeros((len(self.z), setting.n_components))
         share[np.arange(len(share)), labels] = 1.0
         start, blocks = _repeated(single, setting.n_components), pattern_blocks(self.patterns, setting.n_components)
-        mixture, previous = self._step(start, blocks, setting.strength, share)[0], -np.inf
-        for _ in range(MAX_ITER):
-            following, log_prob = self._step(mixture, blocks, setting.strength)
-            if log_prob - previous < TOL:
+        return self.continued(self._step(start, blocks, setting.strength, share)[0], setting.strength, effort)
+
+    def continued(
+        self, mixture: ProductMixture, strength: float, effort: Effort = FULL_EFFORT
+    ) -> tuple[ProductMixture, float]:
+        """The mixture that EM finds from another one, and the mean log-density that it gives these samples."""
+        blocks, previous = pattern_blocks(self.patterns, len(mixture.weights)), -np.inf
+        for _ in range(effort.max_steps):
+            following, log_prob = self._step(mixture, blocks, strength)
+            if log_prob - previous < effort.tol:
                 break
             mixture, previous = following, log_prob
         return mixture, previous

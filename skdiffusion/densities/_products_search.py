@@ -9,7 +9,7 @@ import numpy as np
 from skdiffusion._utils.numerics import TIE
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._products import ProductMixture
-from skdiffusion.densities._products_em import ProductSamples, ProductSetting
+from skdiffusion.densities._products_em import SEARCH_EFFORT, START_EFFORT, ProductSamples, ProductSetting
 
 PATIENCE = 2  # larger mixtures without gain after which the search ends
 MIN_COMPONENT_SAMPLES = 8  # for each component of more than one
@@ -26,6 +26,8 @@ def choose_product_setting(
 ) -> ProductSetting:
     """The setting under which samples that are left out are likeliest.
 
+    Sizes are doubled until two in a row gain nothing, then those between the neighbors of the best are tried.
+
     Parameters
     ----------
     samples, left_out : ProductSamples
@@ -39,27 +41,44 @@ def choose_product_setting(
     finite = np.isfinite(log_det)
 
     def score(setting: ProductSetting) -> float:
-        mixture, _ = samples.fit(setting, rng)
+        mixture, _ = samples.fit(setting, rng, SEARCH_EFFORT)
         log_prob = mixture.log_prob(left_out.states, left_out.z) + log_det
         return float(np.average(log_prob[finite], weights=left_out.w[finite]))
 
-    best, highest, since = ProductSetting(1, strong), -np.inf, 0
-    for k in options.component_grid:
-        few = k > 1 and MIN_COMPONENT_SAMPLES * k > samples.effective
-        if since >= PATIENCE or few or k > MAX_COMPONENTS or time.perf_counter() - started > max_seconds:
-            break
+    most = min(MAX_COMPONENTS, max(1, samples.effective / MIN_COMPONENT_SAMPLES))
+    sizes = [k for k in options.component_grid if k <= most]
+    best, highest = ProductSetting(1, strong), -np.inf
+
+    def tried(k: int) -> bool:
+        """Whether a size is better than all before."""
+        nonlocal best, highest
         setting = ProductSetting(k, strong)
         reached = score(setting)
-        since = 0 if reached > highest + TIE else since + 1
-        if reached > highest + TIE:
+        gains = reached > highest + TIE
+        if gains:
             best, highest = setting, reached
+        return gains
+
+    def in_time() -> bool:
+        return time.perf_counter() - started <= max_seconds
+
+    doubled, since = [k for k in sizes if k & (k - 1) == 0], 0
+    for k in doubled:
+        if since >= PATIENCE or not in_time():
+            break
+        since = 0 if tried(k) else since + 1
+    middle = best.n_components
+    for k in sizes:
+        if middle / 2 < k < 2 * middle and k not in doubled and in_time():
+            tried(k)
     weaker = ProductSetting(best.n_components, options.medium_prior)
-    return weaker if score(weaker) > highest + TIE else best
+    return weaker if in_time() and score(weaker) > highest + TIE else best
 
 
 def best_of_restarts(
     samples: ProductSamples, setting: ProductSetting, n_restarts: int, rng: np.random.Generator
 ) -> ProductMixture:
-    """The likeliest of the mixtures that EM finds from several starts."""
-    n_restarts = 1 if setting.n_components == 1 else n_restarts
-    return max((samples.fit(setting, rng) for _ in range(n_restarts)), key=lambda found: found[1])[0]
+    """The mixture that EM finds from the start that is the likeliest after a few steps (Biernacki et al., 2003)."""
+    n_starts = 1 if setting.n_components == 1 else n_restarts
+    starts = [samples.fit(setting, rng, START_EFFORT) for _ in range(n_starts)]
+    return samples.continued(max(starts, key=lambda found: found[1])[0], setting.strength)[0]

@@ -9,14 +9,12 @@ import numpy as np
 
 from skdiffusion._utils.blocks import in_parts
 from skdiffusion._utils.parallel import workers
-from skdiffusion.estimators._conditional import ConditionalDensity, ConditionalError
-from skdiffusion.estimators._table_kinds import refuse_table
+from skdiffusion.estimators._conditional import ConditionalDensity, ConditionalError, check_probabilities
+from skdiffusion.estimators._table_summaries import NumberCurve, moments_of_draws, number_curves
 from skdiffusion.estimators._tables import KnownValues, UnknownValues
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._joint import JointDensityEstimator
-
-NO_SUMMARY = "take that of draws by 'sample', or 'predict_proba' for a single unknown category"
 
 
 class TableConditionalDensity(ConditionalDensity):
@@ -145,24 +143,84 @@ class TableConditionalDensity(ConditionalDensity):
         with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
             return self._values.category_shares(self.given_, j, self.fixed)
 
+    def _numbers(self, what: str, alone: bool = False) -> None:
+        """Refuse a summary of categories, and one of several features that is of one."""
+        assert self.estimator._table is not None
+        unknown = self.unknown_features_.tolist()
+        if named := [j for j in unknown if j in self.estimator._table.columns.categories]:
+            raise ValueError(
+                f"{what} is of unknown numbers, but the features {named} are categories: use 'predict_proba', or take "
+                "that of draws by 'sample'."
+            )
+        if alone and len(unknown) > 1:
+            raise ValueError(
+                f"{what} is of one unknown number, but the features {unknown} are unknown: give more features, or use "
+                "'sample'."
+            )
+
+    @cached_property
+    def _number_curves(self) -> list[NumberCurve]:
+        j, table = int(self.unknown_features_[0]), self.estimator._table
+        assert table is not None
+        atoms = table.columns.atoms.get(j, np.empty(0))
+        with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
+            return number_curves(self._values, self.given_, j, atoms, self.fixed)
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        if len(self.unknown_features_) == 1:
+            moments = np.array([curve.moments for curve in self._number_curves])
+            return moments[:, :1], moments[:, 1:, None]
+        with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
+            return moments_of_draws(self._values, self.given_, self.fixed)
+
     @property
     def mean(self) -> np.ndarray:
-        """Not defined for tables with categories or atoms."""
-        return self._refused("mean")
+        """Conditional mean of unknown numbers, shape (n_given, n_unknown): by draws where they are several."""
+        self._numbers("The mean")
+        return self._moments[0]
 
     @property
     def cov(self) -> np.ndarray:
-        """Not defined for tables with categories or atoms."""
-        return self._refused("cov")
+        """Conditional covariance of unknown numbers, shape (n_given, n_unknown, n_unknown)."""
+        self._numbers("The covariance")
+        return self._moments[1]
 
     def quantile(self, q: Any) -> np.ndarray:
-        """Not defined for tables with categories or atoms."""
-        return self._refused("quantile")
+        """Quantiles of the one unknown number; those within the jump at an atom are the atom.
+
+        Parameters
+        ----------
+        q : float or array-like of shape (n_quantiles,)
+            Probabilities in (0, 1).
+
+        Returns
+        -------
+        ndarray of shape (n_given, n_quantiles)
+            Of a feature whose values were rounded in `fit`, rounded as they were.
+        """
+        self._numbers("A quantile", alone=True)
+        probabilities, j = check_probabilities(q), self.unknown_features_[0]
+        out = np.stack([curve.quantile(probabilities) for curve in self._number_curves])
+        complete = np.repeat(self.given_, len(probabilities), axis=0)
+        complete[:, j] = out.ravel()
+        return self.estimator._rounded(complete)[:, j].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
-        """Not defined for tables with categories or atoms."""
-        return self._refused("cdf")
+        """Distribution function of the one unknown number, which jumps at its atoms.
 
-    def _refused(self, what: str) -> np.ndarray:
-        refuse_table(self.estimator, f"'{what}' of a conditional density", NO_SUMMARY)
-        raise AssertionError("The estimator was fitted to a table.")
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,) or (n_samples, 1)
+            As of `score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        self._numbers("A distribution function", alone=True)
+        complete, owner = self._complete(X)
+        x, out = complete[:, self.unknown_features_[0]], np.empty(len(complete))
+        for i in np.unique(owner):
+            out[owner == i] = self._number_curves[i].cdf(x[owner == i])
+        return out

@@ -12,6 +12,7 @@ from skdiffusion._utils.progress import SEARCH_SHARE, FitProgress, training_dead
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import resolve_device
 from skdiffusion.densities import (
+    FOLD_EFFORT,
     Blend,
     Component,
     ComponentOptions,
@@ -209,7 +210,7 @@ class TableFit:
         every, first, *_ = sets = self._trained_on()
         setting = self._setting(self.mapped, first, self.data.validation_folds[0])
         whole = best_of_restarts(self.mapped.products(every), setting, self.limits.em_restarts, self.rng)
-        others = [self.mapped.products(rows).fit(setting, self.rng)[0] for rows in sets[1:]]
+        others = [self.mapped.products(rows).fit(setting, self.rng, FOLD_EFFORT)[0] for rows in sets[1:]]
         return self._component("mixture", self.mapped, [whole, *others])
 
     def student(self) -> Component:

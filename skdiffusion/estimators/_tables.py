@@ -158,12 +158,28 @@ class UnknownValues:
                 f"{MANY_DRAWS}: they may be off by {np.sqrt(1 / max(least, 1)):.1f} nats and more.",
                 InaccurateDensityWarning,
             )
-        return KnownValues(table, np.array([self.blend.weights[name] for name in names]), effective, n_draws)
+        return KnownValues(table, self.component_weights, effective, n_draws)
 
     def at(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of complete samples under the components of `known`, (n_samples, n_components)."""
         closed, others = self._parts()
         return self._at([*closed, *others], X)
+
+    @property
+    def component_weights(self) -> np.ndarray:
+        """Of the components of `at`, in the fit."""
+        closed, others = self._parts()
+        return np.array([self.blend.weights[name] for name in (*closed, *others)])
+
+    def draws(self, X: np.ndarray, n_draws: int) -> np.ndarray:
+        """Samples completed by the components in closed form, (n_samples, n_draws, n_features)."""
+        drawn = self._drawn(self._closed(), np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
+        return drawn.reshape(len(X), n_draws, -1)
+
+    def log_drawn(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities of samples, known in the same features, under the density that `draws` are from, but for that
+        of what is known."""
+        return self._closed().log_prob(X)
 
     def _at(self, names: list[str], X: np.ndarray) -> np.ndarray:
         out, whole = np.empty((len(X), len(names))), whole_vectors(X)
@@ -223,7 +239,7 @@ class UnknownValues:
         if states is None:
             return None
         closed, others = self._parts()
-        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        weights = self.component_weights
         out = np.empty((len(X), len(states)))
         for rows, table in self._at_states([*closed, *others], X, states):
             flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(table)), len(states))
@@ -266,8 +282,7 @@ class UnknownValues:
             Whether components have the weights of the fit.
         """
         out = np.empty((len(X), len(self._categories[j])))
-        closed, others = self._parts()
-        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
+        weights = self.component_weights
         for rows, features in Patterns.of(X).parts():
             unknown = np.setdiff1d(np.arange(self.n_features), features)
             if not len(features):
@@ -416,8 +431,7 @@ class UnknownValues:
         nodes, log_ratio = self._nodes(X, others, n_nodes, seed)
         of_others = proposal.log_prob(X)[:, None] + log_sum_exp(log_ratio, axis=1) - np.log(n_nodes)
         table = np.hstack([self._at(closed, X), of_others])
-        weights = np.array([self.blend.weights[name] for name in (*closed, *others)])
-        shares = np.repeat(component_shares(table, weights, fixed), n_draws, axis=0)
+        shares = np.repeat(component_shares(table, self.component_weights, fixed), n_draws, axis=0)
         chosen, owner = choose_component(shares, noise.choice), np.repeat(np.arange(len(X)), n_draws)
         for k in np.unique(chosen):
             mine = np.flatnonzero(chosen == k)

@@ -1,18 +1,20 @@
 """Tables of any kinds of columns go in and come back as they were, without a fit between."""
 
+import datetime
 from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
+from skdiffusion import DiffusionDensityEstimator
 from skdiffusion._utils.frames import as_numbers, note_frame, to_frame, with_places
 from skdiffusion.estimators._table_kinds import kinds_of
 from skdiffusion.preprocessing import UNKNOWN, Columns, atoms_of
 
 LABELS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
-COLUMNS = st.sampled_from(["text", "category", "ordered", "boolean", "numbers"])
+COLUMNS = st.sampled_from(["text", "category", "ordered", "boolean", "numbers", "dates"])
 
 
 @st.composite
@@ -35,6 +37,8 @@ def pandas_frame(spec):
             return pd.Categorical(values, categories=labels, ordered=kind == "ordered")
         if kind == "text":
             return pd.Series(values, dtype=object)
+        if kind == "dates":
+            return pd.Timestamp("2024-02-28") + pd.to_timedelta(places, unit="h")
         return pd.Series(np.array(places) % 2 == 0) if kind == "boolean" else pd.Series(np.array(places, dtype=float))
 
     return pd.DataFrame({f"column {j}": column(*one) for j, one in enumerate(spec)})
@@ -49,6 +53,8 @@ def polars_frame(spec):
             return pl.Series(name, values, dtype=pl.Enum(labels) if kind == "ordered" else pl.Categorical)
         if kind == "text":
             return pl.Series(name, values)
+        if kind == "dates":
+            return pl.Series(name, [datetime.date(2024, 2, 28 + i % 2) for i in places])
         return pl.Series(name, (np.array(places) % 2 == 0) if kind == "boolean" else np.array(places, dtype=float))
 
     return pl.DataFrame([column(f"column {j}", *one) for j, one in enumerate(spec)])
@@ -67,10 +73,56 @@ def test_a_frame_goes_to_numbers_and_back(make, spec):
     assert list(again.dtypes) == list(frame.dtypes)
     for name in frame.columns:
         assert list(again[name]) == list(frame[name])
-    assert kinds.categories == [j for j, (kind, *_) in enumerate(spec) if kind != "numbers"]
+    assert kinds.categories == [j for j, (kind, *_) in enumerate(spec) if kind not in ("numbers", "dates")]
     unseen = with_places(frame, {j: ["no such label"] for j in kinds.label_codes})
     for j in kinds.label_codes:
         assert (np.asarray(as_numbers(unseen))[:, j] == 1).all()
+
+
+@st.composite
+def mixed_tables(draw):
+    """Frames of 40 rows of columns of every kind, some of them with atoms, and some with gaps."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, common = 40, rng.normal(size=40)
+    makers = {
+        "number": lambda: common + rng.normal(size=n),
+        "count": lambda: rng.poisson(np.exp(1 + 0.5 * common)),
+        "zeros": lambda: np.where(common > 0, rng.gamma(2.0, size=n), 0.0),
+        "text": lambda: rng.choice(["north", "south", "west"], n),
+        "ordered": lambda: pd.Categorical.from_codes(rng.integers(0, 3, n), ["low", "middle", "high"], ordered=True),
+        "boolean": lambda: rng.random(n) < 1 / (1 + np.exp(common)),
+        "date": lambda: pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, n), unit="D"),
+    }
+    names = draw(st.lists(st.sampled_from(sorted(makers)), min_size=1, max_size=5, unique=True))
+    frame = pd.DataFrame({name: makers[name]() for name in names})
+    gaps = draw(st.sampled_from(["none", "one column"]))
+    if gaps == "one column" and len(names) > 1 and names[0] not in ("count", "boolean"):  # which have no missing value
+        frame.loc[rng.random(n) < 0.2, names[0]] = None
+    return frame
+
+
+@given(mixed_tables(), st.sampled_from(["auto", None]))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_any_table_is_fitted_scored_and_drawn(frame, atoms):
+    model = DiffusionDensityEstimator(
+        (8, 8), n_estimators=1, max_iter=1, n_steps=4, components=["mixture", "student"], atoms=atoms, random_state=0
+    )
+    est = model.fit(frame)
+    log_prob = est.score_samples(frame)
+    assert np.isfinite(log_prob).all()
+    np.testing.assert_array_equal(est.score_samples(frame[:5]), log_prob[:5])
+    drawn = est.sample(20, random_state=0)
+    assert list(drawn.dtypes) == list(frame.dtypes)
+    assert drawn.notna().all(axis=None)
+    for name in frame.columns.intersection(["text", "ordered", "boolean"]):
+        assert set(drawn[name].astype(str)) <= set(frame[name].dropna().astype(str)) | {"low", "middle", "high"}
+    assert np.isfinite(est.score_samples(drawn)).all()
+    if len(frame.columns) > 1:
+        known = frame.dropna()[:2]
+        given_first = est.sample(3, given=known.iloc[0].drop(frame.columns[-1]).to_dict(), random_state=0)
+        assert (given_first[frame.columns[0]] == known[frame.columns[0]].iloc[0]).all()
 
 
 @given(
