@@ -47,25 +47,11 @@ html_theme_options = {
     "header_links_before_dropdown": 4,
 }
 # Pages without pages below them.
-html_sidebars = {
-    page: []
-    for page in (
-        "quickstart",
-        "guide",
-        "coming_from",
-        "blend",
-        "fit_quality",
-        "cost",
-        "nats",
-        "tables",
-        "care",
-        "benchmarks",
-        "robustness",
-        "extending",
-        "glossary",
-        "api",
-    )
-}
+ALONE = """
+    quickstart guide coming_from blend fit_quality cost nats tables regression care scale distributed benchmarks robustness
+    extending glossary api
+""".split()
+html_sidebars = {page: [] for page in ALONE}
 html_static_path = ["static"]
 html_css_files = ["records.css"]
 html_show_sourcelink = False

@@ -16,9 +16,10 @@ TIMEOUT = 60  # seconds of an exchange
 def _member(rank: int, size: int, store: str, timeout: float, connection: Any) -> None:
     import torch.distributed as dist
 
-    dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=timedelta(seconds=timeout)
-    )
+    meeting = dist.FileStore(store, size)
+    meeting.set(f"started {rank}", "")
+    meeting.wait([f"started {other}" for other in range(size)], timedelta(seconds=300))  # imports take their time
+    dist.init_process_group("gloo", store=meeting, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
     while (task := connection.recv()) is not None:
         function, given = task
         try:

@@ -161,6 +161,7 @@ def kill_one(client):
     os.kill(next(iter(pids.values())), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_fit_and_another_goes_on(client, tmp_path):
     path, X = tmp_path / "fit.checkpoint", samples(60)
     options = {"patience": 2000}

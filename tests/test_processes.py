@@ -290,7 +290,7 @@ def counted(monkeypatch):
     return taken
 
 
-@pytest.mark.parametrize("kind", ["numbers", "table", "conditionals"])
+@pytest.mark.parametrize("kind", ["numbers", "table", pytest.param("conditionals", marks=pytest.mark.slow)])
 def test_a_fit_that_goes_on_has_the_bits_of_one_that_was_never_interrupted(kind, tmp_path, counted):
     path, X = tmp_path / "fit.checkpoint", samples(120)
     given = {"fit_conditionals": kind == "conditionals", "components": ["mixture"]}
@@ -329,6 +329,8 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
             estimator.fit(X)
     path.write_bytes(whole)
     assert estimator.fit(X).n_features_in_ == 3
+    with pytest.raises(ValueError, match="'checkpoint' option names a file in .*nowhere"):
+        estimator.set_params(options__checkpoint=str(tmp_path / "nowhere" / "file")).fit(X)
 
 
 def test_interrupted_fits_keep_their_checkpoint(tmp_path):
@@ -382,12 +384,26 @@ def wait_in_vain(rank, timeout):
         return str(error.value), time.perf_counter() - started
 
 
+@pytest.mark.slow
 def test_a_silent_process_is_an_error_within_the_time_out():
-    with Processes(2, timeout=3) as processes:
-        found = processes(wait_in_vain, 3)
+    with Processes(2, timeout=8) as processes:
+        found = processes(wait_in_vain, 8)
     for rank, (message, seconds) in enumerate(found):
         assert f"Process {rank} of 2 lost the others at step 7" in message
-        assert seconds < 6
+        assert seconds < 12
+
+
+def fit_within(rank, X):
+    """A fit within that of a group is each process's own."""
+    with all_processes():
+        estimator = small(random_state=rank).fit(X)
+    return estimator
+
+
+def test_a_fit_within_another_is_done_by_each_process_alone(pair):
+    X = samples(60)
+    for rank, estimator in enumerate(pair(fit_within, X)):
+        assert_array_equal(estimator.score_samples(X), small(random_state=rank).fit(X).score_samples(X))
 
 
 def fit_in_threads(rank, X):

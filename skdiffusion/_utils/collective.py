@@ -138,35 +138,34 @@ class ProcessGroup(Collective):
 
 
 ALONE = Collective()
-_collective: ContextVar[Collective] = ContextVar("_collective", default=ALONE)
+_collective: ContextVar[Collective | None] = ContextVar("_collective", default=None)
 _busy = threading.Lock()
 
 
 def collective() -> Collective:
     """The processes that share the present computation."""
-    return _collective.get()
+    return _collective.get() or ALONE
 
 
 @contextmanager
 def all_processes() -> Iterator[Collective]:
     """Run the body as a part of the computation of all processes of the initialized process group, if there is one.
 
-    A body within that of another is left to the processes of that, each of which then does all of it.
+    A body within that of another, as the fit of a part of a model, is done by each process by itself.
     """
-    if _collective.get() is not ALONE or not _in_group():
-        yield ALONE
-        return
-    if not _busy.acquire(blocking=False):
+    processes = ALONE if _collective.get() is not None or not _in_group() else ProcessGroup()
+    if processes is not ALONE and not _busy.acquire(blocking=False):
         raise RuntimeError(
             "Another fit of this process takes part in its process group, whose processes would exchange parts of "
             "both: fit one after the other."
         )
-    token = _collective.set(ProcessGroup())
+    token = _collective.set(processes)
     try:
-        yield _collective.get()
+        yield processes
     finally:
         _collective.reset(token)
-        _busy.release()
+        if processes is not ALONE:
+            _busy.release()
 
 
 def _in_group() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -590,7 +589,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         samples, bounds = self._check_samples(X, sample_weight, reset=False)
         if not len(samples.X):
             return
-        started, flow = time.perf_counter(), self._flow
+        started, flow = collective().clock(), self._flow
         if np.isnan(samples.X).any():
             seed = int(np.random.default_rng([self._sample_seed, self.n_samples_seen_, 1]).integers(2**62))
             samples = samples._replace(X=self._completed(samples.X.astype(np.float64), seed, 1, MIN_NODES)[0])

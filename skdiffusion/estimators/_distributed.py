@@ -33,7 +33,9 @@ def checkpoint_of(estimator: Any, samples: WeightedSamples, seed: int) -> Checkp
     path = None if estimator.options is None else estimator.options.checkpoint
     if path is None:
         return None
-    digest = hashlib.sha256(f"{skdiffusion.__version__} {sorted(_described(estimator).items())}".encode())
+    goes_on = estimator.warm_start and hasattr(estimator, "blend_")
+    known = skdiffusion.__version__, goes_on, sorted(_described(estimator).items())
+    digest = hashlib.sha256(repr(known).encode())
     for array in (samples.X, samples.weight, samples.groups):
         digest.update(b"" if array is None else f"{array.dtype} {array.shape}".encode() + array.tobytes())
     return Checkpoint(path, digest.hexdigest(), seed)

@@ -52,6 +52,10 @@ class Checkpoint:
             collective().once(lambda: self.path.unlink(missing_ok=True))
 
     def _read(self) -> dict[str, Any] | None:
+        if not self.path.parent.is_dir():
+            raise ValueError(
+                f"The 'checkpoint' option names a file in {self.path.parent}, which is no folder: make it."
+            )
         if not self.path.exists():
             return None
         remedy = "delete the file to start anew, or give another path to the 'checkpoint' option"

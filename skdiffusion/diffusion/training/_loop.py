@@ -120,6 +120,7 @@ class _Run:
         self.best = BestWeights(objective.average, plan.tol)
         self.result = TrainingResult(best_step=self.best.steps)
         self.validate_every, self.started = plan.validate_every, self.processes.clock()
+        self.first_step = 0  # another where it goes on from a checkpoint
         self.tried = plan.is_worthwhile is None
         self.losses: list[torch.Tensor] = []  # of the steps since the last report
 
@@ -140,7 +141,8 @@ class _Run:
         if self.plan.deadline == np.inf or step % self.plan.deadline_every:
             return
         now = self.processes.clock()
-        allowed = step + max(0, int((self.plan.deadline - now) * step / max(now - self.started, 1e-9)))
+        taken = step - self.first_step
+        allowed = step + max(0, int((self.plan.deadline - now) * taken / max(now - self.started, 1e-9)))
         if allowed < self.plan.n_steps:
             self.plan, self.result.out_of_time = replace(self.plan, n_steps=allowed), True
 
@@ -217,6 +219,7 @@ class _Run:
         losses, steps, self.best.last_gain = state["best"]
         self.best.losses[:], self.best.steps[:], self.optimizer.count = losses, steps, state["count"]
         self.objective.restore(state["objective"])
+        self.first_step, self.started = self.result.n_steps, self.processes.clock()
         return state["ended"]
 
     def _tensors(self) -> list[torch.Tensor]:
