@@ -15,6 +15,7 @@ from skdiffusion.densities import SplitDensity
 from skdiffusion.densities._split import marginal_log_probs
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import Split, SplitField, SplitGaussians, SplitsField, split_network
+from skdiffusion.diffusion.networks._split_field import Runs
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingSets, random_splits, train_splits
 from skdiffusion.diffusion.training._split_batches import SplitTensors
@@ -147,6 +148,19 @@ def test_samples_of_many_splits_go_together():
     for k in range(len(splits)):
         assert_array_equal(flow.conditional_log_prob(x[which == k], splits[k]), together[which == k])
     assert not np.array_equal(coarse.conditional_log_probs(x, splits, which), together)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_row_of_a_block_has_one_product(seed):
+    which = torch.as_tensor(np.sort(np.random.default_rng(seed).choice([3, 4, 5, 7, 30], 61)))
+    runs = Runs.of(which, (4, 16))
+    whole = [torch.arange(61)[rows] for rows, _ in runs.whole]
+    assert {len(rows) for rows in whole} <= {4, 16}
+    assert_array_equal(np.sort(torch.cat([*whole, runs.left])), np.arange(61))
+    assert all((which[rows] == k).all() for rows, k in runs.whole)
+    assert_array_equal(runs.groups.flatten()[runs.place], runs.left)
+    assert_array_equal(which[runs.left], runs.splits.start + runs.place // 4)
+    assert (torch.unique(which[runs.left], return_counts=True)[1] < 4).all()
 
 
 def test_random_splits_have_the_shares_of_the_plan():

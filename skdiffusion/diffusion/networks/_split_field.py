@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,44 @@ def split_network(
     return FilmEnsemble(n_targets, hidden_layer_sizes, activation, n_members, n_inputs)
 
 
+class Runs(NamedTuple):
+    """Rows of a block by their splits, of which those of one split stand side by side.
+
+    Those that fill one of the sizes of blocks have a product for themselves. What is left of every split, fewer rows
+    than the least size, has one together with all others, in groups of that size that other rows fill up.
+    """
+
+    whole: list[tuple[slice, int]]  # rows, and the number of their split
+    left: Tensor  # rows of which a split has too few
+    place: Tensor  # of these among the rows of all groups
+    groups: Tensor  # (n_splits, least size), rows
+    splits: slice  # numbers of the splits of the groups
+
+    @classmethod
+    def of(cls, which: Tensor, sizes: Sequence[int]) -> Runs:
+        """Those of rows whose splits have these numbers, which rise."""
+        numbers, counts = (part.tolist() for part in torch.unique_consecutive(which, return_counts=True))
+        first, least = numbers[0], sizes[0]
+        groups = torch.zeros(numbers[-1] - first + 1, least, dtype=torch.long)
+        whole: list[tuple[slice, int]] = []
+        left: list[int] = []
+        place: list[int] = []
+        start = 0
+        for k, count in zip(numbers, counts):
+            stop = start + count
+            for size in reversed(sizes):
+                while stop - start >= size:
+                    whole.append((slice(start, start + size), k))
+                    start += size
+            rows = range(start, stop)
+            left += rows
+            place += range(least * (k - first), least * (k - first) + len(rows))
+            groups[k - first, : len(rows)] = torch.tensor(rows, dtype=torch.long)
+            start = stop
+        rows_left, places = (torch.tensor(part, dtype=torch.long, device=which.device) for part in (left, place))
+        return cls(whole, rows_left, places, groups.to(which.device), slice(first, numbers[-1] + 1))
+
+
 class SplitEvaluator(FilmEvaluator):
     """Mean departure of an ensemble from what it sees of samples of several splits.
 
@@ -48,13 +86,13 @@ class SplitEvaluator(FilmEvaluator):
     ----------
     network : FilmEnsemble
     targets : array of bool of shape (n_splits, n_targets)
-    runs : sequence of (slice, int), default=()
-        Rows of a block that are of one split, and its number: the divergence takes them.
     """
 
-    def __init__(self, network: FilmEnsemble, targets: np.ndarray, runs: Sequence[tuple[slice, int]] = ()):
+    _runs: Runs  # of the block: the divergence takes them
+
+    def __init__(self, network: FilmEnsemble, targets: np.ndarray):
         self.network, self.act, self.depth = network, ACTIVATIONS[network.activation], 2
-        self.targets, self.runs = targets, runs
+        self.targets = targets
         self.layers = network.views(network.flat)
         first, last = self.layers[0][0], self.layers[-1][0]
         self.first_weight = first.permute(1, 0, 2).reshape(first.shape[1], -1).contiguous()
@@ -69,16 +107,24 @@ class SplitEvaluator(FilmEvaluator):
         by_targets = first[:, : self.network.n_features] * targets[:, None, :, None]
         return (middle * torch.matmul(last, by_targets).transpose(2, 3) / self.network.n_members).contiguous()
 
-    def of_runs(self, runs: Sequence[tuple[slice, int]]) -> SplitEvaluator:
+    def of_runs(self, runs: Runs) -> SplitEvaluator:
         """The evaluator of a block with these runs."""
         kernels, other = self.split_kernels, copy(self)
-        other.runs, other.split_kernels = runs, kernels
+        other._runs, other.split_kernels = runs, kernels
         return other
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
-        first, last = slopes
-        parts = [torch.bmm(first[:, rows], self.split_kernels[k]) for rows, k in self.runs]
-        return _summed(torch.cat(parts, 1).mul_(last))
+        (first, last), runs = slopes, self._runs
+        products = torch.empty_like(first)
+        for rows, k in runs.whole:
+            products[:, rows] = torch.bmm(first[:, rows], self.split_kernels[k])
+        if len(runs.left):
+            (n, size), (members, _, width) = runs.groups.shape, first.shape
+            groups = first[:, runs.groups.flatten()].view(members, n, size, width).transpose(0, 1)
+            kernels = self.split_kernels[runs.splits]
+            of_groups = torch.bmm(groups.reshape(-1, size, width), kernels.flatten(0, 1)).view(n, members, size, -1)
+            products[:, runs.left] = of_groups.transpose(0, 1).flatten(1, 2)[:, runs.place]
+        return _summed(products.mul_(last))
 
 
 class SplitsField(VelocityField):
@@ -86,47 +132,45 @@ class SplitsField(VelocityField):
 
     The first `n_targets` coordinates of a sample are :math:`A^{-1/2} z` along the axes of the covariance of its split.
     The others stay as they are: the given features with the means of the targets, and last the number of the split,
-    times `NUMBER`. A block holds whole groups of samples of one split, so that one product serves those of a group.
+    times `NUMBER`. In a block samples of one split stand side by side, so that one product gives their divergences.
     """
 
     def __init__(self, network: FilmEnsemble, sizes: tuple[int, ...], gaussians: SplitGaussians):
         self.network, self.sizes, self.gaussians = network, sizes, gaussians
         self.evaluator = SplitEvaluator(network, gaussians.targets)
+        self._known_runs: dict[bytes, Runs] = {}  # of every block, which the flow comes back to in every step
         padding = (0, -network.n_features % MULTIPLE)
         axes = np.pad(gaussians.axes, ((0, 0), padding, padding))
         given = np.concatenate([gaussians.targets, gaussians.given], axis=1)
-        arrays = axes, gaussians.values, gaussians.targets, given
-        self._axes, self._values, self._targets, self._masks = (
-            torch.as_tensor(a, dtype=torch.float64, device=network.device) for a in arrays
+        arrays = axes, axes.transpose(0, 2, 1), gaussians.values, gaussians.targets, given
+        self._axes, self._to_axes, self._values, self._targets, self._masks = (
+            torch.as_tensor(np.ascontiguousarray(a), dtype=torch.float64, device=network.device) for a in arrays
         )
 
-    def _each(self, x: Tensor, matrices: Tensor) -> Tensor:
-        """Samples times the matrix of the group of each, padded."""
+    @staticmethod
+    def _each(x: Tensor, matrices: Tensor, which: Tensor) -> Tensor:
+        """Samples times the matrices of their splits, padded."""
         d, width = x.shape[1], matrices.shape[2]
-        groups = torch.constant_pad_nd(x, (0, width - d)).view(len(matrices), -1, width)
-        return torch.bmm(groups, matrices).view(len(x), width)[:, :d]
+        rows = torch.constant_pad_nd(x, (0, width - d))[:, None]
+        return torch.bmm(rows, matrices[which])[:, 0, :d]
 
-    def _runs(self, which: Tensor) -> list[tuple[slice, int]]:
-        """Rows of one split, in the sizes of blocks."""
-        runs, start = [], 0
-        for k, count in zip(*(part.tolist() for part in torch.unique_consecutive(which, return_counts=True))):
-            stop = start + count
-            for size in reversed(self.sizes):
-                while stop - start >= size:
-                    runs.append((slice(start, start + size), k))
-                    start += size
-        return runs
+    def _runs(self, which: Tensor) -> Runs:
+        """The runs of rows whose splits have these numbers."""
+        key = which.cpu().numpy().tobytes()
+        if key not in self._known_runs:
+            self._known_runs[key] = Runs.of(which, self.sizes)
+        return self._known_runs[key]
 
     def __call__(self, state: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
         d, which = self.network.n_features, (state[:, -1] / NUMBER).long()
-        axes, targets = self._axes[which[:: self.sizes[0]]], self._targets[which]
+        targets = self._targets[which]
         deviations = (self._values * math.cos(theta) ** 2 + math.sin(theta) ** 2).sqrt()[which]
-        z = self._each(state[:, :d] * deviations, axes.transpose(1, 2)) * targets
+        z = self._each(state[:, :d] * deviations, self._to_axes, which) * targets
         seen = torch.cat([z, state[:, d:-1], self._masks[which]], 1).to(self.network.dtype)
         evaluator = self.evaluator.of_runs(self._runs(which)) if divergence else self.evaluator
         departure, trace = evaluator(seen, theta, divergence)
         velocity = torch.zeros_like(state)
-        velocity[:, :d] = self._each(departure.double() * targets, axes) / deviations
+        velocity[:, :d] = self._each(departure.double() * targets, self._axes, which) / deviations
         return velocity, None if trace is None else trace.double()
 
     @property
@@ -134,13 +178,9 @@ class SplitsField(VelocityField):
         return ArrayField(self, self.network.device)
 
     def blocks(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, Array]]:
-        which = samples[:, -1]
-        order = np.argsort(which, kind="stable")
-        groups = np.split(order, 1 + np.flatnonzero(np.diff(which[order])))
-        rows = np.concatenate([last_repeated(group, len(group) + -len(group) % self.sizes[0]) for group in groups])
-        for part in slices(len(rows), self.sizes[-1]):
-            where = rows[part]
-            where = last_repeated(where, next(size for size in self.sizes if size >= len(where)))
+        order = np.argsort(samples[:, -1], kind="stable")
+        for part in slices(len(order), self.sizes[-1]):
+            where = last_repeated(order[part], next(s for s in self.sizes if s >= part.stop - part.start))
             yield where, samples[where]
 
 
@@ -220,7 +260,7 @@ def _sizes_of_same_bits(network: FilmEnsemble, n_features: int, sizes: tuple[int
     if not proved:
         return ()
     field, several = SplitsField(trial, proved, gaussians), one.clone()
-    several[:, -1] = NUMBER * (torch.arange(len(one), device=one.device) // proved[0])
+    several[:, -1] = NUMBER * (torch.arange(len(one), device=one.device) // (proved[0] + 1))
     for theta in _bits.ANGLES:
         (velocity, trace), (found, found_trace) = (field(block, theta, True) for block in (one, several))
         assert trace is not None
