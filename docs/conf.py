@@ -48,8 +48,8 @@ html_theme_options = {
 }
 # Pages without pages below them.
 ALONE = """
-    quickstart guide coming_from blend fit_quality cost nats tables regression care scale distributed benchmarks robustness
-    extending glossary api
+    quickstart guide coming_from blend fit_quality cost nats tables regression care scale distributed benchmarks
+    robustness extending glossary api
 """.split()
 html_sidebars = {page: [] for page in ALONE}
 html_static_path = ["static"]

@@ -2,8 +2,8 @@
 
 Log-densities and generated samples stand in ``snapshot.json``. On the machine that recorded them (its processor and
 the versions of the numerical libraries) they agree to the bit; elsewhere matrix products round otherwise, and training
-carries that on, so that they agree within `TOLERANCE`: processors with AVX2 and with AVX-512 differ by up to 6e-4. A change that moves a fit on purpose records anew, and its
-commit says so:
+carries that on, so that they agree within `TOLERANCE`: two kinds of processors differed by up to 6e-4. A change that
+moves a fit on purpose records anew, and its commit says so:
 
     python -m tests.test_snapshot
 """

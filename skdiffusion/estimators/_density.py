@@ -461,7 +461,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
         if self.warm_start:
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
-        started, seed = time.perf_counter(), collective().first(generator_seed(self.random_state))
+        started, seed = collective().clock(), collective().first(generator_seed(self.random_state))
         rng = np.random.default_rng(seed)
         X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import frame_library, note_frame, to_frame
 from skdiffusion._utils.progress import PILOT_SHARE, counted, training_deadline
 from skdiffusion._utils.sources import ArraySource, ChunkReader, FrameSource, Source, source_of
@@ -108,7 +108,7 @@ class _Survey:
                 self._offer(chunk, start, sampling)
             if self.obstacle is not None and self._is_in_memory():
                 return None
-            if time.perf_counter() > deadline:
+            if collective().clock() > deadline:
                 is_complete = self.n_samples == self.source.n_samples
                 break
         if self.n_samples <= self.size and is_complete:

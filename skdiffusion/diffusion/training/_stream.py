@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
+from skdiffusion._utils.collective import collective
 from skdiffusion.preprocessing import LeftOutOfStream, Reservoir
 
 
@@ -82,7 +82,7 @@ class SampleBlocks:
         """Random samples of the pool and their numbers in the source; they leave it while there is time to fill it."""
         parts, n_pool, wanted = [(self._X, self._numbers)], len(self._X), len(self.reservoir.X) + count
         in_time = True
-        while n_pool < wanted and (in_time := time.perf_counter() < deadline):
+        while n_pool < wanted and (in_time := collective().clock() < deadline):
             parts.append(next(self._parts))
             n_pool += len(parts[-1][0])
         self._X, self._numbers = (np.concatenate(part) for part in zip(*parts))
