@@ -17,7 +17,7 @@ from sklearn.metrics import log_loss
 from skdiffusion import DiffusionClassifier, DiffusionDensityEstimator, find_atoms
 
 
-def csv(n=1200, seed=0):
+def csv(n=900, seed=0):
     """The text of the file."""
     rng = np.random.default_rng(seed)
     day = rng.integers(0, 730, n)
@@ -44,7 +44,7 @@ def csv(n=1200, seed=0):
 
 table = pd.read_csv(io.StringIO(csv()), parse_dates=["date"])
 print(table.dtypes, table.head(), sep="\n")
-train, test = table[:800], table[800:]
+train, test = table[:600], table[600:]
 
 # %%
 # The columns are what their dtypes say. Zero rain is an atom; `find_atoms` finds it.
