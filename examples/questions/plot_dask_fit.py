@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 from skdiffusion import Options
 from skdiffusion.dask import DaskDiffusionDensityEstimator
 
-N_SAMPLES, N_FEATURES = 4000, 6
+N_SAMPLES, N_FEATURES = 2000, 6
 
 
 def samples():
@@ -27,7 +27,7 @@ def samples():
 
 
 def main():
-    X = da.from_array(samples(), chunks=(1000, N_FEATURES))
+    X = da.from_array(samples(), chunks=(500, N_FEATURES))
     scores = {}
     print(f"{os.cpu_count()} processors, load of the last minute {os.getloadavg()[0]:.1f} (0 is idle)")
     for n_workers in (1, 2):
@@ -36,7 +36,7 @@ def main():
             Client(cluster) as client,
         ):
             est = DaskDiffusionDensityEstimator(
-                client=client, components=["mixture"], random_state=0, options=Options(n_training_steps=600)
+                client=client, components=["mixture"], random_state=0, options=Options(n_training_steps=300)
             )
             client.run(__import__, "skdiffusion.estimators")  # imports torch: not a part of the fit
             start = time.perf_counter()
