@@ -62,6 +62,13 @@ def test_quantiles_invert_the_distribution_function(fitted):
     assert_array_equal(fitted.predict_quantiles(X, 0.5), quantiles[:, [2]])
 
 
+def test_far_targets_have_finite_log_densities_and_no_probability_beyond(fitted):
+    X = two_modes(3, 21)[0]
+    for far in (1e3, 1e8, 1e30):
+        assert_allclose(fitted.cdf(X, [-far, far, far]), [0.0, 1.0, 1.0], atol=1e-4)
+        assert np.isfinite(fitted.log_prob(X, [-far, far, far])).all()
+
+
 def test_intervals_hold_what_they_say(fitted):
     X, y = two_modes(400, 7)
     central = fitted.predict_interval(X, 0.8)

@@ -11,7 +11,7 @@ from skdiffusion.densities.predictive._boosting import Boosting, fit_trees
 from skdiffusion.densities.predictive._data import FoldedInputs
 from skdiffusion.densities.predictive._trees import MeanOfTrees
 
-SETTINGS = (Boosting(3, 20, 0.05, 400, 40), Boosting(15, 20, 0.1, 300, 40))
+SETTINGS = (Boosting(3, 20, 0.1, 200, 30), Boosting(15, 20, 0.1, 200, 30))
 
 
 @dataclass(frozen=True)

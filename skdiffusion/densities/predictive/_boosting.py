@@ -14,10 +14,11 @@ from skdiffusion.densities.predictive._data import FoldedInputs, RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, MeanOfTrees, Trees, baseline
 
-FEW_SAMPLES = 1000  # up to which trees are chosen by all folds
+FEW_SAMPLES = 200  # up to which trees are chosen by all folds
 N_TRIAL_FOLDS = 2  # by which they are chosen beyond
+MANY_SAMPLES, MANY_FOLDS = 500, 8  # from which trees leave out two folds at a time
 MAX_RATIO = 4.0  # of the logarithm of a standard deviation to that of the mean square
-STEP = 20  # trees between two looks at the samples left out
+FIRST_LOOK, GROWTH = 20, 1.5  # trees before the first look at the samples left out, and of later looks in these
 
 
 class Boosting(NamedTuple):
@@ -30,8 +31,8 @@ class Boosting(NamedTuple):
     patience: int  # trees without a gain on the samples left out
 
 
-MEANS = (Boosting(6, 5, 0.1, 600, 40), Boosting(31, 10, 0.1, 400, 40))
-VARIANCES = (Boosting(4, 20, 0.05, 200, 40),)
+MEANS = (Boosting(6, 5, 0.15, 250, 30), Boosting(16, 10, 0.15, 120, 30))
+VARIANCES = (Boosting(4, 20, 0.1, 60, 20),)
 
 
 class Outputs(NamedTuple):
@@ -130,7 +131,7 @@ def fit_trees(
     loss : {"squared_error", "gamma", "log_loss"}
     settings : tuple of Boosting
     """
-    folds = inputs.folds
+    folds = _left_out_together(inputs.folds, len(target))
     n_trial = len(folds) if len(target) <= FEW_SAMPLES else min(N_TRIAL_FOLDS, len(folds))
     make = partial(_LeftOut, inputs, target, loss)
     runs = [[make(setting, fold).run() for fold in folds[:n_trial]] for setting in settings]
@@ -143,6 +144,13 @@ def fit_trees(
         fits.append(one.trees(n_trees))
         left_out[one.fold] = fits[-1].raw_predictions(inputs.X[one.fold])
     return MeanOfTrees(tuple(fits)), left_out
+
+
+def _left_out_together(folds: tuple[np.ndarray, ...], n_samples: int) -> tuple[np.ndarray, ...]:
+    """The samples that trees leave out at a time: a fold, or two of many folds of many samples."""
+    if n_samples < MANY_SAMPLES or len(folds) < MANY_FOLDS:
+        return folds
+    return tuple(np.sort(np.concatenate(folds[i : i + 2])) for i in range(0, len(folds), 2))
 
 
 def _mean_curve(runs: list[_LeftOut]) -> np.ndarray:
@@ -193,7 +201,7 @@ class _LeftOut:
         while self.model.max_iter < self.setting.max_iter:
             if len(losses) - 1 - int(np.argmin(losses)) >= self.setting.patience:
                 break
-            self._boost(min(self.setting.max_iter, self.model.max_iter // STEP * STEP + STEP))
+            self._boost(min(self.setting.max_iter, max(FIRST_LOOK, int(GROWTH * self.model.max_iter))))
             losses += [self._loss_of(raw) for raw in self._stages()[len(losses) - 1 :]]
         self.curve = np.array(losses)
         return self

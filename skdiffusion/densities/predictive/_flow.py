@@ -99,7 +99,11 @@ class FlowDistributions(Distributions):
 
     def cdf(self, z: np.ndarray) -> np.ndarray:
         samples = np.repeat(np.arange(len(z)), z.shape[1])
-        return ndtr(self.flow.codes(self._with_target(z.ravel(), samples), self._split)[:, 0]).reshape(z.shape)
+        complete = self._with_target(z.ravel(), samples)
+        with np.errstate(over="ignore", invalid="ignore"):
+            codes = self.flow.codes(complete, self._split)[:, 0]
+        # Where the flow of a far number overflows, all of the distribution is on one side of it.
+        return ndtr(np.where(np.isnan(codes), np.copysign(np.inf, complete[:, 0]), codes)).reshape(z.shape)
 
     def _at_codes(self, flow: SplitFlow, samples: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Standardized numbers of codes."""
