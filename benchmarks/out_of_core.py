@@ -168,6 +168,8 @@ def report(files):
         figures = ", ".join(f"{k} {np.median([r[k] for r in found]):.6g}" for k in names)
         print(f"| {kind} | {n} | {where} | {figures} ({len(found)} runs) |")
     for n in sorted({n for _, n, _ in records}):
+        if not all(records.get(("step", n, where)) for where in PLACES["step"]):
+            continue
         step = {w: np.median([r["step_ms"] for r in records["step", n, w]]) for w in PLACES["step"]}
         print(f"Time per step at {n} samples, relative to that in memory: {step['memmap'] / step['array']:.3f}")
 
