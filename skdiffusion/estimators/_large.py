@@ -58,7 +58,9 @@ def within_memory(
         If more samples than the reservoir holds have weights, groups, categories, atoms or unknown values, and are not
         in memory.
     """
-    size = (Options() if estimator.options is None else estimator.options).reservoir_size
+    options = Options() if estimator.options is None else estimator.options
+    options._validate_params()
+    size = options.reservoir_size
     source = source_of(X)
     if source is None and is_plain:
         source = _large_source(estimator, X, size)
