@@ -5,9 +5,9 @@
 
 Samples of ten bent features lie in a float32 memmap, in a folder for temporary files unless one is named. "step" is the
 CPU time of a training step on the memmap beside that on an array within the reservoir: the difference of two fits of
-different length, over the difference of their steps. "fit" is a whole fit, with the largest anonymous memory (RssAnon)
-while it ran, the CPU time of the first reading, and the mean log-density of fresh samples. "rates" are samples a second
-that are scored and generated, chunk by chunk. All on one thread.
+different length, over the difference of their steps. "fit" is a whole fit, with the mean log-density of fresh samples.
+Both have the largest anonymous memory (RssAnon) of the process while they ran. "reading" is the first pass, "rates" are
+samples that are scored and generated, chunk by chunk; in samples a second of CPU time. All on one thread.
 """
 
 import os
@@ -79,18 +79,20 @@ def estimator(**given):
 
 
 def step_cell(n, folder, where):
-    """CPU milliseconds of a step of training, on the memmap or on an array within the reservoir."""
+    """CPU milliseconds of a step of training, on the memmap or on an array within the reservoir, and memory."""
     from skdiffusion import Options
 
     X = memmap(n, folder)
     X = X if where == "memmap" else np.array(X[:100_000])
     seconds = []
-    for n_steps in STEPS:
-        options = Options(n_training_steps=n_steps, n_pilot_steps=10, fine_tune=False)
-        start = time.process_time()
-        estimator(early_stopping=False, n_steps=16, options=options).fit(X)
-        seconds.append(time.process_time() - start)
-    return {"where": where, "step_ms": 1e3 * (seconds[1] - seconds[0]) / (STEPS[1] - STEPS[0])}
+    with LargestMemory() as memory:
+        for n_steps in STEPS:
+            options = Options(n_training_steps=n_steps, n_pilot_steps=10, fine_tune=False)
+            start = time.process_time()
+            estimator(early_stopping=False, n_steps=16, options=options).fit(X)
+            seconds.append(time.process_time() - start)
+    step_ms = 1e3 * (seconds[1] - seconds[0]) / (STEPS[1] - STEPS[0])
+    return {"where": where, "step_ms": step_ms, "rss_anon_mb": memory.mb}
 
 
 def fit_cell(n, folder, where):
@@ -164,10 +166,13 @@ def report(files):
         records[r["kind"], r["n"], r["where"]].append(r)
     print("| | samples | read from | figures |\n|---|---|---|---|")
     for (kind, n, where), found in records.items():
-        names = [k for k in found[0] if k not in ("kind", "n", "where", "repeat")]
-        figures = ", ".join(f"{k} {np.median([r[k] for r in found]):.6g}" for k in names)
+        names = [k for k in found[-1] if k not in ("kind", "n", "where", "repeat")]
+        known = {k: [r[k] for r in found if k in r] for k in names}
+        figures = ", ".join(f"{k} {np.median(values):.6g}" for k, values in known.items())
         print(f"| {kind} | {n} | {where} | {figures} ({len(found)} runs) |")
     for n in sorted({n for _, n, _ in records}):
+        if not all(records.get(("step", n, where)) for where in PLACES["step"]):
+            continue
         step = {w: np.median([r["step_ms"] for r in records["step", n, w]]) for w in PLACES["step"]}
         print(f"Time per step at {n} samples, relative to that in memory: {step['memmap'] / step['array']:.3f}")
 

@@ -194,7 +194,10 @@ def test_the_buffer_keeps_the_latest_samples_in_their_folds(rng):
     assert np.ptp(np.bincount(more.fold)) <= 1
     assert len(followed(buffer, rng.standard_normal((5000, 2))).X) == MAX_SAMPLES
     assert len(buffer_of(rng.standard_normal((3000, 2))).X) == MAX_SAMPLES
-    forgetting = more.trained().forgetting()
+    np.testing.assert_array_equal(more.latest(10).X, more.X[more.waiting])
+    trained = more.trained(np.array([3, 5]), [np.array([7.0, 8.0])])
+    np.testing.assert_array_equal(np.flatnonzero(trained.log_prob[:, 0] != more.log_prob[:, 0]), [3, 5])
+    forgetting = trained.latest(1000)
     np.testing.assert_array_equal(forgetting.X, more.X[1000:])
     assert forgetting.n_waiting == 0
     folds = more.training_data(4, rng).folds

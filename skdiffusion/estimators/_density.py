@@ -344,9 +344,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         The estimator keeps up to 2000 samples of the stream, the latest ones; a saved file holds them. Once the new
         ones are a twentieth of these, the networks are trained on all that are kept, in as many steps as the new ones
         are worth, and the trained networks replace the earlier ones where samples that are left out gain by it.
-        Until then, new samples wait. Incomplete ones are completed by one draw from the density so far. The weights of
-        the blend follow in the same rounds. Where the log-densities of new samples show that the density has moved,
-        earlier samples are forgotten. A copy of a sample counts once; the weights of a call are relative to each other.
+        Until then, new samples wait. Incomplete ones are completed by one draw from the density so far. In the same
+        rounds mixtures and the Student-t go on, by steps of expectation maximization, where samples that are left out
+        gain by that, and the weights of the blend follow. Where fewer samples say more of the latest ones, earlier ones
+        are forgotten. A copy of a sample counts once; the weights of a call are relative to each other.
 
         The feature transforms, the other components and the resolution of ties are those of the first call; groups are
         known to `fit` alone. The networks of `fit_conditionals` do not learn from streams: after the first round the

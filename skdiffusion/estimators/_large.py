@@ -58,8 +58,12 @@ def within_memory(
         If more samples than the reservoir holds have weights, groups, categories, atoms or unknown values, and are not
         in memory.
     """
-    size = (Options() if estimator.options is None else estimator.options).reservoir_size
-    source = _large_source(X, size)
+    options = Options() if estimator.options is None else estimator.options
+    options._validate_params()
+    size = options.reservoir_size
+    source = source_of(X)
+    if source is None and is_plain:
+        source = _large_source(estimator, X, size)
     if source is None:
         return X, None
     if source.n_samples is not None and source.n_samples <= size:
@@ -74,13 +78,13 @@ def within_memory(
     return to_frame(reservoir.X, estimator), reservoir
 
 
-def _large_source(X: Any, size: int) -> Source | None:
-    """The source that X is; one is made of an array or a frame of more samples than this."""
-    if (source := source_of(X)) is not None:
-        return source
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > size:
-        return ArraySource(X)
-    return FrameSource(X) if frame_library(X) is not None and len(X) > size else None
+def _large_source(estimator: Any, X: Any, size: int) -> Source | None:
+    """The source that is made of the numbers in an array or a frame, if they are of more samples than this."""
+    if isinstance(X, np.ndarray):
+        return ArraySource(X) if X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > size else None
+    if frame_library(X) is None or len(X) <= size or kinds_of(X, estimator.categorical_features).categories:
+        return None
+    return FrameSource(X)
 
 
 @dataclass

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import ks_2samp
 
-from skdiffusion._utils.numerics import clearly_better, effective_number, floored
+from skdiffusion._utils.numerics import clearly_better, floored
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, ComponentOptions, TransformedDensity
 from skdiffusion.densities import out_of_fold_log_prob as out_of_fold_blend
@@ -16,12 +15,12 @@ from skdiffusion.diffusion.fitting import network_gain, out_of_fold_log_prob, tr
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
+from skdiffusion.estimators._following import best_window, following
 from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.preprocessing import MappedData, TrainingData
 
 ROUND_SHARE = 0.05  # of the samples kept: so many new ones make a round
 MARGIN = 1.0  # standard errors of a gain on samples left out
-MOVED = 1e-4  # level of the test for a density that has moved
 
 
 def log_prob_of_others(blend: Blend, X: np.ndarray) -> np.ndarray:
@@ -70,7 +69,7 @@ class Round:
         return self._components(self.flow)
 
     def run(self, options: DiffusionOptions, progress: FitProgress) -> tuple[Round, TrainingResult, float]:
-        """Train the networks on the samples of the buffer, and keep what samples left out gain by.
+        """Train the networks on the samples of the buffer, move mixtures, and keep what samples left out gain by.
 
         Returns
         -------
@@ -83,34 +82,28 @@ class Round:
         field = self.flow.network_field
         result = train_further(field, self.mapped.z, self.data, options, progress)
         moved = self._components(replace(self.flow, field=field.with_network(result.network)))
-        weight = self.data.validation_weight
-        gains = clearly_better(
-            self._out_of_fold(moved), self._out_of_fold(self.components), weight / weight.sum(), MARGIN
-        )
-        blend = Blend.of(moved if gains else self.components, weight, self.options)
-        after = replace(self, buffer=self.buffer.trained(), blend=blend)
+        own, *others = self._better(moved, self.components)
+        followed = [following(component, self.data, self.options.max_restart_cost) for component in others]
+        own, *others = self._better([own, *followed], [own, *others])
+        blend = Blend.of([own, *others], self.data.validation_weight, self.options)
+        log_prob = [component.held_out_log_prob for component in others]
+        after = replace(self, buffer=self.buffer.trained(self.data.validated, log_prob), blend=blend)
         return after, result, network_gain(after.flow, self.mapped, self.data)
 
     def forgetting(self) -> Round:
-        """The same without earlier samples, if the density seems to have moved.
+        """The same without earlier samples, if fewer of them say more of the latest ones.
 
-        The log-densities of samples that no network has seen are compared with those of the samples that wait, which
-        none has seen either: where their distributions differ, the earlier half is forgotten. So the samples kept
-        become fewer while a density moves, and more where it stays (compare Bifet and Gavalda, 2007, Learning from
-        time-changing data with adaptive windowing).
+        So the samples kept become fewer while a density moves, however slowly, and more where it stays (compare Bifet
+        and Gavalda, 2007, Learning from time-changing data with adaptive windowing).
         """
-        waiting, weight = self.buffer.waiting[self.data.validated], self.data.validation_weight
-        log_prob = self._out_of_fold(self.components)
-        parts = [self._drawn(log_prob[part], weight[part]) for part in (~waiting, waiting)]
-        if min(map(len, parts)) and ks_2samp(*parts, method="asymp").pvalue < MOVED:
-            return replace(self, buffer=self.buffer.forgetting())
-        return self
+        n_kept = best_window(self.data, self.blend, self.options.max_restart_cost)
+        return replace(self, buffer=self.buffer.latest(n_kept))
 
-    def _drawn(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """As many values as the effective number of their weights, drawn by these."""
-        if len(values) == 0 or np.ptp(weight) == 0:
-            return values
-        return self.rng.choice(values, max(1, int(effective_number(weight))), p=weight / weight.sum())
+    def _better(self, moved: list[Component], components: list[Component]) -> list[Component]:
+        """Components that have moved, if the blend at samples left out gains clearly by it; the others if not."""
+        weight = self.data.validation_weight
+        gains = clearly_better(self._out_of_fold(moved), self._out_of_fold(components), weight / weight.sum(), MARGIN)
+        return moved if gains else components
 
     def _out_of_fold(self, components: list[Component]) -> np.ndarray:
         """Log-densities of the blend of components at the validation samples."""

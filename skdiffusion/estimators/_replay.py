@@ -159,13 +159,16 @@ class ReplayBuffer:
             counts[fold[i]] += 1
         return fold
 
-    def trained(self) -> ReplayBuffer:
-        """The same after a round of training."""
-        return replace(self, n_waiting=0)
+    def trained(self, validated: np.ndarray, log_prob: Sequence[np.ndarray]) -> ReplayBuffer:
+        """The same after a round of training, with what each closed-form component says of validation samples now."""
+        of_all = self.log_prob.copy()
+        for k, column in enumerate(log_prob):
+            of_all[validated, k] = column
+        return replace(self, log_prob=of_all, n_waiting=0)
 
-    def forgetting(self) -> ReplayBuffer:
-        """The buffer without the earlier half of the samples that do not wait."""
-        return self._take(slice((len(self.X) - self.n_waiting) // 2, None))
+    def latest(self, n_samples: int) -> ReplayBuffer:
+        """The buffer of the latest samples alone, so many of them, and of all that wait."""
+        return self._take(slice(len(self.X) - max(n_samples, self.n_waiting), None))
 
     def training_data(self, n_validated: int, rng: np.random.Generator) -> TrainingData:
         """The samples in their folds."""

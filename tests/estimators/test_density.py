@@ -352,6 +352,7 @@ OPTION_CHANGES = {
     "n_nonzero_weights": 100,
     "weight_bound": 0.5,
     "solver": "heun",
+    "reservoir_size": 100,
 }
 
 

@@ -88,6 +88,7 @@ BAD_OPTIONS = {
     "weakest_prior": [0.0],
     "max_regression_orders": [0],
     "adaptive_kernels": ["no"],
+    "reservoir_size": [1, 2.5, "all"],
 }
 
 

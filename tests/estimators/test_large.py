@@ -162,6 +162,9 @@ def test_categories_weights_and_gaps_of_a_memmap_are_those_of_the_array(tmp_path
     n = 90
     labels = np.column_stack([X[:n, 0], np.arange(n) % 3])
     gaps = np.where(np.arange(3 * n).reshape(n, 3) % 50 == 7, np.nan, X[:n])
+    frame = FRAME[:n].assign(d=np.where(X[:n, 0] > 0, "x", "y"))
+    est, other = tiny(60, categorical_features=[3]).fit(frame), tiny(n).fit(frame)
+    np.testing.assert_array_equal(est.score_samples(frame[:20]), other.score_samples(frame[:20]))
     for samples, given, parameters in (
         (labels, {}, {"categorical_features": [1]}),
         (gaps, {}, {"fit_conditionals": False}),

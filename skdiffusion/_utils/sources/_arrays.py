@@ -67,8 +67,8 @@ class ArraySource(Source):
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
         size = max(1, min(RUN_SAMPLES, RUN_BYTES // max(1, self.X[:1].nbytes)))
-        for k in rng.permutation(-(-len(self.X) // size)).tolist():
-            yield k * size, self._read(slice(k * size, (k + 1) * size))
+        for start in size * rng.permutation(-(-len(self.X) // size)):
+            yield int(start), self._read(slice(start, start + size))
 
     def _read(self, part: slice) -> np.ndarray:
         """Samples in memory of their own, whatever becomes of the file."""
