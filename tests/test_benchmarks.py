@@ -11,7 +11,7 @@ import torch
 from scipy.stats import kstest, multivariate_normal
 
 import benchmarks
-from benchmarks import compare, conditional, few_samples, gpu, one_column, regression, regressors, samples
+from benchmarks import compare, conditional, few_samples, gpu, imputation, one_column, regression, regressors, samples
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -256,3 +256,31 @@ def test_a_peer_runs_on_published_splits_and_known_distributions(tmp_path):
     known = regression.known_cell("edge", "HistGradientBoosting", 0, 200)
     assert known["divergence"] > 3 * known["error"] > 0
     json.dumps([record, known])
+
+
+def test_draws_that_are_as_the_values_are_cover_nine_tenths_of_them():
+    rng = np.random.default_rng(0)
+    truth, draws = rng.standard_normal((2000, 3)), rng.standard_normal((imputation.N_DRAWS, 2000, 3))
+    gaps = np.where(rng.random(truth.shape) < 0.4, np.nan, truth)
+    missing = np.isnan(gaps)
+    draws[:, ~missing] = truth[~missing]
+    good = imputation.quality(draws, truth, gaps)
+    assert good["covered"] == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / missing.sum()))
+    normal = np.sqrt(2 / np.pi)  # mean absolute deviation; that from the median of few draws is a little smaller
+    assert (1 - 1 / imputation.N_DRAWS) * normal < good["mad"] < normal
+    narrow, one = imputation.quality(0.3 * draws, truth, gaps), imputation.quality(np.zeros((1, 2000, 3)), truth, gaps)
+    assert narrow["covered"] < 0.5
+    assert good["energy"] < min(narrow["energy"], one["energy"])
+    assert one["covered"] == one["mad"] == 0
+
+
+def test_pooled_intervals_of_the_complete_samples_hold_their_regression():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((50, 4))
+    coefficients, variances = imputation.regression(X)
+    expected, _, _, _ = np.linalg.lstsq(np.column_stack([np.ones(50), X[:, :3]]), X[:, 3])
+    np.testing.assert_allclose(coefficients, expected, atol=1e-12)
+    assert (variances > 0).all()
+    assert imputation.pooled_intervals(np.stack([X, X]), X) == 1
+    assert imputation.pooled_intervals(X[None], X) == 1
+    assert imputation.pooled_intervals(np.stack([X, X]) + [0, 0, 0, 9], X) < 1

@@ -206,8 +206,10 @@ def test_bad_questions_are_refused_in_words(fitted, samples):
         fitted.conditional({0: "tall"})
     with pytest.raises(ValueError, match="infinite"):
         fitted.sample(given={0: np.inf})
-    with pytest.raises(ValueError, match="X contains infinity"):
-        fitted.score_samples(np.where(np.eye(12, 4) > 0, np.inf, samples))
+    infinite = np.where(np.eye(12, 4) > 0, -np.inf, samples)
+    for ask in (fitted.score_samples, fitted.impute, fitted.conditional, DiffusionDensityEstimator(**SMALL).fit):
+        with pytest.raises(ValueError, match="X contains infinity"):
+            ask(infinite)
     with pytest.raises(ValueError, match="one unknown feature"):
         fitted.conditional({0: 1.0}).quantile(0.5)
     with pytest.raises(ValueError, match="probabilities"):
@@ -321,6 +323,18 @@ def test_every_way_to_say_unknown_is_the_same(truth):
     frame = polars.DataFrame({name: [None if pd.isna(v) else v for v in some[name]] for name in NAMES})
     assert_array_equal(est.score_samples(frame), expected)
     assert_array_equal(est.impute(frame, random_state=0), est.impute(some, random_state=0))
+
+
+def test_a_fit_learns_the_same_from_every_way_to_say_unknown(truth):
+    pl = pytest.importorskip("polars")
+    table = pd.DataFrame(draw(truth, 80, 0), columns=NAMES)
+    gaps = table.mask(np.random.default_rng(0).random(table.shape) < 0.2)
+    est = DiffusionDensityEstimator(**SMALL | {"max_iter": 1}, components=["student"])
+    expected = est.fit(gaps).score_samples(gaps)
+    objects = gaps.astype(object).where(gaps.notna(), None)
+    nulls = pl.DataFrame({name: [None if pd.isna(v) else v for v in gaps[name]] for name in NAMES})
+    for same in (gaps.to_numpy(), gaps.astype("Float64").mask(gaps.isna(), pd.NA), objects, nulls):
+        assert_array_equal(est.fit(same).score_samples(same), expected)
 
 
 def test_what_is_drawn_given_nothing_are_samples_of_the_density(closed):
