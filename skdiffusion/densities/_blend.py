@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion._utils.blocks import in_parts, slices
+from skdiffusion._utils.numerics import best_blend
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 from skdiffusion.densities._transformed import SharedTransforms, TransformedDensity
+
+Score = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Component:
     prior_samples : float, default=0.0
         Samples that it is known to explain beforehand: few samples weigh components by chance.
     improve : callable, optional
-        Fits it again with more work, which pays only for a component of some weight.
+        ``improve(score) -> Component`` fits it again in more runs, which pays only for a component of some weight.
+        ``score(held_out_log_prob)`` is the mean log-density of the blend, in nats, with these in place of its own.
     """
 
     name: str
@@ -43,7 +47,7 @@ class Component:
     kind: str
     min_weight: float = 0.0
     prior_samples: float = 0.0
-    improve: Callable[[], Component] | None = None
+    improve: Callable[[Score], Component] | None = None
 
 
 def blend_weights(
@@ -92,11 +96,50 @@ def improved(
 
     A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another.
     """
+    weights = blend_weights(components, sample_weight, options)
     share: defaultdict[str, float] = defaultdict(float)
-    for component, weight in zip(components, blend_weights(components, sample_weight, options)):
+    for component, weight in zip(components, weights):
         share[component.kind] += weight
+    table = np.stack([c.held_out_log_prob for c in components], axis=1)
+    sample_share = sample_weight / sample_weight.sum()
+
+    def score_beside(place: int) -> Score:
+        others = np.where(np.arange(len(weights)) == place, 0.0, weights)
+        if not others.any():
+            return lambda held_out: float(sample_share @ held_out)
+        beside = blend_log_density(table, others / others.sum())
+        return lambda held_out: float(sample_share @ best_blend(held_out, beside, sample_share))
+
     least = options.min_improved_weight
-    return [c.improve() if c.improve is not None and share[c.kind] > least else c for c in components]
+    return [
+        c.improve(score_beside(place)) if c.improve is not None and share[c.kind] > least else c
+        for place, c in enumerate(components)
+    ]
+
+
+def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, score: Score, min_gain: float) -> int:
+    """How many runs to average, of which those that are left would together gain less than `min_gain`.
+
+    The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by the latest run
+    tells what the others will.
+
+    Parameters
+    ----------
+    held_out_log_prob : callable
+        Out-of-fold log-densities of the mean of so many runs.
+    most : int
+    score : callable
+        Mean log-density of the blend, in nats, by such log-densities.
+    min_gain : float
+        Nats a sample.
+    """
+    before = score(held_out_log_prob(1))
+    for k in range(2, most):
+        now = score(held_out_log_prob(k))
+        if (now - before) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k) < min_gain:
+            return k
+        before = now
+    return most
 
 
 @dataclass(frozen=True)
