@@ -45,7 +45,7 @@ class Denoising(Objective):
         i = step % self.plan.check_every
         if i == 0:
             self._constraint.renew(self.flat, step, n_steps)
-            self._batches.draw(min(self.plan.check_every, n_steps - step))
+            self._batches.draw(min(self.plan.check_every, n_steps - step), step >= self.plan.decay_start(n_steps))
         batch = self._batches[i]
         residual = torch.cat(
             side_by_side([partial(self._group_gradient, batch, self._has_given, *group) for group in self._groups])
