@@ -1,5 +1,6 @@
 """The closed-form components of the blend: how much work goes into each, and what each must gain."""
 
+import time
 from dataclasses import replace
 from itertools import count
 
@@ -134,6 +135,27 @@ def test_what_is_improved_is_scored_beside_the_others():
     shares = np.linspace(0, 1, 20_001)[1:-1, None]
     mean = np.logaddexp(np.log(shares) + table[:, 0] + 0.2, np.log1p(-shares) + others) @ w / w.sum()
     assert_allclose(seen, [mean.max()], atol=1e-8)
+
+
+def test_no_work_is_begun_after_the_deadline_and_what_has_begun_gains_nothing():
+    w, log_prob, seen = np.ones(300), np.random.default_rng(0).normal(0, 1, 300), []
+
+    def improve(score):
+        seen.append(score(log_prob))
+        return component
+
+    component = Component("mixture", "density", log_prob, "mixture", improve=improve)
+    assert improved([component], w, deadline=time.perf_counter() - 1.0) == [component]
+    assert not seen
+    deadline = time.perf_counter() + 0.2
+
+    def slow(score):
+        time.sleep(0.3)
+        return improve(score)
+
+    improved([replace(component, improve=slow)], w, deadline=deadline)
+    assert seen == [-np.inf]
+    assert worthwhile_runs(lambda k: log_prob, 5, lambda held_out: -np.inf, 0.0) == 2
 
 
 def test_one_gaussian_is_fitted_once(rng):

@@ -22,7 +22,7 @@ except ImportError:  # scikit-learn before 1.9
 __all__ = [
     "CLOSED_FORM_SHARE", "DENOISING_SHARE", "PILOT_SHARE", "SEARCH_SHARE", "TRAINING_SHARE",
     "CallbackSupportMixin", "FitParts", "FitProgress",
-    "training_deadline", "with_callbacks",
+    "affordable_samples", "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
@@ -30,11 +30,18 @@ PILOT_SHARE = 0.2  # of it, for transforms and the short runs that choose coordi
 CLOSED_FORM_SHARE = 0.45  # of it, after which no family of components is begun
 SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at most
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
+# Samples of each fold that is left out: every network has a density of all of them, after the end of training.
+MIN_LEFT_OUT, LEFT_OUT_PER_SECOND = 100, 50.0
 
 
 def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
     """Moment of time.perf_counter() at which training must end."""
     return float("inf") if max_fit_seconds is None else started + share * max_fit_seconds
+
+
+def affordable_samples(max_fit_seconds: float | None) -> float:
+    """Samples of a fold whose log-densities the time of a fit allows."""
+    return float("inf") if max_fit_seconds is None else max(MIN_LEFT_OUT, round(LEFT_OUT_PER_SECOND * max_fit_seconds))
 
 
 class _FitTask:

@@ -2,6 +2,7 @@ r"""Components, and their blend :math:`p(x) = \sum_k w_k p_k(x)` with weights fr
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -90,11 +91,15 @@ def validation_score(
 
 
 def improved(
-    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+    components: Sequence[Component],
+    sample_weight: np.ndarray,
+    options: ComponentOptions = DEFAULT_OPTIONS,
+    deadline: float = np.inf,
 ) -> list[Component]:
     """The components, those whose kind has some weight in the blend fitted again with more work.
 
-    A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another.
+    A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another. After the
+    deadline, a moment of `time.perf_counter`, no work is begun, and nothing gains any more by that which has begun.
     """
     weights = blend_weights(components, sample_weight, options)
     share: defaultdict[str, float] = defaultdict(float)
@@ -105,16 +110,19 @@ def improved(
 
     def score_beside(place: int) -> Score:
         others = np.where(np.arange(len(weights)) == place, 0.0, weights)
-        if not others.any():
-            return lambda held_out: float(sample_share @ held_out)
-        beside = blend_log_density(table, others / others.sum())
-        return lambda held_out: float(sample_share @ best_blend(held_out, beside, sample_share))
+        beside = blend_log_density(table, others / others.sum()) if others.any() else np.full(len(table), -np.inf)
 
-    least = options.min_improved_weight
-    return [
-        c.improve(score_beside(place)) if c.improve is not None and share[c.kind] > least else c
-        for place, c in enumerate(components)
-    ]
+        def score(held_out: np.ndarray) -> float:
+            over = time.perf_counter() > deadline
+            return -np.inf if over else float(sample_share @ best_blend(held_out, beside, sample_share))
+
+        return score
+
+    def pays(component: Component) -> bool:
+        weighs = share[component.kind] > options.min_improved_weight
+        return component.improve is not None and weighs and time.perf_counter() <= deadline
+
+    return [c.improve(score_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
 
 
 def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, score: Score, min_gain: float) -> int:
@@ -129,14 +137,15 @@ def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, s
         Out-of-fold log-densities of the mean of so many runs.
     most : int
     score : callable
-        Mean log-density of the blend, in nats, by such log-densities.
+        Mean log-density of the blend, in nats, by such log-densities; minus infinity ends the runs.
     min_gain : float
         Nats a sample.
     """
     before = score(held_out_log_prob(1))
     for k in range(2, most):
         now = score(held_out_log_prob(k))
-        if (now - before) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k) < min_gain:
+        promised = (now - before) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k)
+        if not promised >= min_gain:  # nor where both are minus infinity
             return k
         before = now
     return most

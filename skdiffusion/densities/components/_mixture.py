@@ -39,8 +39,10 @@ class MixtureFamily(ComponentFamily):
     """
 
     def fit(self, fit: ComponentFit) -> list[Component]:
-        components = []
+        components: list[Component] = []
         for prefix, preprocessor in fit.spaces.by_prefix().items():
+            if components and fit.limits.over:
+                break
             mapped = fit.data.mapped(preprocessor)
             components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
         if fit.data.n_features == 1:

@@ -27,7 +27,7 @@ class Plan(ABC):
     warmup_steps: int = 50  # over which the learning rate rises
     averaging_fraction: float = 0.1  # of the steps so far, over which the weights are averaged; 0 keeps the last ones
     check_every: int = 50  # steps between two reports of the loss
-    deadline_every: int = 50  # steps between two looks at the clock
+    deadline_every: int = 10  # steps between two looks at the clock
     patience: int = 0  # steps without a gain on the validation samples after which training ends; 0 trains to the end
     tol: float = 0.0  # fall of a member's validation loss that counts as a gain
     keep_best: bool = True  # the weights with the lowest validation loss, not the last ones
