@@ -16,7 +16,7 @@ from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 from skdiffusion.densities._transformed import SharedTransforms, TransformedDensity
 
-Score = Callable[[np.ndarray], float]
+Gain = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Component:
     prior_samples : float, default=0.0
         Samples that it is known to explain beforehand: few samples weigh components by chance.
     improve : callable, optional
-        ``improve(score) -> Component`` fits it again in more runs, which pays only for a component of some weight.
-        ``score(held_out_log_prob)`` is the mean log-density of the blend, in nats, with these in place of its own.
+        ``improve(gain) -> Component`` fits it again in more runs, which pays only for a component of some weight.
+        ``gain(later, earlier)`` says what the blend may gain, in nats a sample, by later log-densities in the place of
+        earlier ones.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Component:
     kind: str
     min_weight: float = 0.0
     prior_samples: float = 0.0
-    improve: Callable[[Score], Component] | None = None
+    improve: Callable[[Gain], Component] | None = None
 
 
 def blend_weights(
@@ -108,24 +109,27 @@ def improved(
     table = np.stack([c.held_out_log_prob for c in components], axis=1)
     sample_share = sample_weight / sample_weight.sum()
 
-    def score_beside(place: int) -> Score:
+    def gain_beside(place: int) -> Gain:
         others = np.where(np.arange(len(weights)) == place, 0.0, weights)
         beside = blend_log_density(table, others / others.sum()) if others.any() else np.full(len(table), -np.inf)
 
-        def score(held_out: np.ndarray) -> float:
-            over = time.perf_counter() > deadline
-            return -np.inf if over else float(sample_share @ best_blend(held_out, beside, sample_share))
+        def gain(later: np.ndarray, earlier: np.ndarray) -> float:
+            if time.perf_counter() > deadline:
+                return -np.inf
+            by_sample = np.subtract(*(best_blend(held_out, beside, sample_share) for held_out in (later, earlier)))
+            mean = float(sample_share @ by_sample)
+            # A standard error more: few samples must not end the work by chance.
+            return mean + float(np.sqrt(sample_share**2 @ (by_sample - mean) ** 2))
 
-        return score
+        return gain
 
     def pays(component: Component) -> bool:
-        weighs = share[component.kind] > options.min_improved_weight
-        return component.improve is not None and weighs and time.perf_counter() <= deadline
+        return share[component.kind] > options.min_improved_weight and time.perf_counter() <= deadline
 
-    return [c.improve(score_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
+    return [c.improve(gain_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
 
 
-def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, score: Score, min_gain: float) -> int:
+def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, gain: Gain, min_gain: float) -> int:
     """How many runs to average, of which those that are left would together gain less than `min_gain`.
 
     The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by the latest run
@@ -136,18 +140,17 @@ def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, s
     held_out_log_prob : callable
         Out-of-fold log-densities of the mean of so many runs.
     most : int
-    score : callable
-        Mean log-density of the blend, in nats, by such log-densities; minus infinity ends the runs.
+    gain : callable
+        ``gain(later, earlier)``: nats a sample by which the blend may gain; minus infinity ends the runs.
     min_gain : float
         Nats a sample.
     """
-    before = score(held_out_log_prob(1))
+    earlier = held_out_log_prob(1)
     for k in range(2, most):
-        now = score(held_out_log_prob(k))
-        promised = (now - before) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k)
-        if not promised >= min_gain:  # nor where both are minus infinity
+        later = held_out_log_prob(k)
+        if gain(later, earlier) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k) < min_gain:
             return k
-        before = now
+        earlier = later
     return most
 
 

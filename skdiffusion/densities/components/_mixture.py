@@ -13,11 +13,11 @@ from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     Component,
     ExpectationMaximization,
+    Gain,
     GaussianMixtureDensity,
     KMeansStart,
     MixtureChoice,
     MixtureSearch,
-    Score,
     TransformedDensity,
     mixture_by_bic,
     worthwhile_runs,
@@ -111,9 +111,9 @@ class MixtureRuns:
             side_by_side([partial(self.mapped.log_prob_left_out, mean, fold) for mean, fold in zip(means, self.folds)])
         )
 
-    def improved(self, name: str, score: Score) -> Component:
+    def improved(self, name: str, gain: Gain) -> Component:
         """The component of as many runs for each fold as the blend gains by."""
-        return self.component(name, worthwhile_runs(self.held_out, self.max_runs, score, self.min_run_gain))
+        return self.component(name, worthwhile_runs(self.held_out, self.max_runs, gain, self.min_run_gain))
 
     def component(self, name: str, n_runs: int = 1) -> Component:
         """The component of so many runs of EM for each fold."""

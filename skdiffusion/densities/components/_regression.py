@@ -13,9 +13,9 @@ from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
+    Gain,
     LeftOut,
     RegressionDensity,
-    Score,
     TransformedDensity,
     blend_log_density,
     choose_head,
@@ -184,10 +184,10 @@ class RegressionOrders:
         weights = weights[kept] / weights[kept].sum() if len(kept) > 1 else np.ones(1)
         return kept, weights, blend_log_density(table[:, kept], weights)
 
-    def improved(self, name: str, others: np.ndarray, score: Score) -> Component:
+    def improved(self, name: str, others: np.ndarray, gain: Gain) -> Component:
         """The component of as many orders as the blend gains by."""
         least = self.options.min_run_gain
-        n_orders = worthwhile_runs(lambda k: self._blended(others, k)[2], self.max_orders, score, least)
+        n_orders = worthwhile_runs(lambda k: self._blended(others, k)[2], self.max_orders, gain, least)
         return self.component(name, others, n_orders)
 
     def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
