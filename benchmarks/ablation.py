@@ -48,6 +48,7 @@ VARIANTS = {
     "no regression component": ({"components": ["mixture", "student", "kernel"]}, {}),
     "one order of the regressions": ({}, {"max_regression_orders": 1}),
     "one run of EM": ({}, {"em_restarts": 1}),
+    "all runs and orders that gain": ({}, {"min_run_gain": 0.0}),
     "EM restarts and orders always": ({}, {"min_improved_weight": 0.0, "max_restart_cost": np.inf}),
     "kernel and regressions always": ({}, {"min_total_gain": 0.0}),
     "no feature transform": ({"feature_transform": None}, {}),
@@ -65,6 +66,8 @@ VARIANTS = {
     "steps without corrections": ({}, {"solver": "ab4"}),
     "plain targets": ({}, {"n_target_samples": 0}),
     "512 target samples": ({}, {"n_target_samples": of_training(lambda plan: min(plan.n_target_samples, 512))}),
+    "all target samples from the start": ({}, {"n_target_samples": of_training(lambda plan: plan.n_target_samples)}),
+    "four members": ({"n_estimators": 4}, {}),
     "two hidden layers": ({"hidden_layer_sizes": (96, 96)}, {}),
     "two members": ({"n_estimators": 2}, {}),
     "half the steps": ({}, {"n_training_steps": of_training(lambda plan: plan.n_steps // 2)}),
@@ -92,7 +95,14 @@ DATASETS = ("checkerboard", "moons", "funnel5", "warped8", "gmm_mix_d32", "breas
 TABLES = ("kin8nm", "miniboone1500", "power_plant", "concrete", "wine_red")
 PLANE = ("ring8", "grid25", "checkerboard", "moons", "pinwheel", "rings", "banana")
 # Elsewhere these are the default, or would be another choice.
-OF_THE_PLANE = ("default", "512 target samples", "two hidden layers", "two members")
+OF_THE_PLANE = (
+    "default",
+    "512 target samples",
+    "all target samples from the start",
+    "two hidden layers",
+    "two members",
+    "four members",
+)
 BESIDE_LIBRARIES = ("default", "one order of the regressions", *LIBRARIES)
 LIBRARY_DATASETS = ("moons", "funnel5", "warped8", "breast_cancer", "diabetes")
 LIBRARY_TABLES = ("kin8nm", "power_plant", "concrete", "wine_red")

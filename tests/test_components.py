@@ -1,5 +1,8 @@
 """The closed-form components of the blend: how much work goes into each, and what each must gain."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -23,6 +26,7 @@ from skdiffusion.densities import (
     improved,
     ranges_beyond,
     stacking_weights,
+    worthwhile_runs,
 )
 from skdiffusion.densities.components import COMPONENTS, ComponentFamily, ComponentFit, Spaces, fit_components
 from skdiffusion.densities.components._family import join_folds
@@ -66,7 +70,7 @@ def test_an_improved_mixture_is_the_mean_of_more_runs_of_em(rng):
     fit = component_fit(X, np.array_split(rng.permutation(600), 4), rng)
     runs = mixture_runs(fit)
     one = runs.component("mixture")
-    several = one.improve()
+    several = one.improve(lambda later, earlier: 1.0)
     k, n_runs = len(one.density.density.weights), OPTIONS.em_restarts
     assert k > 1
     assert several.improve is None
@@ -82,6 +86,76 @@ def test_an_improved_mixture_is_the_mean_of_more_runs_of_em(rng):
     assert len(density.weights) == 4 * n_runs // 2 * k
     starts = sorted(sum(runs.runs, []), key=lambda run: run.log_prob(z).mean())[-6:]
     assert density.log_prob(z).mean() > GaussianMixtureDensity.mean(starts).log_prob(z).mean()
+
+
+def test_runs_end_where_the_others_promise_too_little(rng):
+    X = circle(rng)
+    fit = component_fit(X, np.array_split(rng.permutation(600), 4), rng, em_restarts=5)
+    runs = mixture_runs(fit)
+    component = runs.component("mixture").improve(lambda later, earlier: 0.0)
+    assert [len(of_fold) for of_fold in runs.runs] == [2] * 4
+    assert_array_equal(component.held_out_log_prob, runs.held_out(2))
+
+
+@pytest.mark.parametrize(("whole_gain", "expected"), [(0.2, 8), (0.01, 4), (0.001, 2)])
+def test_the_gain_by_further_runs_is_foreseen(whole_gain, expected):
+    """Of the mean of k runs, whose gain is in proportion to 1 - 1/k, those left of 8 promise 1/k - 1/8 of the whole."""
+    asked = []
+
+    def held_out(k):
+        asked.append(k)
+        return np.array([whole_gain * (1 - 1 / k)])
+
+    assert worthwhile_runs(held_out, 8, lambda later, earlier: later[0] - earlier[0], 0.002) == expected
+    assert asked == list(range(1, min(expected, 7) + 1))
+    left = whole_gain * (1 / np.arange(1, 8) - 1 / 8)
+    assert expected == 8 or left[expected - 1] < 0.002 <= (left[expected - 2] if expected > 2 else np.inf)
+
+
+def test_the_gain_of_what_is_improved_is_that_of_the_blend_and_a_standard_error_more():
+    rng, w = np.random.default_rng(0), np.random.default_rng(1).uniform(0.5, 2, 300)
+    table, seen = rng.normal(0, 1, (300, 3)), []
+    later = table[:, 0] + rng.normal(0.2, 0.5, 300)
+
+    def improve(gain):
+        seen.append(gain(later, table[:, 0]))
+        return components[0]
+
+    components = [Component(str(k), "density", table[:, k], "mixture") for k in range(3)]
+    components[0] = replace(components[0], improve=improve)
+    improved(components, w)
+    weights = blend_weights(components, w)
+    others = logsumexp(table[:, 1:] + np.log(weights[1:] / weights[1:].sum()), axis=1)
+    shares = np.linspace(0, 1, 20_001)[1:-1, None]
+
+    def best(log_prob):
+        blends = np.logaddexp(np.log(shares) + log_prob, np.log1p(-shares) + others)
+        return blends[(blends @ w).argmax()]
+
+    by_sample, share = best(later) - best(table[:, 0]), w / w.sum()
+    error = np.sqrt(np.sum(share**2 * (by_sample - share @ by_sample) ** 2))
+    assert_allclose(seen, [share @ by_sample + error], atol=2e-5)
+
+
+def test_no_work_is_begun_after_the_deadline_and_what_has_begun_gains_nothing():
+    w, log_prob, seen = np.ones(300), np.random.default_rng(0).normal(0, 1, 300), []
+
+    def improve(gain):
+        seen.append(gain(log_prob + 1.0, log_prob))
+        return component
+
+    component = Component("mixture", "density", log_prob, "mixture", improve=improve)
+    assert improved([component], w, deadline=time.perf_counter() - 1.0) == [component]
+    assert not seen
+    deadline = time.perf_counter() + 0.2
+
+    def slow(gain):
+        time.sleep(0.3)
+        return improve(gain)
+
+    improved([replace(component, improve=slow)], w, deadline=deadline)
+    assert seen == [-np.inf]
+    assert worthwhile_runs(lambda k: log_prob, 5, lambda later, earlier: -np.inf, 0.0) == 2
 
 
 def test_one_gaussian_is_fitted_once(rng):
@@ -109,9 +183,15 @@ def test_mixtures_of_some_weight_together_are_improved(lead):
         return Component(name, "better", log_prob, "mixture")
 
     mixtures = [
-        Component("mixture", "density", one - lead, "mixture", improve=lambda: better("mixture", one - lead + 0.1)),
         Component(
-            "mapped_mixture", "density", other - lead - 2, "mixture", improve=lambda: better("mapped_mixture", other)
+            "mixture", "density", one - lead, "mixture", improve=lambda gain: better("mixture", one - lead + 0.1)
+        ),
+        Component(
+            "mapped_mixture",
+            "density",
+            other - lead - 2,
+            "mixture",
+            improve=lambda gain: better("mapped_mixture", other),
         ),
     ]
     components = [*mixtures, Component("kernel", "density", np.zeros(400), "kernel")]
@@ -127,10 +207,10 @@ def test_a_light_kind_is_not_improved_by_the_weight_of_another():
     w, log_prob = np.ones(400), np.random.default_rng(0).normal(0, 0.1, 400)
     mixture = Component(
         "mapped_mixture", "density", log_prob, "mixture",
-        improve=lambda: Component("mapped_mixture", "better", log_prob, "mixture"),
+        improve=lambda gain: Component("mapped_mixture", "better", log_prob, "mixture"),
     )  # fmt: skip
     light = Component(
-        "power_regression", "density", log_prob - 9, "regression", improve=lambda: pytest.fail("of no weight")
+        "power_regression", "density", log_prob - 9, "regression", improve=lambda gain: pytest.fail("of no weight")
     )
     assert [c.density for c in improved([mixture, light], w)] == ["better", "density"]
 
@@ -169,7 +249,7 @@ def test_an_improved_regression_has_more_orders(rng):
     one = orders.component("regression", others)
     assert len(one.density.density.regressions) == 1
     assert_allclose(one.held_out_log_prob[:200], tried)
-    several = one.improve()
+    several = one.improve(lambda later, earlier: 1.0)
     assert several.improve is None
     assert len(orders.orders) == n_orders
     table = np.stack([orders.held_out(k) for k in range(n_orders)], axis=1)
@@ -188,7 +268,7 @@ def test_orders_differ_and_each_is_fitted_once(n_features, expected, rng):
     X = parabola(rng, 200, n_features)
     orders = regression_orders(X, np.array_split(rng.permutation(200), 4), rng, RecordedOrders)
     others = orders.held_out(0) - 1.0
-    better = orders.component("regression", others).improve()
+    better = orders.component("regression", others).improve(lambda later, earlier: 1.0)
     assert better.improve is None
     assert len({tuple(order) for order in orders.orders}) == len(orders.orders) == expected
     of_all_samples = [order for n, order in orders.fitted if n == 200]
@@ -199,7 +279,7 @@ def test_orders_differ_and_each_is_fitted_once(n_features, expected, rng):
 def test_what_adds_nothing_keeps_one_order(rng):
     X = rng.standard_normal((200, 3))
     orders = regression_orders(X, np.array_split(np.arange(200), 4), rng)
-    component = orders.component("regression", np.full(200, 100.0)).improve()
+    component = orders.component("regression", np.full(200, 100.0)).improve(lambda later, earlier: 1.0)
     assert len(component.density.density.regressions) == 1
     assert_allclose(component.held_out_log_prob, orders.held_out(0))
 

@@ -14,7 +14,7 @@ from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingSets, fine_tune
-from skdiffusion.diffusion.training._likelihood import negative_log_likelihood, random_grid
+from skdiffusion.diffusion.training._likelihood import Likelihood, negative_log_likelihood, random_grid
 from skdiffusion.estimators._resolve import resolve_options
 from skdiffusion.exceptions import InterruptedFitWarning
 
@@ -35,14 +35,14 @@ def network_of(rng, spread=0.2, members=1, d=3, dtype=torch.float64, hidden=(8, 
 def test_the_loss_is_minus_the_log_density_of_the_flow(rng, reference):
     network, x = network_of(rng), rng.standard_normal((20, 3))
     flow = ProbabilityFlow(NetworkField(network, None, reference), *ENDS, density_steps=96, tolerance=0.0)
-    loss = negative_log_likelihood(network, reference, torch.as_tensor(x), power_grid(400, *ENDS).tolist())
+    loss = negative_log_likelihood(network, reference, torch.as_tensor(x)[None], power_grid(400, *ENDS).tolist())
     assert_allclose(float(loss), -flow.log_prob(x).mean(), atol=2e-4)
 
 
 @references
 @pytest.mark.parametrize("hidden", [(8, 8), (5, 7, 6)], ids=str)
 def test_the_gradient_is_that_of_finite_differences(rng, reference, hidden):
-    network, x = network_of(rng, hidden=hidden), torch.as_tensor(rng.standard_normal((5, 3)))
+    network, x = network_of(rng, hidden=hidden), torch.as_tensor(rng.standard_normal((1, 5, 3)))
     grid = random_grid(rng, *ENDS, FineTuningPlan()).tolist()
     flat = network.flat.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(negative_log_likelihood(network.with_flat(flat), reference, x, grid), flat)
@@ -53,6 +53,35 @@ def test_the_gradient_is_that_of_finite_differences(rng, reference, hidden):
         )
     assert_allclose(float((gradient * direction).sum()), float(up - down) / 2e-5, rtol=1e-6)
     assert abs(float(up - down)) > 1e-6
+
+
+@references
+@pytest.mark.parametrize("hidden", [(8, 8), (5, 7, 6)], ids=str)
+def test_members_together_have_the_losses_and_gradients_that_each_has_alone(rng, reference, hidden):
+    network, x = network_of(rng, members=3, hidden=hidden), torch.as_tensor(rng.standard_normal((3, 6, 3)))
+    grid = random_grid(rng, *ENDS, FineTuningPlan()).tolist()
+
+    def losses_and_gradient(members):
+        flat = network.flat[members].clone().requires_grad_(True)
+        losses = negative_log_likelihood(network.with_flat(flat), reference, x[members], grid)
+        return losses.detach(), *torch.autograd.grad(losses.sum(), flat)
+
+    together = losses_and_gradient(slice(3))
+    for m in range(3):
+        for one, of_all in zip(losses_and_gradient(slice(m, m + 1)), together):
+            assert_allclose(one[0], of_all[m], rtol=1e-11, atol=1e-13)
+
+
+def test_one_member_that_overflows_keeps_the_others_going(rng):
+    network, x = network_of(rng, members=3, d=2, dtype=torch.float32, spread=0.1), two_clusters(rng)
+    x[0] = 1e30
+    flow = ProbabilityFlow(NetworkField(network), *ENDS)
+    training = [np.arange(1, 65), np.arange(64), np.arange(65, 129)]
+    objective = Likelihood(flow, sets_of(x, training), lambda _: 0.0, FineTuningPlan(batch_size=64), rng)
+    gradient, _ = objective.gradient(0, 1)
+    assert_array_equal(gradient[1], 0.0)
+    assert (gradient[[0, 2]].norm(dim=1) > 0).all()
+    assert torch.isfinite(gradient).all()
 
 
 def test_grids_are_random_and_rise_from_end_to_end(rng):

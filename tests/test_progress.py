@@ -11,7 +11,8 @@ from skdiffusion import (
     DiffusionTransformer,
     ManifoldDiffusionEstimator,
 )
-from skdiffusion._utils.progress import FitParts, FitProgress, training_deadline
+from skdiffusion._utils.progress import MIN_LEFT_OUT, FitParts, FitProgress, affordable_samples, training_deadline
+from skdiffusion.preprocessing import MAX_VALIDATION, TrainingData, WeightedSamples
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 
@@ -185,6 +186,7 @@ def test_scikit_learns_progress_bar_works(capsys):
     assert np.isfinite(est.fit(samples()).score(samples()))
 
 
+@pytest.mark.filterwarnings("ignore:There was no time to try the components")  # on a busy machine
 @pytest.mark.parametrize(
     "est",
     [
@@ -221,6 +223,16 @@ def test_without_time_no_mixture_is_searched():
 def test_the_limit_leaves_time_for_the_rest():
     assert training_deadline(10.0, None) == float("inf")
     assert 10.0 < training_deadline(10.0, 4.0) < 14.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(None, MAX_VALIDATION), (1e6, MAX_VALIDATION), (10.0, 500), (1e-3, MIN_LEFT_OUT)]
+)
+def test_less_time_leaves_fewer_samples_out(seconds, expected):
+    X = np.random.default_rng(0).standard_normal((21_000, 1))
+    data = TrainingData.of(WeightedSamples(X, np.ones(len(X)), None), None, np.random.default_rng(0))
+    folds = data.split(8, 4, affordable_samples(seconds)).folds
+    assert [len(fold) for fold in folds] == [expected] * 8
 
 
 def test_a_limit_that_does_not_bind_changes_nothing():

@@ -23,7 +23,8 @@ from skdiffusion.diffusion.training import (
     run,
     train,
 )
-from skdiffusion.diffusion.training._batches import ValidationDraws
+from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
+from skdiffusion.diffusion.training._denoising import Denoising
 from skdiffusion.diffusion.training._samples import SampleStream
 from skdiffusion.diffusion.training._targets import TargetSamples
 from skdiffusion.estimators._resolve import resolve_options
@@ -56,6 +57,47 @@ def test_stable_target_with_weights_and_absent_samples(rng):
     density = GaussianKernelDensity(samples, 0.0, weights)
     for level, theta in enumerate(ANGLES):
         assert_allclose(ours[0, level], density(z[0, level].numpy(), theta)[0], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("n", "first", "drawn_first"), [(40, 16, 16), (40, 4, 8), (200, 16, 16), (40, 64, 8)])
+def test_targets_are_over_more_samples_once_the_learning_rate_falls(n, first, drawn_first, rng):
+    """The velocity of a batch is that over the samples that it draws, or over all samples of a member if these are
+    few."""
+    samples = torch.as_tensor(rng.standard_normal((n, 2)))
+    plan = TrainingPlan(
+        n_steps=10, batch_size=8, n_levels=2, n_target_samples=64, n_first_target_samples=first, decay_fraction=0.3
+    )
+    sets = TrainingSets(samples, np.ones(n), [np.arange(n)])
+    batches = NoisedBatches(sets, plan, rng, 0)
+    n_drawn = []
+    for last in (False, True):
+        batches.draw(3, last)
+        n_drawn.append(batches._picks.shape[2])
+        batches._n_plain[:] = 0
+        picks = batches._picks[1, 0]
+        z, _, target = batches[1]
+        of_all = n <= (plan.n_target_samples if last else first)
+        density = GaussianKernelDensity(samples.numpy() if of_all else samples[picks].numpy(), 0.0)
+        for level in range(2):
+            theta = float(torch.atan2(batches._sin[1, level], batches._cos[1, level]))
+            assert_allclose(target[0, level], density(z[0, level].numpy(), theta)[0], rtol=1e-6, atol=1e-6)
+    assert n_drawn == [drawn_first, 64 if n > 64 else 8]
+
+
+def test_training_draws_its_last_phase_when_the_learning_rate_falls(rng):
+    plan = TrainingPlan(n_steps=10, check_every=2, decay_fraction=0.3, batch_size=16)
+    sets = TrainingSets(
+        torch.as_tensor(rng.standard_normal((20, 2)), dtype=torch.float32), np.ones(20), [np.arange(20)]
+    )
+    network, seen = FilmEnsemble(2, (4, 4)), []
+    objective = Denoising(network, sets, plan, rng)
+    draw_batches = objective._batches.draw
+    objective._batches.draw = lambda n, last: (seen.append(last), draw_batches(n, last))
+    for step in range(10):
+        objective.gradient(step, 10)
+    assert seen == [False, False, False, False, True]
+    rates = [plan.learning_rate_at(step) for step in range(10)]
+    assert rates[7] == plan.learning_rate > rates[8]
 
 
 def test_plain_target_has_the_oracle_as_its_mean(mixture, rng):

@@ -24,7 +24,7 @@ except ImportError:  # scikit-learn before 1.9
 __all__ = [
     "CLOSED_FORM_SHARE", "DENOISING_SHARE", "PILOT_SHARE", "SEARCH_SHARE", "TRAINING_SHARE",
     "CallbackSupportMixin", "FitParts", "FitProgress",
-    "counted", "training_deadline", "with_callbacks",
+    "affordable_samples", "counted", "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
@@ -32,6 +32,8 @@ PILOT_SHARE = 0.2  # of it, for transforms and the short runs that choose coordi
 CLOSED_FORM_SHARE = 0.45  # of it, after which no family of components is begun
 SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at most
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
+# Samples of each fold that is left out: every network has a density of all of them, after the end of training.
+MIN_LEFT_OUT, LEFT_OUT_PER_SECOND = 100, 50.0
 
 
 def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
@@ -50,6 +52,11 @@ def counted(chunks: Iterable, estimator: Any, stage: str, total: int | None) -> 
         for chunk in chunks:
             yield chunk
             bar.update(len(chunk))
+
+
+def affordable_samples(max_fit_seconds: float | None) -> float:
+    """Samples of a fold whose log-densities the time of a fit allows."""
+    return float("inf") if max_fit_seconds is None else max(MIN_LEFT_OUT, round(LEFT_OUT_PER_SECOND * max_fit_seconds))
 
 
 class _FitTask:

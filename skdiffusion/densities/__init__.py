@@ -8,10 +8,12 @@ from skdiffusion.densities._bandwidth import BandwidthSearch, KernelSamples
 from skdiffusion.densities._blend import (
     Blend,
     Component,
+    Gain,
     blend_weights,
     improved,
     out_of_fold_log_prob,
     validation_score,
+    worthwhile_runs,
 )
 from skdiffusion.densities._chained_mixture import ChainedMixture
 from skdiffusion.densities._completion import Completion
@@ -59,6 +61,7 @@ __all__ = [
     "Component",
     "ComponentOptions",
     "ExpectationMaximization",
+    "Gain",
     "GaussianKernelDensity",
     "GaussianMixtureDensity",
     "GivenBlend",
@@ -116,4 +119,5 @@ __all__ = [
     "smoothed_table",
     "stacking_weights",
     "validation_score",
+    "worthwhile_runs",
 ]

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion._utils.blocks import BLOCK_SAMPLES, in_parts, slices
+from skdiffusion._utils.collective import collective
+from skdiffusion._utils.numerics import best_blend
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
 from skdiffusion.densities._transformed import SharedTransforms, TransformedDensity
+
+Gain = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Component:
     prior_samples : float, default=0.0
         Samples that it is known to explain beforehand: few samples weigh components by chance.
     improve : callable, optional
-        Fits it again with more work, which pays only for a component of some weight.
+        ``improve(gain) -> Component`` fits it again in more runs, which pays only for a component of some weight.
+        ``gain(later, earlier)`` says what the blend may gain, in nats a sample, by later log-densities in the place of
+        earlier ones.
     """
 
     name: str
@@ -43,7 +49,7 @@ class Component:
     kind: str
     min_weight: float = 0.0
     prior_samples: float = 0.0
-    improve: Callable[[], Component] | None = None
+    improve: Callable[[Gain], Component] | None = None
 
 
 def blend_weights(
@@ -86,17 +92,66 @@ def validation_score(
 
 
 def improved(
-    components: Sequence[Component], sample_weight: np.ndarray, options: ComponentOptions = DEFAULT_OPTIONS
+    components: Sequence[Component],
+    sample_weight: np.ndarray,
+    options: ComponentOptions = DEFAULT_OPTIONS,
+    deadline: float = np.inf,
 ) -> list[Component]:
     """The components, those whose kind has some weight in the blend fitted again with more work.
 
-    A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another.
+    A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another. After the
+    deadline, a moment of `time.perf_counter`, no work is begun, and nothing gains any more by that which has begun.
     """
+    weights = blend_weights(components, sample_weight, options)
     share: defaultdict[str, float] = defaultdict(float)
-    for component, weight in zip(components, blend_weights(components, sample_weight, options)):
+    for component, weight in zip(components, weights):
         share[component.kind] += weight
-    least = options.min_improved_weight
-    return [c.improve() if c.improve is not None and share[c.kind] > least else c for c in components]
+    table = np.stack([c.held_out_log_prob for c in components], axis=1)
+    sample_share = sample_weight / sample_weight.sum()
+
+    def gain_beside(place: int) -> Gain:
+        others = np.where(np.arange(len(weights)) == place, 0.0, weights)
+        beside = blend_log_density(table, others / others.sum()) if others.any() else np.full(len(table), -np.inf)
+
+        def gain(later: np.ndarray, earlier: np.ndarray) -> float:
+            if collective().clock() > deadline:
+                return -np.inf
+            by_sample = np.subtract(*(best_blend(held_out, beside, sample_share) for held_out in (later, earlier)))
+            mean = float(sample_share @ by_sample)
+            # A standard error more: few samples must not end the work by chance.
+            return mean + float(np.sqrt(sample_share**2 @ (by_sample - mean) ** 2))
+
+        return gain
+
+    def pays(component: Component) -> bool:
+        return share[component.kind] > options.min_improved_weight and collective().clock() <= deadline
+
+    return [c.improve(gain_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
+
+
+def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, gain: Gain, min_gain: float) -> int:
+    """How many runs to average, of which those that are left would together gain less than `min_gain`.
+
+    The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by the latest run
+    tells what the others will.
+
+    Parameters
+    ----------
+    held_out_log_prob : callable
+        Out-of-fold log-densities of the mean of so many runs.
+    most : int
+    gain : callable
+        ``gain(later, earlier)``: nats a sample by which the blend may gain; minus infinity ends the runs.
+    min_gain : float
+        Nats a sample.
+    """
+    earlier = held_out_log_prob(1)
+    for k in range(2, most):
+        later = held_out_log_prob(k)
+        if gain(later, earlier) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k) < min_gain:
+            return k
+        earlier = later
+    return most
 
 
 @dataclass(frozen=True)

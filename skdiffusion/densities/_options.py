@@ -23,6 +23,8 @@ class ComponentOptions:
     score_beside_others: bool = True  # choose mixtures and bandwidths by what they add to others, not by themselves
     # Nats a feature that a Gaussian gains by correlations, from which the kernel is also tried without whitening.
     min_correlation_gain: float = 0.05
+    # Nats a sample that all further runs must promise: those of EM, or orders of a regression, whose mean is taken.
+    min_run_gain: float = 0.002
     em_restarts: int = 3  # runs of EM from different starts whose mean is an improved mixture
     max_restart_cost: float = 2.5e8  # of a step of EM, at which it is run again from other starts
     component_grid: tuple[int, ...] = COMPONENT_GRID  # numbers of Gaussians that are tried, rising from 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,14 @@ BEYOND = 3.0  # of these spacings, from the outermost value to the end: a heavy 
 Name = tuple  # of a basis function: ("linear", a), ("hinge", a, knot) or ("product", a, b), a and b places in the order
 
 
+class _Products(NamedTuple):
+    """The products of some features."""
+
+    names: list[Name]
+    values: np.ndarray  # (n_products, n_samples)
+    nonlinear: np.ndarray  # what of them is not linear in the features
+
+
 class _Candidates:
     """Basis functions of the samples of a fit, features in their order: arrays whose last axis are the samples.
 
@@ -57,26 +66,43 @@ class _Candidates:
         rest = self.curves - self.mean(self.curves)[..., None] - slopes[..., None] * self.centered[:, None]
         straight = self.mean(rest**2) < 1e-6 * self.mean(self.curves**2)
         self.nonlinear = np.where(straight[..., None], 0.0, rest)
+        self._latest: tuple[tuple[int, ...], _Products] | None = None
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Weighted mean over the samples, the last axis."""
         return values @ self.w / self.total
 
-    def products(self, features: np.ndarray) -> tuple[list[Name], np.ndarray, np.ndarray]:
-        """Names and values of the products of these features, and what of them is not linear in the features."""
+    def products(self, features: np.ndarray) -> _Products:
+        """The products of these features, which the rounds of one regression often ask for again."""
+        asked = tuple(features.tolist())
+        if self._latest is None or self._latest[0] != asked:
+            self._latest = asked, self._multiply(features)
+        return self._latest[1]
+
+    def _multiply(self, features: np.ndarray) -> _Products:
         first, second = np.tril_indices(len(features), -1)
-        pairs = np.array(features)[np.stack([first, second], 1)]
+        pairs = features[np.stack([first, second], 1)]
         products = self.linear[pairs[:, 0]] * self.linear[pairs[:, 1]]
         root = np.sqrt(self.w)
         basis = np.linalg.qr((np.vstack([np.ones(len(root)), self.linear[features]]) * root).T)[0]
         linear = (products * root) @ basis @ basis.T / np.maximum(root, 1e-150)
-        return [("product", int(a), int(b)) for a, b in pairs], products, products - linear
+        return _Products([("product", int(a), int(b)) for a, b in pairs], products, products - linear)
 
 
-def _score_statistics(score: np.ndarray, information: np.ndarray, functions: np.ndarray) -> np.ndarray:
-    """Statistics of basis functions, near standard normal for one that adds nothing to the mean or log-variance."""
+def _score_statistics(scores: np.ndarray, information: np.ndarray, functions: np.ndarray) -> np.ndarray:
+    """Statistics of basis functions, near standard normal for those that add nothing to the mean or log-variance.
+
+    Scores and information have a column for each of these, as the result of shape (n_functions, 2) has.
+    """
     variance = functions**2 @ information
-    return np.where(variance > 1e-12, functions @ score / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
+    return np.where(variance > 1e-12, functions @ scores / np.sqrt(np.maximum(variance, 1e-12)), 0.0)
+
+
+def _rows(arrays: Sequence[np.ndarray], numbers: Sequence[int]) -> list[np.ndarray]:
+    """Rows of arrays that stand below each other, by their numbers."""
+    starts = np.cumsum([0, *(len(array) for array in arrays)])
+    places = np.searchsorted(starts, numbers, side="right") - 1
+    return [arrays[i][k - starts[i]] for i, k in zip(places, numbers)]
 
 
 @lru_cache
@@ -130,41 +156,39 @@ class _FeatureRegression:
 
     def choose(self) -> bool:
         """Add the most informative basis functions; False if none is informative."""
-        candidates, j = self.candidates, self.j
-        for_mean, for_variance = self._score_tests()
-        nonlinear = candidates.nonlinear[:j].reshape(-1, len(self.y))
-        in_mean, in_variance = for_mean(nonlinear), for_variance(nonlinear)
-        linear = for_variance(candidates.centered[:j])
-        strength = np.abs(np.column_stack([in_mean.reshape(j, -1), in_variance.reshape(j, -1), linear])).max(1)
+        candidates, j, n = self.candidates, self.j, len(self.y)
+        test = self._score_test()
+        of_curves, of_linear = test(candidates.nonlinear[:j].reshape(-1, n)), test(candidates.centered[:j])[:, 1]
+        strength = np.abs(np.column_stack([*of_curves.T.reshape(2, j, -1), of_linear])).max(1)
         strongest = np.argsort(-strength, kind="stable")[:MAX_CROSSED]
-        names, products, nonlinear = candidates.products(strongest)
-        names = [*(name for of_feature in candidates.names[:j] for name in of_feature), *names]
-        values = [*candidates.curves[:j].reshape(-1, len(self.y)), *products]
+        products = candidates.products(np.sort(strongest))
+        names = [*(name for of_feature in candidates.names[:j] for name in of_feature), *products.names]
+        functions = [candidates.curves[:j].reshape(-1, n), products.values, candidates.linear[:j]]
         # The largest of m squares of standard normal numbers is about 2 log m.
         threshold = max(MIN_STATISTIC, 2 * np.log(len(names)))
-        in_mean = np.concatenate([in_mean, for_mean(nonlinear)])
-        in_variance = np.concatenate([in_variance, for_variance(nonlinear), linear])
+        in_mean, in_variance = np.concatenate([of_curves, test(products.nonlinear)]).T
         to_mean = self._informative(in_mean, names, self.mean_names, threshold)
         self.mean_names += [names[k] for k in to_mean]
-        self.mean_functions = np.vstack([self.mean_functions, *(values[k] for k in to_mean)])
+        self.mean_functions = np.vstack([self.mean_functions, *_rows(functions, to_mean)])
         self.b = np.append(self.b, np.zeros(len(to_mean)))
-        names, values = names + [("linear", a) for a in range(j)], [*values, *candidates.linear[:j]]
+        names, in_variance = names + [("linear", a) for a in range(j)], np.concatenate([in_variance, of_linear])
         to_variance = self._informative(in_variance, names, self.variance_names, threshold)
         self.variance_names += [names[k] for k in to_variance]
-        self.variance_functions = np.vstack([self.variance_functions, *(values[k] for k in to_variance)])
+        self.variance_functions = np.vstack([self.variance_functions, *_rows(functions, to_variance)])
         if len(self.s) == 1 and to_variance:
             self._start_variance()
         else:
             self.s = np.append(self.s, np.zeros(len(to_variance)))
         return bool(to_mean or to_variance)
 
-    def _score_tests(self) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-        """Score statistics of functions for the mean and for the log-variance."""
+    def _score_test(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Score statistics of functions (n_functions, n_samples) for the mean and for the log-variance."""
         w, mean = self.candidates.w, self.candidates.mean
         standard = np.clip(self.residual * np.exp(-self.v / 2), -OUTLIER, OUTLIER)
         excess = standard**2 - mean(standard**2)
-        for_mean = partial(_score_statistics, w * standard * np.exp(-self.v / 2), w * np.exp(-self.v))
-        return for_mean, partial(_score_statistics, w * excess, w * mean(excess**2))
+        scores = np.column_stack([w * standard * np.exp(-self.v / 2), w * excess])
+        information = np.column_stack([w * np.exp(-self.v), w * mean(excess**2)])
+        return partial(_score_statistics, scores, information)
 
     def _informative(
         self, statistics: np.ndarray, names: Sequence[Name], taken: Sequence[Name], threshold: float

@@ -62,9 +62,10 @@ def stacking_weights(
     if not len(L):
         return pi
     density = np.exp(L - L.max(1, keepdims=True))
+    w = w / w.sum()
     prior = None if prior_samples is None or not np.any(prior_samples) else prior_samples / effective_number(w)
     for _ in range(max_iter):
-        share = w @ (density * pi / (density @ pi)[:, None]) / w.sum()
+        share = pi * ((w / (density @ pi)) @ density)
         if prior is not None:
             share = (share + prior) / (1 + prior.sum())
         updated = _with_min_weights(share, min_weights)

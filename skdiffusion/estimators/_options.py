@@ -42,7 +42,7 @@ class Options(BaseEstimator):
         Share of the steps over which the learning rate falls to zero.
     n_target_samples : "auto" or int, default="auto"
         Samples among which the posterior mean is taken for training targets of less variance; 0 takes each sample
-        alone.
+        alone. "auto" takes at most 512 of them until the learning rate falls.
     n_pilot_steps : "auto" or int, default="auto"
         Optimizer steps of the short runs that choose the coordinates of the noise.
     min_correlation_gain : float, default=0.05
@@ -87,17 +87,19 @@ class Options(BaseEstimator):
         Nats that a kernel or a regression must add to the blend, over all samples left out together.
     min_improved_weight : float, default=0.05
         Weight of all mixtures, or of all regressions, in the blend from which more work on them pays.
+    min_run_gain : float, default=0.002
+        Nats a sample that the further runs of expectation maximization, or orders of a regression, must promise.
     score_beside_others : bool, default=True
         Whether mixtures and bandwidths are chosen by what they add to other components, or else alone.
     em_restarts : int, default=3
-        Runs of expectation maximization from different starts whose mean is an improved mixture.
+        Runs of expectation maximization from different starts, at most, whose mean is an improved mixture.
     max_restart_cost, max_search_cost : float, default=2.5e8 and 6e9
         Multiplications in a step of expectation maximization, up to which it is run again from other starts, and up to
         which mixtures of more than 64 components are tried.
     weak_prior, weakest_prior : float, default=2e-3 and 1e-5
         Prior samples of each component of a mixture that are tried beside a strong prior.
     max_regression_orders : int, default=4
-        Orders of the features in an improved regression.
+        Orders of the features, at most, in an improved regression.
     adaptive_kernels : bool, default=True
         Whether kernels that are as wide as samples lie apart are tried beside kernels of one width.
     reservoir_size : int, default=100_000
@@ -143,6 +145,7 @@ class Options(BaseEstimator):
         "solver": [StrOptions({"auto"}), StrOptions(STEPPERS.keys())],
         "min_total_gain": [Interval(Real, 0, None, closed="both")],
         "min_improved_weight": [Interval(Real, 0, 1, closed="both")],
+        "min_run_gain": [Interval(Real, 0, None, closed="both")],
         "score_beside_others": ["boolean"],
         "em_restarts": [Interval(Integral, 1, None, closed="left")],
         "max_restart_cost": [Interval(Real, 0, None, closed="both")],
@@ -181,6 +184,7 @@ class Options(BaseEstimator):
         solver: Any = "auto",
         min_total_gain: float = 2.0,
         min_improved_weight: float = 0.05,
+        min_run_gain: float = 0.002,
         score_beside_others: bool = True,
         em_restarts: int = 3,
         max_restart_cost: float = 2.5e8,
@@ -215,6 +219,7 @@ class Options(BaseEstimator):
         self.solver = solver
         self.min_total_gain = min_total_gain
         self.min_improved_weight = min_improved_weight
+        self.min_run_gain = min_run_gain
         self.score_beside_others = score_beside_others
         self.em_restarts = em_restarts
         self.max_restart_cost = max_restart_cost

@@ -195,6 +195,7 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
     asked = {"batch_size": given.batch_size, "learning_rate": given.learning_rate, "patience": given.patience}
     asked |= {"weight_decay": given.weight_decay, "n_target_samples": given.n_target_samples}
     plan = replace(default, **_given(**asked))
+    plan = replace(plan, **_given(n_first_target_samples=given.n_target_samples))
     if est.max_iter != "auto" and given.n_training_steps != "auto":
         raise ValueError(
             "'max_iter' and the 'n_training_steps' option both set the length of training: leave one of them at 'auto'."

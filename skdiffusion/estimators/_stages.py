@@ -146,8 +146,7 @@ def stack(
         return Blend({"diffusion": density}, {"diffusion": 1.0}), []
     log_prob = out_of_fold_log_prob(diffusion.flow, data.mapped(preprocessor), data.validation_folds)
     everything = [Component("diffusion", density, log_prob, "diffusion"), *components]
-    if collective().clock() < plan.deadline():
-        everything = improved(everything, data.validation_weight, plan.components)
+    everything = improved(everything, data.validation_weight, plan.components, plan.deadline())
     return Blend.of(everything, data.validation_weight, plan.components), everything[1:]
 
 

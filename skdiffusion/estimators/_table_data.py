@@ -11,6 +11,7 @@ from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities import ProductSamples
 from skdiffusion.preprocessing import (
+    MAX_VALIDATION,
     Columns,
     CompletedSamples,
     PresentMaps,
@@ -66,9 +67,13 @@ class TableData:
         ends = open_ends(columns, bounds)
         return cls(columns, states, x, weight, resolution, ends, rng, groups, completed)
 
-    def split(self, n_folds: int, n_validated: int) -> TableData:
-        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""
-        folds = random_folds(self.sample_weight, self.groups, n_folds, self.rng)
+    def split(self, n_folds: int, n_validated: int, affordable: float = np.inf) -> TableData:
+        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities.
+
+        No fold has more samples than are `affordable`.
+        """
+        largest = min(MAX_VALIDATION, affordable)
+        folds = random_folds(self.sample_weight, self.groups, n_folds, self.rng, largest)
         return replace(self, folds=folds, n_validated=min(n_validated, len(folds)))
 
     @property

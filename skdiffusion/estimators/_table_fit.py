@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.progress import SEARCH_SHARE, FitProgress, training_deadline
+from skdiffusion._utils.progress import SEARCH_SHARE, FitProgress, affordable_samples, training_deadline
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import resolve_device
 from skdiffusion.densities import (
@@ -134,7 +134,7 @@ class TableFit:
         data = TableData.of(samples, self.columns, self.bounds, rng)
         warn_of_constant_features(data.resolution.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
-        self.data = data.split(self.options.n_folds, self.options.network.n_members)
+        self.data = data.split(self.options.n_folds, self.options.network.n_members, affordable_samples(seconds))
         network = replace(self.options.network, n_members=self.data.n_validated)  # few groups make few folds
         self.options = replace(self.options, network=network)
         transforms = TRANSFORMS_ASKED[estimator.feature_transform]

@@ -15,7 +15,7 @@ from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
-from skdiffusion.preprocessing._folds import random_folds
+from skdiffusion.preprocessing._folds import MAX_VALIDATION, random_folds
 from skdiffusion.preprocessing._left_out import LeftOutOfStream
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
@@ -26,6 +26,7 @@ from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "MAX_VALIDATION",
     "RESERVOIR_SAMPLES",
     "TRANSFORMS",
     "UNKNOWN",

@@ -12,7 +12,7 @@ from skdiffusion._utils.protocols import Density
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals
-from skdiffusion.preprocessing._folds import random_folds
+from skdiffusion.preprocessing._folds import MAX_VALIDATION, random_folds
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 from skdiffusion.preprocessing._reservoir import Reservoir
 from skdiffusion.preprocessing._resolution import Resolution
@@ -58,9 +58,13 @@ class TrainingData:
         spread, places = resolution.dequantized(X, rng, bounds), np.unique(sources, return_inverse=True)[1]
         return cls(spread, weight, (), 0, margins, rng, resolution, groups, completed, X, places)
 
-    def split(self, n_folds: int, n_validated: int) -> TrainingData:
-        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities."""
-        folds = random_folds(self.sample_weight, self.groups, n_folds, self.rng)
+    def split(self, n_folds: int, n_validated: int, affordable: float = np.inf) -> TrainingData:
+        """The same samples in random disjoint folds, the first of which have out-of-fold log-densities.
+
+        No fold has more samples than are `affordable`.
+        """
+        largest = min(MAX_VALIDATION, affordable)
+        folds = random_folds(self.sample_weight, self.groups, n_folds, self.rng, largest)
         return replace(self, folds=folds, n_validated=min(n_validated, len(folds)))
 
     @property

@@ -294,6 +294,7 @@ def test_every_parameter_changes_the_density(name, X):
 COMPONENT_CHANGES = {
     "min_total_gain": 5.0,
     "min_improved_weight": 0.5,
+    "min_run_gain": 0.5,
     "score_beside_others": False,
     "em_restarts": 1,
     "max_restart_cost": 1.0,

@@ -80,6 +80,7 @@ BAD_OPTIONS = {
     "solver": ["dopri5"],
     "min_total_gain": [-1.0],
     "min_improved_weight": [1.5],
+    "min_run_gain": [-0.1],
     "score_beside_others": ["no"],
     "em_restarts": [0],
     "max_restart_cost": [-1.0],

@@ -13,19 +13,22 @@ from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     Component,
     ExpectationMaximization,
+    Gain,
     GaussianMixtureDensity,
     KMeansStart,
     MixtureChoice,
     MixtureSearch,
     TransformedDensity,
     mixture_by_bic,
+    worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData
 
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
 OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
-OF_ALL_SAMPLES = ExpectationMaximization()
+OF_ALL_SAMPLES = ExpectationMaximization(tol=1e-3)
+BY_CRITERION = ExpectationMaximization()
 
 
 class MixtureFamily(ComponentFamily):
@@ -36,14 +39,16 @@ class MixtureFamily(ComponentFamily):
     """
 
     def fit(self, fit: ComponentFit) -> list[Component]:
-        components = []
+        components: list[Component] = []
         for prefix, preprocessor in fit.spaces.by_prefix().items():
+            if components and fit.limits.over:
+                break
             mapped = fit.data.mapped(preprocessor)
             components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
         if fit.data.n_features == 1:
             mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
             choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
-            component = MixtureRuns(fit, mapped, choice, OF_ALL_SAMPLES).component("bic_mixture")
+            component = MixtureRuns(fit, mapped, choice, BY_CRITERION).component("bic_mixture")
             components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
         return components
 
@@ -77,6 +82,7 @@ class MixtureRuns:
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
         self.max_runs = 1 if k == 1 or costly else fit.options.em_restarts
+        self.min_run_gain = fit.options.min_run_gain
         self.training = [fit.data.without(fold) for fold in self.folds]
         # The first run goes on from the density of the search, which was fitted to the same samples.
         known = [*choice.densities, *[None] * len(self.folds)]
@@ -94,23 +100,31 @@ class MixtureRuns:
         fits = [partial(self.em.fit, z[t], w[t], setting, start=start) for t, start in zip(training, starts)]
         return side_by_side(fits)
 
-    def component(self, name: str, n_runs: int = 1) -> Component:
-        """The component of so many runs of EM for each fold."""
+    def held_out(self, n_runs: int) -> np.ndarray:
+        """Out-of-fold log-densities of the mean of so many runs of EM for each fold."""
         missing = [train for train, runs in zip(self.training, self.runs) for _ in range(n_runs - len(runs))]
         more = iter(self._run(missing, [self._draw_start(train) for train in missing]))
         for runs in self.runs:
             runs += islice(more, n_runs - len(runs))
-        means = [GaussianMixtureDensity.mean(runs) for runs in self.runs]
-        held_out = side_by_side(
-            [partial(self.mapped.log_prob_left_out, mean, fold) for mean, fold in zip(means, self.folds)]
+        means = [GaussianMixtureDensity.mean(runs[:n_runs]) for runs in self.runs]
+        return np.concatenate(
+            side_by_side([partial(self.mapped.log_prob_left_out, mean, fold) for mean, fold in zip(means, self.folds)])
         )
+
+    def improved(self, name: str, gain: Gain) -> Component:
+        """The component of as many runs for each fold as the blend gains by."""
+        return self.component(name, worthwhile_runs(self.held_out, self.max_runs, gain, self.min_run_gain))
+
+    def component(self, name: str, n_runs: int = 1) -> Component:
+        """The component of so many runs of EM for each fold."""
+        held_out = self.held_out(n_runs)
         fits = [
             partial(OF_ALL_SAMPLES.fit, self.mapped.z, self.w, self.setting, start=start)
             for start in self._best_runs(n_runs)
         ]
         transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(side_by_side(fits)))
-        improve = partial(self.component, name, self.max_runs) if n_runs < self.max_runs else None
-        return Component(name, transformed, np.concatenate(held_out), "mixture", improve=improve)
+        improve = partial(self.improved, name) if n_runs == 1 < self.max_runs else None
+        return Component(name, transformed, held_out, "mixture", improve=improve)
 
     def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
         """The best run on all samples, or the better half of several."""

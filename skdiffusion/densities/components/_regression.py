@@ -13,6 +13,7 @@ from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
+    Gain,
     LeftOut,
     RegressionDensity,
     TransformedDensity,
@@ -23,6 +24,7 @@ from skdiffusion.densities import (
     informative_order,
     ranges_beyond,
     stacking_weights,
+    worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData, Preprocessor
@@ -172,16 +174,26 @@ class RegressionOrders:
         self._of_all.update(zip(new, side_by_side(fits)))
         return [self._of_all[k] for k in orders]
 
-    def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
-        """The component of so many orders, of the weights that add most to a blend with these log-densities."""
+    def _blended(self, others: np.ndarray, n_orders: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which of the first orders add to a blend with these log-densities, their weights, and what they say."""
         self._draw_orders(n_orders)
         table = np.stack([self.held_out(k) for k in range(n_orders)], axis=1)
         weights = stacking_weights(np.column_stack([others, table]), self.data.validation_weight)[1:]
         useful = weights > self.options.negligible_weight
         kept = np.flatnonzero(useful) if useful.any() else np.zeros(1, dtype=int)
         weights = weights[kept] / weights[kept].sum() if len(kept) > 1 else np.ones(1)
+        return kept, weights, blend_log_density(table[:, kept], weights)
+
+    def improved(self, name: str, others: np.ndarray, gain: Gain) -> Component:
+        """The component of as many orders as the blend gains by."""
+        least = self.options.min_run_gain
+        n_orders = worthwhile_runs(lambda k: self._blended(others, k)[2], self.max_orders, gain, least)
+        return self.component(name, others, n_orders)
+
+    def component(self, name: str, others: np.ndarray, n_orders: int = 1) -> Component:
+        """The component of so many orders, of the weights that add most to a blend with these log-densities."""
+        kept, weights, log_prob = self._blended(others, n_orders)
         density = RegressionDensity(self._of_all_samples(kept.tolist()), weights)
         transformed = TransformedDensity(self.mapped.preprocessor, density)
-        log_prob = blend_log_density(table[:, kept], weights)
-        improve = partial(self.component, name, others, self.max_orders) if n_orders < self.max_orders else None
+        improve = partial(self.improved, name, others) if n_orders == 1 < self.max_orders else None
         return Component(name, transformed, log_prob, "regression", improve=improve)

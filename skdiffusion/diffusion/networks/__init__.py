@@ -2,7 +2,7 @@
 
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
 from skdiffusion.diffusion.networks._field import NetworkField
-from skdiffusion.diffusion.networks._film import FilmEnsemble, noise_features
+from skdiffusion.diffusion.networks._film import FilmEnsemble, MembersEvaluator, noise_features
 from skdiffusion.diffusion.networks._masked import MaskedNetwork
 from skdiffusion.diffusion.networks._passes import Passes
 from skdiffusion.diffusion.networks._reference import GaussianReference, WhitenedField
@@ -11,7 +11,7 @@ from skdiffusion.diffusion.networks._split_field import NUMBER, SplitField, Spli
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "NetworkField", "NUMBER",
-    "Passes", "Split", "SplitField", "SplitGaussians", "SplitsField", "SwitchedNetworks", "WhitenedField",
-    "noise_features", "split_network",
+    "ACTIVATIONS", "Activation", "FilmEnsemble", "GaussianReference", "MaskedNetwork", "MembersEvaluator",
+    "NetworkField", "NUMBER", "Passes", "Split", "SplitField", "SplitGaussians", "SplitsField", "SwitchedNetworks",
+    "WhitenedField", "noise_features", "split_network",
 ]  # fmt: skip

@@ -178,11 +178,11 @@ class FilmEnsemble:
 class FilmEvaluator(VelocityField):
     """Mean velocity of an ensemble and its divergence, for blocks of samples in the type of its parameters."""
 
-    def __init__(self, network: FilmEnsemble):
+    def __init__(self, network: FilmEnsemble, averages: bool = True):
         self.network = network
         self.act = ACTIVATIONS[network.activation]
         self.layers = network.views(network.flat)
-        members = network.n_members
+        members = network.n_members if averages else 1
         first, last = self.layers[0], self.layers[-1]
         # Side by side, the members' first layers are one matrix, and so are their last ones.
         self.first_weight = first[0].permute(1, 0, 2).reshape(network.n_features, -1).contiguous()
@@ -215,8 +215,7 @@ class FilmEvaluator(VelocityField):
 
     def __call__(self, z: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
         levels, offset = self.modulation(theta)
-        x = (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
-        slopes = []
+        x, slopes = self._into_first(z), []
         for k, (gain, shift) in enumerate(levels):
             if k:
                 x = torch.bmm(x, self.layers[k][0])
@@ -226,20 +225,31 @@ class FilmEvaluator(VelocityField):
                 slopes.append(self.act.slope(p, x, kept) * gain)
             else:
                 x = self.act.of(p)
-        velocity = _side_by_side(x, self.last_weight) + offset
-        return velocity, self._trace(slopes) if divergence else None
+        return self._out_of_last(x) + offset, self._trace(slopes) if divergence else None
+
+    def _into_first(self, z: Tensor) -> Tensor:
+        """Products (members, n, width) of samples with the first weights."""
+        return (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
+
+    def _out_of_last(self, x: Tensor) -> Tensor:
+        """Products (n, d) of the units (members, n, width) of the last hidden layer with the last weights."""
+        return _side_by_side(x, self.last_weight)
+
+    def _total(self, x: Tensor) -> Tensor:
+        """What the units (members, n, units) add to the divergence of each sample, shape (n,)."""
+        return _summed(x)
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
         """Divergence of the mean velocity from the slopes of the hidden layers, each (members, n, width)."""
         if self.depth == 2:
-            return _summed(torch.bmm(slopes[0], self.kernels[0]).mul_(slopes[1]))
+            return self._total(torch.bmm(slopes[0], self.kernels[0]).mul_(slopes[1]))
         if self.depth == 3:
             s1, s2, s3 = slopes
             parts = zip(*(torch.bmm(*m).split(s2.shape[2], 2) for m in zip((s1, s3), self.kernels)))
             both = torch.mul(*next(parts))
             for a, b in parts:  # one a feature
                 both.addcmul_(a, b)
-            return _summed(both.mul_(s2))
+            return self._total(both.mul_(s2))
         last = self.layers[-1][0].transpose(1, 2)[:, :, None] / self.network.n_members
         return (self._tangents(slopes) * last).sum((0, 1, 3))
 
@@ -247,8 +257,7 @@ class FilmEvaluator(VelocityField):
         if self.depth not in (2, 3) or self.act.curve is None:
             return super().pull_back(z, theta, by_velocity, by_trace)
         levels, _ = self.modulation(theta)
-        x = (z @ self.first_weight).view(len(z), self.network.n_members, -1).transpose(0, 1)
-        slopes, bends = [], []
+        x, slopes, bends = self._into_first(z), [], []
         for k, (gain, shift) in enumerate(levels):
             if k:
                 x = torch.bmm(x, self.layers[k][0])
@@ -295,6 +304,40 @@ class FilmEvaluator(VelocityField):
         members, d, n, _ = tangents.shape
         by_feature = torch.bmm(tangents.view(members, d * n, -1), self.layers[-1][0]).mean(0)
         return by_feature.view(d, n, d).permute(1, 2, 0)
+
+
+class MembersEvaluator(FilmEvaluator):
+    """Velocity and divergence of every member at its own samples: as many for each, those of a member together.
+
+    The modulation at the given angles, the only ones that it is for, is one product: training, whose angles never come
+    again, would else spend more time on it than on the layers.
+    """
+
+    def __init__(self, network: FilmEnsemble, thetas: Sequence[float]):
+        super().__init__(network, averages=False)
+        features = noise_features(np.asarray(thetas), network.dtype, network.device)
+        levels = []
+        for w, b, film in self.layers[:-1]:
+            gains, shifts = torch.matmul(features, film).split(w.shape[2], 2)
+            gains = 1 + gains
+            shifts = torch.addcmul(shifts, gains, b)
+            levels.append([[one[:, None] for one in part.unbind(1)] for part in (gains, shifts)])
+        offsets = [one[:, None] for one in torch.matmul(features, self.layers[-1][1]).unbind(1)]
+        for k, (theta, offset) in enumerate(zip(thetas, offsets)):
+            self._levels[float(theta)] = [(gains[k], shifts[k]) for gains, shifts in levels], offset
+
+    def __call__(self, z: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
+        velocity, trace = super().__call__(z, theta, divergence)
+        return velocity.flatten(0, 1), trace
+
+    def _into_first(self, z: Tensor) -> Tensor:
+        return torch.bmm(z.unflatten(0, (self.network.n_members, -1)), self.layers[0][0])
+
+    def _out_of_last(self, x: Tensor) -> Tensor:
+        return torch.bmm(x, self.layers[-1][0])
+
+    def _total(self, x: Tensor) -> Tensor:
+        return x.sum(2).flatten()
 
 
 def _side_by_side(x: Tensor, weight: Tensor) -> Tensor:

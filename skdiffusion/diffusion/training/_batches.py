@@ -1,6 +1,7 @@
 """Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,22 @@ from skdiffusion.diffusion.training._targets import (
 )
 
 
+class _Phase(NamedTuple):
+    """What a phase of training takes its targets from."""
+
+    targets: TargetSamples | None  # None where a batch brings its own
+    n_drawn: int  # samples of a member in a batch, some of which may be targets alone
+    plain_below: float  # noise level
+
+
 class NoisedBatches:
     """Batches for the steps of a training run; `draw` draws the samples and levels of several steps at once.
 
     Targets are plain at the lowest noise levels, where posterior means are no steadier, and stable above. Where the
-    samples of a member outnumber the target samples of the plan, a batch brings its own. `noise_seed` is that of the
-    noise, which is drawn on the device of the samples. Several processes draw the same batches, and each has its
-    share `own` of the samples of every level.
+    samples of a member outnumber the target samples of the plan, a batch brings its own. As long as the learning rate
+    is high, noise of the targets averages out, and fewer of them do. `noise_seed` is that of the noise, which is drawn
+    on the device of the samples. Several processes draw the same batches, and each has its share `own` of the samples
+    of every level.
     """
 
     def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator, noise_seed: int) -> None:
@@ -37,30 +47,36 @@ class NoisedBatches:
         self._noise = torch.Generator(device=sets.samples.device).manual_seed(noise_seed)
         self._streams = sets.streams(sets.training, rng)
         self._drawn_from = sets.samples
-        self._targets: TargetSamples | None = None
-        self._n_drawn = size = self.per_level * plan.n_levels
-        self._plain_below = np.inf  # noise level
-        if plan.n_target_samples:
-            longest = max(len(t) for t in sets.training)
-            if sets.blocks is None and longest <= plan.n_target_samples:
-                self._targets = target_samples(sets, sets.training)
-            else:
-                self._n_drawn = max(size, plan.n_target_samples)
-            samples = sets.samples.cpu().numpy()[sets.training[0]]
-            self._plain_below = plain_target_level(samples, min(longest, max(plan.n_target_samples, size)), rng)
+        self._last = self._first = self._phase(plan.n_target_samples)
+        if plan.n_first_target_samples < plan.n_target_samples:
+            self._first = self._phase(plan.n_first_target_samples)
+        self._now = self._first
 
-    def draw(self, n_batches: int) -> None:
-        """Draw the samples and noise levels of the next batches."""
+    def _phase(self, n_target_samples: int) -> _Phase:
+        """What batches of this many target samples take."""
+        sets, size = self.sets, self.per_level * self.plan.n_levels
+        if not n_target_samples:
+            return _Phase(None, size, np.inf)
+        longest = max(len(t) for t in sets.training)
+        samples = sets.samples.cpu().numpy()[sets.training[0]]
+        plain_below = plain_target_level(samples, min(longest, max(n_target_samples, size)), self.rng)
+        if sets.blocks is None and longest <= n_target_samples:
+            return _Phase(target_samples(sets, sets.training), size, plain_below)
+        return _Phase(None, max(size, n_target_samples), plain_below)
+
+    def draw(self, n_batches: int, last: bool) -> None:
+        """Draw the samples and noise levels of the next batches, which may be of the last phase of training."""
         levels, samples = self.plan.n_levels, self.sets.samples
+        self._now = self._last if last else self._first
         theta = noise_angles(self.rng, (n_batches, levels), self.plan)
         self._features = noise_features(theta.ravel(), samples.dtype, samples.device).view(n_batches, levels, -1)
         self._cos = torch.as_tensor(np.cos(theta), dtype=samples.dtype, device=samples.device)
         self._sin = torch.as_tensor(np.sin(theta), dtype=samples.dtype, device=samples.device)
-        self._n_plain = (np.tan(theta) < self._plain_below).sum(1)
+        self._n_plain = (np.tan(theta) < self._now.plain_below).sum(1)
         if (blocks := self.sets.blocks) is None:
-            picks = np.stack([s.take(n_batches * self._n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
+            picks = np.stack([s.take(n_batches * self._now.n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
         else:
-            block, picks = blocks.take((n_batches, self.per_level * levels), self._n_drawn, self.plan.deadline)
+            block, picks = blocks.take((n_batches, self.per_level * levels), self._now.n_drawn, self.plan.deadline)
             self._drawn_from = block.to(samples.device, samples.dtype)
         self._picks = torch.as_tensor(picks).to(samples.device)
 
@@ -88,7 +104,7 @@ class NoisedBatches:
         x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)[:, :, self.own]
         z, target, k = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin), self._n_plain[i]
         if k < levels and self.n_own:  # the levels ascend
-            targets = TargetSamples(drawn) if self._targets is None else self._targets
+            targets = TargetSamples(drawn) if self._now.targets is None else self._now.targets
             target[:, k:] = targets.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
         if self.plan.reference is not None:
             target.sub_(self.plan.reference.velocity(z, cos, sin))

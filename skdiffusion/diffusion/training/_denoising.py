@@ -47,7 +47,7 @@ class Denoising(Objective):
         """The number of a step's batch among those that are drawn together, which are drawn at the first of them."""
         i = step % self.plan.check_every
         if i == 0:
-            self._batches.draw(min(self.plan.check_every, n_steps - step))
+            self._batches.draw(min(self.plan.check_every, n_steps - step), step >= self.plan.decay_start(n_steps))
         return i
 
     def skip(self, step: int, n_steps: int) -> None:

@@ -22,11 +22,15 @@ from skdiffusion._utils.collective import collective
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, WhitenedField
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, MembersEvaluator, WhitenedField
 from skdiffusion.diffusion.ode import power_grid, solve
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import FineTuningPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
+
+# In one pass, which costs the interpreter hardly more than one of them. The number is fixed: a member has the same bits
+# whatever the number of workers.
+MEMBERS_TOGETHER = 2
 
 
 def random_grid(rng: np.random.Generator, theta_min: float, theta_max: float, plan: FineTuningPlan) -> np.ndarray:
@@ -41,13 +45,17 @@ def random_grid(rng: np.random.Generator, theta_min: float, theta_max: float, pl
 def negative_log_likelihood(
     network: FilmEnsemble, reference: GaussianReference | None, x: torch.Tensor, grid: list[float]
 ) -> torch.Tensor:
-    """Minus the mean log-density of whitened samples x (n, d) in nats, differentiable in the parameters."""
-    field: VelocityField = network.evaluator()
+    """Minus the mean log-density of each member's whitened samples x (n_members, n, d), in nats, shape (n_members,).
+
+    It is differentiable in the parameters.
+    """
+    field: VelocityField = MembersEvaluator(network, grid)
     if reference is not None:
         # These levels never come again: a copy keeps their matrices only for this call.
         field = WhitenedField(field, copy(reference), departure=reference.relative)
-    end = solve(field, x, grid, "ab2", divergence=True)
-    return (0.5 * end.z.square().sum(1) + end.log_density_change).mean() + 0.5 * x.shape[1] * np.log(2 * np.pi)
+    end = solve(field, x.flatten(0, 1), grid, "ab2", divergence=True)
+    loss = 0.5 * end.z.square().sum(1) + end.log_density_change
+    return loss.view(x.shape[:2]).mean(1) + 0.5 * x.shape[2] * np.log(2 * np.pi)
 
 
 class Likelihood(Objective):
@@ -68,41 +76,40 @@ class Likelihood(Objective):
         self._streams = sets.streams(sets.training, rng)
         self._gradient = torch.zeros_like(self.flat)
 
-    def _draw(self) -> tuple[list[float], list[torch.Tensor]]:
+    def _draw(self) -> tuple[list[float], np.ndarray]:
         """The grid of a step, and the samples of every member."""
         grid = random_grid(self.rng, *self.ends, self.plan).tolist()
-        return grid, [torch.as_tensor(stream.take(self.plan.batch_size)) for stream in self._streams]
+        return grid, np.stack([stream.take(self.plan.batch_size) for stream in self._streams])
 
     def skip(self, step: int, n_steps: int) -> None:
         self._draw()
 
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         grid, picks = self._draw()
-        losses = side_by_side([partial(self._member_gradient, m, some, grid) for m, some in enumerate(picks)])
+        own = picks[:, collective().share(picks.shape[1])]
+        x, share = self.samples[torch.as_tensor(own).to(self.samples.device)], own.shape[1] / picks.shape[1]
+        groups = [slice(start, start + MEMBERS_TOGETHER) for start in range(0, len(x), MEMBERS_TOGETHER)]
+        losses = side_by_side([partial(self._group_gradient, members, x[members], share, grid) for members in groups])
         collective().add_up(self._gradient)
-        for m in range(len(picks)):
-            self._clip(m)
-        return self._gradient, torch.tensor(losses, dtype=torch.float64).mean()
+        self._clip()
+        return self._gradient, torch.cat(losses).double().mean()
 
-    def _member_gradient(self, member: int, picks: torch.Tensor, grid: list[float]) -> float:
-        """Write the gradient of a member on the own share of some samples; the part of its loss."""
-        own_picks = picks[collective().share(len(picks))]
-        if not len(own_picks):
-            self._gradient[member] = 0.0
-            return 0.0
-        x, share = self.samples[own_picks.to(self.samples.device)], len(own_picks) / len(picks)
+    def _group_gradient(self, members: slice, x: torch.Tensor, share: float, grid: list[float]) -> torch.Tensor:
+        """Write the gradient of some members on their own share of the samples; the parts of their losses."""
+        if not share:
+            self._gradient[members] = 0.0
+            return torch.zeros(len(x), device=x.device)
         with torch.enable_grad():
-            own = self.flat[member : member + 1].clone().requires_grad_(True)
-            loss = share * negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
-            (slope,) = torch.autograd.grad(loss, own)
-        self._gradient[member] = slope[0]
-        return float(loss)
+            own = self.flat[members].clone().requires_grad_(True)
+            losses = share * negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
+            (self._gradient[members],) = torch.autograd.grad(losses.sum(), own)
+        return losses.detach()
 
-    def _clip(self, member: int) -> None:
-        """Shorten the gradient of a member to the largest norm; one that overflows, by a far sample, is left out."""
-        slope, most = self._gradient[member], self.plan.max_gradient_norm
-        norm = float(slope.norm())
-        self._gradient[member] = slope * min(1.0, most / max(norm, 1e-12)) if np.isfinite(norm) else 0.0
+    def _clip(self) -> None:
+        """Shorten gradients to the largest norm; one that overflows, by a far sample, is left out."""
+        norms = self._gradient.norm(dim=1, keepdim=True)
+        factors = (self.plan.max_gradient_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        self._gradient.copy_(torch.where(torch.isfinite(norms), self._gradient * factors, 0.0))
 
     def validation_losses(self) -> np.ndarray:
         return np.array([-self.validation_score(self.network.with_flat(self.average.clone()))])

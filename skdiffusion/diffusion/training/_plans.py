@@ -28,7 +28,7 @@ class Plan(ABC):
     warmup_steps: int = 50  # over which the learning rate rises
     averaging_fraction: float = 0.1  # of the steps so far, over which the weights are averaged; 0 keeps the last ones
     check_every: int = 50  # steps between two reports of the loss
-    deadline_every: int = 50  # steps between two looks at the clock
+    deadline_every: int = 10  # steps between two looks at the clock
     patience: int = 0  # steps without a gain on the validation samples after which training ends; 0 trains to the end
     tol: float = 0.0  # fall of a member's validation loss that counts as a gain
     keep_best: bool = True  # the weights with the lowest validation loss, not the last ones
@@ -76,6 +76,7 @@ class TrainingPlan(Plan):
     sigma_range: tuple[float, float] = (0.01, 20.0)  # noise levels, relative to the signal
     decay_fraction: float = 0.3  # of the steps, the last ones, over which the learning rate falls
     n_target_samples: int = 0  # over which the posterior mean of a stable target is taken; 0 trains on plain targets
+    n_first_target_samples: int = 512  # the same, at most, until the learning rate falls
     reference: GaussianReference | None = None  # from whose known velocity networks learn the departure
     checks_per_patience: int = 2  # validations within the steps of `patience`
     validation_levels: int = 16
@@ -85,8 +86,12 @@ class TrainingPlan(Plan):
     weight_bound: float | None = None  # largest absolute value of a parameter
     pruning_range: tuple[float, float] = (0.2, 0.6)  # fractions of the steps between which parameters are set to zero
 
+    def decay_start(self, n_steps: int) -> float:
+        """Step from which the learning rate falls, in a run of so many."""
+        return n_steps * (1 - self.decay_fraction)
+
     def learning_rate_at(self, step: int) -> float:
-        decay_start = self.n_steps * (1 - self.decay_fraction)
+        decay_start = self.decay_start(self.n_steps)
         warm = min(1.0, (step + 1) / min(self.warmup_steps, max(1, self.n_steps // 4)))
         cool = min(1.0, max(0.0, (self.n_steps - step) / max(1.0, self.n_steps - decay_start)))
         return self.learning_rate * min(warm, cool)
