@@ -71,7 +71,7 @@ def split(X, rng):
     return X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
 
 
-def train(validation, samples, kind, rng, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
+def train(validation, samples, kind, rng, sigma_c=0.0, *, n_steps=2000, weight_decay=1e-4, learning_rate=3e-3):
     """A network with the weights that are best on validation samples, the untrained ones among them.
 
     Returns the field, and by how much its squared error on these samples, summed over the features, is below that of
@@ -84,7 +84,7 @@ def train(validation, samples, kind, rng, sigma_c=0.0, n_steps=2000, weight_deca
     network = FilmEnsemble(d, (WIDTH, WIDTH), "silu")
     network.initialize(rng, 1.0, 1.2)
     average = network.with_flat(network.flat.clone())
-    field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=3e-3)
+    field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=learning_rate)
     batches, checked = Draws(samples, field, plan, rng), Draws(validation, field, plan, rng)(256)
     passes, optimizer = Passes(network, N_LEVELS, 16), AdamW(network.flat, weight_decay)
     checks = Passes(average, N_LEVELS, 256)
@@ -111,7 +111,7 @@ def train(validation, samples, kind, rng, sigma_c=0.0, n_steps=2000, weight_deca
 def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     """Train one network on nine tenths of the samples, and keep the weights that are best on the others."""
     rng = np.random.default_rng([seed, 9])
-    return train(*split(X, rng), kind, rng, sigma_c, n_steps, weight_decay)[0]
+    return train(*split(X, rng), kind, rng, sigma_c, n_steps=n_steps, weight_decay=weight_decay)[0]
 
 
 @source("S = -x + alpha E[grad f(x_0) given x_t]: a zero network is N(0, I)", "derived")

@@ -196,7 +196,7 @@ def fourth_moment_directions(X: ArrayLike, n_matrices: int = 8, n_steps: int = 2
         products = (block[:, rows] * block[:, columns] - (rows == columns)) * scale
         covariance += products.T @ products / n
     ends = {(0, min(n_matrices, m) - 1), (max(0, m - n_matrices), m - 1)}
-    starts = []
+    starts: list[np.ndarray] = []
     for end in sorted(ends):
         for vector in eigh(covariance, subset_by_index=end)[1].T:
             matrix = np.zeros((d, d))
