@@ -54,6 +54,16 @@ def slope(n, values):
     return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
 
 
+def divergence(log_p, log_q):
+    """Divergence of q from p by samples of p: the mean of log(p/q), with q/p - 1, whose mean is 0, as its control.
+
+    Near the truth the two move as one, so that small divergences are seen.
+    """
+    gap, control = log_q - log_p, np.expm1(log_q - log_p)
+    share = np.cov(gap, control)[0, 1] / max(control.var(ddof=1), 1e-300)
+    return float(share * control.mean() - gap.mean())
+
+
 class Kept:
     """Values by name in a JSON-lines file; a value that is there is not computed again."""
 

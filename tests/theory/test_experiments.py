@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.theory import __main__ as command
 from benchmarks.theory import besov, coarse, few_directions, gaussian, supports, wasserstein
-from benchmarks.theory.records import Kept, share, slope, source, spread
+from benchmarks.theory.records import Kept, divergence, share, slope, source, spread
 
 SHORT = besov.Training(steps=800, passes=1)
 
@@ -92,7 +92,7 @@ def test_a_newton_step_turns_a_basis_towards_the_ridge():
 def test_the_divergence_is_that_of_gaussians(rng):
     """Of N(0.1, 1) from N(0, 1), 0.005 nats, from so few samples that the mean of log p - log q would not show it."""
     x = rng.standard_normal(2000)
-    assert few_directions.divergence(-0.5 * x**2, -0.5 * (x - 0.1) ** 2) == pytest.approx(0.005, rel=0.1)
+    assert divergence(-0.5 * x**2, -0.5 * (x - 0.1) ** 2) == pytest.approx(0.005, rel=0.1)
 
 
 def test_a_field_along_a_basis_has_its_divergence(rng):
