@@ -54,28 +54,57 @@ def kept_runs(experiment):
 
 
 def draw_excess(path):
-    """Excess nats over the truth by dimension, with and without the Gaussian reference."""
+    """Excess nats over the truth by the number of samples, in several dimensions, and without the reference."""
+    from matplotlib import pyplot as plt
+
+    from skdiffusion.theory.gaussian import detection_size
+
+    groups = defaultdict(list)
+    for (target, d, n, _), value in kept_runs("few directions"):
+        groups[target, d, n].append(value["excess"])
+    targets = sorted({target for target, *_ in groups}, reverse=True)
+    figure, axes = plt.subplots(1, len(targets), figsize=(4.6 * len(targets), 3.6), layout="constrained", squeeze=False)
+    for axis, target in zip(axes[0], targets):
+        for d, color in zip((2, 8, 32, 64), ("#1f4e79", "#3d8f6b", "#c98a1b", "#b5441f")):
+            points = sorted((n, v) for (t, k, n), v in groups.items() if (t, k) == (target, d))
+            if points:
+                means, errors = ([f(v) for _, v in points] for f in (np.mean, lambda v: np.std(v) / np.sqrt(len(v))))
+                sizes = [n for n, _ in points]
+                axis.errorbar(sizes, means, errors, fmt="o-", color=color, capsize=3, label=f"{d} features")
+        if target == "ridge":
+            axis.axhline(0.189, color="0.5", linestyle=":", label="the Gaussian")
+            axis.axvline(
+                detection_size(64, -2 * 0.9**4), color="#b5441f", linestyle=":", label="detection, 64 features"
+            )
+        axis.set(xscale="log", yscale="log", xlabel="samples", title=target)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    axes[0, 0].set_ylabel("excess nats over the truth")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_set_before_density(path):
+    """Distance of coarse samples to the set, and total variation of their density, over the number of samples."""
     from matplotlib import pyplot as plt
 
     groups = defaultdict(list)
-    for (target, kind, d, _, decay, _), value in kept_runs("excess"):
-        groups[target, (kind, decay), d].append(value)
-    figure, axis = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
-    for kind, color, text in (
-        (("noise", 1e-4), "#b5441f", "noise, no reference"),
-        (("v", 1e-4), "#1f4e79", "relative to the Gaussian"),
-        (("v", 1.0), "#3d8f6b", "the same, weight decay 1"),
-    ):
-        for target, style in (("ridge", "o-"), ("mixture", "s--")):
-            points = sorted((d, v) for (t, k, d), v in groups.items() if (t, k) == (target, kind))
-            means, errors = [np.mean(v) for _, v in points], [np.std(v, ddof=1) / np.sqrt(len(v)) for _, v in points]
-            dimensions = [d for d, _ in points]
-            axis.errorbar(dimensions, means, errors, fmt=style, color=color, capsize=3, label=f"{target}, {text}")
-    axis.set(xscale="log", yscale="log", xlabel="features", ylabel="excess nats over the truth")
-    axis.set_xticks([2, 8, 32, 64], [2, 8, 32, 64])
-    axis.minorticks_off()
-    axis.legend(frameon=False, fontsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
+    for (name, n_features, density, n, _), value in kept_runs("coarse"):
+        groups[name, n_features, density, n].append((value["far"], value["tv"]))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name, color in (("sphere", "#1f4e79"), ("capsule", "#b5441f")):
+        for n_features, width in ((3, 1.0), (16, 2.2)):
+            for density, style in (("uniform", "-"), ("kinked", "--")):
+                sizes = sorted(n for *case, n in groups if case == [name, n_features, density])
+                far, tv = np.array([np.mean(groups[name, n_features, density, n], axis=0) for n in sizes]).T
+                for axis, values in ((left, far), (right, tv)):
+                    label = f"{name}, {density}, {n_features} features"
+                    axis.plot(sizes, values, style, color=color, linewidth=width, label=label)
+    left.set(xscale="log", yscale="log", xlabel="samples", title="distance to the set (99 % of samples)")
+    right.set(xscale="log", yscale="log", xlabel="samples", title="total variation of the density", ylim=(0.01, 1))
+    left.legend(frameon=False, fontsize=7)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -157,6 +186,7 @@ def write(folder):
     (folder / "scaling.rst").write_text(to_rst(growth))
     (folder / "cost.rst").write_text(to_rst(printed(scaling.report_formulas, [RESULTS / "scaling.jsonl"])))
     draw_excess(folder / "excess.png")
+    draw_set_before_density(folder / "coarse.png")
     draw_rates(folder / "rates.png")
     for n in (200, 500, 2000, 10000):
         path = RESULTS / f"n{n}.jsonl"

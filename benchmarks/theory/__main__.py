@@ -3,9 +3,10 @@
     python -m benchmarks.theory [--paper besov|wasserstein|gaussian|manifold|subspace] [--quick] [--out FILE]
     python -m benchmarks.theory --report
 
-Every sample is a claim, what is predicted, what was measured with its spread over seeds (standard errors in brackets),
-and pass or fail. Experiments in the file are skipped, and runs of an unfinished one are kept beside it. All fits are of
-the pure diffusion (``components=None``), without feature maps unless a sample says otherwise.
+Every row is a claim, the theorem or equation that it comes from and how that is known ("stated" in the paper,
+"recalled" from it, "derived" here), what is predicted, what was measured with its spread over seeds (standard errors in
+brackets), and pass or fail. Experiments in the file are skipped, and runs of an unfinished one are kept beside it. All
+fits are of the pure diffusion (``components=None``), without feature maps unless a row says otherwise.
 """
 
 import argparse
@@ -14,21 +15,27 @@ import time
 from pathlib import Path
 
 from benchmarks import cells
-from benchmarks.theory import besov, gaussian, supports, wasserstein
+from benchmarks.theory import besov, few_directions, gaussian, supports, wasserstein
 from benchmarks.theory.records import Kept
 
 EXPERIMENTS = {
-    "besov": besov.EXPERIMENTS, "wasserstein": wasserstein.EXPERIMENTS, "gaussian": gaussian.EXPERIMENTS,
+    "besov": besov.EXPERIMENTS, "wasserstein": wasserstein.EXPERIMENTS,
+    "gaussian": (*few_directions.EXPERIMENTS, *gaussian.EXPERIMENTS),
     **supports.EXPERIMENTS,
 }  # fmt: skip
 
 
-def report(path):
-    """The table."""
-    print("| paper | claim | predicted | measured | |\n|---|---|---|---|---|")
-    for r in sorted(cells.read(path), key=lambda r: list(EXPERIMENTS).index(r["paper"])):
+def report(path, experiments=EXPERIMENTS):
+    """The table, in the order of the papers and of their experiments."""
+    sources = {e.__name__: e.source for of_paper in experiments.values() for e in of_paper}
+    order = list(sources)
+    rows = sorted(cells.read(path), key=lambda r: order.index(r["experiment"]))
+    print("| paper | theorem or equation | claim | predicted | measured | |\n|---|---|---|---|---|---|")
+    for r in rows:
         verdict = "pass" if r["passed"] else "FAIL"
-        print(f"| {r['paper']} | {r['claim']} | {r['predicted']} | {r['measured']} | {verdict} |")
+        where = sources[r["experiment"]]
+        print(f"| {r['paper']} | {where} | {r['claim']} | {r['predicted']} | {r['measured']} | {verdict} |")
+    print(f"\n{sum(r['passed'] for r in rows)} of {len(rows)} rows pass.")
 
 
 def main(command_line=None, experiments=EXPERIMENTS):
@@ -55,7 +62,7 @@ def main(command_line=None, experiments=EXPERIMENTS):
                         sample |= {"experiment": experiment.__name__, "seconds": seconds}
                         file.write(json.dumps(sample) + "\n")
                 print(experiment.__name__, f"{seconds:.0f} s", flush=True)
-    report(path)
+    report(path, experiments)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.theory.records import entry, spread
+from benchmarks.theory.records import entry, slope, source, spread
 
 SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
 CELLS = 4096
@@ -90,49 +90,88 @@ def line_cell(smoothness, n, seed, training=FULL):
     return {"tv": tv, "w1": w1, "rows": float(np.abs(below - exact).mean() * 2), "kernel": kernel, "h": bandwidth}
 
 
-def slope(n, values):
-    """Slope of the logarithm of the means over the seeds, and a text with its standard error."""
-    found = np.polyfit(np.log(n), np.log(np.mean(values, axis=1)), 1)[0]
-    single = [np.polyfit(np.log(n), np.log(v), 1)[0] for v in np.transpose(values)]
-    if len(single) == 1:
-        return found, f"{found:.3f}"
-    return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
+def sizes_and_seeds(quick):
+    """Numbers of samples and seeds of the rates on a line."""
+    return (2 ** np.arange(9, 12, 2), range(1)) if quick else (2 ** np.arange(9, 16), range(6))
 
 
-def rates_on_a_line(quick, kept):
+def line_tables(quick, kept):
+    """For every smoothness, the values of `line_cell` by name, with a row for each n and a column for each seed."""
+    sizes, seeds = sizes_and_seeds(quick)
+    for s in (0.5, 2.5) if quick else SMOOTHNESS:
+        cells = [[kept(line_cell, "line", s, int(n), seed) for seed in seeds] for n in sizes]
+        yield s, {key: np.array([[c[key] for c in at_n] for at_n in cells]) for key in cells[0][0]}
+
+
+@source("Theorem 4.3, E TV < n^(-s/(2s+d)) up to logarithms", "recalled")
+def total_variation_on_a_line(quick, kept):
     """E1a."""
     from skdiffusion.theory.besov import rate_tv
 
-    sizes = 2 ** np.arange(9, 12, 2) if quick else 2 ** np.arange(9, 16)
-    seeds, out = range(1 if quick else 6), []
-    for s in (0.5, 2.5) if quick else SMOOTHNESS:
-        cells = [[kept(line_cell, "line", s, int(n), seed) for seed in seeds] for n in sizes]
-        table = {key: np.array([[c[key] for c in at_n] for at_n in cells]) for key in cells[0][0]}
+    (sizes, _), out = sizes_and_seeds(quick), []
+    for s, table in line_tables(quick, kept):
         theory = np.log(rate_tv(sizes[-1], s, 1) / rate_tv(sizes[0], s, 1)) / np.log(sizes[-1] / sizes[0])
-        found, found_text = slope(sizes, table["tv"])
-        name = f"s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
-        out.append(
-            entry("besov", f"slope of TV, {name}", f"<= {theory + 0.05:.3f}", found_text,
-                found <= theory + 0.05)
-        )  # fmt: skip
+        found, shown = slope(sizes, table["tv"])
+        claim = f"slope of TV, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
+        out.append(entry("besov", claim, f"<= {theory + 0.05:.3f}", shown, found <= theory + 0.05))
+    return out
+
+
+@source("beyond the paper, which bounds no constant: beside the oracle kernel", "derived")
+def constant_on_a_line(quick, kept):
+    """The constant of the rate, in units of a kernel density that is given the best bandwidth by the truth.
+
+    That kernel attains the rate for s up to 2, so that the ratio may not grow with n. How large it is, is our own aim.
+    """
+    (sizes, _), out, largest, last = sizes_and_seeds(quick), [], {}, {}
+    for s, table in line_tables(quick, kept):
         ratios = table["tv"].mean(1) / table["kernel"].mean(1)
-        shown = ", ".join(f"{r:.2f}" for r in ratios)
-        out.append(entry("besov", f"TV / that of the oracle kernel, {name}", "<= 1.25", shown, ratios.max() <= 1.25))
-        if s == 2.5 and not quick:
-            out.append(entry("besov", f"the same at n = {sizes[-1]}", "< 1", f"{ratios[-1]:.2f}", ratios[-1] < 1))
-        w1, w1_text = slope(sizes, table["w1"])
-        ratio = table["w1"].mean(1) / table["rows"].mean(1)
-        out.append(
-            entry("besov", f"W1, {name}: slope; over that of the rows themselves", "<= -0.45; <= 1.1",
-                f"{w1_text}; {ratio.min():.2f} ... {ratio.max():.2f}",
-                w1 <= -0.45 and ratio.max() <= 1.1)
-        )  # fmt: skip
-        bandwidth, h_text = slope(sizes, table["h"])
+        largest[s], last[s] = ratios.max(), ratios[-1]
+        found, shown = slope(sizes, table["tv"] / table["kernel"].mean(1, keepdims=True))
+        shown += f"; ratios {', '.join(f'{r:.2f}' for r in ratios)}"
+        claim = f"slope of TV / that of the oracle kernel, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
+        out.append(entry("besov", claim, "<= 0.05", shown, found <= 0.05))
+    shown = ", ".join(f"s = {s:g}: {r:.2f}" for s, r in largest.items())
+    out.append(
+        entry("besov", "largest of these ratios (aim of our own)", "<= 1.25", shown, max(largest.values()) <= 1.25)
+    )
+    if not quick:
+        claim = f"ratio at s = 2.5, n = {sizes[-1]}, to a kernel whose rate ends at s = 2 (aim of our own)"
+        out.append(entry("besov", claim, "< 1", f"{last[2.5]:.2f}", last[2.5] < 1))
+    return out
+
+
+LONG_ENOUGH = 16_384  # samples up to which the steps of `FULL` reach what the samples allow in W1
+
+
+@source("Theorem 5.4, E W1 < n^(-(s+1-delta)/(2s+d)), on a line n^(-1/2)", "recalled")
+def w1_on_a_line(quick, kept):
+    """The rate in W1 as far as the training is long enough, the slope with the others, and the constant."""
+    (sizes, _), out, largest = sizes_and_seeds(quick), [], {}
+    few = sizes <= LONG_ENOUGH
+    for s, table in line_tables(quick, kept):
+        found, shown = slope(sizes[few], table["w1"][few])
+        shown += f"; of the samples themselves {slope(sizes[few], table['rows'][few])[1]}"
+        if not few.all():
+            shown += f"; with n = {sizes[-1]}, where the training is the limit: {slope(sizes, table['w1'])[1]}"
+        claim = f"slope of W1, s = {s:g}, n = {sizes[0]} ... {sizes[few][-1]}"
+        out.append(entry("besov", claim, "<= -0.45", shown, found <= -0.45))
+        largest[s] = (table["w1"].mean(1) / table["rows"].mean(1)).max()
+    shown = ", ".join(f"s = {s:g}: {r:.2f}" for s, r in largest.items())
+    claim = f"W1 / that of the samples themselves, largest over n = {sizes[0]} ... {sizes[-1]} (aim of our own)"
+    out.append(entry("besov", claim, "<= 1.1", shown, max(largest.values()) <= 1.1))
+    return out
+
+
+@source("stopping where bias and variance meet, sigma of order n^(-1/(2s+1))", "derived")
+def bandwidth_of_the_empirical_score(quick, kept):
+    """The level at which the exact score of the samples is best stopped."""
+    (sizes, _), out = sizes_and_seeds(quick), []
+    for s, table in line_tables(quick, kept):
+        found, shown = slope(sizes, table["h"])
         wanted = -1 / (2 * s + 1)
-        out.append(
-            entry("besov", f"slope of the best bandwidth of the empirical score, {name}", f"{wanted:.3f} +- 0.1",
-                h_text, abs(bandwidth - wanted) <= 0.1)
-        )  # fmt: skip
+        claim = f"slope of the best bandwidth of the empirical score, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
+        out.append(entry("besov", claim, f"{wanted:.3f} +- 0.1", shown, abs(found - wanted) <= 0.1))
     return out
 
 
@@ -152,6 +191,7 @@ def clipping_cell(n, seed, training=FULL):
     return out
 
 
+@source("clipping at C sigma^(-1) sqrt(log n), C = 2 above every true score", "derived")
 def clipping(quick, kept):
     """E1b."""
     cells = [kept(clipping_cell, "clipping", 512 if quick else 4096, seed) for seed in range(1 if quick else 6)]
@@ -194,6 +234,7 @@ def switching_cell(n, draws, seed, training=FULL):
     return out
 
 
+@source("Theorem 5.4, networks of size t^(-d/2) for later times", "recalled")
 def switching(quick, kept):
     """E1c."""
     n, draws = (512, 2000) if quick else (8192, 100_000)
@@ -227,6 +268,7 @@ def stopping_cell(n, factors, seed, training=FULL):
     return out
 
 
+@source("stopping at sigma = n^(-max(1,s)/(2s+d)) costs nothing in TV", "derived")
 def stopping(quick, kept):
     """E1d."""
     factors = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -254,6 +296,7 @@ def hidden_line_cell(n_features, smoothness, n, seed, training=FULL):
     return distances(target, np.exp(est.intrinsic_log_density(MIDPOINTS @ direction.T)))[0]
 
 
+@source("Theorem 6.4, the intrinsic dimension in the exponent", "recalled")
 def hidden_line(quick, kept):
     """The intrinsic dimension is what counts in the exponent."""
     from skdiffusion.theory.besov import rate_tv
@@ -271,4 +314,7 @@ def hidden_line(quick, kept):
     ]  # fmt: skip
 
 
-EXPERIMENTS = (rates_on_a_line, clipping, switching, stopping, hidden_line)
+EXPERIMENTS = (
+    total_variation_on_a_line, constant_on_a_line, w1_on_a_line, bandwidth_of_the_empirical_score,
+    clipping, switching, stopping, hidden_line,
+)  # fmt: skip

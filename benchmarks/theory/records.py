@@ -10,12 +10,58 @@ def entry(paper, claim, predicted, measured, passed):
     return {"paper": paper, "claim": claim, "predicted": predicted, "measured": measured, "passed": bool(passed)}
 
 
+def source(where, known):
+    """Mark an experiment with the theorem or equation that it tests, and how that is known.
+
+    "stated" was read in the paper or its abstract; "recalled" is from memory, numbers of theorems included; "derived"
+    is a consequence or an aim of our own, which no paper claims.
+    """
+    if known not in ("stated", "recalled", "derived"):
+        raise ValueError(f"known must be 'stated', 'recalled' or 'derived'. Got {known!r} instead.")
+
+    def mark(experiment):
+        experiment.source = f"{where} ({known})"
+        return experiment
+
+    return mark
+
+
+def share(hits, n):
+    """A share of n runs and its 95 % interval after Clopper and Pearson: low, high."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, n).proportion_ci(0.95)
+    return float(interval.low), float(interval.high)
+
+
 def spread(values, digits=3):
     """Mean and standard error, as text."""
     values = np.asarray(values, dtype=float)
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{values.mean():.{digits}f} ({values.std(ddof=1) / np.sqrt(len(values)):.{digits}f})"
+
+
+def slope(n, values):
+    """Slope of the logarithm of the means over the seeds on that of n, and a text with its standard error.
+
+    `values` has a row for each n and a column for each seed.
+    """
+    found = np.polyfit(np.log(n), np.log(np.mean(values, axis=1)), 1)[0]
+    single = [np.polyfit(np.log(n), np.log(v), 1)[0] for v in np.transpose(values)]
+    if len(single) == 1:
+        return found, f"{found:.3f}"
+    return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
+
+
+def divergence(log_p, log_q):
+    """Divergence of q from p by samples of p: the mean of log(p/q), with q/p - 1, whose mean is 0, as its control.
+
+    Near the truth the two move as one, so that small divergences are seen.
+    """
+    gap, control = log_q - log_p, np.expm1(log_q - log_p)
+    share = np.cov(gap, control)[0, 1] / max(control.var(ddof=1), 1e-300)
+    return float(share * control.mean() - gap.mean())
 
 
 class Kept:

@@ -6,16 +6,25 @@ If :math:`p_0 = e^f N(0, I)` with f of bounded gradient, then under the variance
 
 so that the part to be learned is bounded by the Lipschitz constant of f at every noise level and in every dimension,
 and a network that is zero gives the Gaussian exactly. The networks of this package are parametrized in this way.
+
+Where f depends on few directions, what depends on the dimension is the search for these. A direction that shows in no
+moment before the fourth takes about :math:`d^2` samples (`detection_size`); `fourth_moment_directions` finds it with
+so many.
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import eigh
 from scipy.special import logsumexp, softmax
 from sklearn.utils import check_array
 
-from skdiffusion._utils.validation import check_mixture
+from skdiffusion._utils.validation import at_least, check_mixture, validated
+
+MAX_FEATURES = 100  # whose products of two are 5050: their covariance takes 200 MB
+BLOCK_FLOATS = 8_000_000  # of the products of a block of samples
 
 
 def _checked(X: ArrayLike, weights: ArrayLike, means: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,3 +102,109 @@ def relative_score(
         draws = np.cos(theta) * sample + np.sin(theta) * noise
         out[i] = softmax(tilt(draws)) @ tilt_gradient(draws)
     return out
+
+
+@validated(n_features=at_least(1), excess_kurtosis=at_least(-2))
+def detection_size(n_features: int, excess_kurtosis: float) -> float:
+    r"""Number of samples from which on a direction shows in the covariance of the products of two features.
+
+    Under N(0, I) the Hermite polynomials of degree 2, m = d (d + 1) / 2 of them, are uncorrelated and of variance 1.
+    A direction of variance 1 and excess kurtosis :math:`\kappa` gives one of them the variance
+    :math:`1 + \kappa/2`, which leaves the spectrum of the sample covariance (Baik, Ben Arous and Peche, 2005) when
+    :math:`|\kappa|/2 > \sqrt{m/n}`, that is for :math:`n > 2 d (d + 1)/\kappa^2`.
+
+    Parameters
+    ----------
+    n_features : int
+        d.
+    excess_kurtosis : float
+        Of the samples along the direction, at least -2 and not 0.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the excess kurtosis is 0: the fourth moment then shows nothing, whatever the number of samples.
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.gaussian import detection_size
+    >>> round(detection_size(64, excess_kurtosis=-1.3))
+    4923
+    """
+    if excess_kurtosis == 0:
+        raise ValueError(
+            "The 'excess_kurtosis' argument is 0: the fourth moment then shows nothing. Pass another number."
+        )
+    return 2 * n_features * (n_features + 1) / excess_kurtosis**2
+
+
+@validated(n_matrices=at_least(1, Integral), n_steps=at_least(0, Integral))
+def fourth_moment_directions(X: ArrayLike, n_matrices: int = 8, n_steps: int = 20) -> np.ndarray:
+    r"""Candidates for the directions along which samples of unit covariance have another kurtosis than a Gaussian.
+
+    The covariance of the products :math:`x_i x_j` is the identity on symmetric matrices (in a suitable scale) for a
+    Gaussian. Its eigenvectors of the smallest and largest eigenvalues are matrices whose own extreme eigenvectors start
+    a fixed-point iteration for the kurtosis. Candidates that are no such directions are noise of the samples: only
+    samples that were left out tell which are which.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Samples of mean 0 and unit covariance, of at most 100 features.
+    n_matrices : int, default=8
+        Eigenvectors taken from either end of the spectrum.
+    n_steps : int, default=20
+        Of the iteration.
+
+    Returns
+    -------
+    ndarray of shape (n_candidates, n_features)
+        Unit vectors, one in a row; several may be the same up to sign.
+
+    Raises
+    ------
+    ValueError
+        For more than 100 features, or samples that are not finite.
+
+    See Also
+    --------
+    detection_size : The number of samples that it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.theory.gaussian import fourth_moment_directions
+    >>> X = np.random.default_rng(0).standard_normal((2000, 5))
+    >>> X[:, 2] = np.sign(X[:, 2])
+    >>> found = fourth_moment_directions(X)
+    >>> bool(np.abs(found[:, 2]).max() > 0.99)
+    True
+    """
+    samples = check_array(X, dtype=np.float64, input_name="X", ensure_min_samples=2)
+    n, d = samples.shape
+    if d > MAX_FEATURES:
+        raise ValueError(f"X has {d} features, more than {MAX_FEATURES}: reduce them first, by principal components.")
+    rows, columns = np.triu_indices(d)
+    scale = np.where(rows == columns, np.sqrt(0.5), 1.0)
+    m = len(rows)
+    covariance = np.zeros((m, m))
+    for block in np.array_split(samples, max(1, n * m // BLOCK_FLOATS)):
+        products = (block[:, rows] * block[:, columns] - (rows == columns)) * scale
+        covariance += products.T @ products / n
+    ends = {(0, min(n_matrices, m) - 1), (max(0, m - n_matrices), m - 1)}
+    starts: list[np.ndarray] = []
+    for end in sorted(ends):
+        for vector in eigh(covariance, subset_by_index=end)[1].T:
+            matrix = np.zeros((d, d))
+            matrix[rows, columns] = vector * scale
+            starts.extend(np.linalg.eigh(matrix + matrix.T)[1].T[[0, -1]])
+    directions = np.array(starts)
+    for _ in range(n_steps):
+        along = samples @ directions.T
+        directions = (along**3).T @ samples / n - 3 * (along**2).mean(0)[:, None] * directions
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)
+    return directions

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.theory import __main__ as command
-from benchmarks.theory import besov, gaussian, supports, wasserstein
-from benchmarks.theory.records import Kept, spread
+from benchmarks.theory import besov, coarse, few_directions, gaussian, supports, wasserstein
+from benchmarks.theory.records import Kept, divergence, share, slope, source, spread
 
 SHORT = besov.Training(steps=800, passes=1)
 
@@ -63,6 +63,50 @@ def test_the_reference_reduces_the_excess_loss(rng):
     assert relative < 0.5 * plain
 
 
+def test_a_network_that_learns_nothing_is_the_gaussian(rng):
+    """Early stopping returns the untrained network where every step makes the validation samples less likely."""
+    X = rng.standard_normal((60, 6))
+    field, gain = gaussian.train(X[:20], X[20:], "v", np.random.default_rng(0), n_steps=100)
+    assert gain == 0
+    assert not field(rng.standard_normal((5, 6)), 0.3)[0].any()
+
+
+def test_few_directions_are_found_and_learned():
+    """In eight features the ridge is found by its fourth moment, and its excess is a fraction of the Gaussian's."""
+    cell = few_directions.few_directions_cell("ridge", 8, 2000, 0)
+    assert 0 < cell["excess"] < 0.15 * cell["gaussian"]
+    assert cell["gaussian"] == pytest.approx(0.189, abs=0.03)
+
+
+def test_a_newton_step_turns_a_basis_towards_the_ridge():
+    density, rng = gaussian.target_density("ridge", 6), np.random.default_rng(0)
+    true = density.means[1][:, None] / 0.9
+    X = gaussian.draw(density, 6000, rng)
+    off = np.linalg.qr(true + 0.3 * np.eye(6)[:, :1])[0]
+    field = gaussian.train(X[:600] @ off, X[600:] @ off, "v", rng, n_steps=300)[0]
+    turned = few_directions.turned(off, field, X[600:], rng)
+    before, after = (1 - float((basis.T @ true)[0, 0]) ** 2 for basis in (off, turned))
+    assert after < 0.3 * before
+
+
+def test_the_divergence_is_that_of_gaussians(rng):
+    """Of N(0.1, 1) from N(0, 1), 0.005 nats, from so few samples that the mean of log p - log q would not show it."""
+    x = rng.standard_normal(2000)
+    assert divergence(-0.5 * x**2, -0.5 * (x - 0.1) ** 2) == pytest.approx(0.005, rel=0.1)
+
+
+def test_a_field_along_a_basis_has_its_divergence(rng):
+    basis = np.linalg.qr(rng.standard_normal((4, 2)))[0]
+    density = gaussian.target_density("mixture", 2)
+    field, z, step = few_directions.Along(density, basis), rng.standard_normal((6, 4)), 1e-5
+    velocity, trace = field(z, 0.5, True)
+    np.testing.assert_allclose(velocity @ basis, density(z @ basis, 0.5)[0])
+    moved = [
+        (field(z + step * e, 0.5)[0] - field(z - step * e, 0.5)[0])[:, k] / (2 * step) for k, e in enumerate(np.eye(4))
+    ]
+    np.testing.assert_allclose(trace, np.sum(moved, 0), atol=1e-6)
+
+
 def test_the_relative_part_suits_smooth_densities():
     """E4c."""
     smooth, circle = ([gaussian.score_cell(target, c, 0) for c in (0.0, 1.0)] for target in ("smooth", "circle"))
@@ -86,6 +130,49 @@ def test_parametrizations_are_of_one_field(rng):
     np.testing.assert_allclose(trace, 2 * np.tan(0.4))
 
 
+@pytest.mark.parametrize("density", ["uniform", "kinked"])
+def test_a_capsule_has_its_distance_area_and_density(density):
+    capsule = coarse.Capsule(4, density)
+    X = capsule.sample(20_000, 0)
+    assert capsule.distance(X).max() < 1e-12
+    inner = X @ capsule.frame
+    assert (np.abs(inner[:, 2]) < 0.5).mean() == pytest.approx(0.5, abs=0.02 if density == "uniform" else 0.05)
+    # By importance of the density, samples have the whole area, 2 pi.
+    assert np.exp(-capsule.log_prob(X)).mean() == pytest.approx(2 * np.pi, rel=0.02)
+
+
+def test_the_total_variation_of_kernels_falls_with_their_error():
+    """Many samples and a wide kernel on a uniform sphere: hardly any; few and a narrow one: nearly 1."""
+    sphere = coarse.SETS["sphere"](3, "uniform")
+    fresh = sphere.sample(200, 1)
+    assert coarse.total_variation(sphere.sample(20_000, 0), 0.2, sphere, fresh) < 0.05
+    assert coarse.total_variation(sphere.sample(50, 0), 0.02, sphere, fresh) > 0.8
+
+
+@pytest.mark.slow
+def test_a_subspace_is_learned_from_more_samples():
+    few, many = (supports.subspace_cell(1, n, 0) for n in (60, 800))
+    assert 0 < many < 0.5 * few
+
+
+def test_every_experiment_names_its_source():
+    for experiments in command.EXPERIMENTS.values():
+        for experiment in experiments:
+            assert experiment.source.endswith(("(stated)", "(recalled)", "(derived)"))
+            assert "|" not in experiment.source
+    with pytest.raises(ValueError, match="known"):
+        source("Theorem 1", "guessed")
+
+
+def test_slopes_and_shares():
+    n = np.array([100, 1000, 10_000])
+    found, shown = slope(n, np.outer(n**-0.5, [1.0, 2.0]))
+    assert found == pytest.approx(-0.5)
+    assert shown == "-0.500 (0.000)"
+    low, high = share(14, 16)
+    assert (low, high) == pytest.approx((0.617, 0.984), abs=0.001)
+
+
 def test_stored_values_are_not_computed_again(tmp_path):
     calls = []
 
@@ -107,6 +194,7 @@ def test_stored_values_are_not_computed_again(tmp_path):
         wasserstein.bound_is_sharp_for_gaussians, wasserstein.default_solvers_on_mixtures,
         wasserstein.start_at_the_horizon, gaussian.zero_network_is_the_gaussian, supports.order_of_the_projection,
         supports.irregular_density, supports.across_the_subspace, supports.dimension_is_found,
+        coarse.set_before_density, coarse.coverage,
     ],
 )  # fmt: skip
 def test_cheap_experiments_pass(experiment, tmp_path):
@@ -118,6 +206,7 @@ def test_cheap_experiments_pass(experiment, tmp_path):
 def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     calls = []
 
+    @source("Theorem 1", "recalled")
     def once(quick, kept):
         calls.append(quick)
         return [besov.entry("gaussian", "claim", "1", "2", False)]
@@ -125,4 +214,6 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     for _ in range(2):
         command.main(["--quick", "--out", str(tmp_path / "table.jsonl")], {"gaussian": (once,)})
     assert calls == [True]
-    assert "| gaussian | claim | 1 | 2 | FAIL |" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "| gaussian | Theorem 1 (recalled) | claim | 1 | 2 | FAIL |" in shown
+    assert "0 of 1 rows pass" in shown

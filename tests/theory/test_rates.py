@@ -136,3 +136,34 @@ def test_a_sparse_design_is_in_the_class(rng):
     flat = est.score_model().field.network.flat
     assert (flat != 0).sum(1).max() <= plan["options"].n_nonzero_weights
     assert flat.abs().max() <= plan["options"].weight_bound
+
+
+def test_a_direction_of_another_kurtosis_is_found_from_its_detection_size_on(rng):
+    """Among twenty features one is a sign: found by twice the samples of detection, and by a quarter of them not."""
+    size = gaussian.detection_size(20, -2.0)
+    assert size == 2 * 20 * 21 / 4
+    direction = np.linalg.qr(rng.standard_normal((20, 1)))[0][:, 0]
+    overlap = []
+    for n in (int(size / 4), int(2 * size)):
+        X = rng.standard_normal((n, 20))
+        X += np.outer(np.sign(X @ direction) - X @ direction, direction)
+        overlap.append(np.abs(gaussian.fourth_moment_directions(X) @ direction).max())
+    assert overlap[0] < 0.8
+    assert overlap[1] > 0.95
+
+
+def test_fourth_moments_of_a_heavy_direction_and_of_one_feature(rng):
+    X = np.column_stack([rng.standard_t(6, 4000) / np.sqrt(1.5), rng.standard_normal((4000, 3))])
+    assert np.abs(gaussian.fourth_moment_directions(X)[:, 0]).max() > 0.98
+    np.testing.assert_allclose(np.abs(gaussian.fourth_moment_directions(X[:, :1])), 1.0)
+
+
+def test_arguments_of_the_search_for_directions(rng):
+    with pytest.raises(ValueError, match="more than 100"):
+        gaussian.fourth_moment_directions(rng.standard_normal((10, 101)))
+    with pytest.raises(ValueError, match="'excess_kurtosis' argument is 0"):
+        gaussian.detection_size(4, 0.0)
+    with pytest.raises(ValueError, match="'excess_kurtosis'"):
+        gaussian.detection_size(4, -2.5)
+    with pytest.raises(ValueError, match="NaN"):
+        gaussian.fourth_moment_directions([[0.0, np.nan], [1.0, 2.0]])
