@@ -210,8 +210,7 @@ class Options(BaseEstimator):
         self.min_trial_gain = min_trial_gain
         self.n_folds = n_folds
         self.fine_tune = fine_tune
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self.noise_intervals = noise_intervals
         self.score_clip = score_clip
         self.n_nonzero_weights = n_nonzero_weights
@@ -224,8 +223,7 @@ class Options(BaseEstimator):
         self.em_restarts = em_restarts
         self.max_restart_cost = max_restart_cost
         self.max_search_cost = max_search_cost
-        self.weak_prior = weak_prior
-        self.weakest_prior = weakest_prior
+        self.weak_prior, self.weakest_prior = weak_prior, weakest_prior
         self.max_regression_orders = max_regression_orders
         self.adaptive_kernels = adaptive_kernels
         self.reservoir_size = reservoir_size
