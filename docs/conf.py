@@ -41,7 +41,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skdiffusion"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 # Pages without pages below them.
-html_sidebars = {page: [] for page in ("quickstart", "guide", "distributed", "benchmarks", "robustness", "extending", "api")}
+ALONE = "quickstart", "guide", "distributed", "benchmarks", "robustness", "extending", "api"
+html_sidebars = {page: [] for page in ALONE}
 html_static_path = ["static"]
 html_css_files = ["records.css"]
 html_show_sourcelink = False
