@@ -65,10 +65,10 @@ axes[1].legend(markerscale=2)
 # took, and how much is spent, with a jump at zero.
 
 long_visit = est.conditional({"minutes": 15.0, "spent": 0.0, "back": False})
-print(dict(zip(long_visit.categories_, long_visit.predict_proba()[0].round(2))))
+print(dict(zip(long_visit.categories_, long_visit.predict_proba()[0].round(2).tolist())))
 assert long_visit.categories_[long_visit.predict_proba()[0].argmax()] == "shop"
 some_visit = est.conditional({"spent": 0.0, "back": False})
-print(dict(zip(some_visit.categories_of("channel"), some_visit.predict_proba("channel")[0].round(2))))
+print(dict(zip(some_visit.categories_of("channel"), some_visit.predict_proba("channel")[0].round(2).tolist())))
 spending = est.conditional({"channel": "shop", "minutes": 15.0, "back": True})
 print(
     "chance of no spending:", spending.cdf([0.0]).round(2), "quantiles:", spending.quantile([0.25, 0.5, 0.9]).round(1)

@@ -236,8 +236,8 @@ class JointDensityEstimator(FlowDensityEstimator):
         -------
         ConditionalDensity
             With `score_samples`, `sample`, `mean`, `cov`, and for one unknown feature `quantile` and `cdf`. Of a table
-            with categories or atoms a `TableConditionalDensity`, with `score_samples`, `sample`, and for one unknown
-            category `predict_proba`.
+            with categories or atoms a `TableConditionalDensity`, whose `mean`, `cov`, `quantile` and `cdf` are of
+            unknown numbers, and which has `predict_proba` of an unknown category.
 
         Examples
         --------
