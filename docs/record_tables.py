@@ -124,6 +124,7 @@ def write(folder):
         evaluations,
         few_samples,
         gaps,
+        imputation,
         libraries,
         manifolds,
         mixed,
@@ -138,8 +139,9 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    for name, report in (("samples", samples), ("gaps", gaps), ("conditional", conditional), ("mixed", mixed)):
-        (folder / f"{name}.rst").write_text(to_rst(printed(report.report, [RESULTS / f"{name}.jsonl"])))
+    by_record = {"samples": samples, "gaps": gaps, "imputation": imputation, "conditional": conditional, "mixed": mixed}
+    for name, module in by_record.items():
+        (folder / f"{name}.rst").write_text(to_rst(printed(module.report, [RESULTS / f"{name}.jsonl"])))
     by_stage = printed(stages.report, [RESULTS / "stages.jsonl"], str(folder / "stages.png"))
     (folder / "stages.rst").write_text(to_rst(by_stage))
     for name in ("ablation", "ablation_plane", "libraries"):
