@@ -72,6 +72,8 @@ def quality(draws, truth, gaps):
     """All measures of completions (n_draws, n_samples, n_features) of samples with gaps."""
     from skdiffusion.metrics import wasserstein_1
 
+    if (draws != truth)[:, ~np.isnan(gaps)].any():
+        raise ValueError("The imputer has changed values that are known.")
     low, high, scale = truth.min(0), truth.max(0), truth.std(0)
     energy, covered = energy_and_coverage(draws, truth, gaps, scale)
     deviations = np.abs(draws - np.median(draws, axis=0)).mean(0) / scale
@@ -128,7 +130,8 @@ def missforest(gaps, fresh, seed):
 
     forests = RandomForestClassifier(random_state=seed), RandomForestRegressor(random_state=seed)
     frame = pd.DataFrame(gaps).rename(columns=str)
-    return [MissForest(*forests, verbose=0).fit_transform(frame).to_numpy()[None, :N_IMPUTED]]
+    complete = MissForest(*forests, verbose=0).fit_transform(frame)[frame.columns]  # it has sorted them
+    return [complete.to_numpy()[None, :N_IMPUTED]]
 
 
 def run_cell(name, seed, n, data):

@@ -153,6 +153,7 @@ def write(folder):
         evaluations,
         few_samples,
         gaps,
+        imputation,
         libraries,
         manifolds,
         mixed,
@@ -168,7 +169,10 @@ def write(folder):
     (folder / "theory.rst").write_text(to_rst(printed(theory.report, RESULTS / "theory.jsonl")))
     (folder / "evaluations.rst").write_text(to_rst(printed(evaluations.report, [RESULTS / "evaluations.jsonl"])))
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
-    lists = {"samples": samples, "gaps": gaps, "conditional": conditional, "mixed": mixed, "regression": regression}
+    lists = {
+        "samples": samples, "gaps": gaps, "imputation": imputation, "conditional": conditional, "mixed": mixed,
+        "regression": regression,
+    }  # fmt: skip
     for name, report in lists.items():
         (folder / f"{name}.rst").write_text(to_rst(printed(report.report, [RESULTS / f"{name}.jsonl"])))
     by_stage = printed(stages.report, [RESULTS / "stages.jsonl"], str(folder / "stages.png"))

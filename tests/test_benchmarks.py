@@ -268,10 +268,14 @@ def test_draws_that_are_as_the_values_are_cover_nine_tenths_of_them():
     assert good["covered"] == pytest.approx(0.9, abs=4 * np.sqrt(0.09 / missing.sum()))
     normal = np.sqrt(2 / np.pi)  # mean absolute deviation; that from the median of few draws is a little smaller
     assert (1 - 1 / imputation.N_DRAWS) * normal < good["mad"] < normal
-    narrow, one = imputation.quality(0.3 * draws, truth, gaps), imputation.quality(np.zeros((1, 2000, 3)), truth, gaps)
+    narrow, zero = (imputation.quality(np.where(missing, a * draws, truth), truth, gaps) for a in (0.3, 0.0))
+    one = imputation.quality(np.where(missing, 0.0, truth)[None], truth, gaps)
     assert narrow["covered"] < 0.5
     assert good["energy"] < min(narrow["energy"], one["energy"])
     assert one["covered"] == one["mad"] == 0
+    assert zero["energy"] == pytest.approx(one["energy"])
+    with pytest.raises(ValueError, match="changed values that are known"):
+        imputation.quality(draws + 1, truth, gaps)
 
 
 def test_pooled_intervals_of_the_complete_samples_hold_their_regression():
