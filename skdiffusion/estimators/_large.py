@@ -112,7 +112,7 @@ class _Survey:
                 self._offer(chunk, start, sampling)
             if self.obstacle is not None and self._is_in_memory():
                 return None
-            if collective().clock() > deadline:
+            if self.obstacle is None and collective().clock() > deadline:
                 is_complete = self.n_samples == self.source.n_samples
                 break
         if self.n_samples <= self.size and is_complete:

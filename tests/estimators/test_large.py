@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skdiffusion import DiffusionDensityEstimator, Options
+from skdiffusion._utils.progress import TRAINING_SHARE, FitProgress
 from skdiffusion.exceptions import InterruptedFitWarning
 
 N, SIZE = 900, 300
@@ -259,8 +260,6 @@ def test_a_file_cut_off_in_the_middle_of_training(kind, beyond, tmp_path):
 
     options = Options(n_training_steps=200, n_pilot_steps=5, reservoir_size=SIZE, fine_tune=False)
     est.set_params(options=options, verbose=1)
-    from skdiffusion._utils.progress import FitProgress
-
     original = FitProgress.__call__
     FitProgress.__call__ = lambda self, *args: Cutting()(*args) or original(self, *args)
     try:
@@ -274,25 +273,34 @@ def test_a_file_cut_off_in_the_middle_of_training(kind, beyond, tmp_path):
 # -- time ----------------------------------------------------------------------------------------
 
 
-def slow(samples, seconds, n=100):
+def slow(samples, seconds, n=100, moments=None):
     def made():
         for start in range(0, len(samples), n):
+            if moments is not None:
+                moments.append(time.perf_counter())
             time.sleep(seconds)
             yield samples[start : start + n]
 
     return made
 
 
-def test_the_time_of_a_fit_holds_for_slow_sources():
-    """Reading all takes 5 seconds a pass, and training 25 passes."""
-    est = tiny(max_fit_seconds=3.0, components=None)
+def test_nothing_is_read_of_a_slow_source_once_its_time_is_over():
+    """A pass takes 50 seconds, and training several."""
+    est, moments = tiny(max_fit_seconds=3.0, components=None), []
     est.fit(X[:100])  # what is loaded on first use
     started = time.perf_counter()
     with pytest.warns(InterruptedFitWarning, match=r"ended the first reading of X after \d+ samples"):
-        est.fit(slow(bent(5000), 0.1))
-    assert time.perf_counter() - started < 4.0
-    assert 400 <= est.n_samples_seen_ < 2000
+        est.fit(slow(bent(5000), 1.0, moments=moments))
+    assert moments[-1] - started < TRAINING_SHARE * 3.0 + 1.0
+    assert len(moments) < 8
+    assert est.n_samples_seen_ == 100  # a fifth of the time is less than the first chunk takes
     assert np.isfinite(est.score(X))
+
+
+def test_samples_that_must_be_in_memory_are_all_read_however_slowly():
+    gaps = np.where(np.arange(60 * 3).reshape(60, 3) == 4, np.nan, X[:60])
+    est = tiny(max_fit_seconds=0.5, components=None, fit_conditionals=False).fit(slow(gaps, 0.3, 20))
+    assert est.n_samples_seen_ == 60
 
 
 # -- the other methods ---------------------------------------------------------------------------
