@@ -388,6 +388,22 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         means = self._summaries(X, lambda d: d.mean()[:, None], lambda draws: draws.mean(1, keepdims=True), 1)
         return means[:, 0]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Coefficient of determination R^2 of the means; `skdiffusion.metrics` scores the whole distributions.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+            1 for exact means, 0 for the mean of y everywhere.
+        """
+        return super().score(X, y, sample_weight)
+
     def predict_quantiles(self, X: Any, quantiles: Any) -> np.ndarray:
         """Quantiles of y given X.
 
