@@ -48,7 +48,8 @@ class NoisedBatches:
         self._streams = sets.streams(sets.training, rng)
         self._drawn_from = sets.samples
         self._last = self._first = self._phase(plan.n_target_samples)
-        if plan.n_first_target_samples < plan.n_target_samples:
+        longest = max(len(t) for t in sets.training)
+        if plan.n_first_target_samples < min(longest, plan.n_target_samples):
             self._first = self._phase(plan.n_first_target_samples)
         self._now = self._first
 
