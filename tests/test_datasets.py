@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from skdiffusion.datasets import Sphere, Subspace, SwissRoll, Torus
+from skdiffusion.datasets import Capsule, Sphere, Subspace, SwissRoll, Torus
 
 DENSITIES = {
     "circle": lambda **k: Sphere(1, **k),
     "sphere": lambda **k: Sphere(2, **k),
     "4-sphere": lambda **k: Sphere(4, **{"n_features": 12, **k}),
     "torus": lambda **k: Torus(**k),
+    "capsule": lambda **k: Capsule(**k),
     "swiss roll": lambda **k: SwissRoll(**k),
 }
 
@@ -99,3 +100,14 @@ def test_the_latent_density_does_not_depend_on_the_features():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("density", ["uniform", "kinked"])
+def test_a_capsule_has_its_distance_area_and_density(density):
+    capsule = Capsule(4, density)
+    X = capsule.sample(20_000, 0)
+    assert capsule.distance(X).max() < 1e-12
+    inner = X @ capsule.frame
+    assert (np.abs(inner[:, 2]) < 0.5).mean() == pytest.approx(0.5, abs=0.02 if density == "uniform" else 0.05)
+    # By importance of the density, samples have the whole area, 2 pi.
+    assert np.exp(-capsule.log_prob(X)).mean() == pytest.approx(2 * np.pi, rel=0.02)

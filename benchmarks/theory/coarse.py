@@ -9,48 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from benchmarks.theory.records import entry, slope, source, spread
-from skdiffusion.datasets import Sphere
-from skdiffusion.datasets._embedded import Embedded
-from skdiffusion.datasets._manifolds import accepted, directions, keep_kinked, log_kink
-
-
-class Capsule(Embedded):
-    """The surface at distance 1/2 of a segment of length 1: its curvature jumps where the tube meets its caps.
-
-    It is the graph of functions with Lipschitz derivatives, of smoothness 2, and no smoother. Tube and caps have the
-    same area, pi.
-    """
-
-    radius, half_length = 0.5, 0.5
-
-    def __init__(self, n_features=3, density="uniform", rotation_seed=0):
-        super().__init__(3, n_features, density, 0.0, rotation_seed)
-
-    def _uniform(self, n, rng):
-        toward = directions(rng.standard_normal((n, 3)), np.eye(3)[0])
-        around = directions(toward * [1, 1, 0], np.eye(3)[0])
-        on_tube, along = rng.random((n, 1)) < 0.5, np.zeros((n, 3))
-        along[:, 2] = np.where(
-            on_tube[:, 0], rng.uniform(-self.half_length, self.half_length, n), self.half_length * np.sign(toward[:, 2])
-        )
-        return along + self.radius * np.where(on_tube, around, toward)
-
-    def _draw(self, n, rng):
-        if self.density == "kinked":
-            return accepted(n, lambda m: self._uniform(m, rng), lambda u: keep_kinked(u[:, 0] / self.radius, rng))
-        return self._uniform(n, rng)
-
-    def _nearest(self, Y):
-        axis = np.zeros_like(Y)
-        axis[:, 2] = np.clip(Y[:, 2], -self.half_length, self.half_length)
-        return axis + self.radius * directions(Y - axis, np.eye(3)[0])
-
-    def _log_density(self, Y):
-        # The mean of |cos| over the circle and over the sphere, each on half of the area.
-        mean = (2 / np.pi + 0.5) / 2
-        kink = log_kink(self._nearest(Y)[:, 0] / self.radius, mean) if self.density == "kinked" else np.zeros(len(Y))
-        return kink - np.log(2 * np.pi)
-
+from skdiffusion.datasets import Capsule, Sphere
 
 SETS = {
     "sphere": lambda n_features, density: Sphere(2, n_features, density),

@@ -130,17 +130,6 @@ def test_parametrizations_are_of_one_field(rng):
     np.testing.assert_allclose(trace, 2 * np.tan(0.4))
 
 
-@pytest.mark.parametrize("density", ["uniform", "kinked"])
-def test_a_capsule_has_its_distance_area_and_density(density):
-    capsule = coarse.Capsule(4, density)
-    X = capsule.sample(20_000, 0)
-    assert capsule.distance(X).max() < 1e-12
-    inner = X @ capsule.frame
-    assert (np.abs(inner[:, 2]) < 0.5).mean() == pytest.approx(0.5, abs=0.02 if density == "uniform" else 0.05)
-    # By importance of the density, samples have the whole area, 2 pi.
-    assert np.exp(-capsule.log_prob(X)).mean() == pytest.approx(2 * np.pi, rel=0.02)
-
-
 def test_the_total_variation_of_kernels_falls_with_their_error():
     """Many samples and a wide kernel on a uniform sphere: hardly any; few and a narrow one: nearly 1."""
     sphere = coarse.SETS["sphere"](3, "uniform")
