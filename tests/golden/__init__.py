@@ -15,6 +15,7 @@ from skdiffusion import (
     DiffusionDensityEstimator,
     DiffusionImputer,
     DiffusionOutlierDetector,
+    DiffusionRegressor,
     DiffusionTransformer,
     DistilledDensityEstimator,
     ManifoldDiffusionEstimator,
@@ -131,6 +132,15 @@ def tables():
     return DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]}).fit(X), X
 
 
+def regression():
+    """A target with zeros, of a category and a number."""
+    (_, X), rng = tables(), np.random.default_rng(1)
+    y = np.where(rng.random(80) < 0.3, 0.0, X[:, 0] + rng.gamma(2.0, size=80))
+    options = Options(n_folds=2)
+    reg = DiffusionRegressor(**SMALL, categorical_features=[0], atoms=[0.0], options=options)
+    return reg.fit(X[:, :2], y), X[:, :2]
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -147,6 +157,7 @@ CASES = {
         heads,
         conditionals,
         tables,
+        regression,
     )
 }
 
@@ -154,7 +165,7 @@ CASES = {
 def measured(estimator, X):
     """What an estimator says of samples, and samples of its own, as lists of floats."""
     out = {}
-    for name in ("score_samples", "transform", "project"):
+    for name in ("score_samples", "transform", "project", "sample_y"):
         if hasattr(estimator, name):
             out[name] = getattr(estimator, name)(X).tolist()
     if hasattr(estimator, "sample"):
