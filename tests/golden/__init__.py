@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from skdiffusion import (
+    DiffusionClassifier,
     DiffusionDensityEstimator,
     DiffusionImputer,
     DiffusionOutlierDetector,
@@ -131,6 +132,14 @@ def tables():
     return DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]}).fit(X), X
 
 
+def classes():
+    """Classes of text beside an atom."""
+    _, X = tables()
+    y = np.where(X[:, 1] > 1, "high", "low")
+    model = DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]})
+    return DiffusionClassifier(model).fit(X, y), X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -147,6 +156,7 @@ CASES = {
         heads,
         conditionals,
         tables,
+        classes,
     )
 }
 
@@ -154,7 +164,7 @@ CASES = {
 def measured(estimator, X):
     """What an estimator says of samples, and samples of its own, as lists of floats."""
     out = {}
-    for name in ("score_samples", "transform", "project"):
+    for name in ("score_samples", "transform", "project", "predict_proba"):
         if hasattr(estimator, name):
             out[name] = getattr(estimator, name)(X).tolist()
     if hasattr(estimator, "sample"):
