@@ -19,6 +19,7 @@ from skdiffusion.densities import Blend, ProductMixture, StateChain, StateDensit
 from skdiffusion.densities._state_chain import ChainStep
 from skdiffusion.estimators._table_conditional import TableConditionalDensity
 from skdiffusion.estimators._table_kinds import Table
+from skdiffusion.exceptions import InaccurateDensityWarning
 from skdiffusion.preprocessing import Columns
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 40, "random_state": 0}
@@ -161,6 +162,12 @@ def test_a_category_with_other_features_unknown(others, weights):
     )
     assert np.abs(drawn - exact).max() < (0.05 if {2, 3} & set(others) else 1e-8)
     np.testing.assert_array_equal(few, drawn[:3])
+
+
+def test_few_effective_draws_of_a_category_are_told():
+    conditional = estimator_of(blend_of(Hidden(SECOND)), COLUMNS).conditional(without(samples(), [1, 2]))
+    with pytest.warns(InaccurateDensityWarning, match="probabilities of some samples"):
+        conditional.predict_proba(1)
 
 
 class Nowhere(StateDensity):

@@ -8,7 +8,6 @@ from scipy.stats import multivariate_normal
 from sklearn.metrics import log_loss
 
 from skdiffusion import DiffusionClassifier, DiffusionDensityEstimator, load
-from skdiffusion.exceptions import InaccurateDensityWarning
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 1, "max_iter": 5, "random_state": 0}
 CENTERS = np.array([[0.0, 0.0], [2.0, 0.5], [0.5, 2.5]])
@@ -150,13 +149,3 @@ def test_bad_classes_are_refused_and_an_earlier_fit_stays(y, message):
 def test_too_many_classes_are_refused():
     with pytest.raises(ValueError, match="300 classes"):
         DiffusionClassifier().fit(np.zeros((600, 1)), np.arange(600) % 300)
-
-
-def test_few_effective_draws_are_told():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(300, 1))
-    X = z + 0.01 * rng.normal(size=(300, 6))
-    model = DiffusionClassifier(DiffusionDensityEstimator(**SMALL | {"max_iter": 60})).fit(X, z[:, 0] > 0)
-    X = np.where(np.arange(6) > 0, np.nan, X[:2])
-    with pytest.warns(InaccurateDensityWarning, match="probabilities"):
-        model.predict_proba(np.where(np.isnan(X), X, X + 3.0))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from skdiffusion import (
+    DiffusionClassifier,
     DiffusionDensityEstimator,
     DiffusionImputer,
     DiffusionOutlierDetector,
@@ -141,6 +142,14 @@ def regression():
     return reg.fit(X[:, :2], y), X[:, :2]
 
 
+def classes():
+    """Classes of text beside an atom."""
+    _, X = tables()
+    y = np.where(X[:, 1] > 1, "high", "low")
+    model = DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms={2: [0.0]})
+    return DiffusionClassifier(model).fit(X, y), X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -158,6 +167,7 @@ CASES = {
         conditionals,
         tables,
         regression,
+        classes,
     )
 }
 
@@ -165,7 +175,7 @@ CASES = {
 def measured(estimator, X):
     """What an estimator says of samples, and samples of its own, as lists of floats."""
     out = {}
-    for name in ("score_samples", "transform", "project", "sample_y"):
+    for name in ("score_samples", "transform", "project", "sample_y", "predict_proba"):
         if hasattr(estimator, name):
             out[name] = getattr(estimator, name)(X).tolist()
     if hasattr(estimator, "sample"):
