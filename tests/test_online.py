@@ -72,9 +72,9 @@ def test_a_stream_with_another_mean_moves_the_density_to_it(first, size, n_calls
 
 
 def test_a_component_without_weight_gains_it_where_it_serves(rng):
-    """The networks of a fit that a mixture has won take over once the stream leaves the mixture behind."""
+    """The networks of a fit that a kernel density has won take over once the stream leaves its samples behind."""
     center = np.where(rng.random(200) < 0.5, -3.0, 3.0)[:, None]
-    est = clone(SMALL).set_params(components=["mixture"]).fit(center + rng.standard_normal((200, 2)))
+    est = clone(SMALL).set_params(components=["kernel"]).fit(center + rng.standard_normal((200, 2)))
     weight = est.component_weights_["diffusion"]
     for _ in range(6):
         est.partial_fit(rng.standard_normal((60, 2)))

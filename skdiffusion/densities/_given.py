@@ -335,7 +335,8 @@ class GivenBlend:
         owner = nodes.owner
         with np.errstate(divide="ignore"):
             log_share = np.log(self.shares(fixed))[:, marginal.summed]
-        by_sample = log_share - self.component_log_prob[:, marginal.summed]
+        known = self.component_log_prob[:, marginal.summed]
+        by_sample = np.where(np.isneginf(known), -np.inf, log_share - np.where(np.isneginf(known), 0.0, known))
         terms = nodes.log_weight[:, None] + self.at_nodes + by_sample[owner]
         share = np.exp(log_sum_exp(np.where(np.isnan(terms), -np.inf, terms), axis=1))
         return share / np.bincount(owner, share, len(self.X))[owner]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import VECTOR, slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import AxesSplit, SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
@@ -54,6 +55,10 @@ class GaussianKernelDensity(DiffusedDensity):
     def _sample_cost(self) -> int:
         return 4 * len(self.samples)
 
+    def _blocks(self, n_samples: int) -> Iterator[slice]:
+        """Blocks of whole vectors of samples: in others, samples have other last bits."""
+        return slices(n_samples, max(VECTOR, MAX_PAIRS // len(self.samples) // VECTOR * VECTOR))
+
     def _variances(self, alpha: float, sigma: float) -> np.ndarray:
         return alpha**2 * np.square(self.bandwidth) + sigma**2
 
@@ -88,7 +93,7 @@ class GaussianKernelDensity(DiffusedDensity):
         x = np.asarray(x, dtype=float)
         variances = np.broadcast_to(self._variances(alpha, sigma), len(self.samples))
         out = np.empty(len(x))
-        for block in slices(len(x), MAX_PAIRS // len(self.samples)):
+        for block in self._blocks(len(x)):
             out[block] = log_sum_exp(self._log_joint(x[block], alpha, variances)[0], axis=1)
         return out
 
@@ -107,7 +112,7 @@ class GaussianKernelDensity(DiffusedDensity):
         marginal = self.marginal(axes.given)
         variances = np.broadcast_to(marginal._variances(1.0, 0.0), len(self.samples))
         kernel = np.empty(len(given), dtype=int)
-        for block in slices(len(given), MAX_PAIRS // len(self.samples)):
+        for block in self._blocks(len(given)):
             log_joint, _ = marginal._log_joint(given[block], 1.0, variances)
             share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
             kernel[block] = choose_component(share, noise.uniform[block])

@@ -357,10 +357,11 @@ OPTION_CHANGES = {
 }
 
 
-OF_THE_TRIAL = {"min_trial_weight", "min_trial_gain"}  # which is tested in `test_trial`: it takes other components
+# Tested in `test_trial`, as they take other components, and in `test_processes`: a file changes no density.
+TESTED_ELSEWHERE = {"min_trial_weight", "min_trial_gain", "checkpoint"}
 
 
-@pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES) - OF_THE_TRIAL))
+@pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES) - TESTED_ELSEWHERE))
 def test_every_option_changes_the_density(name, X):
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, components=None, options=Options())
     if name in ("n_pilot_steps", "min_correlation_gain"):

@@ -90,6 +90,7 @@ BAD_OPTIONS = {
     "max_regression_orders": [0],
     "adaptive_kernels": ["no"],
     "reservoir_size": [1, 2.5, "all"],
+    "checkpoint": [1.5],
 }
 
 

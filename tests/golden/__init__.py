@@ -105,6 +105,13 @@ def imputer():
     return DiffusionImputer(DiffusionDensityEstimator(**SMALL), random_state=0).fit(gaps), gaps
 
 
+def gaps():
+    """A density fitted to incomplete samples, which are asked about."""
+    X = plane()
+    incomplete = np.where(np.random.default_rng(1).random(X.shape) < 0.1, np.nan, X)
+    return DiffusionDensityEstimator(**SMALL, fit_conditionals=False).fit(incomplete), incomplete
+
+
 def heads():
     """A regression whose first features have two mixtures one after another, as few tables need them."""
     est, X = components()
@@ -163,6 +170,7 @@ CASES = {
         decades,
         one_feature,
         imputer,
+        gaps,
         heads,
         conditionals,
         tables,
