@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.blocks import VECTOR, slices
 from skdiffusion._utils.protocols import ClosedFormDensity, VelocityField
 
-BLOCK_NUMBERS = 4_000_000  # largest temporary, in numbers
+BLOCK_NUMBERS = 200_000  # of the temporaries of a block: they stay in cache, and products of few rows round alike
 
 
 class Moments(NamedTuple):
@@ -47,7 +47,8 @@ class DiffusedDensity(ClosedFormDensity, VelocityField):
     ) -> Moments:
         """All posterior quantities, in blocks of samples that hold so many numbers."""
         x = np.asarray(x, dtype=float)
-        step = max(1, block_numbers // self._sample_cost())
+        # In blocks of other than whole vectors samples have other last bits.
+        step = max(VECTOR, block_numbers // self._sample_cost() // VECTOR * VECTOR)
         if len(x) <= step:
             return self._moments(x, float(alpha), float(sigma))
         parts = [self._moments(x[block], float(alpha), float(sigma)) for block in slices(len(x), step)]
