@@ -141,20 +141,16 @@ def constant_on_a_line(quick, kept):
     return out
 
 
-LONG_ENOUGH = 16_384  # samples up to which the steps of `FULL` reach what the samples allow in W1
-
-
 @source("Theorem 5.4, E W1 < n^(-(s+1-delta)/(2s+d)), on a line n^(-1/2)", "recalled")
 def w1_on_a_line(quick, kept):
-    """The rate in W1 as far as the training is long enough, the slope with the others, and the constant."""
+    """The rate in W1, beside that without the largest n, where training is the limit for smooth densities."""
     (sizes, _), out, largest = sizes_and_seeds(quick), [], {}
-    few = sizes <= LONG_ENOUGH
     for s, table in line_tables(quick, kept):
-        found, shown = slope(sizes[few], table["w1"][few])
-        shown += f"; of the samples themselves {slope(sizes[few], table['rows'][few])[1]}"
-        if not few.all():
-            shown += f"; with n = {sizes[-1]}, where the training is the limit: {slope(sizes, table['w1'])[1]}"
-        claim = f"slope of W1, s = {s:g}, n = {sizes[0]} ... {sizes[few][-1]}"
+        found, shown = slope(sizes, table["w1"])
+        shown += f"; of the samples themselves {slope(sizes, table['rows'])[1]}"
+        if len(sizes) > 2:
+            shown += f"; up to n = {sizes[-2]} {slope(sizes[:-1], table['w1'][:-1])[1]}"
+        claim = f"slope of W1, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
         out.append(entry("besov", claim, "<= -0.45", shown, found <= -0.45))
         largest[s] = (table["w1"].mean(1) / table["rows"].mean(1)).max()
     shown = ", ".join(f"s = {s:g}: {r:.2f}" for s, r in largest.items())
