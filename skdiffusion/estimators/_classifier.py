@@ -220,3 +220,19 @@ class DiffusionClassifier(CallbackSupportMixin, ClassifierMixin, SavableEstimato
         """
         place = self.predict_proba(X).argmax(1)
         return self.classes_[place]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the samples whose likeliest class is their own.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+            The accuracy, between 0 and 1.
+        """
+        return super().score(X, y, sample_weight)
