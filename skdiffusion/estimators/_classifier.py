@@ -121,9 +121,9 @@ class DiffusionClassifier(CallbackSupportMixin, ClassifierMixin, SavableEstimato
         check_magnitude(X=samples)
         weight = check_weights(sample_weight, samples)
         self.classes_, places = self._places(y, samples, weight)
-        self._table = kinds.table(samples, getattr(density, "atoms", None))
-        self._set_kinds(density, samples.shape[1])
         known = weight > MIN_WEIGHT
+        self._table = kinds.table(samples[known], getattr(density, "atoms", None))
+        self._set_kinds(density, samples.shape[1])
         table = np.column_stack([samples, places])[known]
         with FitParts(self, 1) as parts:
             parts.fit("density", density, table, sample_weight=weight[known])

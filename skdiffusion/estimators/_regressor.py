@@ -384,6 +384,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Of outputs after the first by 256 evenly spread draws.
         """
         means = self._summaries(X, lambda d: d.mean()[:, None], lambda draws: draws.mean(1, keepdims=True), 1)
         return means[:, 0]
@@ -440,7 +441,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         Returns
         -------
         ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
-            Lower and upper ends.
+            Lower and upper ends; of outputs after the first by 256 evenly spread draws.
         """
         (coverage,) = check_probabilities(coverage, "coverage")
         if kind == "central":

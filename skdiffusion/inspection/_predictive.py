@@ -67,7 +67,7 @@ class ConditionalDensityDisplay:
             one, or a fitted search.
         X : array-like of shape (n_samples, n_features)
             Samples left out of the fit. They set the range of the feature, and where the other features are held: at
-            their medians, and columns of a frame that hold no numbers at their most frequent value.
+            their medians, and columns of a pandas frame that hold no numbers at their most frequent value.
         y : array-like of shape (n_samples,)
         feature : int or str, default=0
             Feature along which the quantiles are shown, a numeric one.

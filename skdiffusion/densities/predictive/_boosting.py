@@ -185,6 +185,7 @@ class _LeftOut:
             early_stopping=False,
             warm_start=True,
             categorical_features=mask if mask.any() else None,
+            random_state=0,  # of the samples that choose the bins, where these are many
         )
 
     def run(self, n_trees: int | None = None) -> _LeftOut:

@@ -59,7 +59,8 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     boosted, design = fit_boosted(data), Design.of(data)
     columns = design.transform(data.X)
     found: dict[str, tuple[PredictiveComponent, np.ndarray]] = {"trees": (boosted.trees, boosted.log_prob[validated])}
-    if "mixture" in plan.names and time.perf_counter() < plan.search_deadline:
+    in_time = time.perf_counter() < plan.search_deadline
+    if "mixture" in plan.names and (in_time or len(plan.names) == 1):
         mixture, log_prob = fit_joint_mixture(data, columns, rng, plan.search_deadline)
         found["mixture"] = mixture, log_prob[validated]
     if "student" in plan.names:

@@ -110,22 +110,24 @@ def _log_normal(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.n
     return -0.5 * squared - half_log_det - 0.5 * len(mean) * LOG_2PI
 
 
-def informative_columns(data: RegressionData, design: np.ndarray) -> np.ndarray:
-    """Rising numbers of the columns of greatest correlation with the target."""
-    correlation = (data.weight * data.z) @ design
+def informative_columns(data: RegressionData, design: np.ndarray, train: np.ndarray | slice) -> np.ndarray:
+    """Rising numbers of the columns of greatest correlation with the target, among some samples."""
+    correlation = (data.weight[train] * data.z[train]) @ design[train]
     return np.sort(np.argsort(-np.abs(correlation), kind="stable")[:MAX_COLUMNS])
 
 
 def fit_joint_student_t(data: RegressionData, design: np.ndarray) -> tuple[JointStudentT, np.ndarray]:
     """The Student-t of all samples, and out-of-fold log-densities of the mapped target."""
-    columns = informative_columns(data, design)
-    joint = np.column_stack([data.z, design[:, columns]])
-    log_prob = np.empty(len(joint))
+
+    def fitted(train: np.ndarray | slice) -> JointStudentT:
+        columns = informative_columns(data, design, train)
+        joint = np.column_stack([data.z, design[:, columns]])
+        return JointStudentT(fit_student_t(joint[train], data.weight[train]), columns)
+
+    log_prob = np.empty(len(design))
     for fold in data.folds:
-        train = data.target.without(fold)
-        left_out = JointStudentT(fit_student_t(joint[train], data.weight[train]), columns)
-        log_prob[fold] = left_out.given(design[fold]).log_prob(data.z[fold])
-    return JointStudentT(fit_student_t(joint, data.weight), columns), log_prob
+        log_prob[fold] = fitted(data.target.without(fold)).given(design[fold]).log_prob(data.z[fold])
+    return fitted(slice(None)), log_prob
 
 
 def fit_joint_mixture(
@@ -135,11 +137,11 @@ def fit_joint_mixture(
 
     After the deadline, a moment of `time.perf_counter`, no larger mixture is tried.
     """
-    columns, folds = informative_columns(data, design), data.folds
+    columns, folds = informative_columns(data, design, slice(None)), data.folds
     joint = np.column_stack([data.z, design[:, columns]])
     n_trial = len(folds) if len(joint) <= FEW_SAMPLES else min(N_TRIAL_FOLDS, len(folds))
     trial = np.concatenate(folds[:n_trial])
-    search = _Search(data, design, columns, joint, rng)
+    search = _Search(data, design, rng)
     best, highest = MixtureSetting(1, _strong(joint)), -np.inf
     for strength in (_strong(joint), WEAK_PRIOR):
         for k in SIZES:
@@ -170,8 +172,6 @@ class _Search:
 
     data: RegressionData
     design: np.ndarray
-    columns: np.ndarray
-    joint: np.ndarray
     rng: np.random.Generator
 
     def log_prob(self, setting: MixtureSetting, folds: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -180,5 +180,7 @@ class _Search:
 
     def _given(self, setting: MixtureSetting, fold: np.ndarray) -> Distributions:
         train = self.data.target.without(fold)
-        mixture = EM.fit(self.joint[train], self.data.weight[train], setting, self.rng)
-        return JointMixture(mixture, self.columns).given(self.design[fold])
+        columns = informative_columns(self.data, self.design, train)
+        joint = np.column_stack([self.data.z, self.design[:, columns]])
+        mixture = EM.fit(joint[train], self.data.weight[train], setting, self.rng)
+        return JointMixture(mixture, columns).given(self.design[fold])

@@ -109,7 +109,8 @@ class TargetDistributions:
         passed = (probabilities[:, :, None] > starts[:, None]).sum(2)
         mass = np.take_along_axis(before, passed, axis=1)
         own = np.clip((probabilities - mass) / np.maximum(continuous, CONTINUOUS_SHARE), 1e-15, 1 - 1e-15)
-        y = self._from_mapped(self.continuous.quantiles(own))
+        ends = np.concatenate([[-np.inf], values, [np.inf]])
+        y = np.clip(self._from_mapped(self.continuous.quantiles(own)), ends[passed], ends[passed + 1])
         last = np.maximum(passed - 1, 0)
         stops = np.take_along_axis(starts + self.shares[:, :-1], last, axis=1)
         return np.where((passed > 0) & (probabilities <= stops), values[last], y)
@@ -117,7 +118,7 @@ class TargetDistributions:
     def mean(self) -> np.ndarray:
         """Means, shape (n,)."""
         z, weights = self.continuous.nodes()
-        mean = (self._from_mapped(z) * weights).sum(1)
+        mean = (np.where(weights > 0, self._from_mapped(z), 0.0) * weights).sum(1)
         if self.shares is None:
             return mean
         assert self.model.atoms is not None
