@@ -476,7 +476,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
         checkpoint = checkpoint_of(self, samples, seed)
-        if checkpoint is not None:
+        if checkpoint is not None and checkpoint.seed != seed:
             rng = np.random.default_rng(checkpoint.seed)
         sample_seed = int(rng.integers(2**62))
         table = kinds.table(samples.X, self.atoms)
@@ -531,7 +531,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.feature_scale_, self._resolution = samples.scale, data.resolution
         self._sample_seed = sample_seed
         self._kernel_sources = None if data.completed is None else KernelSources.of(observed, data.completed.source)
-        self._keep_for_streams(n_samples, samples, data, components)
+        self._keep_for_streams(n_samples, data, components)
         self._record(diffusion, plan.diffusion, data)
         if checkpoint is not None:
             checkpoint.close()
@@ -580,9 +580,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self.loss_by_noise_ = result.loss_by_noise
         self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
 
-    def _keep_for_streams(
-        self, n_samples: int, samples: WeightedSamples, data: TrainingData, components: list[Component]
-    ) -> None:
+    def _keep_for_streams(self, n_samples: int, data: TrainingData, components: list[Component]) -> None:
         """Set the attributes that `partial_fit` goes on from."""
         self.n_samples_seen_ = n_samples
         rng = np.random.default_rng([self._sample_seed, 0])

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import clearly_better, floored
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, ComponentOptions, TransformedDensity
@@ -96,7 +97,7 @@ class Round:
         So the samples kept become fewer while a density moves, however slowly, and more where it stays (compare Bifet
         and Gavalda, 2007, Learning from time-changing data with adaptive windowing).
         """
-        n_kept = best_window(self.data, self.blend, self.options.max_restart_cost)
+        n_kept = collective().first(best_window(self.data, self.blend, self.options.max_restart_cost))
         return replace(self, buffer=self.buffer.latest(n_kept))
 
     def _better(self, moved: list[Component], components: list[Component]) -> list[Component]:

@@ -108,7 +108,8 @@ class Options(BaseEstimator):
     checkpoint : str or None, default=None
         File to which `fit` writes the state of its training at every validation, and removes once it is whole. A `fit`
         of the same samples with the same parameters that finds the file goes on from there, in as many processes as it
-        has itself, and with the seed of the file. `partial_fit` after the first call, and the estimators that fit
+        has itself, and with the seed of the file. Of more samples than `reservoir_size` it does with an integer
+        `random_state` alone, which draws them anew. `partial_fit` after the first call, and the estimators that fit
         several densities, take none.
 
     Examples

@@ -130,7 +130,8 @@ class TableFit:
         seconds = estimator.max_fit_seconds
         self.max_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
         if np.isnan(samples.X).any():
-            samples = self._completed(samples)
+            samples, rng = collective().first((self._completed(samples), rng))
+            self.rng = rng
         data = TableData.of(samples, self.columns, self.bounds, rng)
         warn_of_constant_features(data.resolution.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
@@ -271,7 +272,8 @@ class TableFit:
         """Fit everything, and set the attributes of the estimator."""
         estimator = self.estimator
         fitted = [getattr(self, name)() for name in COMPONENTS if name in self.names]
-        components = collective().first(fitted)  # machines may differ by round-off
+        # Machines may differ by round-off, and by what they draw until their time is over.
+        components, self.rng = collective().first((fitted, self.rng))
         deadline = training_deadline(self.started, estimator.max_fit_seconds)
         self.options = self.options.ending_at(deadline, deadline)
         with FitProgress(estimator, self.options.n_checks) as progress:

@@ -42,15 +42,6 @@ def column_names(X: Any) -> list | None:
     return list(X.column_names if library == "pyarrow" else X.columns)
 
 
-def joined(frames: Sequence[Any]) -> Any:
-    """The samples of frames of one library, with the same columns, in one frame."""
-    if (library := frame_library(frames[0])) == "pandas":
-        return import_module(library).concat(frames, ignore_index=True)
-    if library == "polars":
-        return import_module(library).concat(frames)
-    return import_module("pyarrow").concat_tables(frames)
-
-
 def as_numbers(X: Any) -> Any:
     """X, ready for scikit-learn's validation: a frame of X's library whose columns are numbers, or what is no frame.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skdiffusion._utils.frames import frame_library, joined
+from skdiffusion._utils.frames import frame_library, joined_frames
 from skdiffusion._utils.sources._source import Source
 
 
@@ -31,4 +31,4 @@ class CallableSource(Source):
         chunks = list(self.chunks())
         if not chunks:
             raise ValueError("The callable X returned no chunk of samples: return at least one.")
-        return np.concatenate(chunks) if frame_library(chunks[0]) is None else joined(chunks)
+        return np.concatenate(chunks) if frame_library(chunks[0]) is None else joined_frames(chunks)
