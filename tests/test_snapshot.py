@@ -2,8 +2,9 @@
 
 Log-densities and generated samples stand in ``snapshot.json``. On the machine that recorded them (its processor and
 the versions of the numerical libraries) they agree to the bit; elsewhere matrix products round otherwise, and training
-carries that on, so that they agree within `TOLERANCE`: two kinds of processors differed by up to 6e-4. A change that
-moves a fit on purpose records anew, and its commit says so:
+carries that on, so that they agree within `TOLERANCE`, or that of a case with numbers over many decades or transforms
+that training runs choose: two kinds of processors differed by 2e-5 and 6e-4 in these, by less than 1e-6 in the others.
+A change that moves a fit on purpose records anew, and its commit says so:
 
     python -m tests.test_snapshot
 """
@@ -28,7 +29,8 @@ from skdiffusion import (
 from skdiffusion.datasets import Sphere
 
 RECORD = Path(__file__).with_name("snapshot.json")
-TOLERANCE = 5e-3
+TOLERANCE = 1e-4
+WIDER = {"ten_features": 1e-3, "mapped_features": 5e-3}
 N_SCORED, N_GENERATED = 6, 8
 
 
@@ -170,8 +172,9 @@ def test_fit_is_what_it_was(name):
     if record["machine"] == machine():
         assert here == there
     else:
+        near = WIDER.get(name, TOLERANCE)
         for key, values in here.items():
-            np.testing.assert_allclose(values, there[key], rtol=TOLERANCE, atol=TOLERANCE, err_msg=key)
+            np.testing.assert_allclose(values, there[key], rtol=near, atol=near, err_msg=key)
 
 
 if __name__ == "__main__":

@@ -377,12 +377,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
                 for chunk in chunks_of(self, X, "stream", together=sample_weight is not None):
                     self._continue(chunk, sample_weight)
             else:
-                if self.atoms is not None or kinds_of(X, self.categorical_features).categories:
-                    raise ValueError(
-                        "'partial_fit' is not defined for a table with categories or atoms: use 'fit'. Or set "
-                        "categorical_features=None and atoms=None, which take every column as numbers."
-                    )
-                self._fit(X, sample_weight)
+                self._fit(X, sample_weight, begins_stream=True)
         return self
 
     def distill(
@@ -448,6 +443,14 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         check_inside(X, bounds)
         return WeightedSamples(X, w, groups), bounds
 
+    def _check_stream(self, has_categories: bool) -> None:
+        """ValueError if a stream would begin with a table."""
+        if self.atoms is not None or has_categories:
+            raise ValueError(
+                "'partial_fit' is not defined for a table with categories or atoms: use 'fit'. Or set "
+                "categorical_features=None and atoms=None, which take every column as numbers."
+            )
+
     def _component_names(self) -> list[str]:
         """The components in closed form that are asked for.
 
@@ -466,13 +469,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             )
         return names
 
-    def _fit(self, X: Any, sample_weight: Any, groups: Any = None) -> None:
+    def _fit(self, X: Any, sample_weight: Any, groups: Any = None, *, begins_stream: bool = False) -> None:
         if self.warm_start:
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
         started, seed = collective().clock(), collective().first(generator_seed(self.random_state))
         rng = np.random.default_rng(seed)
         X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)
+        if begins_stream:
+            self._check_stream(bool(kinds.categories))
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
         checkpoint = checkpoint_of(self, samples, seed)

@@ -361,3 +361,14 @@ def test_a_stream_takes_the_chunks_of_a_source_one_after_the_other(beyond, tmp_p
     np.testing.assert_array_equal(one.score_samples(X[:20]), before)
     weight = np.linspace(0.1, 1, 300)
     same(one.partial_fit(chunks(new), sample_weight=weight), other.partial_fit(new, sample_weight=weight))
+
+
+def test_a_stream_may_begin_with_a_file_whose_columns_a_mask_takes_as_numbers(tmp_path):
+    """What the columns are is asked of the samples, not of the path."""
+    est = tiny(N, categorical_features=[False] * 3).partial_fit(parquet(tmp_path))
+    assert est.n_samples_seen_ == N
+    same(est, tiny(N, categorical_features=[False] * 3).fit(parquet(tmp_path)))
+    labels = FRAME[:50].assign(kind=np.repeat(["a", "b"], 25))
+    labels.to_parquet(tmp_path / "labels.parquet")
+    with pytest.raises(ValueError, match="'partial_fit' is not defined for a table with categories"):
+        tiny(N).partial_fit(tmp_path / "labels.parquet")

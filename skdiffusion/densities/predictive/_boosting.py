@@ -52,14 +52,14 @@ class BoostedTrees:
         The latter take the mean beside the inputs.
     middle : float
         Logarithm of the mean square of the residuals.
-    least_scale : float
+    min_scale : float
     residuals : ResidualDistribution
     """
 
     means: MeanOfTrees
     log_variances: MeanOfTrees
     middle: float
-    least_scale: float
+    min_scale: float
     residuals: ResidualDistribution
 
     def outputs(self, X: np.ndarray) -> Outputs:
@@ -70,7 +70,7 @@ class BoostedTrees:
 
     def scales(self, log_variance: np.ndarray) -> np.ndarray:
         """Standard deviations that are neither far from the others nor below the resolution of the target."""
-        return _scales(log_variance, self.middle, self.least_scale)
+        return _scales(log_variance, self.middle, self.min_scale)
 
     def given(self, outputs: Outputs) -> NormalMixtures:
         """The distributions of the target of samples with these means and standard deviations."""
@@ -94,14 +94,14 @@ def fit_boosted(data: RegressionData) -> BoostedFit:
     squares = np.maximum(squares, 1e-9 * np.exp(middle))
     beside = data.inputs._replace(X=np.column_stack([data.X, mean]))
     log_variances, log_variance = fit_trees(beside, squares, "gamma", VARIANCES)
-    scale = _scales(log_variance, middle, data.least_scale)
+    scale = _scales(log_variance, middle, data.min_scale)
     standard, share = ((z - mean) / scale)[:, None], w * (data.n_effective / w.sum())
     log_prob = np.empty(len(z))
     for fold in data.folds:
         others = data.target.without(fold)
         residuals = fit_residuals(standard[others], share[others] * (data.n_effective / share[others].sum()))
         log_prob[fold] = _distributions(residuals, Outputs(mean[fold], scale[fold])).log_prob(z[fold])
-    trees = BoostedTrees(means, log_variances, middle, data.least_scale, fit_residuals(standard, share))
+    trees = BoostedTrees(means, log_variances, middle, data.min_scale, fit_residuals(standard, share))
     return BoostedFit(trees, Outputs(mean, scale), log_prob)
 
 

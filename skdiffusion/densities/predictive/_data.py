@@ -122,7 +122,7 @@ class RegressionData:
         return np.setdiff1d(np.arange(self.X.shape[1]), self.categories)
 
     @property
-    def least_scale(self) -> float:
+    def min_scale(self) -> float:
         """Standard deviation of the cells over which a target on a grid was spread, when mapped; 0 off a grid."""
         return float(np.exp(np.median(self.log_det)) * self.target.resolution.step[0] / np.sqrt(12.0))
 
