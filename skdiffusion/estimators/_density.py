@@ -443,9 +443,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         check_inside(X, bounds)
         return WeightedSamples(X, w, groups), bounds
 
-    def _check_stream(self, has_categories: bool) -> None:
-        """ValueError if a stream would begin with a table."""
-        if self.atoms is not None or has_categories:
+    def _check_stream(self, is_table: bool) -> None:
+        """ValueError if a stream would begin with a table of categories or atoms."""
+        if is_table:
             raise ValueError(
                 "'partial_fit' is not defined for a table with categories or atoms: use 'fit'. Or set "
                 "categorical_features=None and atoms=None, which take every column as numbers."
@@ -476,8 +476,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         rng = np.random.default_rng(seed)
         X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)
-        if begins_stream:
-            self._check_stream(bool(kinds.categories))
+        self._check_stream(begins_stream and bool(self.atoms is not None or kinds.categories))
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
         checkpoint = checkpoint_of(self, samples, seed)
