@@ -112,11 +112,11 @@ def fit_cell(n, folder, where):
 
 def reading_cell(n, folder, where):
     """The first pass over the memmap, which checks all samples and draws the reservoir."""
-    from skdiffusion.estimators._large import within_memory
+    from skdiffusion.estimators._large import Given, within_memory
 
     X = memmap(n, folder)
     start = time.process_time()
-    within_memory(estimator(), X, True, time.perf_counter(), np.random.default_rng(0))
+    within_memory(estimator(), Given(X), time.perf_counter(), np.random.default_rng(0))
     return {"where": where, "reading_per_s": n / (time.process_time() - start)}
 
 

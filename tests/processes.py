@@ -1,4 +1,4 @@
-"""Functions run by several processes at once, in one process group of `torch.distributed`."""
+"""Functions run by several processes at once, in one process group of `torch.distributed`, and small fits for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from skdiffusion import DiffusionDensityEstimator, Options
 
 TIMEOUT = 60  # seconds of an exchange
 
@@ -78,3 +82,19 @@ class Processes:
             if member.is_alive():
                 member.kill()
         self.folder.cleanup()
+
+
+def samples(n=300, d=3, seed=0):
+    X = np.random.default_rng(seed).standard_normal((n, d))
+    X[:, 1:] += 0.5 * X[:, :-1] ** 2
+    return X
+
+
+def small(n_training_steps=60, **given):
+    options = Options(n_training_steps=n_training_steps, n_pilot_steps=5, **given.pop("options", {}))
+    chosen = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "random_state": 0, "components": None, "n_steps": 8}
+    return DiffusionDensityEstimator(**(chosen | {"feature_transform": None, "options": options} | given))
+
+
+def cut(X, rank, cuts):
+    return None if X is None else X[slice(*cuts[rank])]

@@ -15,7 +15,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion._utils.collective import all_processes
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, split_network
@@ -24,26 +23,10 @@ from skdiffusion.diffusion.training._denoising import Denoising
 from skdiffusion.diffusion.training._likelihood import Likelihood
 from skdiffusion.diffusion.training._splits import SplitDenoising
 from skdiffusion.exceptions import InterruptedFitWarning, LostProcessError
-from tests.processes import Processes
+from tests.processes import Processes, cut, samples, small
 
 TOLERANCE = 1e-4  # nats of log-densities: float32 networks carry the order of sums on over the steps
 CUTS = [(0, 100), (100, None)]
-
-
-def samples(n=300, d=3, seed=0):
-    X = np.random.default_rng(seed).standard_normal((n, d))
-    X[:, 1:] += 0.5 * X[:, :-1] ** 2
-    return X
-
-
-def small(n_training_steps=60, **given):
-    options = Options(n_training_steps=n_training_steps, n_pilot_steps=5, **given.pop("options", {}))
-    chosen = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "random_state": 0, "components": None, "n_steps": 8}
-    return DiffusionDensityEstimator(**(chosen | {"feature_transform": None, "options": options} | given))
-
-
-def cut(X, rank, cuts):
-    return None if X is None else X[slice(*cuts[rank])]
 
 
 def fit_shard(rank, estimator, X, cuts, sample_weight=None):

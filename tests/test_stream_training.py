@@ -10,6 +10,7 @@ from skdiffusion._utils.sources import ArraySource, ChunkReader, source_of
 from skdiffusion.diffusion.training import SampleBlocks
 from skdiffusion.preprocessing import (
     LeftOutOfStream,
+    OwnPart,
     Reservoir,
     ReservoirSampling,
     Resolution,
@@ -22,7 +23,8 @@ def drawn(X, size, seed=0, source=None):
     """A reservoir of samples."""
     sampling = ReservoirSampling(size, np.random.default_rng(seed))
     sampling.add(X, 0)
-    return Reservoir(*sampling.drawn(), len(X), ArraySource(X) if source is None else source, ChunkReader(X))
+    own = OwnPart(ArraySource(X) if source is None else source, ChunkReader(X), len(X))
+    return Reservoir(*sampling.kept().drawn(), len(X), own)
 
 
 def data_of(reservoir, n_folds=4, seed=0):
@@ -31,7 +33,7 @@ def data_of(reservoir, n_folds=4, seed=0):
     return TrainingData(**{**vars(data), "reservoir": reservoir}).split(n_folds, n_folds)
 
 
-def blocks_of(data, n_wanted=10**9, place=lambda X: X.astype(float), seed=0):
+def blocks_of(data, n_wanted=10**9, place=lambda X, rng: X.astype(float), seed=0):
     training = [data.without(fold) for fold in data.validation_folds]
     return SampleBlocks(data.reservoir, LeftOutOfStream(data, training), place, n_wanted, np.random.default_rng(seed))
 
@@ -55,7 +57,7 @@ def test_what_is_drawn_does_not_depend_on_the_chunks(size, chunk):
     sampling = ReservoirSampling(size, np.random.default_rng(3))
     for start in range(0, 100, chunk):
         sampling.add(X[start : start + chunk], start)
-    drawn_X, numbers = sampling.drawn()
+    drawn_X, numbers = sampling.kept().drawn()
     expected = drawn(X, size, seed=3)
     np.testing.assert_array_equal(numbers, expected.numbers)
     assert (np.diff(numbers) > 0).all()
@@ -115,7 +117,7 @@ def test_members_see_all_but_what_they_leave_out_and_all_of_it_equally(n):
     """Just above the size of the reservoir, too: what is drawn into it is a part of the stream."""
     X = np.arange(2.0 * n).reshape(n, 2)
     data = data_of(drawn(X + rows(n), 100))
-    X = data.reservoir.source.X
+    X = data.reservoir.own.source.X
     blocks, counts, n_passes = blocks_of(data), np.zeros((4, n)), 30
     number = {x.tobytes(): i for i, x in enumerate(X.astype(np.float32))}
     for _ in range(n_passes * n // 50):
@@ -149,7 +151,7 @@ def test_the_steps_of_a_block_have_samples_of_their_own_and_share_targets():
 
 def test_samples_of_no_use_are_passed_over():
     data = data_of(drawn(rows(500), 100))
-    blocks = blocks_of(data, place=lambda X: np.where(X[:, :1] > 0, X, np.nan))
+    blocks = blocks_of(data, place=lambda X, rng: np.where(X[:, :1] > 0, X, np.nan))
     for _ in range(30):
         z, picks = blocks.take((2, 20), 20)
         assert (z.numpy()[picks][..., 0] > 0).all()
@@ -221,7 +223,7 @@ def test_nothing_but_copies_of_left_out_samples_is_an_error():
     data = data_of(reservoir)
     copied = int(np.argmax(data.sample_weight))
     training = [data.without(np.array([copied]))]
-    blocks = SampleBlocks(reservoir, LeftOutOfStream(data, training), lambda X: X, 10, np.random.default_rng(0))
+    blocks = SampleBlocks(reservoir, LeftOutOfStream(data, training), lambda X, rng: X, 10, np.random.default_rng(0))
     with pytest.raises(ValueError, match="copies of samples that are left out"):
         take_often(blocks, (1, 2))
 

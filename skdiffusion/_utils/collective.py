@@ -2,7 +2,7 @@
 
 A computation enters `all_processes` once. What it calls asks `collective` for what has to be agreed on or added up,
 and needs no argument for that; `Collective` itself, a process alone, does nothing. All processes run the same code on
-the same samples, and share out the batches of the networks.
+the same samples, and share out the batches of the networks and the reading of samples that do not fit into memory.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 T = TypeVar("T")
@@ -37,6 +38,18 @@ class Collective:
         """The part of n things that is this process's own."""
         return slice(0, n)
 
+    def own(self, values: Sequence[T]) -> T:
+        """This process's own of values of which each process has one, in their order."""
+        return values[0]
+
+    def generator(self, rng: np.random.Generator) -> np.random.Generator:
+        """A generator for what this process does by itself; `rng` stays alike in all processes."""
+        return rng
+
+    def own_moment(self, moment: float) -> float:
+        """A moment of `clock` as one of `time.perf_counter` in this process."""
+        return moment
+
     def add_up(self, *parts: torch.Tensor) -> None:
         """Replace tensors by their sums over the processes, in place."""
 
@@ -55,6 +68,10 @@ class Collective:
     def once(self, task: Callable[[], T]) -> T:
         """The result of a task that the first process does alone; its error is raised in all of them."""
         return task()
+
+    def each(self, task: Callable[[], T]) -> list[T]:
+        """The results of a task that every process does by itself; the error of one is raised in all of them."""
+        return [task()]
 
     def check_alike(self, described: Callable[[], dict[str, str]], what: str) -> None:
         """Raise ValueError, in all processes, if what they describe differs."""
@@ -99,6 +116,15 @@ class ProcessGroup(Collective):
     def share(self, n: int) -> slice:
         return slice(n * self._rank // self._size, n * (self._rank + 1) // self._size)
 
+    def own(self, values: Sequence[T]) -> T:
+        return values[self._rank]
+
+    def generator(self, rng: np.random.Generator) -> np.random.Generator:
+        return self.own(rng.spawn(self._size))
+
+    def own_moment(self, moment: float) -> float:
+        return time.perf_counter() + moment - self.clock()
+
     def add_up(self, *parts: torch.Tensor) -> None:
         for part in parts:
             self._exchange(self._dist.all_reduce, part)
@@ -117,16 +143,17 @@ class ProcessGroup(Collective):
         return values
 
     def once(self, task: Callable[[], T]) -> T:
-        outcome: tuple[Any, Exception | None] = None, None
-        if self._rank == 0:
-            try:
-                outcome = task(), None
-            except Exception as error:
-                outcome = None, error
-        result, failure = self.first(outcome)
+        result, failure = self.first(_outcome(task) if self._rank == 0 else (None, None))
         if failure is not None:
             raise failure
-        return result
+        return result  # type: ignore[return-value]
+
+    def each(self, task: Callable[[], T]) -> list[T]:
+        outcomes = self.every(_outcome(task))
+        for _, failure in outcomes:
+            if failure is not None:
+                raise failure
+        return [result for result, _ in outcomes]  # type: ignore[misc]
 
     def check_alike(self, described: Callable[[], dict[str, str]], what: str) -> None:
         every = self.every(described())
@@ -135,6 +162,13 @@ class ProcessGroup(Collective):
 
     def clock(self) -> float:
         return self.first(super().clock())
+
+
+def _outcome(task: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return task(), None
+    except Exception as error:
+        return None, error
 
 
 ALONE = Collective()
@@ -166,6 +200,16 @@ def all_processes() -> Iterator[Collective]:
         _collective.reset(token)
         if processes is not ALONE:
             _busy.release()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Run the body, which computes something of its own, in this process by itself, whatever group it is in."""
+    token = _collective.set(ALONE)
+    try:
+        yield
+    finally:
+        _collective.reset(token)
 
 
 def _in_group() -> bool:

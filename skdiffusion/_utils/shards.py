@@ -10,7 +10,7 @@ import numpy as np
 
 from skdiffusion._utils.collective import ALONE, collective
 from skdiffusion._utils.frames import frame_library, joined_frames
-from skdiffusion._utils.sources import source_of
+from skdiffusion._utils.sources import PartedSource, source_of
 
 
 class Shard(NamedTuple):
@@ -29,6 +29,20 @@ class Shards:
     parts: Sequence[Shard]
 
 
+class ShardSource(PartedSource):
+    """Shards of one process, read one after the other."""
+
+    def __init__(self, shards: Shards) -> None:
+        super().__init__([n_samples(shard.X) for shard in shards.parts])
+        self.shards = shards
+
+    def part(self, k: int) -> Any:
+        return self.shards.parts[k].X
+
+    def whole(self) -> Shards:
+        return self.shards
+
+
 def joined(X: Any, sample_weight: Any = None, groups: Any = None) -> tuple[Any, Any, Any]:
     """All samples of all processes, in the order of the processes, with their weights and groups.
 
@@ -38,26 +52,28 @@ def joined(X: Any, sample_weight: Any = None, groups: Any = None) -> tuple[Any, 
         In every process, if what some of them pass does not fit together.
     """
     collective().enters("the exchange of samples")
-    parts = X.parts if isinstance(X, Shards) else [Shard(_in_memory(X), sample_weight, groups)]
-    shards = sorted((shard for own in collective().every(list(parts)) for shard in own), key=lambda shard: shard.place)
+    own = collective().each(lambda: list(_own_parts(X, sample_weight, groups)))
+    shards = sorted((shard for parts in own for shard in parts), key=lambda shard: shard.place)
     if len(shards) == 1:
         return shards[0][:3]
-    filled = [shard for shard in shards if _n_samples(shard.X)] or shards[:1]
+    filled = [shard for shard in shards if n_samples(shard.X)] or shards[:1]
     return (
         _joined_tables([shard.X for shard in filled]),
-        _joined_vectors([shard.sample_weight for shard in filled], [_n_samples(s.X) for s in filled], "sample_weight"),
-        _joined_vectors([shard.groups for shard in filled], [_n_samples(s.X) for s in filled], "groups"),
+        _joined_vectors([shard.sample_weight for shard in filled], [n_samples(s.X) for s in filled], "sample_weight"),
+        _joined_vectors([shard.groups for shard in filled], [n_samples(s.X) for s in filled], "groups"),
     )
 
 
-def _in_memory(X: Any) -> Any:
-    """Samples to exchange: a source is read whole, where there are others to exchange them with."""
-    if collective() is ALONE or (source := source_of(X)) is None:
-        return X
-    return source.whole()
+def _own_parts(X: Any, sample_weight: Any, groups: Any) -> Sequence[Shard]:
+    """The shards of this process, to exchange: a source is read whole, where there are others to exchange it with."""
+    if isinstance(X, Shards):
+        return X.parts
+    source = None if collective() is ALONE else source_of(X)
+    return [Shard(X if source is None else source.whole(), sample_weight, groups)]
 
 
-def _n_samples(X: Any) -> int:
+def n_samples(X: Any) -> int:
+    """The number of samples of an array or a frame, or of what can be made one."""
     return int(X.shape[0]) if getattr(X, "shape", None) else len(X)
 
 

@@ -100,9 +100,10 @@ def improved(
     """The components, those whose kind has some weight in the blend fitted again with more work.
 
     A kind is weighed as a whole: components of one kind serve the same samples, and one may hide another. After the
-    deadline, a moment of `time.perf_counter`, no work is begun, and nothing gains any more by that which has begun.
+    deadline, a moment of `Collective.clock`, no work is begun, and nothing gains any more by that which has begun.
     """
-    weights = blend_weights(components, sample_weight, options)
+    processes = collective()  # whose machines may differ by round-off, and must take the same work
+    weights = processes.first(blend_weights(components, sample_weight, options))
     share: defaultdict[str, float] = defaultdict(float)
     for component, weight in zip(components, weights):
         share[component.kind] += weight
@@ -114,17 +115,17 @@ def improved(
         beside = blend_log_density(table, others / others.sum()) if others.any() else np.full(len(table), -np.inf)
 
         def gain(later: np.ndarray, earlier: np.ndarray) -> float:
-            if collective().clock() > deadline:
+            if processes.clock() > deadline:
                 return -np.inf
             by_sample = np.subtract(*(best_blend(held_out, beside, sample_share) for held_out in (later, earlier)))
             mean = float(sample_share @ by_sample)
             # A standard error more: few samples must not end the work by chance.
-            return mean + float(np.sqrt(sample_share**2 @ (by_sample - mean) ** 2))
+            return processes.first(mean + float(np.sqrt(sample_share**2 @ (by_sample - mean) ** 2)))
 
         return gain
 
     def pays(component: Component) -> bool:
-        return share[component.kind] > options.min_improved_weight and collective().clock() <= deadline
+        return share[component.kind] > options.min_improved_weight and processes.clock() <= deadline
 
     return [c.improve(gain_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
 

@@ -171,7 +171,8 @@ class _Pilots:
             flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), low, high)
             log_prob = mapped.log_prob_left_out(flow, self.validation)
             weights = self.data.weights_of(self.data.first(self.validation))
-            self.known[coordinates] = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
+            score = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
+            self.known[coordinates] = collective().first(score)  # machines differ by round-off
         return self.known[coordinates]
 
     def best(self, candidates: list[Coordinates]) -> Coordinates:
@@ -255,10 +256,10 @@ def sample_blocks(
 
     Samples far beyond those that the transforms were fitted to are of no use.
     """
-    preprocessor, rng = coordinates.preprocessor, data.rng.spawn(1)[0]
+    preprocessor = coordinates.preprocessor
     limit = FAR_SAMPLES * np.abs(data.mapped(preprocessor).z).max()
 
-    def place(X: np.ndarray) -> np.ndarray:
+    def place(X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             z, _ = preprocessor.transform(data.dequantized(X, rng))
             z = np.where(np.abs(z) <= limit, z, np.nan)
@@ -266,7 +267,7 @@ def sample_blocks(
 
     assert data.reservoir is not None
     left_out = LeftOutOfStream(data, training)
-    return SampleBlocks(data.reservoir, left_out, place, plan.n_steps * plan.batch_size, rng)
+    return SampleBlocks(data.reservoir, left_out, place, plan.n_steps * plan.batch_size, data.rng.spawn(1)[0])
 
 
 def train_further(

@@ -21,11 +21,11 @@ from skdiffusion._utils.validation import (
     check_weights,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import MIN_WEIGHT, DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 from skdiffusion.estimators._table_kinds import MAX_CATEGORIES, coded, kinds_of
 from skdiffusion.estimators._tables import UnknownValues
 
@@ -109,7 +109,7 @@ class DiffusionClassifier(CallbackSupportMixin, ClassifierMixin, SavableEstimato
             If there is one class only, or more than 256, and for what the density refuses. An earlier fit is then left
             as it was.
         """
-        with restored_on_failure(self):
+        with by_itself(self):
             self._fit(X, y, sample_weight)
         return self
 

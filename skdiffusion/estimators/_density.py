@@ -46,7 +46,7 @@ from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._distributed import checkpoint_of, everywhere
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
-from skdiffusion.estimators._large import chunks_of, within_memory
+from skdiffusion.estimators._large import Given, chunks_of, within_memory
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._replay import ReplayBuffer
@@ -339,8 +339,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1), everywhere(self):
-            self._fit(*joined(X, sample_weight, groups))
+        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start):
+            self._fit(Given(X, sample_weight, groups))
         return self
 
     @with_callbacks
@@ -371,13 +371,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         self
         """
-        with restored_on_failure(self), workers(1), everywhere(self):
-            X, sample_weight, _ = joined(X, sample_weight)
+        with restored_on_failure(self), workers(1), everywhere(self, goes_on=True):
             if hasattr(self, "blend_"):
+                X, sample_weight, _ = joined(X, sample_weight)
                 for chunk in chunks_of(self, X, "stream", together=sample_weight is not None):
                     self._continue(chunk, sample_weight)
             else:
-                self._fit(X, sample_weight, begins_stream=True)
+                self._fit(Given(X, sample_weight), begins_stream=True)
         return self
 
     def distill(
@@ -469,12 +469,12 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             )
         return names
 
-    def _fit(self, X: Any, sample_weight: Any, groups: Any = None, *, begins_stream: bool = False) -> None:
+    def _fit(self, given: Given, *, begins_stream: bool = False) -> None:
         if self.warm_start:
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
         started, seed = collective().clock(), collective().first(generator_seed(self.random_state))
         rng = np.random.default_rng(seed)
-        X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
+        X, sample_weight, groups, reservoir = within_memory(self, given, started, rng)
         kinds = kinds_of(X, self.categorical_features)
         self._check_stream(begins_stream and bool(self.atoms is not None or kinds.categories))
         note_frame(self, X, kinds.label_codes)

@@ -14,12 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from skdiffusion._utils.blocks import in_blocks
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import FitProgress
-from skdiffusion._utils.validation import Interval, fit_context, generator_seed, restored_on_failure, validate_data
+from skdiffusion._utils.validation import Interval, fit_context, generator_seed, validate_data
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
 from skdiffusion.diffusion.training import DistillationPlan, distill
 from skdiffusion.estimators._base import DATA_TYPES, BlendedDensityEstimator, FlowDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 
 N_COMPONENTS = 24  # of the mixture of a feature given those before it
 N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
@@ -134,7 +135,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         self
         """
         self._check()
-        with restored_on_failure(self):
+        with by_itself(self):
             validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)  # the teacher would take NaN
             self._learn(clone(self.estimator).fit(X, sample_weight=sample_weight))
         return self
@@ -144,7 +145,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         """Distil a fitted teacher."""
         check_is_fitted(teacher)
         self._check()
-        with restored_on_failure(self):
+        with by_itself(self):
             self._learn(teacher)
         return self
 

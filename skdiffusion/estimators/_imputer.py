@@ -21,12 +21,12 @@ from skdiffusion._utils.validation import (
     draw_seed,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 
 N_DRAWS = 101  # of which the mean or the median is taken: the median of an odd number is one of them
 
@@ -120,7 +120,7 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
         -------
         self
         """
-        with restored_on_failure(self):
+        with by_itself(self):
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2, allow_nan=True)
             missing = np.isnan(samples)
             self._known_features, self._indicated = ~missing.all(0), missing.any(0)

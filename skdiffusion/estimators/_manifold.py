@@ -27,13 +27,13 @@ from skdiffusion._utils.validation import (
     draw_seed,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import TransformedDensity
 from skdiffusion.estimators._base import DATA_TYPES
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._support import SupportedDensityEstimator, diffusion_of, has_linear_support
 from skdiffusion.exceptions import DegenerateDataWarning, FullDimensionWarning
@@ -284,7 +284,7 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
             For samples that are not finite or too few, bad parameter values, or more components than the
             samples span. An earlier fit is then left as it was.
         """
-        with restored_on_failure(self), workers(1), warnings.catch_warnings():
+        with by_itself(self), workers(1), warnings.catch_warnings():
             # DiffusionDensityEstimator warns of samples on a set of lower dimension: here they are expected.
             warnings.filterwarnings("ignore", message="The samples of X lie on", category=DegenerateDataWarning)
             self._fit(X)

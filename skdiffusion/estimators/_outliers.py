@@ -21,13 +21,13 @@ from skdiffusion._utils.validation import (
     check_magnitude,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import IncompleteSamples, fit_incomplete_student_t, fit_student_t
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 from skdiffusion.preprocessing import Preprocessor
 
 MIN_TRIMMED = 0.1  # least share of the samples that is left out of the fit
@@ -129,7 +129,7 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
         ValueError
             For samples that are not finite or too few, and bad parameter values. An earlier fit is then left as it was.
         """
-        with restored_on_failure(self):
+        with by_itself(self):
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2, allow_nan=self._takes_nan)
             check_magnitude(X=samples)
             seed = None if self.random_state is None else generator_seed(self.random_state)

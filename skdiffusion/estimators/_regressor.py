@@ -29,13 +29,13 @@ from skdiffusion._utils.validation import (
     fit_context,
     generator_seed,
     resolve_device,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion.densities.predictive import COMPONENTS, TargetDistributions, TargetModel, TargetNoise
 from skdiffusion.estimators._base import SavableEstimator
 from skdiffusion.estimators._conditional import check_probabilities
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 from skdiffusion.estimators._options import Options, OptionsMixin
 from skdiffusion.estimators._regressor_fit import RegressionFit, resolve_atoms
 from skdiffusion.estimators._table_kinds import Table, coded, kinds_of
@@ -225,7 +225,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         DegenerateDataWarning
             For a constant target, which has no density.
         """
-        with restored_on_failure(self), workers(1):
+        with by_itself(self), workers(1):
             self._fit(X, y, sample_weight)
         return self
 

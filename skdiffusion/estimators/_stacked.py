@@ -22,12 +22,12 @@ from skdiffusion._utils.validation import (
     draw_seed,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
+from skdiffusion.estimators._distributed import by_itself
 from skdiffusion.estimators._table_kinds import DiscretePart, discrete_part, refuse_different_measures
 from skdiffusion.preprocessing import random_folds, together_with_copies
 
@@ -162,7 +162,7 @@ class StackedDensityEstimator(MeanLogDensity):
             probabilities and densities do not compare. Give them the same atoms, not "auto".
         """
         # The components see numpy arrays: not all of them know other namespaces.
-        with restored_on_failure(self), config_context(array_api_dispatch=False):
+        with by_itself(self), config_context(array_api_dispatch=False):
             note_frame(self, X)
             self._fit(X, groups)
         return self

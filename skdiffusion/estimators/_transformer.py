@@ -15,11 +15,11 @@ from skdiffusion._utils.validation import (
     RandomState,
     fit_context,
     generator_seed,
-    restored_on_failure,
     validate_data,
 )
 from skdiffusion.estimators._base import DATA_TYPES, SavableEstimator
 from skdiffusion.estimators._density import DiffusionDensityEstimator
+from skdiffusion.estimators._distributed import by_itself
 
 
 class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
@@ -80,7 +80,7 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
         -------
         self
         """
-        with restored_on_failure(self):
+        with by_itself(self):
             samples = validate_data(self, X, dtype=DATA_TYPES, ensure_min_samples=2)
             if self.estimator is None:
                 seed = None if self.random_state is None else generator_seed(self.random_state)

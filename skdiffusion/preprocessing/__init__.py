@@ -19,7 +19,7 @@ from skdiffusion.preprocessing._folds import MAX_VALIDATION, random_folds
 from skdiffusion.preprocessing._left_out import LeftOutOfStream
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
-from skdiffusion.preprocessing._reservoir import RESERVOIR_SAMPLES, Reservoir, ReservoirSampling
+from skdiffusion.preprocessing._reservoir import RESERVOIR_SAMPLES, Kept, OwnPart, Reservoir, ReservoirSampling
 from skdiffusion.preprocessing._resolution import Resolution
 from skdiffusion.preprocessing._table_resolution import TableResolution
 from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
@@ -36,8 +36,10 @@ __all__ = [
     "CompletedSamples",
     "FeatureTransform",
     "FirstMaps",
+    "Kept",
     "LeftOutOfStream",
     "MappedData",
+    "OwnPart",
     "Preprocessor",
     "PresentMaps",
     "Reservoir",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,34 +16,77 @@ RESERVOIR_SAMPLES = 40 * MAX_VALIDATION
 
 
 @dataclass(frozen=True)
+class OwnPart:
+    """The samples that a process reads: all of them, unless it is one of several.
+
+    Parameters
+    ----------
+    source : Source
+    reader : ChunkReader
+    n_samples : int
+        Samples of the source that were read.
+    first : int
+        Number of the first one among the samples of all processes.
+    is_complete : bool
+        Whether all of the source was read.
+    """
+
+    source: Source
+    reader: ChunkReader
+    n_samples: int
+    first: int = 0
+    is_complete: bool = True
+
+
+@dataclass(frozen=True)
 class Reservoir:
-    """Samples that were drawn from a source, each as likely as any other, and the source.
+    """Samples that were drawn from many, each as likely as any other, and where the others are.
 
     Parameters
     ----------
     X : array of shape (n_drawn, n_features)
-        In the order of the source.
+        In the order of their numbers.
     numbers : int array of shape (n_drawn,)
-        Rising numbers of these samples in the source.
+        Rising numbers of these samples among all.
     n_samples : int
-        Samples of the source that were read.
-    source : Source
-    reader : ChunkReader
-    is_complete : bool
-        Whether all of the source was read.
+        Samples that were read, by all processes.
+    own : OwnPart
     """
 
     X: np.ndarray
     numbers: np.ndarray
     n_samples: int
-    source: Source
-    reader: ChunkReader
-    is_complete: bool = True
+    own: OwnPart
 
     @property
     def samples_per_drawn(self) -> float:
-        """Samples of the source for each that was drawn."""
+        """Samples that were read for each that was drawn."""
         return self.n_samples / len(self.X)
+
+
+class Kept(NamedTuple):
+    """Samples of a stream with the smallest keys so far, and their numbers in it."""
+
+    X: np.ndarray
+    keys: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Kept]) -> Kept:
+        """Those of several streams or chunks together."""
+        return cls(*(np.concatenate(part) for part in zip(*parts)))
+
+    def smallest(self, size: int) -> Kept:
+        """The samples with the smallest keys, so many at most."""
+        if len(self.keys) <= size:
+            return self
+        smallest = np.argpartition(self.keys, size - 1)[:size]
+        return Kept(*(part[smallest] for part in self))
+
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """The samples in the order of their numbers, and these."""
+        order = np.argsort(self.numbers)
+        return self.X[order], self.numbers[order]
 
 
 class ReservoirSampling:
@@ -56,29 +101,24 @@ class ReservoirSampling:
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size, self.rng, self.limit = size, rng, np.inf
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._parts: list[Kept] = []
         self._n_kept = 0
 
     def add(self, X: np.ndarray, start: int) -> None:
         """Offer a chunk of samples, which begins with the sample of a number."""
         keys = self.rng.random(len(X))
         kept = np.flatnonzero(keys < self.limit)
-        self._parts.append((X[kept], keys[kept], start + kept))
+        self._parts.append(Kept(X[kept], keys[kept], start + kept))
         self._n_kept += len(kept)
         if self._n_kept > 2 * self.size:
-            self._prune()
+            self.kept()
 
-    def _prune(self) -> None:
-        X, keys, numbers = (np.concatenate(part) for part in zip(*self._parts))
-        if len(keys) > self.size:
-            smallest = np.argpartition(keys, self.size - 1)[: self.size]
-            self.limit = keys[smallest].max()
-            X, keys, numbers = X[smallest], keys[smallest], numbers[smallest]
-        self._parts, self._n_kept = [(X, keys, numbers)], len(keys)
-
-    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
-        """The samples that were drawn, in their order, and their numbers."""
-        self._prune()
-        X, _, numbers = self._parts[0]
-        order = np.argsort(numbers)
-        return X[order], numbers[order]
+    def kept(self) -> Kept | None:
+        """What is drawn so far; None if nothing was offered."""
+        if not self._parts:
+            return None
+        kept = Kept.joined(self._parts).smallest(self.size)
+        if len(kept.keys) == self.size:
+            self.limit = kept.keys.max()
+        self._parts, self._n_kept = [kept], len(kept.keys)
+        return kept

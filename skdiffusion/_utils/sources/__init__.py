@@ -6,7 +6,7 @@ iterator of chunks. The libraries are imported by whoever has such an object alr
 
 from skdiffusion._utils.sources._arrays import ArraySource, FrameSource
 from skdiffusion._utils.sources._numbers import ChunkReader
-from skdiffusion._utils.sources._source import Source
+from skdiffusion._utils.sources._source import PartedSource, Source
 from skdiffusion._utils.sources._which import source_of
 
-__all__ = ["ArraySource", "ChunkReader", "FrameSource", "Source", "source_of"]
+__all__ = ["ArraySource", "ChunkReader", "FrameSource", "PartedSource", "Source", "source_of"]
