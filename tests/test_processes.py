@@ -21,6 +21,7 @@ from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, split_net
 from skdiffusion.diffusion.training import Checkpoint, FineTuningPlan, SplitPlan, TrainingPlan, TrainingSets
 from skdiffusion.diffusion.training._denoising import Denoising
 from skdiffusion.diffusion.training._likelihood import Likelihood
+from skdiffusion.diffusion.training._loop import run
 from skdiffusion.diffusion.training._splits import SplitDenoising
 from skdiffusion.exceptions import InterruptedFitWarning, LostProcessError
 from tests.processes import Processes, cut, samples, small
@@ -294,6 +295,27 @@ def test_a_fit_that_goes_on_has_the_bits_of_one_that_was_never_interrupted(kind,
     assert_array_equal(estimator.loss_curve_, whole.loss_curve_)
     assert_array_equal(estimator.loss_by_noise_, whole.loss_by_noise_)
     assert len(counted) == {"numbers": 100, "table": 100, "conditionals": 0}[kind]
+
+
+def trained(checkpoint, scale=1.0):
+    """The network and the curve of a short run on samples of a scale."""
+    network, sets = network_and_sets()
+    plan = TrainingPlan(n_steps=6, batch_size=32, n_levels=4, check_every=3, checkpoint=checkpoint)
+    sets = replace(sets, samples=scale * sets.samples)
+    result = run(Denoising(network, sets, plan, np.random.default_rng(0)), plan)
+    return result.network.flat.clone(), result.validation_curve
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.1])
+def test_a_run_goes_on_from_a_state_of_its_own_samples_and_coordinates_alone(tmp_path, scale, counted):
+    path = str(tmp_path / "checkpoint")
+    trained(Checkpoint(path, "", 0))
+    expected = trained(None, scale)
+    counted.clear()
+    network, curve = trained(Checkpoint(path, "", 0), scale)
+    assert len(counted) == (0 if scale == 1 else 6)
+    assert_array_equal(network, expected[0])
+    assert curve == expected[1]
 
 
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path):

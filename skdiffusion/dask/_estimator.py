@@ -32,8 +32,8 @@ class DaskDiffusionDensityEstimator(DiffusionDensityEstimator):
     `fit` takes a Dask array or frame and runs one task on every worker that holds partitions of it. The workers share
     the training of the networks. Up to 100000 samples each gathers all of them, and the fit is that of one machine on
     the same samples in the order of the partitions, up to round-off, whichever worker holds which partition. Beyond,
-    each reads the partitions that it holds. `score_samples`, `sample` and `impute` of Dask collections are lazy; all else is done
-    where it is called, as by the plain estimator, which `to_local` gives.
+    each reads the partitions that it holds. `score_samples`, `sample` and `impute` of Dask collections are lazy; all
+    else is done where it is called, as by the plain estimator, which `to_local` gives.
 
     Parameters
     ----------

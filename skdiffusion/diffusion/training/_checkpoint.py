@@ -11,7 +11,7 @@ import torch
 
 from skdiffusion._utils.collective import collective
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint:

@@ -26,7 +26,7 @@ class Denoising(Objective):
     """Mean squared error of the velocities that an ensemble predicts from noised samples."""
 
     def __init__(self, network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
-        super().__init__(network.flat)
+        super().__init__(network.flat, sets.samples)
         self.network, self.plan, self._has_given = network, plan, sets.noised is not None
         self._share = 1.0 if sets.noised is None else float(sets.noised.float().mean())  # of entries that count
         self.loss_by_noise: np.ndarray | None = None  # at the check with the lowest mean loss

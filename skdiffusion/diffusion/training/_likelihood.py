@@ -70,9 +70,10 @@ class Likelihood(Objective):
         rng: np.random.Generator,
     ) -> None:
         self.network, self.reference = cast(FilmEnsemble, flow.network_field.network), flow.field.reference
-        super().__init__(self.network.flat.clone())
+        super().__init__(self.network.flat.clone(), sets.samples)
+        self.samples: torch.Tensor
         self.ends = flow.theta_min, flow.theta_max
-        self.samples, self.validation_score, self.plan, self.rng = sets.samples, validation_score, plan, rng
+        self.validation_score, self.plan, self.rng = validation_score, plan, rng
         self._streams = sets.streams(sets.training, rng)
         self._gradient = torch.zeros_like(self.flat)
 

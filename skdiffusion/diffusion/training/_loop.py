@@ -16,6 +16,7 @@ from skdiffusion._utils.collective import collective
 from skdiffusion.diffusion.training._optimizer import AdamW
 from skdiffusion.diffusion.training._plans import Plan
 
+MOVED = 1e-3  # of moments of the samples: more than round-off between machines, less than that of other coordinates
 KEPT = "n_steps", "loss_curve", "validation_curve", "out_of_time", "not_worthwhile"  # of the result, in a checkpoint
 
 
@@ -23,11 +24,11 @@ class Objective(ABC):
     """A loss of the parameters of an ensemble, with its gradient.
 
     Training updates the parameters `flat` and the `average` of the latest ones, both of shape (n_members,
-    n_parameters), in place.
+    n_parameters), in place. The loss is that of some `samples`, (n_samples, d), in coordinates of their own.
     """
 
-    def __init__(self, flat: torch.Tensor) -> None:
-        self.flat, self.average = flat, flat.clone()
+    def __init__(self, flat: torch.Tensor, samples: torch.Tensor | None = None) -> None:
+        self.flat, self.average, self.samples = flat, flat.clone(), samples
 
     @abstractmethod
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,6 +198,7 @@ class _Run:
         self.plan.checkpoint.keep(
             {
                 "ended": ended,
+                "moments": self._moments(),
                 "tried": self.tried,
                 "n_planned": self.plan.n_steps,
                 "tensors": [t.detach().cpu().clone() for t in self._tensors()],
@@ -206,6 +208,21 @@ class _Run:
                 "objective": self.objective.state(),
             }
         )
+
+    def is_of_this(self, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint's state is of networks of this shape on these samples in these coordinates.
+
+        Under a limit of time another fit may have chosen others.
+        """
+        shapes = [tuple(t.shape) for t in state["tensors"]] == [tuple(t.shape) for t in self._tensors()]
+        moments = state["moments"]
+        return shapes and bool(torch.isclose(moments, self._moments(), rtol=MOVED, atol=MOVED, equal_nan=True).all())
+
+    def _moments(self) -> torch.Tensor:
+        samples = self.objective.samples
+        if samples is None:
+            return torch.zeros(0)
+        return torch.stack([samples.double().mean(0), samples.double().std(0)]).cpu()
 
     def restore(self, state: dict[str, Any]) -> bool:
         """Go to the state of a checkpoint; whether the run had ended there."""
@@ -240,7 +257,7 @@ def run(objective: Objective, plan: Plan) -> TrainingResult:
     try:
         with torch.no_grad():
             saved, ended = None if plan.checkpoint is None else plan.checkpoint.begin(), False
-            if saved is None:
+            if saved is None or not training.is_of_this(saved):
                 training.validate()
             else:
                 ended = training.restore(saved)

@@ -30,7 +30,7 @@ class SplitDenoising(Objective):
         plan: SplitPlan,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(network.flat)
+        super().__init__(network.flat, sets.samples)
         self.network, self.plan = network, plan
         space = SplitSpace(covariance, network.n_features)
         self._validation = SplitValidation(sets, space, plan, rng) if sets.validation else None
