@@ -15,8 +15,9 @@ from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
 from skdiffusion.densities.predictive._flow import TargetFlow
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+from skdiffusion.densities.predictive._network import MixtureNetworks
 
-PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | TargetFlow
+PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
 MAX_ROOT_STEPS = 60
 ROOT_TOLERANCE = 1e-9  # in standard normal scores of probabilities
 MAX_SCORE = 8.0
@@ -47,7 +48,7 @@ class PredictiveBlend:
     ----------
     design : Design
     trees : BoostedTrees
-        Which the flow takes too, whatever their own weight.
+        Which the flow may take too, whatever their own weight.
     components : dict of str to component
     weights : dict of str to float
         Of the same names; non-negative, sum 1. A component of weight zero is never evaluated.
@@ -70,7 +71,8 @@ def _given(component: PredictiveComponent, inputs: Inputs) -> Distributions:
     if isinstance(component, BoostedTrees):
         return component.given(inputs.outputs)
     if isinstance(component, TargetFlow):
-        return component.given(inputs.columns, inputs.outputs)
+        outputs = inputs.outputs if component.of_residuals else Outputs.standard(len(inputs.X))
+        return component.given(inputs.columns, outputs)
     return component.given(inputs.columns)
 
 

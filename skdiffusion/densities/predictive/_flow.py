@@ -1,8 +1,9 @@
-r"""The flow of the residuals of trees, given the inputs: what trees leave to learn, of any shape.
+r"""The flow of the target, or of the residuals of trees, given the inputs: what is left to learn, of any shape.
 
 With the mean m and the standard deviation s of the trees, both out of fold, and columns g of the inputs, a network
 learns :math:`p(u \mid g, m, \log s)` of :math:`u = (z - m) / s`, and :math:`p(z \mid x) = p(u \mid g, m, \log s) / s`.
-The noise floor of the flow is relative to s, so that it lies below the narrowest conditional scale.
+The noise floor of the flow is relative to s, so that it lies below the narrowest conditional scale. Where the target
+changes smoothly with its inputs the steps of trees would only have to be unlearned: there m = 0 and s = 1.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class TargetFlow:
         Of all features; the network takes them standardized.
     low, high : array of shape (n_features,)
         Ends of the standardized features: networks are wild beyond.
+    of_residuals : bool
+        Whether the target is taken relative to what the trees say.
     """
 
     flow: SplitFlow
@@ -54,6 +57,7 @@ class TargetFlow:
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    of_residuals: bool
 
     def given(self, design: np.ndarray, outputs: Outputs) -> FlowDistributions:
         """The distributions of the mapped target given columns of inputs and what trees say."""
@@ -171,11 +175,11 @@ def _features(u: np.ndarray, design: np.ndarray, outputs: Outputs) -> np.ndarray
 def fit_target_flow(
     data: RegressionData,
     design: np.ndarray,
-    left_out: Outputs,
+    left_out: Outputs | None,
     options: DiffusionOptions,
     progress: FitProgress,
 ) -> tuple[TargetFlow, np.ndarray, TrainingResult]:
-    """Train networks, one without each fold, on the out-of-fold residuals of trees.
+    """Train networks, one without each fold, on the out-of-fold residuals of trees, or on the target if there are none.
 
     Returns
     -------
@@ -184,7 +188,9 @@ def fit_target_flow(
         Out-of-fold log-densities of the mapped target, of the samples of the validation folds.
     result : TrainingResult
     """
-    features, w = _features((data.z - left_out.mean) / left_out.scale, design, left_out), data.weight
+    of_residuals, w = left_out is not None, data.weight
+    left_out = Outputs.standard(len(data.z)) if left_out is None else left_out
+    features = _features((data.z - left_out.mean) / left_out.scale, design, left_out)
     shift = np.average(features, axis=0, weights=w)
     scale = np.sqrt(np.average((features - shift) ** 2, axis=0, weights=w))
     scale = np.where(scale > 1e-9, scale, 1.0)
@@ -199,7 +205,7 @@ def fit_target_flow(
     members = [_OfSplit(member, split) for member in flow.members()]
     log_prob = averaged_log_prob(members, mapped, data.target.validation_folds)
     low, high = standard.min(0) - MARGIN, standard.max(0) + MARGIN
-    return TargetFlow(flow, shift, scale, low, high), log_prob, result
+    return TargetFlow(flow, shift, scale, low, high, of_residuals), log_prob, result
 
 
 def _shrunk(standard: np.ndarray, weight: np.ndarray, n_effective: float) -> np.ndarray:
