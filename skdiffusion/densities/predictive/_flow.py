@@ -31,8 +31,8 @@ from skdiffusion.preprocessing import MappedData
 
 CODES = np.linspace(-3.6, 3.6, 7)  # standard normal codes at which the flow is tabulated first
 ADDED = 3, 6  # rounds of further places, and places of a round, where interpolation is off
-TABLE_TOLERANCE = 0.02  # of a code: 0.008 of a probability at most
-TABLE_STEPS = 16  # of the flow: codes are off by 0.002 in the mean (two modes)
+TABLE_TOLERANCE = 0.01  # of a code: 0.004 of a probability at most
+TABLE_STEPS = 12  # of the flow
 NODES_BETWEEN = 4  # two places of the table, of means
 MARGIN = 0.5  # standard deviations beyond the inputs of the fit, to which farther ones are moved
 
@@ -59,14 +59,13 @@ class TargetFlow:
     high: np.ndarray
     of_residuals: bool
 
-    def given(self, design: np.ndarray, outputs: Outputs) -> FlowDistributions:
-        """The distributions of the mapped target given columns of inputs and what trees say."""
+    def given(self, design: np.ndarray, outputs: Outputs, tolerance: float = TABLE_TOLERANCE) -> FlowDistributions:
+        """The distributions of the mapped target given columns of inputs and what trees say, tabulated to a tolerance."""
         features = _features(np.zeros(len(design)), design, outputs)
         standard = np.clip((features - self.shift) / self.scale, self.low, self.high)
         standard[:, 0] = 0.0
-        return FlowDistributions(
-            self.flow, standard, outputs.mean + self.shift[0] * outputs.scale, self.scale[0] * outputs.scale
-        )
+        locations, scales = outputs.mean + self.shift[0] * outputs.scale, self.scale[0] * outputs.scale
+        return FlowDistributions(self.flow, standard, locations, scales, tolerance)
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,15 @@ class FlowDistributions(Distributions):
     features : array of shape (n_samples, n_features)
         Standardized, of which the first is not read.
     locations, scales : array of shape (n_samples,)
+    tolerance : float
+        Of codes that are interpolated.
     """
 
     flow: SplitFlow
     features: np.ndarray
     locations: np.ndarray
     scales: np.ndarray
+    tolerance: float
 
     @property
     def _split(self) -> Split:
@@ -125,7 +127,7 @@ class FlowDistributions(Distributions):
             return flow.codes(complete, self._split)[:, 0]
 
         codes = np.repeat(CODES[None], n, axis=0)
-        return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, TABLE_TOLERANCE)
+        return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, self.tolerance)
 
     def fast_cdf(self) -> Callable[[np.ndarray], np.ndarray]:
         """The distribution functions by interpolation."""
@@ -149,7 +151,8 @@ class FlowDistributions(Distributions):
         return self.locations + self.scales * drawn
 
     def take(self, samples: np.ndarray) -> FlowDistributions:
-        return FlowDistributions(self.flow, self.features[samples], self.locations[samples], self.scales[samples])
+        features, locations, scales = (a[samples] for a in (self.features, self.locations, self.scales))
+        return FlowDistributions(self.flow, features, locations, scales, self.tolerance)
 
 
 @dataclass(frozen=True)
