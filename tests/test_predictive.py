@@ -139,7 +139,7 @@ def test_flows_of_zero_networks_are_regressions_on_what_trees_say():
     network.initialize(rng, 1.0, 1.2)
     flow = SplitFlow(ProbabilityFlow(SplitField(network, covariance), np.arctan(0.01), np.arctan(20.0)))
     shift, scale = rng.standard_normal(d), rng.uniform(0.5, 2.0, d)
-    target = TargetFlow(flow, shift, scale, np.full(d, -50.0), np.full(d, 50.0))
+    target = TargetFlow(flow, shift, scale, np.full(d, -50.0), np.full(d, 50.0), of_residuals=True)
     design, outputs = rng.standard_normal((6, 2)), Outputs(rng.standard_normal(6), rng.uniform(0.1, 3.0, 6))
     features = (np.column_stack([outputs.mean, np.log(outputs.scale), design]) - shift[1:]) / scale[1:]
     slope = np.linalg.solve(covariance[1:, 1:], covariance[1:, 0])

@@ -87,6 +87,7 @@ CLASSES = {
     "JointMixture": "skdiffusion.densities.predictive._joint",
     "JointStudentT": "skdiffusion.densities.predictive._joint",
     "TargetFlow": "skdiffusion.densities.predictive._flow",
+    "MixtureNetworks": "skdiffusion.densities.predictive._network",
     "KernelSources": "skdiffusion.densities._kernel_sources",
     "LocalPolynomials": "skdiffusion.manifold._local_polynomials",
     "IntrinsicDensity": "skdiffusion.manifold._intrinsic_density",

@@ -34,6 +34,7 @@ from skdiffusion.preprocessing import atoms_of, random_folds
 MANY_SAMPLES, MAX_FOLDS_OF_MANY = 5000, 5  # from so many on fewer folds do
 SEARCH_SHARE = 0.3  # of the time allowed, after which no mixture is searched for
 MIN_DISTINCT = 2  # samples with other values than the atoms
+FEW_SAMPLES = 1000  # with fewer, folds that end training flatter networks: others weigh them in the blend
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class RegressionFit:
         started, models, fits = time.perf_counter(), [], []
         parts = [self._inputs(X, Y, j) for j in range(Y.shape[1])]
         plans = [self._plan(inputs, weight, started, j, len(parts)) for j, inputs in enumerate(parts)]
-        with FitProgress(owner, sum(plan.options.n_checks for plan in plans)) as progress:
+        with FitProgress(owner, sum(plan.n_checks for plan in plans)) as progress:
             for j, (inputs, plan) in enumerate(zip(parts, plans)):
                 model, fit = self._fit_output((inputs, Y[:, j], weight), j, plan, rng, progress)
                 models.append(model)
@@ -97,6 +98,7 @@ class RegressionFit:
         """The plan of one output, which has its share of the time."""
         n = max(2, round(effective_number(weight)))
         options = resolve_options(self.settings, network_shape(n, inputs.shape[1]), self.device)
+        options = replace(options, stops_apart=n < FEW_SAMPLES)
         if self.max_seconds is None:
             return PredictivePlan(self.names, options)
         share = self.max_seconds / n_outputs

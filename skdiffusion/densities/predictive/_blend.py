@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from skdiffusion.densities import blend_log_density, choose_component
 from skdiffusion.densities.predictive._boosting import BoostedTrees, Outputs
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
-from skdiffusion.densities.predictive._flow import TargetFlow
+from skdiffusion.densities.predictive._flow import TABLE_TOLERANCE, TargetFlow
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+from skdiffusion.densities.predictive._network import MixtureNetworks
 
-PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | TargetFlow
+PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
 MAX_ROOT_STEPS = 60
-ROOT_TOLERANCE = 1e-9  # in standard normal scores of probabilities
+ROOT_TOLERANCE = 1e-8  # in standard normal scores of probabilities
 MAX_SCORE = 8.0
+GRID_SCORES = np.linspace(-3.5, 3.5, 15)  # normal scores of places between which quantiles are sought
 
 
 class Inputs:
@@ -47,7 +49,7 @@ class PredictiveBlend:
     ----------
     design : Design
     trees : BoostedTrees
-        Which the flow takes too, whatever their own weight.
+        Which the flow may take too, whatever their own weight.
     components : dict of str to component
     weights : dict of str to float
         Of the same names; non-negative, sum 1. A component of weight zero is never evaluated.
@@ -62,15 +64,16 @@ class PredictiveBlend:
         """The distributions of the mapped target given inputs X (n_samples, n_inputs)."""
         inputs = Inputs(X, self.design, self.trees)
         used = [name for name, weight in self.weights.items() if weight > 0]
-        parts = [_given(self.components[name], inputs) for name in used]
+        parts = [_given(self.components[name], inputs, self.weights[name]) for name in used]
         return BlendedDistributions(len(X), np.array([self.weights[name] for name in used]), parts)
 
 
-def _given(component: PredictiveComponent, inputs: Inputs) -> Distributions:
+def _given(component: PredictiveComponent, inputs: Inputs, weight: float) -> Distributions:
     if isinstance(component, BoostedTrees):
         return component.given(inputs.outputs)
     if isinstance(component, TargetFlow):
-        return component.given(inputs.columns, inputs.outputs)
+        outputs = inputs.outputs if component.of_residuals else Outputs.standard(len(inputs.X))
+        return component.given(inputs.columns, outputs, TABLE_TOLERANCE / weight)
     return component.given(inputs.columns)
 
 
@@ -99,20 +102,33 @@ class BlendedDistributions(Distributions):
     def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
         """Quantiles of every sample at its own probabilities (n, n_probabilities) within (0, 1).
 
-        Roots of the distribution function on the scale of normal scores, where it is nearly straight.
+        Roots of the distribution function on the scale of normal scores, where it is nearly straight, between places
+        of a grid that all quantiles of a sample share.
         """
         functions = [part.fast_cdf() for part in self.parts]
         wanted = np.clip(ndtri(probabilities), -MAX_SCORE, MAX_SCORE)
 
-        def excess(z: np.ndarray) -> np.ndarray:
+        def score(z: np.ndarray) -> np.ndarray:
             probability = sum(weight * cdf(z) for weight, cdf in zip(self.weights, functions))
-            return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE) - wanted
+            return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
 
-        z, _ = self.nodes()
-        center, spread = z.mean(1, keepdims=True), z.std(1, keepdims=True) + 1e-12
-        low = np.broadcast_to(center - 2 * spread, wanted.shape).copy()
-        high = np.broadcast_to(center + 2 * spread, wanted.shape).copy()
-        return _roots(excess, low, high, spread)
+        grid = self._places_of_scores()
+        heights = score(grid)
+        place = (heights[:, None] < wanted[:, :, None]).sum(2)
+        ends = [np.clip(place - k, 0, grid.shape[1] - 1) for k in (1, 0)]
+        low, high = (np.take_along_axis(grid, end, axis=1) for end in ends)
+        below, above = (np.take_along_axis(heights, end, axis=1) - wanted for end in ends)
+        step = grid[:, -1:] - grid[:, :1] + 1e-12
+        return _roots(lambda z: score(z) - wanted, (low, high), (below, above), step)
+
+    def _places_of_scores(self) -> np.ndarray:
+        """Rising numbers of every sample, near those of some normal scores, (n_samples, n_scores)."""
+        z, shares = self.nodes()
+        order = np.argsort(z, axis=1, kind="stable")
+        z, mass = (np.take_along_axis(a, order, axis=1) for a in (z, shares))
+        mass, last = np.cumsum(mass, axis=1), z.shape[1] - 1
+        which = [np.minimum((mass < level).sum(1), last) for level in ndtr(GRID_SCORES)]
+        return np.take_along_axis(z, np.stack(which, axis=1), axis=1)
 
     def sample(self, noise: TargetNoise) -> np.ndarray:
         which, out = choose_component(self.weights, noise.choice), np.empty(len(noise.choice))
@@ -127,22 +143,25 @@ class BlendedDistributions(Distributions):
 
 
 def _roots(
-    excess: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray, step: np.ndarray
+    excess: Callable[[np.ndarray], np.ndarray],
+    ends: tuple[np.ndarray, np.ndarray],
+    values: tuple[np.ndarray, np.ndarray],
+    step: np.ndarray,
 ) -> np.ndarray:
-    """Roots of rising functions, one for each entry, by regula falsi with the Illinois rule between ends that are
-    moved apart until they enclose the roots. An entry does not depend on the others."""
-    below, above = excess(low), excess(high)
+    """Roots of rising functions, one for each entry, by regula falsi with the Illinois rule between ends of known
+    values, which are moved apart until they enclose the roots. An entry does not depend on the others."""
+    (low, high), (below, above) = ends, values
     for k in range(MAX_ROOT_STEPS):
         short, over = below > 0, above < 0
         if not (short.any() or over.any()):
             break
         low, high = np.where(short, low - 2.0**k * step, low), np.where(over, high + 2.0**k * step, high)
-        below, above = excess(low), excess(high)
+        below, above = np.where(short, excess(low), below), np.where(over, excess(high), above)
     root, side, done = (low + high) / 2, np.zeros(low.shape, dtype=int), np.zeros(low.shape, dtype=bool)
     for k in range(MAX_ROOT_STEPS):
         run = above - below
         secant = low - below * (high - low) / np.where(run > 0, run, 1.0)
-        middle = (k % 3 == 2) | ~(run > 0) | ~((secant > low) & (secant < high))
+        middle = (k % 4 == 3) | ~(run > 0) | ~((secant > low) & (secant < high))
         root = np.where(done, root, np.where(middle, (low + high) / 2, secant))
         value = excess(root)
         done |= (np.abs(value) < ROOT_TOLERANCE) | (high - low <= ROOT_TOLERANCE * step)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 MIN_STEP = 1e-12  # between two places of a curve
+HALVED = 0.25  # of the error of an interval, that its halves have at most: interpolation is of the second order
 
 
 class RisingCurves:
@@ -71,7 +72,8 @@ def refined_curves(
     shape : (n_rounds, n_added)
         In a round every sample has so many points more.
     tolerance : float
-        Difference between curve and function below which a sample is right: its further points are those of its curve.
+        Difference between curve and function below which an interval is right: its further points are those of its
+        curve.
     """
     n_rounds, n_added = shape
     error = np.full(x.shape, np.inf)  # of the interval that begins at a point
@@ -81,12 +83,11 @@ def refined_curves(
         start, stop = (np.take_along_axis(x, chosen + k, axis=1) for k in (0, 1))
         middle = (start + stop) / 2
         guess = RisingCurves(x, heights)(middle)
-        right, own = guess.copy(), np.zeros(guess.shape)
-        wrong = np.flatnonzero(error.max(1) > tolerance)
-        if len(wrong):
-            owner = np.repeat(wrong, n_added)
-            right[wrong] = function(owner, middle[wrong].ravel()).reshape(len(wrong), n_added)
-            own[wrong] = np.abs(right[wrong] - guess[wrong])
+        right = guess.copy()
+        wrong = np.take_along_axis(error, chosen, axis=1) > tolerance
+        if wrong.any():
+            right[wrong] = function(np.nonzero(wrong)[0], middle[wrong])
+        own = HALVED * np.abs(right - guess)
         np.put_along_axis(error, chosen, own, axis=1)
         x = np.concatenate([x, middle], axis=1)
         order = np.argsort(x, axis=1, kind="stable")

@@ -10,6 +10,7 @@ from skdiffusion.densities.predictive._data import RegressionData, power_map_of
 from skdiffusion.preprocessing import Preprocessor
 
 MIN_DEVIATION = 1e-9  # of a column that says something
+MARGIN = 0.5  # standard deviations beyond the columns of the fit, to which farther ones are moved
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Design:
     kept : array of int
         Numbers of the columns that vary.
     shift, scale : array of shape (n_kept,)
+    low, high : array of shape (n_kept,)
+        Ends of the scaled columns: beyond them there is nothing to learn from.
     """
 
     numeric: np.ndarray
@@ -41,6 +44,8 @@ class Design:
     kept: np.ndarray
     shift: np.ndarray
     scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
     @classmethod
     def of(cls, data: RegressionData) -> Design:
@@ -55,12 +60,15 @@ class Design:
         values = {j: np.unique(X[known[:, j], j]) for j in data.categories}
         incomplete = np.flatnonzero(~known.all(0))
         none = np.zeros(0)
-        whole = cls(numeric, power, fill, incomplete, values, np.zeros(0, dtype=int), none, none)
+        whole = cls(numeric, power, fill, incomplete, values, np.zeros(0, dtype=int), none, none, none, none)
         columns = whole._columns(X)
         shift = np.average(columns, axis=0, weights=w)
         scale = np.sqrt(np.average((columns - shift) ** 2, axis=0, weights=w))
         kept = np.flatnonzero(scale > MIN_DEVIATION * (1 + np.abs(shift)))
-        return cls(numeric, power, fill, incomplete, values, kept, shift[kept], scale[kept])
+        shift, scale = shift[kept], scale[kept]
+        scaled = (columns[:, kept] - shift) / scale
+        low, high = scaled.min(0) - MARGIN, scaled.max(0) + MARGIN
+        return cls(numeric, power, fill, incomplete, values, kept, shift, scale, low, high)
 
     def _columns(self, X: np.ndarray) -> np.ndarray:
         """All columns, before they are scaled."""
@@ -76,4 +84,6 @@ class Design:
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Columns of inputs X (n, n_inputs), shape (n, n_kept)."""
-        return (self._columns(X)[:, self.kept] - self.shift) / self.scale
+        with np.errstate(over="ignore"):
+            scaled = (self._columns(X)[:, self.kept] - self.shift) / self.scale
+        return np.clip(scaled, self.low, self.high)

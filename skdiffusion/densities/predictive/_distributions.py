@@ -15,6 +15,7 @@ from skdiffusion.densities import choose_component
 
 LOG_2PI = np.log(2 * np.pi)
 N_GAUSS_HERMITE = 9  # nodes of a Gaussian: exact for polynomials of the seventeenth degree
+MANY_PARTS, N_OF_MANY = 16, 5  # nodes of a Gaussian of a mixture of more parts
 N_STUDENT = 64  # nodes of a Student-t, the middles of as many equal probabilities
 
 
@@ -79,7 +80,8 @@ class NormalMixtures(Distributions):
         return out
 
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
-        codes, shares = np.polynomial.hermite_e.hermegauss(N_GAUSS_HERMITE)
+        n_nodes = N_GAUSS_HERMITE if self.means.shape[1] <= MANY_PARTS else N_OF_MANY
+        codes, shares = np.polynomial.hermite_e.hermegauss(n_nodes)
         z = self.means[:, :, None] + self.scales[:, :, None] * codes
         weights = self.weights[:, :, None] * (shares / shares.sum())
         return z.reshape(len(z), -1), weights.reshape(len(z), -1)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import ComponentOptions, stacking_weights
 from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
@@ -17,10 +18,12 @@ from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._flow import fit_target_flow
 from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
+from skdiffusion.densities.predictive._network_fit import fit_networks
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
 
-COMPONENTS = ("trees", "mixture", "student", "diffusion")
+COMPONENTS = ("trees", "mixture", "student", "network", "diffusion")
+NETWORK_SHARE = 0.3  # of the time that is left for all networks
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class PredictivePlan:
     options: DiffusionOptions
     search_deadline: float = np.inf
 
+    @property
+    def trains_networks(self) -> bool:
+        """Whether there are mixture density networks, in the blend or to choose what the flow learns."""
+        return not {"network", "diffusion"}.isdisjoint(self.names)
+
+    @property
+    def n_checks(self) -> int:
+        """Reports of all training runs at most."""
+        return self.options.n_checks * (self.trains_networks + ("diffusion" in self.names))
+
 
 class PredictiveFit(NamedTuple):
     """A blend, and how the training of its networks went, if there are some."""
@@ -52,7 +65,8 @@ class PredictiveFit(NamedTuple):
 def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProgress) -> PredictiveFit:
     """Fit the components that a plan names to samples in folds, and weigh them.
 
-    Trees are fitted whatever the names: the flow learns what they leave.
+    Trees are fitted whatever the names, and mixture density networks where there is a flow: if trees say more than
+    these of samples left out, the flow learns what trees leave, else the target as it is.
     """
     rng, result = data.target.rng.spawn(1)[0], None
     validated = np.concatenate(data.target.validation_folds)
@@ -66,8 +80,15 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     if "student" in plan.names:
         student, log_prob = fit_joint_student_t(data, columns)
         found["student"] = student, log_prob[validated]
-    if "diffusion" in plan.names:
-        flow, log_prob, result = fit_target_flow(data, columns, boosted.left_out, plan.options, progress)
+    if plan.trains_networks:
+        options = plan.options if "diffusion" not in plan.names else _early(plan.options)
+        networks, log_prob, result = fit_networks(data, columns, options, rng, progress)
+        found["network"] = networks, log_prob[validated]
+        trees_lead = np.average(boosted.log_prob - log_prob, weights=data.weight) > 0
+    ended = result is not None and (result.interrupted or progress.stopped)
+    if "diffusion" in plan.names and not ended:
+        left_out = boosted.left_out if trees_lead else None
+        flow, log_prob, result = fit_target_flow(data, columns, left_out, plan.options, progress)
         found["diffusion"] = flow, log_prob
     named = {name: found[name] for name in found if name in plan.names} or {"trees": found["trees"]}
     weights = _weights({name: log_prob for name, (_, log_prob) in named.items()}, data.weight[validated])
@@ -75,6 +96,12 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     n_seen = 0 if result is None else result.n_steps * plan.options.training.batch_size
     n_epochs = max(1, -(-n_seen // len(data.z)))
     return PredictiveFit(PredictiveBlend(design, boosted.trees, components, weights), result, n_epochs)
+
+
+def _early(options: DiffusionOptions) -> DiffusionOptions:
+    """The same, of a training that leaves most of the time for another."""
+    now, deadline = collective().clock(), options.training.deadline
+    return options.ending_at(now + NETWORK_SHARE * (deadline - now), deadline)
 
 
 def _weights(log_prob: Mapping[str, np.ndarray], sample_weight: np.ndarray) -> dict[str, float]:

@@ -1,8 +1,9 @@
-r"""The flow of the residuals of trees, given the inputs: what trees leave to learn, of any shape.
+r"""The flow of the target, or of the residuals of trees, given the inputs: what is left to learn, of any shape.
 
 With the mean m and the standard deviation s of the trees, both out of fold, and columns g of the inputs, a network
 learns :math:`p(u \mid g, m, \log s)` of :math:`u = (z - m) / s`, and :math:`p(z \mid x) = p(u \mid g, m, \log s) / s`.
-The noise floor of the flow is relative to s, so that it lies below the narrowest conditional scale.
+The noise floor of the flow is relative to s, so that it lies below the narrowest conditional scale. Where the target
+changes smoothly with its inputs the steps of trees would only have to be unlearned: there m = 0 and s = 1.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from skdiffusion.preprocessing import MappedData
 
 CODES = np.linspace(-3.6, 3.6, 7)  # standard normal codes at which the flow is tabulated first
 ADDED = 3, 6  # rounds of further places, and places of a round, where interpolation is off
-TABLE_TOLERANCE = 0.02  # of a code: 0.008 of a probability at most
-TABLE_STEPS = 16  # of the flow: codes are off by 0.002 in the mean (two modes)
+TABLE_TOLERANCE = 0.01  # of a code: 0.004 of a probability at most
+TABLE_STEPS = 12  # of the flow
 NODES_BETWEEN = 4  # two places of the table, of means
 MARGIN = 0.5  # standard deviations beyond the inputs of the fit, to which farther ones are moved
 
@@ -47,6 +48,8 @@ class TargetFlow:
         Of all features; the network takes them standardized.
     low, high : array of shape (n_features,)
         Ends of the standardized features: networks are wild beyond.
+    of_residuals : bool
+        Whether the target is taken relative to what the trees say.
     """
 
     flow: SplitFlow
@@ -54,15 +57,15 @@ class TargetFlow:
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    of_residuals: bool
 
-    def given(self, design: np.ndarray, outputs: Outputs) -> FlowDistributions:
-        """The distributions of the mapped target given columns of inputs and what trees say."""
+    def given(self, design: np.ndarray, outputs: Outputs, tolerance: float = TABLE_TOLERANCE) -> FlowDistributions:
+        """The distributions of the mapped target given columns of inputs and what trees say, tabulated to a tolerance."""
         features = _features(np.zeros(len(design)), design, outputs)
         standard = np.clip((features - self.shift) / self.scale, self.low, self.high)
         standard[:, 0] = 0.0
-        return FlowDistributions(
-            self.flow, standard, outputs.mean + self.shift[0] * outputs.scale, self.scale[0] * outputs.scale
-        )
+        locations, scales = outputs.mean + self.shift[0] * outputs.scale, self.scale[0] * outputs.scale
+        return FlowDistributions(self.flow, standard, locations, scales, tolerance)
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,15 @@ class FlowDistributions(Distributions):
     features : array of shape (n_samples, n_features)
         Standardized, of which the first is not read.
     locations, scales : array of shape (n_samples,)
+    tolerance : float
+        Of codes that are interpolated.
     """
 
     flow: SplitFlow
     features: np.ndarray
     locations: np.ndarray
     scales: np.ndarray
+    tolerance: float
 
     @property
     def _split(self) -> Split:
@@ -121,7 +127,7 @@ class FlowDistributions(Distributions):
             return flow.codes(complete, self._split)[:, 0]
 
         codes = np.repeat(CODES[None], n, axis=0)
-        return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, TABLE_TOLERANCE)
+        return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, self.tolerance)
 
     def fast_cdf(self) -> Callable[[np.ndarray], np.ndarray]:
         """The distribution functions by interpolation."""
@@ -145,7 +151,8 @@ class FlowDistributions(Distributions):
         return self.locations + self.scales * drawn
 
     def take(self, samples: np.ndarray) -> FlowDistributions:
-        return FlowDistributions(self.flow, self.features[samples], self.locations[samples], self.scales[samples])
+        features, locations, scales = (a[samples] for a in (self.features, self.locations, self.scales))
+        return FlowDistributions(self.flow, features, locations, scales, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -171,11 +178,11 @@ def _features(u: np.ndarray, design: np.ndarray, outputs: Outputs) -> np.ndarray
 def fit_target_flow(
     data: RegressionData,
     design: np.ndarray,
-    left_out: Outputs,
+    left_out: Outputs | None,
     options: DiffusionOptions,
     progress: FitProgress,
 ) -> tuple[TargetFlow, np.ndarray, TrainingResult]:
-    """Train networks, one without each fold, on the out-of-fold residuals of trees.
+    """Train networks, one without each fold, on the out-of-fold residuals of trees, or on the target if there are none.
 
     Returns
     -------
@@ -184,7 +191,9 @@ def fit_target_flow(
         Out-of-fold log-densities of the mapped target, of the samples of the validation folds.
     result : TrainingResult
     """
-    features, w = _features((data.z - left_out.mean) / left_out.scale, design, left_out), data.weight
+    of_residuals, w = left_out is not None, data.weight
+    left_out = Outputs.standard(len(data.z)) if left_out is None else left_out
+    features = _features((data.z - left_out.mean) / left_out.scale, design, left_out)
     shift = np.average(features, axis=0, weights=w)
     scale = np.sqrt(np.average((features - shift) ** 2, axis=0, weights=w))
     scale = np.where(scale > 1e-9, scale, 1.0)
@@ -199,7 +208,7 @@ def fit_target_flow(
     members = [_OfSplit(member, split) for member in flow.members()]
     log_prob = averaged_log_prob(members, mapped, data.target.validation_folds)
     low, high = standard.min(0) - MARGIN, standard.max(0) + MARGIN
-    return TargetFlow(flow, shift, scale, low, high), log_prob, result
+    return TargetFlow(flow, shift, scale, low, high, of_residuals), log_prob, result
 
 
 def _shrunk(standard: np.ndarray, weight: np.ndarray, n_effective: float) -> np.ndarray:
