@@ -307,7 +307,7 @@ class MarginalDensity:
     @cached_property
     def _draws(self) -> np.ndarray:
         if (table := self.estimator._table) is not None and (
-            named := set(table.columns.categories) & set(self.features_)
+            named := set(table.columns.discrete) & set(self.features_)
         ):
             raise ValueError(
                 f"Features {sorted(int(j) for j in named)} are categories, which have no mean, quantiles or "
