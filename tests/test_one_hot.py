@@ -21,7 +21,7 @@ from skdiffusion.preprocessing import Columns, OneHotGroup, alternatives, fit_pr
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 10, "random_state": 0}
 COVERS, AT_MOST_ONE = OneHotGroup((0, 1, 2), True), OneHotGroup((3, 5), False)
-COLUMNS = Columns(6, {}, {}, (COVERS, AT_MOST_ONE))  # column 4 is a number
+COLUMNS = Columns(6, {}, {}, (((0, 1, 2), True), ((3, 5), False)))  # column 4 is a number
 
 
 def encoded(n, seed=0):
@@ -112,7 +112,7 @@ def test_the_cases_of_a_sample_are_the_levels_that_agree_with_it(values):
     x = np.insert(values, 4, 0.3)[None]
     owner, cases = alternatives(COLUMNS, x)
     assert (owner == 0).all()
-    for group in COLUMNS.groups:
+    for group in COLUMNS.one_hot:
         given_, own = x[:, group.features], cases[:, group.features]
         agree = [v for v in group.values if (np.isnan(given_) | (given_ == v)).all()]
         if np.isnan(given_).all():

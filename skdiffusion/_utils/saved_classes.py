@@ -56,7 +56,6 @@ CLASSES = {
     "Table": "skdiffusion.estimators._table_kinds",
     "TablePreprocessor": "skdiffusion.estimators._table_fit",
     "Columns": "skdiffusion.preprocessing._columns",
-    "OneHotGroup": "skdiffusion.preprocessing._one_hot",
     "TableResolution": "skdiffusion.preprocessing._table_resolution",
     "PresentMaps": "skdiffusion.preprocessing._present_maps",
     "TableDensity": "skdiffusion.densities._table_density",

@@ -492,7 +492,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         grouped = reservoir is None and not begins_stream and can_be_a_table(self)
         table = kinds.table(samples.X, self.atoms, grouped)
         self.atoms_ = {} if table is None else table.columns.atoms
-        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.groups]
+        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
         n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
         incomplete = bool(np.isnan(samples.X).any())
         if table is not None:
@@ -615,6 +615,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         field = self._previous(self.n_features_in_) or flow.network_field
         rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(samples, bounds, rng, self._resolution)
+        self._resolution = self._resolution.with_values(samples.X.astype(np.float64))
         warn_of_moved_constants(data)
         self.n_samples_seen_ += len(samples.X)
         log_prob = log_prob_of_others(self.blend_, data.X)

@@ -216,7 +216,7 @@ class TableConditionalDensity(ConditionalDensity):
         out = np.stack([curve.quantile(probabilities) for curve in self._number_curves])
         complete = np.repeat(self.given_, len(probabilities), axis=0)
         complete[:, j] = out.ravel()
-        return self.estimator._rounded(complete)[:, j].reshape(out.shape)
+        return self.estimator._resolution.requantized(complete)[:, j].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
         """Distribution function of the one unknown number, which jumps at its atoms.

@@ -163,7 +163,7 @@ class Kinds:
             groups = one_hot_groups(samples, [j for j in range(samples.shape[1]) if j not in not_in_any])
         for group in groups:
             values = {j: known for j, known in values.items() if j not in group.features}
-        columns = Columns(samples.shape[1], values, found, groups)
+        columns = Columns(samples.shape[1], values, found, tuple((group.features, group.covers) for group in groups))
         return Table(columns, self.library, self.label_codes) if values or found or groups else None
 
 
@@ -294,7 +294,7 @@ def _described(part: DiscretePart) -> str:
 def refuse_table(estimator: object, what: str, instead: str) -> None:
     """Raise ValueError, with what to do instead, if an estimator was fitted to a table with categories or atoms."""
     if (table := getattr(estimator, "_table", None)) is not None:
-        groups = [list(group.features) for group in table.columns.groups]
+        groups = [list(group.features) for group in table.columns.one_hot]
         which = f" (it has the one-hot groups {groups})" if groups else ""
         raise ValueError(
             f"{what} is not defined for a table with categories or atoms{which}: {instead}. Or fit with "

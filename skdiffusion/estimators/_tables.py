@@ -305,7 +305,8 @@ class UnknownValues:
         X[:, category.features] = np.nan
         out, weights = np.empty((len(X), len(category.values))), self.component_weights
         rows = np.flatnonzero(~np.isnan(X).all(1))
-        out[np.isnan(X).all(1)] = self._marginal_shares(k)
+        if len(rows) < len(X):
+            out[np.isnan(X).all(1)] = self._marginal_shares(k)
         if len(rows):
             owner, cases = alternatives(self.columns, X[rows])
             table = self._value_table(cases, k)

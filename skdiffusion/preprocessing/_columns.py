@@ -45,19 +45,24 @@ class Columns:
         Rising values of every column of categories, by its number.
     atoms : dict of int to ndarray
         Rising atoms of every numeric column that has some, by its number.
-    groups : tuple of OneHotGroup
-        Groups of other columns that are the levels of one category each.
+    groups : tuple of tuples (features, covers)
+        Of every one-hot group of other columns, as of `OneHotGroup`.
     """
 
     n_features: int
     categories: dict[int, np.ndarray]
     atoms: dict[int, np.ndarray]
-    groups: tuple[OneHotGroup, ...] = ()
+    groups: tuple[tuple[tuple[int, ...], bool], ...] = ()
+
+    @property
+    def one_hot(self) -> list[OneHotGroup]:
+        """The one-hot groups."""
+        return [OneHotGroup(*group) for group in self.groups]
 
     @property
     def discrete(self) -> dict[int, np.ndarray]:
         """Rising values of every column of categories, and of every one in a one-hot group, by its number."""
-        return self.categories | {j: np.array([0.0, 1.0]) for group in self.groups for j in group.features}
+        return self.categories | {j: np.array([0.0, 1.0]) for group in self.one_hot for j in group.features}
 
     @property
     def numeric(self) -> np.ndarray:
@@ -68,7 +73,7 @@ class Columns:
     def all_categories(self) -> list[Category]:
         """Columns of categories, then one-hot groups: in the order of their states."""
         single = [Category(np.array([j]), v[:, None], v[-1:] + 1) for j, v in self.categories.items()]
-        groups = [Category(np.array(g.features), g.values, np.ones(len(g.features))) for g in self.groups]
+        groups = [Category(np.array(g.features), g.values, np.ones(len(g.features))) for g in self.one_hot]
         return single + groups
 
     def category_of(self, j: int) -> int:
@@ -79,7 +84,7 @@ class Columns:
     def stated(self) -> np.ndarray:
         """Numbers of the columns that have a state: those of categories, the first one of every one-hot group, then
         numeric ones with atoms."""
-        return np.array([*self.categories, *(g.features[0] for g in self.groups), *self.atoms], dtype=int)
+        return np.array([*self.categories, *(g.features[0] for g in self.one_hot), *self.atoms], dtype=int)
 
     @property
     def n_states(self) -> np.ndarray:
@@ -111,7 +116,7 @@ class Columns:
         states, numbers = np.empty((len(X), len(self.stated)), dtype=int), X.astype(np.float64)
         for k, (j, values) in enumerate(self.categories.items()):
             states[:, k] = _place(numbers[:, j], values, len(values))
-        for k, group in enumerate(self.groups, len(self.categories)):
+        for k, group in enumerate(self.one_hot, len(self.categories)):
             states[:, k] = group.states(numbers)
         for k, (j, values) in enumerate(self.atoms.items(), len(self.all_categories)):
             states[:, k] = 1 + _place(numbers[:, j], values, -1)

@@ -14,7 +14,7 @@ from skdiffusion.preprocessing._columns import Columns
 def settled(columns: Columns, X: np.ndarray) -> np.ndarray:
     """Samples with the columns of one-hot groups that follow from those that are known."""
     out = X
-    for group in columns.groups:
+    for group in columns.one_hot:
         place = np.array(group.features)
         states = group.states(X)
         rows = np.flatnonzero(np.isnan(X[:, place]).any(1) & (states >= 0))
@@ -29,7 +29,7 @@ def settled(columns: Columns, X: np.ndarray) -> np.ndarray:
 def whole_groups(columns: Columns, X: np.ndarray) -> np.ndarray:
     """Settled samples, with all columns unknown of groups several levels of which are possible."""
     out = settled(columns, X)
-    for group in columns.groups:
+    for group in columns.one_hot:
         place = np.array(group.features)
         rows = np.flatnonzero(np.isnan(out[:, place]).any(1))
         if len(rows):
@@ -48,7 +48,7 @@ def alternatives(columns: Columns, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
     X : array of shape (n_alternatives, n_features)
     """
     owner, out = np.arange(len(X)), settled(columns, X)
-    for group in columns.groups:
+    for group in columns.one_hot:
         place = np.array(group.features)
         unknown = np.isnan(out[:, place])
         partly = unknown.any(1) & ~unknown.all(1)
@@ -66,7 +66,7 @@ def alternatives(columns: Columns, X: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def contradicts(columns: Columns, X: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Which samples have no level of a group, some column of which is given; shape (n_samples,) of bool."""
     out = np.zeros(len(X), dtype=bool)
-    for group in columns.groups:
+    for group in columns.one_hot:
         some = ~np.isnan(given[:, group.features]).all(1)
         out |= some & (group.states(X) == len(group.values))
     return out
