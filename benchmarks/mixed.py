@@ -1,7 +1,7 @@
 """Tables with categories and atoms: exact held-out log-densities, generated rows, and columns with atoms.
 
     python -m benchmarks.mixed run --out benchmarks/results/mixed.jsonl [--data FOLDER] [--n 4000] [--seeds 1]
-        [--kinds columns,tables,classes]
+        [--kinds columns,tables,classes,wholes]
     python -m benchmarks.mixed report benchmarks/results/mixed.jsonl [--published FOLDER/published.csv]
 
 Tables of FOLDER (`roles.json` says which columns are categories): n training samples, and at most 4000 others that are
@@ -19,6 +19,10 @@ Classes: the tables with a class, n training samples, and at most 4000 others. M
 DiffusionClassifier with atoms="auto", and of HistGradientBoostingClassifier with its defaults, and with the learning
 rate, iterations and leaves that three folds of the training samples choose from a grid.
 
+Wholes: the whole tables by the published protocol (`benchmarks.whole_tables`), which a folder of sdmetrics and XGBoost
+on the path takes: as many generated rows as there are training rows, of ours, and of the fully factorized model, whose
+published figures show whether this is the protocol. `--seconds` bounds the time of a fit.
+
 Columns: single features whose density is known, n samples. The divergence of ours from it, and that of the pieces
 apart: the share of each atom, and a fit to the values at none. And by how many standard errors the share of generated
 values at the atoms is off that of the samples.
@@ -34,13 +38,15 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks import cells
+from benchmarks import cells, whole_tables
 
 N_HELD_OUT = 4000
 BOOSTING_GRID = {"learning_rate": [0.03, 0.1], "max_iter": [50, 100, 200], "max_leaf_nodes": [6, 15, 31]}
 PUBLISHED = ("FullyFactorizedPreprocessed", "ShallowMixture", "TabSyn", "TabDiff", "TabPC")
+FACTORIZED = PUBLISHED[0]
 NORMAL, GAMMA, LOG_NORMAL = stats.norm(40, 12), stats.gamma(2.0), stats.lognorm(1.0)
-PLURAL = {"column": "columns", "table": "tables", "class": "classes"}
+PLURAL = {"column": "columns", "table": "tables", "class": "classes", "whole": "wholes"}
+MEASURES = ("xgb_detection", "lr_detection", "mle", "shape", "trend")
 # Atoms with their shares, and the distribution of the rest.
 COLUMNS = {
     "zeros 60 %": ({0.0: 0.6}, GAMMA),
@@ -143,6 +149,25 @@ def class_cell(name, n, seed, folder):
     return out
 
 
+def whole_cell(name, seconds, seed, folder):
+    """One record of a whole table by the published protocol."""
+    from skdiffusion import DiffusionDensityEstimator, find_atoms
+
+    if not whole_tables.available():
+        raise RuntimeError("sdmetrics or XGBoost is not installed: whole tables are left out")
+    roles, (train, test) = whole_tables.roles_of(name, folder), whole_tables.split(name, folder)
+    X, start = whole_tables.to_fit(train, roles), time.process_time()
+    est = DiffusionDensityEstimator(random_state=seed, atoms=find_atoms(X), max_fit_seconds=seconds or None).fit(X)
+    out = {"whole": name, "n": seconds, "seed": seed, "n_train": len(X), "fit_s": time.process_time() - start}
+    out |= {"ours": est.score(whole_tables.to_fit(test, roles)), "weights": est.component_weights_}
+    start = time.process_time()
+    generated = whole_tables.as_published(est.sample(len(X), random_state=seed), train)
+    out["sample_s"] = time.process_time() - start
+    out |= whole_tables.measured(train, test, generated, roles, seed)
+    factorized = whole_tables.measured(train, test, whole_tables.factorized(train, seed), roles, seed)
+    return out | {f"factorized_{name}": value for name, value in factorized.items()}
+
+
 def column_cell(name, n, seed):
     """One record of a column."""
     from skdiffusion import DiffusionDensityEstimator
@@ -190,7 +215,7 @@ def run_cell(kind, name, n, seed, folder):
     warnings.simplefilter("ignore")
     if kind == "column":
         return column_cell(name, n, seed)
-    return {"table": table_cell, "class": class_cell}[kind](name, n, seed, folder)
+    return {"table": table_cell, "class": class_cell, "whole": whole_cell}[kind](name, n, seed, folder)
 
 
 def run(arguments):
@@ -206,6 +231,8 @@ def run(arguments):
     for kind, of_kind in (("table", names), ("class", with_class)):
         if PLURAL[kind] in asked:
             todo += [(kind, k, arguments.n, s, arguments.data) for s in range(arguments.seeds) for k in of_kind]
+    if "wholes" in asked:
+        todo += [("whole", k, arguments.seconds, s, arguments.data) for s in range(arguments.seeds) for k in names]
     todo = [c for c in todo if c[:4] not in done]
     cells.run_all("benchmarks.mixed", todo, arguments.out, arguments.jobs, limit_s=3600.0)
 
@@ -224,15 +251,36 @@ def grouped(records, key):
     return sorted(out.items())
 
 
+def published_figures(path):
+    """Figures by table, method and measure."""
+    out = defaultdict(dict)
+    if path:
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                if row["method"] in PUBLISHED and row["xgb_detection"]:
+                    out[row["dataset"]][row["method"]] = {m: float(row[m]) for m in (*MEASURES, "training_time")}
+    return out
+
+
+def report_wholes(records, others):
+    """Figures of whole tables by the published protocol, those of other methods beside ours."""
+    ours = {name: mean_of(some) for (name, _), some in grouped(records, "whole")}
+    print(f"\n| whole table | method | {' | '.join(MEASURES)} | fit, s |")
+    print("|---" * (3 + len(MEASURES)) + "|")
+    for name in {**ours, **others}:
+        rows = {method: (figures, figures["training_time"]) for method, figures in others.get(name, {}).items()}
+        if name in ours:
+            m = ours[name]
+            rows[f"{FACTORIZED}, here"] = ({k: m[f"factorized_{k}"] for k in MEASURES}, 0.0)
+            rows["ours"] = (m, m["fit_s"])
+        for method, (figures, seconds) in rows.items():
+            print(f"| {name} | {method} | {' | '.join(f'{figures[k]:.3f}' for k in MEASURES)} | {seconds:.0f} |")
+
+
 def report(files, published=None):
     """Means over the seeds, and published figures beside them."""
     records = cells.read(*files)
-    others = defaultdict(dict)
-    if published:
-        with open(published, newline="") as file:
-            for row in csv.DictReader(file):
-                if row["method"] in PUBLISHED and row["xgb_detection"]:
-                    others[row["dataset"]][row["method"]] = float(row["xgb_detection"])
+    others = published_figures(published)
     print("| table | n | seeds | ours | mixture | apart | detection | of shuffled columns | fit, s |")
     print("|---" * 9 + "|")
     for (name, n), some in grouped(records, "table"):
@@ -240,9 +288,7 @@ def report(files, published=None):
         nats = " | ".join(f"{m[k]:.3f}" for k in ("ours", "mixture", "apart"))
         found = " | ".join(f"{m[k]:.3f}" if k in m else "" for k in ("detection", "detection_apart"))
         print(f"| {name} | {n} | {len(some)} | {nats} | {found} | {m['fit_s']:.0f} |")
-    for name in others:
-        listed = ", ".join(f"{method} {value:.3f}" for method, value in others[name].items())
-        print(f"\nPublished detection on the whole of {name}: {listed}.")
+    report_wholes(records, others)
     print("\n| class of | n | seeds | ours | boosting | boosting, tuned | shares alone | fit, s |")
     print("|---" * 8 + "|")
     for (name, n), some in grouped(records, "class"):
@@ -264,6 +310,7 @@ def main():
     p.add_argument("--kinds", default=",".join(PLURAL.values()))
     p.add_argument("--n", type=int, default=4000)
     p.add_argument("--seeds", type=int, default=1)
+    p.add_argument("--seconds", type=int, default=600)
     q.add_argument("--published")
     arguments = parser.parse_args()
     arguments.function(arguments)

@@ -1,5 +1,7 @@
 """Samples that repeat, values that repeat, and the folds that keep what belongs together on one side."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -419,3 +421,35 @@ def test_stacking_keeps_copies_and_groups_together():
     assert grouped.score(normal(2000, 2, seed=2)) > StackedDensityEstimator(random_state=0).fit(panel).score(
         normal(2000, 2, seed=2)
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_generated_values_of_rounded_features_are_on_their_grid(dtype):
+    rng = np.random.default_rng(0)
+    counts, tenths = rng.poisson(4.0, 300), np.round(rng.normal(20.0, 1.0, 300), 1)
+    halves = 2.5 * np.round(rng.normal(0.0, 3.0, 300))
+    X = np.column_stack([counts, tenths, halves, rng.normal(size=300)]).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    for drawn in (est.sample(500, random_state=0), est.sample(200, given={3: 0.1}, random_state=0)):
+        for j, step in enumerate([1.0, 0.1, 2.5]):
+            np.testing.assert_allclose(drawn[:, j] / step, np.round(drawn[:, j] / step), atol=1e-4)
+            assert X[:, j].min() <= drawn[:, j].min() <= drawn[:, j].max() <= X[:, j].max()
+        assert len(np.unique(drawn[:, 3])) in (1, 500)  # given, or no feature of a grid
+    known = np.isin(drawn[:, :3], X[:, :3])
+    assert known.mean() > 0.9  # known values come back to the bit
+    quantiles = est.conditional({1: 20.0, 2: 0.0, 3: 0.1}).quantile([0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(quantiles, np.round(quantiles))
+
+
+def test_values_that_later_samples_of_a_stream_have_are_on_the_grid_too():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.poisson(4.0, 300), rng.normal(size=300)]).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        est = DiffusionDensityEstimator(max_iter=5, random_state=0).partial_fit(X).partial_fit(X + [20.0, 0.0])
+    counts = est.sample(1000, random_state=0)[:, 0]
+    np.testing.assert_array_equal(counts, np.round(counts))
+    assert counts.min() >= X[:, 0].min()
+    assert X[:, 0].max() < counts.max() <= X[:, 0].max() + 20

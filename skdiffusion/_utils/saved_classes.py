@@ -110,7 +110,10 @@ def parameter_defaults(cls: type) -> dict[str, Any]:
 def schema(cls: type) -> tuple[set[str], set[str]]:
     """Attributes that a file must hold of an object of a class, and those that it may hold."""
     if dataclasses.is_dataclass(cls):
-        return {field.name for field in dataclasses.fields(cls)}, set()
+        # A field with a default may have come after the file: the class has the default.
+        fields = dataclasses.fields(cls)
+        must = {field.name for field in fields if field.default is dataclasses.MISSING}
+        return must, {field.name for field in fields} - must
     saved = set(cls._saved)  # type: ignore[attr-defined]
     if not issubclass(cls, BaseEstimator):
         return saved, set()

@@ -142,7 +142,7 @@ class Completion:
                     log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
         log_proposal = self.density.log_prob(complete).reshape(shape) - log_given
         log_proposal[:, self.known.all(1)] = 0.0
-        complete = self._on_grids(self.resolution.requantized(complete)).reshape(*shape, d)
+        complete = self._on_grids(self.resolution.at_spikes(complete)).reshape(*shape, d)
         return np.where(self.known, self.X, complete), log_proposal
 
     def _on_grids(self, X: np.ndarray) -> np.ndarray:

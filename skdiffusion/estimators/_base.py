@@ -217,7 +217,7 @@ class BlendedDensityEstimator(MeanLogDensity):
 
         with workers(self.n_jobs):
             in_parts(decode, len(codes))
-        return self._resolution.requantized(self._finite(samples, "'codes'"))
+        return self._resolution.at_spikes(self._finite(samples, "'codes'"))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
         """Draw samples from the fitted density.

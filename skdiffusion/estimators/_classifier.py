@@ -190,8 +190,9 @@ class DiffusionClassifier(CallbackSupportMixin, ClassifierMixin, SavableEstimato
         table = np.column_stack([samples.astype(np.float64), np.full(len(samples), np.nan)])
         table[~self.estimator_.preprocessor_.inside(table)] = np.nan
         values = UnknownValues(self.estimator_.blend_, table.shape[1])
+        category = values.columns.category_of(table.shape[1] - 1)
         with workers(self.estimator_.n_jobs), np.errstate(over="ignore", invalid="ignore"):
-            return values.category_shares(table, table.shape[1] - 1, fixed=True)
+            return values.category_shares(table, category, fixed=True)
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of the probabilities of `predict_proba`.

@@ -229,7 +229,7 @@ class ConditionalDensity:
         out = np.stack([np.interp(probabilities, levels, values) for values, levels in self._curves()])
         complete = np.repeat(self.given_, len(probabilities), axis=0)
         complete[:, self.unknown_features_[0]] = out.ravel()
-        return self.estimator._rounded(complete)[:, self.unknown_features_[0]].reshape(out.shape)
+        return self.estimator._resolution.requantized(complete)[:, self.unknown_features_[0]].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
         """Distribution function of the one unknown feature.
@@ -307,7 +307,7 @@ class MarginalDensity:
     @cached_property
     def _draws(self) -> np.ndarray:
         if (table := self.estimator._table) is not None and (
-            named := set(table.columns.categories) & set(self.features_)
+            named := set(table.columns.discrete) & set(self.features_)
         ):
             raise ValueError(
                 f"Features {sorted(int(j) for j in named)} are categories, which have no mean, quantiles or "

@@ -63,7 +63,7 @@ from skdiffusion.estimators._stages import (
     warn_of_fit,
     warn_of_moved_constants,
 )
-from skdiffusion.estimators._table_fit import TableFit
+from skdiffusion.estimators._table_fit import TableFit, can_be_a_table
 from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
@@ -130,7 +130,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of categories, whose probabilities are learned as such: a mask, numbers or names. "from_dtype" are those
         of a frame with the dtypes of categories, text and booleans; an array has none. None takes every column as
-        numbers. At most 256 categories a column.
+        numbers. At most 256 categories a column. Unless it is None, columns of zeros and ones that exclude each other
+        in all samples, beyond chance, are one category too, as an encoder made them, but those that are named here:
+        exactly one of them is one, or at most one, in generated samples as in those of `fit`. They are looked for in
+        `fit`, not in streams nor in more samples than `reservoir_size` of `Options`, and where the other parameters
+        are those that a table with categories takes.
     atoms : "auto", dict or None, default=None
         Values of numeric features that carry mass, as the zeros of a zero-inflated feature: the density there is a
         probability, and the rest of the feature is continuous. A dictionary has lists of values by feature, named or
@@ -178,6 +182,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         The map from features to whitened samples; of a table with categories or atoms the bounds alone.
     atoms_ : dict
         Rising atoms by number of the feature; empty without `atoms`.
+    one_hot_groups_ : list of list of int
+        Numbers of the columns of every one-hot group that was found: see `categorical_features`.
     n_iter_ : int
         Epochs run.
     n_samples_seen_ : int
@@ -221,7 +227,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "n_features_in_", "feature_names_in_", "feature_scale_", "preprocessor_", "blend_", "component_weights_",
         "conditional_blend_", "n_iter_", "loss_curve_", "validation_scores_", "best_validation_score_",
         "loss_by_noise_", "likelihood_curve_", "network_gain_", "n_samples_seen_", "_resolution", "_sample_seed",
-        "_frame", "_replay", "atoms_", "_table", "_kernel_sources",
+        "_frame", "_replay", "atoms_", "one_hot_groups_", "_table", "_kernel_sources",
     )  # fmt: skip
 
     _parameter_constraints: dict = {
@@ -483,8 +489,10 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if checkpoint is not None and checkpoint.seed != seed:
             rng = np.random.default_rng(checkpoint.seed)
         sample_seed = int(rng.integers(2**62))
-        table = kinds.table(samples.X, self.atoms)
+        grouped = reservoir is None and not begins_stream and can_be_a_table(self)
+        table = kinds.table(samples.X, self.atoms, grouped)
         self.atoms_ = {} if table is None else table.columns.atoms
+        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
         n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
         incomplete = bool(np.isnan(samples.X).any())
         if table is not None:
@@ -607,6 +615,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         field = self._previous(self.n_features_in_) or flow.network_field
         rng = np.random.default_rng([self._sample_seed, self.n_samples_seen_])
         data = TrainingData.of(samples, bounds, rng, self._resolution)
+        self._resolution = self._resolution.with_values(samples.X.astype(np.float64))
         warn_of_moved_constants(data)
         self.n_samples_seen_ += len(samples.X)
         log_prob = log_prob_of_others(self.blend_, data.X)

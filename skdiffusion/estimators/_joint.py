@@ -23,7 +23,6 @@ from skdiffusion.estimators._table_conditional import TableConditionalDensity
 from skdiffusion.estimators._table_kinds import Table, coded
 from skdiffusion.estimators._tables import UnknownValues
 from skdiffusion.estimators._unknown import UnknownFeatures
-from skdiffusion.preprocessing import nearest
 
 TAIL_DRAWS = 4000  # generated samples that rank a log-density
 MIN_NODES, MAX_NODES = 32, 512  # of imputed samples
@@ -369,17 +368,8 @@ class JointDensityEstimator(FlowDensityEstimator):
                 for start in range(0, n_draws, DRAWS_TOGETHER)
             ]
         drawn = np.concatenate([np.empty((len(X), 0, X.shape[1])), *parts], axis=1).transpose(1, 0, 2)
-        flat = self._rounded(drawn.reshape(-1, X.shape[1])).reshape(drawn.shape)
+        flat = self._resolution.requantized(drawn.reshape(-1, X.shape[1])).reshape(drawn.shape)
         return np.where(np.isnan(X), flat, X)
-
-    def _rounded(self, X: np.ndarray) -> np.ndarray:
-        """Samples with the features that were rounded in `fit` at the nearest of the values that they had there."""
-        out = self._resolution.requantized(X)
-        if self._table is None and hasattr(self, "_replay"):  # not of files from before
-            out = out.copy()
-            for j in np.flatnonzero(self._resolution.step > 0):
-                out[:, j] = nearest(np.unique(self._replay.given[:, j]), out[:, j])
-        return out
 
     def impute(self, X: Any, n_draws: int | None = None, random_state: Any = None) -> np.ndarray:
         """Samples with their unknown features drawn from what the density says given the known ones.

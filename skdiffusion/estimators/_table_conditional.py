@@ -12,6 +12,7 @@ from skdiffusion._utils.parallel import workers
 from skdiffusion.estimators._conditional import ConditionalDensity, ConditionalError, check_probabilities
 from skdiffusion.estimators._table_summaries import NumberCurve, moments_of_draws, number_curves
 from skdiffusion.estimators._tables import KnownValues, UnknownValues
+from skdiffusion.preprocessing import contradicts, settled
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._joint import JointDensityEstimator
@@ -34,7 +35,8 @@ class TableConditionalDensity(ConditionalDensity):
     Attributes
     ----------
     unknown_features_ : ndarray of shape (n_unknown,)
-        Numbers of the unknown features, in the order of the columns of all results.
+        Numbers of the unknown features, in the order of the columns of all results; without those that follow from what
+        is known of their one-hot group, where they do in every given sample.
     categories_ : list
         Of the one unknown category: its labels or values, in the order of `predict_proba`.
     error_ : ConditionalError
@@ -42,7 +44,11 @@ class TableConditionalDensity(ConditionalDensity):
     """
 
     def __init__(self, estimator: JointDensityEstimator, given: np.ndarray, weights: str = "joint"):
-        super().__init__(estimator, given, weights)
+        assert estimator._table is not None
+        columns = estimator._table.columns
+        following = settled(columns, given)
+        same = (np.isnan(following) == np.isnan(following[0])).all()
+        super().__init__(estimator, following if same and np.isnan(following).any() else given, weights)
         self._values = UnknownValues(estimator.blend_, given.shape[1])
 
     @cached_property
@@ -71,7 +77,8 @@ class TableConditionalDensity(ConditionalDensity):
         """
         complete, owner = self._complete(X)
         out, known = np.full(len(complete), -np.inf), self._known
-        inside = np.flatnonzero(self.estimator.preprocessor_.inside(complete))
+        possible = ~contradicts(self._values.columns, complete, self.given_[owner])
+        inside = np.flatnonzero(self.estimator.preprocessor_.inside(complete) & possible)
 
         def evaluate(part: slice) -> None:
             rows = inside[part]
@@ -84,8 +91,7 @@ class TableConditionalDensity(ConditionalDensity):
 
     def _category(self, feature: Any) -> int:
         """Number of an unknown feature that is a category; None stands for the only unknown one."""
-        assert self.estimator._table is not None
-        unknown, categories = self.unknown_features_.tolist(), self.estimator._table.columns.categories
+        unknown, categories = self.unknown_features_.tolist(), self._values.columns.discrete
         if feature is None and len(unknown) != 1:
             raise ValueError(
                 f"Probabilities are of one category, but the features {unknown} are unknown: name it by 'feature'."
@@ -117,7 +123,7 @@ class TableConditionalDensity(ConditionalDensity):
         """
         table, j = self.estimator._table, self._category(feature)
         assert table is not None
-        return list(table.labels(j)) if j in table.label_codes else table.columns.categories[j].tolist()
+        return list(table.labels(j)) if j in table.label_codes else table.columns.discrete[j].tolist()
 
     def predict_proba(self, feature: Any = None) -> np.ndarray:
         """Probabilities of an unknown category given the known features.
@@ -140,14 +146,20 @@ class TableConditionalDensity(ConditionalDensity):
             Where unknown numbers could be integrated over by few draws only.
         """
         j = self._category(feature)
+        k = self._values.columns.category_of(j)
         with workers(self.estimator.n_jobs), np.errstate(over="ignore", invalid="ignore"):
-            return self._values.category_shares(self.given_, j, self.fixed)
+            shares = self._values.category_shares(self.given_, k, self.fixed)
+        category = self._values.columns.all_categories[k]
+        if len(category.features) == 1:
+            return shares
+        # A column of a one-hot group is one at one level.
+        ones = shares @ category.values[:, category.features == j]
+        return np.hstack([1 - ones, ones])
 
     def _numbers(self, what: str, alone: bool = False) -> None:
         """Refuse a summary of categories, and one of several features that is of one."""
-        assert self.estimator._table is not None
         unknown = self.unknown_features_.tolist()
-        if named := [j for j in unknown if j in self.estimator._table.columns.categories]:
+        if named := [j for j in unknown if j in self._values.columns.discrete]:
             raise ValueError(
                 f"{what} is of unknown numbers, but the features {named} are categories: use 'predict_proba', or take "
                 "that of draws by 'sample'."
@@ -204,7 +216,7 @@ class TableConditionalDensity(ConditionalDensity):
         out = np.stack([curve.quantile(probabilities) for curve in self._number_curves])
         complete = np.repeat(self.given_, len(probabilities), axis=0)
         complete[:, j] = out.ravel()
-        return self.estimator._rounded(complete)[:, j].reshape(out.shape)
+        return self.estimator._resolution.requantized(complete)[:, j].reshape(out.shape)
 
     def cdf(self, X: Any) -> np.ndarray:
         """Distribution function of the one unknown number, which jumps at its atoms.

@@ -39,7 +39,14 @@ from skdiffusion.estimators._resolve import component_options, resolve_options
 from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained, warn_of_constant_features
 from skdiffusion.estimators._table_data import Ends, MappedTable, TableData
 from skdiffusion.estimators._table_kinds import Table
-from skdiffusion.preprocessing import TRANSFORMS, Columns, CompletedSamples, WeightedSamples, fit_present_maps
+from skdiffusion.preprocessing import (
+    TRANSFORMS,
+    Columns,
+    CompletedSamples,
+    WeightedSamples,
+    fit_present_maps,
+    whole_groups,
+)
 
 if TYPE_CHECKING:
     from skdiffusion.estimators._density import DiffusionDensityEstimator
@@ -98,6 +105,15 @@ def check_table_parameters(estimator: DiffusionDensityEstimator) -> list[str]:
     return names
 
 
+def can_be_a_table(estimator: DiffusionDensityEstimator) -> bool:
+    """Whether the parameters are those that a table with categories or atoms takes."""
+    try:
+        check_table_parameters(estimator)
+    except ValueError:
+        return False
+    return not estimator.warm_start
+
+
 class TableFit:
     """The fit of one table: data, maps, components, diffusion, blend.
 
@@ -129,6 +145,7 @@ class TableFit:
         self.bounds = None if bounds is None else _without_categories(self.columns, bounds)
         seconds = estimator.max_fit_seconds
         self.max_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
+        samples = samples._replace(X=whole_groups(self.columns, samples.X))
         if np.isnan(samples.X).any():
             samples, rng = collective().first((self._completed(samples), rng))
             self.rng = rng
@@ -295,7 +312,7 @@ class TableFit:
         """Standard deviations of the features, NaN for categories."""
         X = self.columns.joined(self.data.states, self.data.x)
         scale = WeightedSamples(X, self.data.sample_weight).scale
-        scale[list(self.columns.categories)] = np.nan
+        scale[list(self.columns.discrete)] = np.nan
         return scale
 
     def _record(self, result: TrainingResult | None) -> None:
@@ -322,6 +339,6 @@ class TableFit:
 def _without_categories(columns: Columns, bounds: Ends) -> Ends:
     """Bounds that are open for categories."""
     low, high = (np.array(end) for end in bounds)
-    for j in columns.categories:
+    for j in columns.discrete:
         low[j], high[j] = -np.inf, np.inf
     return low, high

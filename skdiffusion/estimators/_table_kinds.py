@@ -16,7 +16,7 @@ from skdiffusion._utils.frames import (
     labels_of_code,
     with_places,
 )
-from skdiffusion.preprocessing import Columns, atoms_of
+from skdiffusion.preprocessing import Columns, OneHotGroup, atoms_of, one_hot_groups
 
 MAX_CATEGORIES = 256  # of a column: a table of more says little of each
 
@@ -114,12 +114,15 @@ class Kinds:
         Rising numbers of the columns of categories.
     label_codes : dict of int to code
         Of those among them that hold labels and no numbers.
+    named : list of int or None
+        Numbers of the columns that are named as categories of their own; None where none may be anything but numbers.
     """
 
     names: list
     library: str | None
     categories: list[int]
     label_codes: dict[int, Any]
+    named: list[int] | None = None
 
     def coded(self, X: Any) -> Any:
         """X with the places of its labels; an array as it is."""
@@ -133,7 +136,7 @@ class Kinds:
         """What the user calls a feature."""
         return self.names[j] if self.names else j
 
-    def table(self, samples: np.ndarray, atoms: Any) -> Table | None:
+    def table(self, samples: np.ndarray, atoms: Any, grouped: bool = False) -> Table | None:
         """The table of validated samples; None if it has neither categories nor atoms.
 
         Parameters
@@ -141,6 +144,8 @@ class Kinds:
         samples : array of shape (n_samples, n_features)
             Numbers, with the places of labels.
         atoms : "auto", mapping or None
+        grouped : bool, default=False
+            Whether one-hot groups are looked for.
         """
         values: dict[int, np.ndarray] = {}
         for j in self.categories:
@@ -152,8 +157,14 @@ class Kinds:
                     "rare ones, leave the feature out, or make it numeric by 'categorical_features'."
                 )
         found = _atoms(self, samples.astype(np.float64), atoms)
-        columns = Columns(samples.shape[1], values, found)
-        return Table(columns, self.library, self.label_codes) if values or found else None
+        groups: tuple[OneHotGroup, ...] = ()
+        if grouped and self.named is not None:
+            not_in_any = {*self.named, *self.label_codes, *found}
+            groups = one_hot_groups(samples, [j for j in range(samples.shape[1]) if j not in not_in_any])
+        for group in groups:
+            values = {j: known for j, known in values.items() if j not in group.features}
+        columns = Columns(samples.shape[1], values, found, tuple((group.features, group.covers) for group in groups))
+        return Table(columns, self.library, self.label_codes) if values or found or groups else None
 
 
 def kinds_of(X: Any, categorical_features: Any) -> Kinds:
@@ -165,7 +176,8 @@ def kinds_of(X: Any, categorical_features: Any) -> Kinds:
         If it names columns that X does not have.
     """
     numbers, names = _category_numbers(X, categorical_features), _names(X)
-    return Kinds(names, frame_library(X), numbers, label_codes_of(X, numbers))
+    named = [] if isinstance(categorical_features, str) else None if categorical_features is None else numbers
+    return Kinds(names, frame_library(X), numbers, label_codes_of(X, numbers), named)
 
 
 def _category_numbers(X: Any, asked: Any) -> list[int]:
@@ -255,7 +267,7 @@ def discrete_part(estimator: Any) -> DiscretePart:
     table = getattr(estimator, "_table", None)
     if table is None:
         return frozenset(), {}
-    return frozenset(table.columns.categories), {j: values.tolist() for j, values in table.columns.atoms.items()}
+    return frozenset(table.columns.discrete), {j: values.tolist() for j, values in table.columns.atoms.items()}
 
 
 def refuse_different_measures(parts: Mapping[str, DiscretePart]) -> None:
@@ -281,8 +293,10 @@ def _described(part: DiscretePart) -> str:
 
 def refuse_table(estimator: object, what: str, instead: str) -> None:
     """Raise ValueError, with what to do instead, if an estimator was fitted to a table with categories or atoms."""
-    if getattr(estimator, "_table", None) is not None:
+    if (table := getattr(estimator, "_table", None)) is not None:
+        groups = [list(group.features) for group in table.columns.one_hot]
+        which = f" (it has the one-hot groups {groups})" if groups else ""
         raise ValueError(
-            f"{what} is not defined for a table with categories or atoms: {instead}. Or fit with "
+            f"{what} is not defined for a table with categories or atoms{which}: {instead}. Or fit with "
             "categorical_features=None and atoms=None, which take every column as numbers."
         )

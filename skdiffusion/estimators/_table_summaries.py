@@ -102,7 +102,7 @@ def _at_values(values: UnknownValues, given: np.ndarray, j: int, x: np.ndarray) 
     out, known = np.full((len(flat), len(values.component_weights)), -np.inf), np.flatnonzero(~np.isnan(flat[:, j]))
     for block in slices(len(known), BLOCK_DRAWS):
         out[known[block]] = values.at(flat[known[block]])
-    return out.reshape(*x.shape, -1)
+    return out.reshape(*x.shape, out.shape[1])
 
 
 def _curve(

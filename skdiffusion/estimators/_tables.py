@@ -15,6 +15,7 @@ from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Blend, TableDensity, blend_log_density, choose_component
 from skdiffusion.estimators._unknown import MANY_DRAWS, MIN_EFFECTIVE, N_DRAWS, noise_of_samples, occurrences
 from skdiffusion.exceptions import InaccurateDensityWarning
+from skdiffusion.preprocessing import Category, Columns, alternatives
 
 BLOCK_DRAWS = 8192  # completed samples that are in memory at a time
 MAX_COMBINATIONS = 1024  # of unknown categories, over which the density is summed
@@ -134,6 +135,17 @@ class UnknownValues:
     def known(self, X: np.ndarray) -> KnownValues:
         """What every component says of the known features of incomplete samples, with a warning where draws tell little
         of these."""
+        owner, cases = alternatives(self.columns, X)
+        known = self._known_whole(cases)
+        if len(owner) == len(X):
+            return known
+        starts = np.searchsorted(owner, np.arange(len(X)))
+        table = np.logaddexp.reduceat(known.component_log_prob, starts, axis=0)
+        effective = np.minimum.reduceat(known.effective_draws, starts, axis=0)
+        return KnownValues(table, known.weights, effective, np.minimum.reduceat(known.n_draws, starts))
+
+    def _known_whole(self, X: np.ndarray) -> KnownValues:
+        """As `known`, of samples whose one-hot groups are wholly known or wholly unknown."""
         closed, others = self._parts()
         names = [*closed, *others]
         table, shape = np.zeros((len(X), len(names))), (len(X), len(others))
@@ -188,24 +200,29 @@ class UnknownValues:
         return out
 
     @property
-    def _categories(self) -> dict[int, np.ndarray]:
-        """Rising values of every column of categories, by its number."""
-        return next(iter(self.blend.densities.values())).columns.categories  # type: ignore[attr-defined]
+    def columns(self) -> Columns:
+        """The kinds of the columns."""
+        return next(iter(self.blend.densities.values())).columns  # type: ignore[attr-defined]
 
     def _combinations(self, unknown: np.ndarray, seen: bool = False) -> np.ndarray | None:
         """All values of unknown categories, or those alone that may be generated, (n_combinations, n_features) with NaN
         elsewhere; None where a number is unknown too, or they are too many."""
-        categories = self._categories
-        if not all(j in categories for j in unknown):
+        columns = self.columns
+        if not all(j in columns.discrete for j in unknown):
             return None
-        # One more stands for all categories that are not known.
-        values = [np.append(categories[j], categories[j].max() + 1)[: -1 if seen else None] for j in unknown]
+        categories = [category for category in columns.all_categories if category.features[0] in unknown]
+        values = [category.values if seen else category.with_other for category in categories]
         if np.prod([float(len(v)) for v in values]) > MAX_COMBINATIONS:
             return None
-        every = np.stack([v.ravel() for v in np.meshgrid(*values, indexing="ij")], axis=1)
-        out = np.full((len(every), self.n_features), np.nan)
-        out[:, unknown] = every
+        places = np.meshgrid(*(np.arange(len(v)) for v in values), indexing="ij")
+        out = np.full((max(1, places[0].size) if places else 1, self.n_features), np.nan)
+        for category, v, place in zip(categories, values, places):
+            out[:, category.features] = v[place.ravel()]
         return out
+
+    def _unknown_categories(self, unknown: np.ndarray) -> list[int]:
+        """Places, among all categories, of those that some features are the columns of."""
+        return [k for k, category in enumerate(self.columns.all_categories) if category.features[0] in unknown]
 
     def _at_states(self, names: list[str], X: np.ndarray, states: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Blocks of samples, and their log-densities with each of some values in their unknown features, by components,
@@ -244,10 +261,10 @@ class UnknownValues:
         for rows, table in self._at_states([*closed, *others], X, states):
             flat, owner = table.reshape(-1, table.shape[2]), np.repeat(np.arange(len(table)), len(states))
             log_prob = self.known(X[rows]).conditional(flat, owner, True) if fixed else blend_log_density(flat, weights)
-            out[rows] = self._normalized(log_prob.reshape(table.shape[:2]), unknown)
+            out[rows] = self._normalized(log_prob.reshape(table.shape[:2]), self._unknown_categories(unknown))
         return out
 
-    def _normalized(self, log_shares: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    def _normalized(self, log_shares: np.ndarray, categories: list[int]) -> np.ndarray:
         """Probabilities, of sum one in every row, of the combinations of unknown categories.
 
         Where no component has a density, as at values that no arithmetic reaches, nothing follows from what is known:
@@ -257,78 +274,93 @@ class UnknownValues:
         shares = np.exp(log_shares - np.where(np.isfinite(largest), largest, 0.0))
         lost = ~np.isfinite(largest[:, 0])
         if lost.any():
-            tables = [self._marginal_shares(int(j)) for j in unknown]
+            tables = [self._marginal_shares(k) for k in categories]
             shares[lost] = np.prod(np.meshgrid(*tables, indexing="ij"), axis=0).ravel()
         return shares / shares.sum(1, keepdims=True)
 
-    def _marginal_shares(self, j: int) -> np.ndarray:
+    def _marginal_shares(self, k: int) -> np.ndarray:
         """Probabilities of the values of a category whatever the other features are, those of `fit` alone."""
-        k = list(self._categories).index(j)
         densities = [(self._density(name).density, weight) for name, weight in self.blend.weights.items() if weight > 0]
         table = np.sum([weight * density.state_table(k)[:-1] for density, weight in densities], axis=0)
         return table / table.sum()
 
-    def category_shares(self, X: np.ndarray, j: int, fixed: bool = False) -> np.ndarray:
+    def category_shares(self, X: np.ndarray, k: int, fixed: bool = False) -> np.ndarray:
         """Probabilities of the values of one category given what is known, (n_samples, n_values): other unknown
         features are summed over, or integrated over by draws.
 
         Parameters
         ----------
         X : array of shape (n_samples, n_features)
-            With NaN in this feature of every sample, and in any others.
-        j : int
-            Number of the feature.
+            With NaN in columns of this category in every sample, and in any others.
+        k : int
+            Place of the category among all.
         fixed : bool, default=False
             Whether components have the weights of the fit.
         """
-        out = np.empty((len(X), len(self._categories[j])))
-        weights = self.component_weights
-        for rows, features in Patterns.of(X).parts():
-            unknown = np.setdiff1d(np.arange(self.n_features), features)
-            if not len(features):
-                out[rows] = self._marginal_shares(j)
-                continue
-            states = self._combinations(unknown)
-            if states is None:
-                table = self._estimated_values(X[rows], j)
-            else:
-                table = self._summed_values(X[rows], states, int(np.searchsorted(unknown, j)))
-            flat, owner = table.reshape(-1, len(weights)), np.repeat(np.arange(len(rows)), table.shape[1])
+        category = self.columns.all_categories[k]
+        known = X[:, category.features]
+        possible = (np.isnan(known)[:, None] | (known[:, None] == category.values)).all(2)
+        possible[~possible.any(1)] = True  # nothing follows from what no level agrees with
+        X = X.copy()
+        X[:, category.features] = np.nan
+        out, weights = np.empty((len(X), len(category.values))), self.component_weights
+        rows = np.flatnonzero(~np.isnan(X).all(1))
+        if len(rows) < len(X):
+            out[np.isnan(X).all(1)] = self._marginal_shares(k)
+        if len(rows):
+            owner, cases = alternatives(self.columns, X[rows])
+            table = self._value_table(cases, k)
+            if len(owner) > len(rows):
+                table = np.logaddexp.reduceat(table, np.searchsorted(owner, np.arange(len(rows))), axis=0)
+            flat, sample = table.reshape(-1, len(weights)), np.repeat(np.arange(len(rows)), table.shape[1])
             if fixed:
-                log_prob = conditional_log_prob(flat, log_sum_exp(table, axis=1), weights, owner, fixed)
+                log_prob = conditional_log_prob(flat, log_sum_exp(table, axis=1), weights, sample, fixed)
             else:
                 log_prob = blend_log_density(flat, weights)
-            out[rows] = self._normalized(log_prob.reshape(table.shape[:2])[:, :-1], np.array([j]))
+            out[rows] = self._normalized(log_prob.reshape(table.shape[:2])[:, :-1], [k])
+        out = np.where(possible, out, 0.0)
+        return out / out.sum(1, keepdims=True)
+
+    def _value_table(self, X: np.ndarray, k: int) -> np.ndarray:
+        """Log-densities of what is known with each value of an unknown category, and with others, (n_samples, n_values,
+        n_components), of samples something is known of."""
+        category = self.columns.all_categories[k]
+        out = np.empty((len(X), len(category.values) + 1, len(self.component_weights)))
+        for rows, features in Patterns.of(X).parts():
+            unknown = np.setdiff1d(np.arange(self.n_features), features)
+            states = self._combinations(unknown)
+            if states is None:
+                out[rows] = self._estimated_values(X[rows], category)
+            else:
+                out[rows] = self._summed_values(X[rows], states, self._unknown_categories(unknown), k)
         return out
 
-    def _summed_values(self, X: np.ndarray, states: np.ndarray, place: int) -> np.ndarray:
-        """Log-densities of what is known with each value of an unknown category, (n_samples, n_values, n_components),
-        summed over the values of the other unknown ones: of all combinations, its place among the unknown features."""
+    def _summed_values(self, X: np.ndarray, states: np.ndarray, unknown: list[int], k: int) -> np.ndarray:
+        """As `_value_table`, of samples with these unknown categories: summed over all values of the others."""
         closed, others = self._parts()
-        unknown = np.flatnonzero(~np.isnan(states[0]))
-        sizes = [len(np.unique(states[:, i])) for i in unknown]
+        sizes, place = [len(self.columns.all_categories[i].with_other) for i in unknown], unknown.index(k)
         out = np.empty((len(X), sizes[place], len(closed) + len(others)))
         for rows, terms in self._at_states([*closed, *others], X, states):
             every = np.moveaxis(terms.reshape(len(terms), *sizes, -1), 1 + place, 1)
             out[rows] = log_sum_exp(every.reshape(len(terms), sizes[place], -1, out.shape[2]), axis=2)
         return out
 
-    def _estimated_values(self, X: np.ndarray, j: int) -> np.ndarray:
-        """As `_summed_values`, where numbers are unknown too: integrated over by draws where there is no closed form.
+    def _estimated_values(self, X: np.ndarray, category: Category) -> np.ndarray:
+        """As `_value_table`, where numbers are unknown too: integrated over by draws where there is no closed form.
 
         The same draws of the other unknown features, from the components in closed form, serve all values: what they
         are off by is much the same for each of them.
         """
         closed, others = self._parts()
-        values = np.append(self._categories[j], self._categories[j].max() + 1)
+        values = category.with_other
         table = np.empty((len(X), len(values), len(closed) + len(others)))
         for c, value in enumerate(values):
-            table[:, c, : len(closed)] = self._at(closed, _with_value(X, j, value))
+            table[:, c, : len(closed)] = self._at(closed, _with_value(X, category, value))
         left, effective = np.arange(len(X)) if others else np.empty(0, dtype=int), np.inf
         for n_draws in (N_DRAWS, MANY_DRAWS):
             number = np.empty(len(left))
             for block in slices(len(left), max(1, BLOCK_DRAWS // (n_draws * len(values)))):
-                terms = self._value_terms(X[left[block]], j, values, others, n_draws)
+                terms = self._value_terms(X[left[block]], category, others, n_draws)
                 table[left[block], :, len(closed) :] = log_sum_exp(terms, axis=1) - np.log(n_draws)
                 whole = log_sum_exp(terms, axis=2)
                 share = np.exp(whole - whole.max(1, keepdims=True))
@@ -342,15 +374,16 @@ class UnknownValues:
             )
         return table
 
-    def _value_terms(self, X: np.ndarray, j: int, values: np.ndarray, others: list[str], n_draws: int) -> np.ndarray:
+    def _value_terms(self, X: np.ndarray, category: Category, others: list[str], n_draws: int) -> np.ndarray:
         """By how much each completed sample is likelier under some components, with each value of a category, than
         under those in closed form with any: (n_samples, n_draws, n_values, n_others)."""
         proposal = self._closed()
         nodes = self._drawn(proposal, np.repeat(X, n_draws, axis=0), noise_of_samples(X, n_draws, 0))
-        nodes[:, j] = np.nan
+        nodes[:, category.features] = np.nan
         log_drawn = proposal.log_prob(nodes) - np.repeat(proposal.log_prob(X), n_draws)
-        terms = [self._at(others, _with_value(nodes, j, value)) - log_drawn[:, None] for value in values]
-        return np.stack(terms, axis=1).reshape(len(X), n_draws, len(values), len(others))
+        filled = (_with_value(nodes, category, value) for value in category.with_other)
+        terms = [self._at(others, complete) - log_drawn[:, None] for complete in filled]
+        return np.stack(terms, axis=1).reshape(len(X), n_draws, len(terms), len(others))
 
     def _estimated(self, X: np.ndarray, others: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-densities under components by draws from those in closed form, more where few tell too little.
@@ -392,9 +425,27 @@ class UnknownValues:
     def completed(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool = False) -> np.ndarray:
         """Completed samples, (n_samples, n_draws, n_features): unknown values are drawn given the known ones.
 
+        A sample of which a one-hot group is known in part is drawn from the cases that it stands for, by what is known
+        of each. Fewer draws are a prefix of more, from the same number of nodes.
+        """
+        owner, cases = alternatives(self.columns, X)
+        drawn = self._completed_whole(cases, seed, n_draws, n_nodes, fixed)
+        if len(owner) == len(X):
+            return drawn
+        log_prob, out = self._known_whole(cases).log_prob, np.empty((len(X), *drawn.shape[1:]))
+        choices = noise_of_samples(X, n_draws, seed + 2, occurrences(X)).choice
+        assert choices is not None
+        for i, choice in enumerate(choices.reshape(len(X), n_draws)):
+            own = np.flatnonzero(owner == i)
+            share = np.exp(log_prob[own] - log_sum_exp(log_prob[own], axis=0))
+            out[i] = drawn[own[choose_component(np.tile(share, (n_draws, 1)), choice)], np.arange(n_draws)]
+        return out
+
+    def _completed_whole(self, X: np.ndarray, seed: int, n_draws: int, n_nodes: int, fixed: bool) -> np.ndarray:
+        """As `completed`, of samples whose one-hot groups are wholly known or wholly unknown.
+
         Where categories alone are unknown, and few, they follow from their probabilities. Else a component that is not
-        in closed form chooses among draws from those that are. Fewer draws are a prefix of more, from the same number
-        of nodes.
+        in closed form chooses among draws from those that are.
         """
         out, numbers = np.repeat(X[:, None], n_draws, axis=1), occurrences(X)
         for of_pattern, features in Patterns.of(X).parts():
@@ -461,8 +512,8 @@ class UnknownValues:
         return out
 
 
-def _with_value(X: np.ndarray, j: int, value: float) -> np.ndarray:
-    """Samples with one value in a feature."""
+def _with_value(X: np.ndarray, category: Category, value: np.ndarray) -> np.ndarray:
+    """Samples with one value of a category."""
     out = X.copy()
-    out[:, j] = value
+    out[:, category.features] = value
     return out

@@ -87,6 +87,10 @@ class DiffusionTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin
                 self.estimator_ = DiffusionDensityEstimator(components=None, random_state=seed)
             else:
                 self.estimator_ = clone(self.estimator)
+            if isinstance(self.estimator_, DiffusionDensityEstimator):
+                if isinstance(self.estimator_.categorical_features, str):
+                    # Of an array that finds one-hot groups alone, which have no codes.
+                    self.estimator_.set_params(categorical_features=None)
             with FitParts(self, 1) as parts:
                 parts.fit("density", self.estimator_, samples)
         return self

@@ -10,13 +10,15 @@ Features with far groups of values, or with values over many decades, go through
 from skdiffusion.preprocessing._atoms import atoms_of, find_atoms
 from skdiffusion.preprocessing._boundary import BoundaryRegion
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
-from skdiffusion.preprocessing._columns import UNKNOWN, Columns
+from skdiffusion.preprocessing._columns import UNKNOWN, Category, Columns
 from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._copies import WeightedSamples, merged_copies, numbered, originals, together_with_copies
 from skdiffusion.preprocessing._data import MappedData, TrainingData
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._folds import MAX_VALIDATION, random_folds
 from skdiffusion.preprocessing._left_out import LeftOutOfStream
+from skdiffusion.preprocessing._one_hot import OneHotGroup, one_hot_groups
+from skdiffusion.preprocessing._one_hot_gaps import alternatives, contradicts, settled, whole_groups
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
 from skdiffusion.preprocessing._reservoir import RESERVOIR_SAMPLES, Kept, OwnPart, Reservoir, ReservoirSampling
@@ -26,6 +28,13 @@ from skdiffusion.preprocessing._ties import Ties, nearest, without_round_off
 from skdiffusion.preprocessing._whitening import Whitening
 
 __all__ = [
+    "OneHotGroup",
+    "whole_groups",
+    "settled",
+    "one_hot_groups",
+    "contradicts",
+    "alternatives",
+    "Category",
     "MAX_VALIDATION",
     "RESERVOIR_SAMPLES",
     "TRANSFORMS",

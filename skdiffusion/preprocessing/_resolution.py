@@ -7,11 +7,11 @@ grid, and over a narrow cell of its own for a spike, a value that many samples s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skdiffusion.preprocessing._ties import ROUND_OFF, Ties, nearest
+from skdiffusion.preprocessing._ties import GRID_TOLERANCE, ROUND_OFF, Ties, nearest
 
 SPIKE_RESOLUTION = 0.05  # largest width of the cell of a spike, in standard deviations of the rest of its feature
 SPIKE_OVERLAP = 0.02  # share of the rest that may lie in the cell of a spike
@@ -33,12 +33,15 @@ class Resolution:
     reach : tuple of ndarray of shape (n_spikes,)
         Distance from a spike within which generated values are those of the spike: half the width of its cell, or half
         the way to the nearest other value, if that is farther.
+    grids : tuple of ndarray of shape (n_values,)
+        For each feature whose values repeat, all of these, rising; of others an empty array.
     """
 
     step: np.ndarray
     spikes: tuple[np.ndarray, ...]
     widths: tuple[np.ndarray, ...]
     reach: tuple[np.ndarray, ...]
+    grids: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def of(cls, X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> Resolution:
@@ -47,12 +50,17 @@ class Resolution:
         NaN is no value: a feature without any has no cells.
         """
         cells = [_feature_cells(x[~np.isnan(x)], X.shape[1] == 1) for x in X.T]
-        step, spikes, widths, reach = (list(part) for part in zip(*cells))
+        step, spikes, widths, reach, grids = (list(part) for part in zip(*cells))
         if bounds is not None:
             half = (bounds[1] - bounds[0]) / 2
             step = np.minimum(step, half)
             widths = [np.where(np.isinf(w), w, np.minimum(w, half[j])) for j, w in enumerate(widths)]
-        return cls(np.array(step), tuple(spikes), tuple(widths), tuple(reach))
+        return cls(np.array(step), tuple(spikes), tuple(widths), tuple(reach), tuple(grids))
+
+    def with_values(self, X: np.ndarray) -> Resolution:
+        """The same with the values of further samples on the grids of their features, as far as these go on."""
+        grids = [_continued(values, x[~np.isnan(x)]) for values, x in zip(self.grids, X.T)]
+        return replace(self, grids=tuple(grids))
 
     @property
     def constant(self) -> np.ndarray:
@@ -97,25 +105,39 @@ class Resolution:
         return spread
 
     def requantized(self, X: np.ndarray) -> np.ndarray:
+        """Generated samples, with the values of every feature whose values repeat at a value of its grid, and those
+        within the reach of a spike back at the spike.
+
+        Values a whole number of steps apart have all multiples of the step for a grid, others the known values alone.
+        """
+        out = self.at_spikes(X)
+        for j, values in enumerate(self.grids):
+            if len(values):
+                out = X.copy() if out is X else out
+                out[:, j] = on_grid(out[:, j], values)
+        return out
+
+    def at_spikes(self, X: np.ndarray) -> np.ndarray:
         """Generated samples, with the values within the reach of a spike moved back to the spike."""
         out = X
         for j, (spikes, reach) in enumerate(zip(self.spikes, self.reach)):
             if len(spikes):
                 out = X.copy() if out is X else out
                 middles = (spikes[1:] + spikes[:-1]) / 2
-                nearest = np.searchsorted(middles, X[:, j])
-                inside = np.abs(X[:, j] - spikes[nearest]) <= reach[nearest]
-                out[inside, j] = spikes[nearest][inside]
+                place = np.searchsorted(middles, X[:, j])
+                inside = np.abs(X[:, j] - spikes[place]) <= reach[place]
+                out[inside, j] = spikes[place][inside]
         return out
 
 
-def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """The grid step of a feature, its spikes, the widths of their cells and their reach."""
+def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The grid step of a feature, its spikes, the widths of their cells and their reach, and its grid."""
     if not len(x):
-        return 0.0, x, x, x
+        return 0.0, x, x, x, x
     values, spiked, rest, on_grid = Ties.of_single(x) if alone else Ties.of(x)
     if len(values) == 1:
-        return CONSTANT_RESOLUTION * max(1.0, abs(values[0])), values, np.array([np.inf]), np.array([np.inf])
+        infinite = np.array([np.inf])
+        return CONSTANT_RESOLUTION * max(1.0, abs(values[0])), values, infinite, infinite, values[:0]
     step = float(np.quantile(np.diff(values), 0.01, method="lower")) if on_grid else 0.0
     spikes = values[spiked]
     widths = np.array([_spike_width(spike, rest, x) for spike in spikes])
@@ -126,7 +148,32 @@ def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.nd
     between = np.diff(values, prepend=-np.inf, append=np.inf)
     apart = np.minimum(between[1:], between[:-1])[spiked]
     own = (widths > step) | (apart > CODE_DISTANCE * step) if on_grid else np.ones(len(spikes), dtype=bool)
-    return step, spikes[own], widths[own], np.maximum(widths, apart)[own] / 2
+    return step, spikes[own], widths[own], np.maximum(widths, apart)[own] / 2, values if on_grid else values[:0]
+
+
+def on_grid(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The nearest values of the grid that rising values are on."""
+    closest, step = nearest(values, x), _step(values)
+    if step is None:
+        return closest
+    rounded = values[0] + step * np.round((x - values[0]) / step)
+    # Known values come back to the bit, and nothing is beyond them.
+    return np.where(np.abs(rounded - closest) < step / 2, closest, np.clip(rounded, values[0], values[-1]))
+
+
+def _continued(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The values of a grid and further ones, where all are whole steps apart; else the values alone."""
+    both = np.union1d(values, x)
+    before, after = (_step(v) if len(v) > 1 else None for v in (values, both))
+    return both if before is not None and after is not None and np.isclose(before, after) else values
+
+
+def _step(values: np.ndarray) -> float | None:
+    """The step that rising values are whole numbers of apart; None where there is none."""
+    gaps = np.diff(values)
+    multiples = np.round(gaps / gaps.min())
+    regular = np.abs(gaps / gaps.min() - multiples).max() <= GRID_TOLERANCE
+    return float((values[-1] - values[0]) / multiples.sum()) if regular else None
 
 
 def _spike_width(spike: float, rest: np.ndarray, x: np.ndarray) -> float:

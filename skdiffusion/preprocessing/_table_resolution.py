@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skdiffusion.preprocessing._columns import Columns
-from skdiffusion.preprocessing._resolution import Resolution
-from skdiffusion.preprocessing._ties import GRID_TOLERANCE, Ties
+from skdiffusion.preprocessing._resolution import Resolution, on_grid
+from skdiffusion.preprocessing._ties import Ties
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TableResolution:
         """The resolution of present values (n_samples, n_features), NaN elsewhere."""
         ties = {int(j): Ties.of(X[~np.isnan(X[:, j]), j]) for j in columns.numeric}
         grids = {j: t.values for j, t in ties.items() if t.on_grid and len(t.values) > 1}
-        return cls(columns, Resolution.of(X, bounds), grids)
+        return cls(columns, replace(Resolution.of(X, bounds), grids=()), grids)
 
     def cell_widths(self, X: np.ndarray) -> np.ndarray:
         """Width of the cell that every value stands for, (n_samples, n_features): none for categories and atoms."""
@@ -50,19 +50,7 @@ class TableResolution:
         """
         out = self.resolution.requantized(X).copy()
         for j, values in self.grids.items():
-            out[:, j] = _on_grid(out[:, j], values)
+            out[:, j] = on_grid(out[:, j], values)
         for j, atoms in self.columns.atoms.items():
             out[:, j] = np.where(np.isin(X[:, j], atoms), X[:, j], out[:, j])
         return out
-
-
-def _on_grid(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The nearest values of the grid that rising values are on."""
-    nearest = values[np.searchsorted((values[1:] + values[:-1]) / 2, x)]
-    step = np.diff(values).min()
-    multiples = np.diff(values) / step
-    if np.abs(multiples - np.round(multiples)).max() > GRID_TOLERANCE:
-        return nearest
-    rounded = values[0] + step * np.round((x - values[0]) / step)
-    # Known values come back to the bit, and nothing is beyond them.
-    return np.where(np.abs(rounded - nearest) < step / 2, nearest, np.clip(rounded, values[0], values[-1]))
