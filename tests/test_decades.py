@@ -12,7 +12,7 @@ from skdiffusion import DiffusionDensityEstimator
 from skdiffusion.densities import ExpectationMaximization
 from skdiffusion.exceptions import DegenerateDataWarning
 from skdiffusion.preprocessing import Preprocessor, first_maps_candidates
-from skdiffusion.preprocessing._gap_map import REACH, GapMap, far_groups
+from skdiffusion.preprocessing._gap_map import IQR_OF_NORMAL, REACH, GapMap, far_groups, scale_of_sorted
 from skdiffusion.preprocessing._signed_log_map import SignedLogMap, spans_decades
 from tests.conftest import gradient_of
 
@@ -113,6 +113,14 @@ def test_a_code_of_few_samples_is_a_group_of_its_own(rng):
     inside, weights = GapMap.fit(x).largest_group(x, np.arange(2000.0))
     assert_array_equal(inside, x[20:])
     assert_array_equal(weights, np.arange(20.0, 2000.0))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 101])
+def test_the_scale_of_sorted_values_is_that_of_their_quartiles(rng, n):
+    x = np.sort(rng.standard_cauchy(n))
+    robust = np.subtract(*np.quantile(x, [0.75, 0.25])) / IQR_OF_NORMAL
+    assert_allclose(scale_of_sorted(x), min(robust, x.std()), rtol=1e-14)
+    assert scale_of_sorted(np.full(n, 3.0)) < 1e-12
 
 
 @pytest.mark.parametrize("distribution", [*ORDINARY.values(), *DECADES.values()], ids=[*ORDINARY, *DECADES])

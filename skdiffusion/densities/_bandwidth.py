@@ -100,15 +100,19 @@ class _LeftOut:
         kept, whitened = np.sqrt(1 - bandwidth**2), self.kernels.whitened
         moved = (1 - kept) * self.odds
         place = self.places + moved * self.own_samples
-        squared = kept**2 * self.kernels.norms - 2 * kept * (self.products + moved * self.gram)
-        squared += (place**2).sum(1)[:, None]
-        if whitened:
-            along = (self.own_samples * place).sum(1)[:, None] - kept * self.gram
-            squared += whitened * self.odds / (1 - self.leverage) * np.square(along, out=along)
-            squared *= 1 - self.missing
+        along, tilt = (self.own_samples * place).sum(1)[:, None], whitened * self.odds / (1 - self.leverage)
+        # Squared distances |place - kept sample|^2 + tilt (own . place - kept own . sample)^2: a polynomial of the gram
+        # matrix takes half as many passes over all pairs.
+        squared = (tilt * kept**2) * self.gram if whitened else np.zeros_like(self.gram)
+        squared -= 2 * kept * (moved + tilt * along)
+        squared *= self.gram
+        squared -= (2 * kept) * self.products
+        squared += kept**2 * self.kernels.norms
+        squared += (place**2).sum(1)[:, None] + tilt * along**2
         np.maximum(squared, 0.0, out=squared)
-        squared *= self.half_precisions
-        total = log_sum_exp(self.log_weights - squared / bandwidth**2, axis=1)
+        squared *= self.half_precisions * ((self.missing - 1) / bandwidth**2)
+        squared += self.log_weights
+        total = log_sum_exp(squared, axis=1)
         return total + self.log_det - 0.5 * self.n_features * (2 * np.log(bandwidth) + LOG_2PI)
 
 

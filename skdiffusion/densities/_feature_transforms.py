@@ -29,7 +29,7 @@ LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logar
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
-EM = ExpectationMaximization(max_iter=50, tol=1e-3, max_k_means_runs=2)
+EM = ExpectationMaximization(max_iter=50, tol=1e-3, max_k_means_runs=1)
 
 
 class _Selection:

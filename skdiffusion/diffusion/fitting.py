@@ -39,9 +39,16 @@ STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
+MAX_PILOT_MEMBERS = 2  # whose average is compared
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
-# Of short runs, which do not overfit.
-PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0, "checkpoint": None}
+# Of short runs, which hardly overfit.
+PILOT: dict[str, Any] = {
+    "batch_size": 128,
+    "learning_rate": 5e-3,
+    "weight_decay": 0.0,
+    "validation_draws": 1024,  # densities compare the runs, losses only the weights of one of them
+    "checkpoint": None,
+}
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class _Pilots:
         self.validation = np.concatenate([fold[: MAX_PILOT_SAMPLES // n_left_out] for fold in folds[:n_left_out]])
         self.deadline = options.pilot_deadline
         self.max_seconds = (self.deadline - collective().clock()) / MAX_PILOTS
-        self.n_members = min(options.network.n_members, 4 if data.n_effective < 1000 else 2)
+        self.n_members = min(options.network.n_members, MAX_PILOT_MEMBERS)
         self.network = replace(options.network, n_members=self.n_members, edges=())
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
         self.known: dict[Coordinates, float] = {}
@@ -168,7 +175,9 @@ class _Pilots:
             if result.interrupted:
                 raise KeyboardInterrupt  # nothing worth keeping yet
             low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
-            flow = ProbabilityFlow(NetworkField(result.network, None, coordinates.reference), low, high)
+            # Nothing else is ever scored by it: no trial has to show that the bits of a sample are always the same.
+            field = NetworkField(result.network, None, coordinates.reference, precision="single")
+            flow = ProbabilityFlow(field, low, high)
             log_prob = mapped.log_prob_left_out(flow, self.validation)
             weights = self.data.weights_of(self.data.first(self.validation))
             score = float(np.average(floored(log_prob, self.data.n_features), weights=weights))

@@ -15,6 +15,7 @@ class SampleStream:
     def __init__(self, indices: np.ndarray, sample_weight: np.ndarray, rng: np.random.Generator) -> None:
         self.indices, self.rng = indices, rng
         self.cumulative = np.cumsum(sample_weight) / np.sum(sample_weight)
+        self.is_even = bool((sample_weight == sample_weight[:1]).all())
         self.buffer = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> np.ndarray:
@@ -22,9 +23,11 @@ class SampleStream:
         n, passes = len(self.indices), [self.buffer]
         for _ in range(-(-max(0, count - len(self.buffer)) // n)):
             # Systematic resampling: with equal weights every sample comes exactly once a pass.
-            u = (np.arange(n) + self.rng.random()) / n
-            chosen = np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)
-            passes.append(self.rng.permutation(self.indices[chosen]))
+            chosen, start = self.indices, self.rng.random()
+            if not self.is_even:
+                u = (np.arange(n) + start) / n
+                chosen = chosen[np.minimum(np.searchsorted(self.cumulative, u, side="right"), n - 1)]
+            passes.append(self.rng.permutation(chosen))
         known = np.concatenate(passes)
         self.buffer = known[count:]
         return known[:count]
