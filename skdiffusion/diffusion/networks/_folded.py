@@ -12,6 +12,7 @@ tangent, and its slope :math:`dh/dq = 1 + \tanh q + h\,(1 - \tanh q)` no further
 
 from __future__ import annotations
 
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -19,20 +20,26 @@ import torch
 from torch import Tensor
 
 from skdiffusion._utils.protocols import OptionalArray, VelocityField
-from skdiffusion.diffusion.networks._film import MIN_COLUMNS, FilmEvaluator, noise_features
+from skdiffusion.diffusion.networks._film import FilmEvaluator, noise_features
+from skdiffusion.diffusion.networks._folded_buffers import FoldedBuffers
 from skdiffusion.diffusion.networks._reference import GaussianReference
 
 MAX_BYTES = 2**25  # of the folded matrices that are kept
 MIN_LEVELS = 48  # that must be kept for folding to pay: those of one call come again in the next
+SMALL_BLOCK = 16  # samples, up to which the memory of a block is kept: to ask for it would be much of the time
 
 
 class FoldedLevel(NamedTuple):
     """The matrices of a `FoldedFlow` at one angle, for every member, in single precision but for the last three."""
 
     first: Tensor  # (d + 1, units of all members), the shift in the last row
+    first_by_member: Tensor  # (members, d, width), the same without the shift
     hidden: list[tuple[Tensor, np.ndarray]]  # weights (members, width, next width), shifts (members, 1, next width)
+    hidden_back: list[Tensor]  # the weights transposed
     last: Tensor  # (d, units of all members)
+    last_by_member: Tensor  # (members, d, width)
     kernels: tuple[Tensor, ...]  # of the divergence: one between two hidden layers; from the input and the output
+    kernels_back: tuple[Tensor, ...]  # the same transposed
     offset: np.ndarray  # (d,)
     linear: np.ndarray | None  # (d, d), symmetric: what samples add to the velocity in proportion
     trace: float  # of `linear`
@@ -55,6 +62,7 @@ class FoldedFlow(VelocityField):
         self._kernels = tuple(kernel.numpy() for kernel in evaluator.kernels)
         self._levels: dict[float, FoldedLevel] = {}
         self._max_levels = MAX_BYTES // folded_size(evaluator)
+        self._memory = threading.local()  # buffers of small blocks, by their number of samples
 
     @staticmethod
     def can_fold(evaluator: FilmEvaluator) -> bool:
@@ -99,7 +107,14 @@ class FoldedFlow(VelocityField):
         ]
         first = np.concatenate([first * gains[0], shifts[0]], axis=1) / 2
         first_weight, last_weight = (_single(np.concatenate(list(m), axis=1)) for m in (first, last))
-        return FoldedLevel(first_weight, hidden, last_weight, self._folded_kernels(gains), offset, linear, trace)
+        by_member = (
+            m.view(len(offset), self.network.n_members, -1).transpose(0, 1) for m in (first_weight[:-1], last_weight)
+        )
+        kernels = self._folded_kernels(gains)
+        return FoldedLevel(
+            first_weight, next(by_member), hidden, [weight.mT for weight, _ in hidden], last_weight, next(by_member),
+            kernels, tuple(kernel.mT for kernel in kernels), offset, linear, trace,
+        )  # fmt: skip
 
     def _folded_kernels(self, gains: list[np.ndarray]) -> tuple[Tensor, ...]:
         """The kernels of the divergence for slopes by halved preactivations, without gains: each is twice as large."""
@@ -111,107 +126,89 @@ class FoldedFlow(VelocityField):
         return _single(from_input * columns[0] * middle / 4), _single(from_output * columns[2] / 2)
 
     def __call__(self, w: np.ndarray, theta: float, divergence: bool = False) -> tuple[np.ndarray, OptionalArray]:
-        level = self.level(theta)
-        slopes: list[Tensor] = []
-        units = self._forward(w, level, slopes if divergence else None)
-        velocity = self._added_up(level.last, units) + level.offset
+        level, at = self.level(theta), self._buffers(len(w))
+        self._forward(w, level, at, divergence)
+        velocity = at.velocity(level.last_by_member)
+        velocity += level.offset
         if level.linear is not None:
             velocity += w @ level.linear
         if not divergence:
             return velocity, None
-        left, right = self._factors(level, slopes)
+        left, right = self._factors(level, at)
         return velocity, np.einsum("mij,mij->mi", left, right).sum(0, dtype=float) + level.trace
 
-    def _forward(
-        self, w: np.ndarray, level: FoldedLevel, slopes: list[Tensor] | None, bends: list[np.ndarray] | None = None
-    ) -> Tensor:
-        """Units of the last hidden layer, (members, n, width).
+    def _buffers(self, n: int) -> FoldedBuffers:
+        """The memory of this thread for blocks of n samples."""
+        if n > SMALL_BLOCK:
+            return FoldedBuffers(n, self.network)
+        known = self._memory.__dict__
+        if n not in known:
+            known[n] = FoldedBuffers(n, self.network)
+        return known[n]
 
-        The slopes dh/dq of all layers go to `slopes`, and their derivatives by q to `bends`, if given.
-        """
-        n, d = w.shape
-        x = np.ones((n, d + 1), dtype=np.float32)
-        x[:, :d] = w
-        units = self._by_member(torch.from_numpy(x) @ level.first)
-        for k in range(len(level.hidden) + 1):
+    def _forward(self, w: np.ndarray, level: FoldedLevel, at: FoldedBuffers, slopes: bool, bends: bool = False) -> None:
+        """Units of all hidden layers, with the slopes dh/dq and the derivatives of these by q where they are asked."""
+        at.samples[:, :-1] = w
+        torch.mm(at.samples_tensor, level.first, out=at.layers[0].products)
+        for k, layer in enumerate(at.layers):
             if k:
                 weight, shift = level.hidden[k - 1]
-                units = torch.bmm(units, weight)
-            q = units.numpy()
-            if k:
-                q += shift
-            rise = np.tanh(q)
-            if slopes is not None:
-                slope = np.subtract(1, rise)
-                if bends is not None:
-                    bends.append(2 * (1 + rise) * slope * (1 - q * rise))
-            rise += 1
-            q *= rise
-            if slopes is not None:
-                slope *= q
-                slope += rise
-                slopes.append(torch.from_numpy(slope))
-        return units
+                torch.bmm(at.layers[k - 1].units_tensor, weight, out=layer.products)
+                layer.q += shift
+            layer.activate(slopes, bends)
 
-    def _factors(self, level: FoldedLevel, slopes: list[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    def _factors(self, level: FoldedLevel, at: FoldedBuffers) -> tuple[np.ndarray, np.ndarray]:
         """Two arrays (members, n, units) whose products add up to the divergence of the network."""
-        if len(slopes) == 2:
-            return torch.bmm(slopes[0], level.kernels[0]).numpy(), slopes[1].numpy()
-        from_input, from_output = (torch.bmm(slopes[k], kernel) for k, kernel in zip((0, 2), level.kernels))
-        middle = slopes[1].numpy()[:, :, None]
-        by_feature = from_output.numpy().reshape(*middle.shape[:2], -1, middle.shape[3])
+        layers = at.layers
+        if len(layers) == 2:
+            return torch.bmm(layers[0].slope_tensor, level.kernels[0]).numpy(), layers[1].slope
+        from_input, from_output = (
+            torch.bmm(layers[k].slope_tensor, kernel).numpy() for k, kernel in zip((0, 2), level.kernels)
+        )
+        middle = layers[1].slope[:, :, None]
+        by_feature = from_output.reshape(*middle.shape[:2], -1, middle.shape[3])
         by_feature *= middle
-        return from_input.numpy(), from_output.numpy()
+        return from_input, from_output
 
     def pull_back(self, w: np.ndarray, theta: float, by_velocity: np.ndarray, by_trace: np.ndarray) -> np.ndarray:
-        level = self.level(theta)
-        slopes: list[Tensor] = []
-        bends: list[np.ndarray] = []
-        self._forward(w, level, slopes, bends)
-        by_slopes = self._by_slopes(level, slopes, by_trace.astype(np.float32)[:, None])
-        by_value = self._by_member(torch.from_numpy(by_velocity.astype(np.float32)) @ level.last)
-        for k in reversed(range(len(slopes))):
-            by_product, bend = by_value.numpy(), bends[k]
-            by_product *= slopes[k].numpy()
-            bend *= by_slopes[k].numpy()
+        level, at = self.level(theta), self._buffers(len(w))
+        self._forward(w, level, at, slopes=True, bends=True)
+        by_slopes = self._by_slopes(level, at, by_trace.astype(np.float32)[:, None])
+        by_value = (torch.from_numpy(by_velocity.astype(np.float32)) @ level.last).view(
+            len(w), self.network.n_members, -1
+        )
+        by_value = by_value.transpose(0, 1)
+        for k in reversed(range(len(at.layers))):
+            layer, bend = at.layers[k], by_slopes[k].numpy()
+            by_product = by_value.numpy()
+            by_product *= layer.slope
+            bend *= layer.bend
             by_product += bend
             if k:
-                by_value = torch.bmm(by_value, level.hidden[k - 1][0].transpose(1, 2))
-        out = self._added_up(level.first[:-1], by_value)
+                by_value = torch.bmm(by_value, level.hidden_back[k - 1])
+        out = at.by_samples(level.first_by_member, by_product)
         if level.linear is not None:
             out += by_velocity @ level.linear
         return out
 
-    def _by_slopes(self, level: FoldedLevel, slopes: list[Tensor], by_trace: np.ndarray) -> list[Tensor]:
+    @staticmethod
+    def _by_slopes(level: FoldedLevel, at: FoldedBuffers, by_trace: np.ndarray) -> list[Tensor]:
         """Derivatives by the slopes of all layers of the divergence, times `by_trace` (n, 1)."""
-        back = [kernel.transpose(1, 2) for kernel in level.kernels]
-        if len(slopes) == 2:
-            first, last = (torch.from_numpy(slope.numpy() * by_trace) for slope in slopes)
+        back, layers = level.kernels_back, at.layers
+        if len(layers) == 2:
+            first, last = (torch.from_numpy(layer.slope * by_trace) for layer in layers)
             return [torch.bmm(last, back[0]), torch.bmm(first, level.kernels[0])]
-        middle = (slopes[1].numpy() * by_trace)[:, :, None]
+        middle = (layers[1].slope * by_trace)[:, :, None]
         shape = *middle.shape[:2], -1, middle.shape[3]
-        a, b = (torch.bmm(slopes[k], kernel).numpy().reshape(shape) for k, kernel in zip((0, 2), level.kernels))
+        a, b = (
+            torch.bmm(layers[k].slope_tensor, kernel).numpy().reshape(shape) for k, kernel in zip((0, 2), level.kernels)
+        )
         by_ends = [
             torch.bmm(torch.from_numpy((part * middle).reshape(*shape[:2], -1)), kernel)
             for part, kernel in zip((b, a), back)
         ]
         a *= b
         return [by_ends[0], torch.from_numpy(a.sum(2) * by_trace), by_ends[1]]
-
-    def _by_member(self, x: Tensor) -> Tensor:
-        """Units of all members (n, units) or matrices of them, one member after the other, (members, n, width)."""
-        return x.view(len(x), self.network.n_members, -1).transpose(0, 1)
-
-    def _added_up(self, weight: Tensor, units: Tensor) -> np.ndarray:
-        """Units (members, n, width) times a matrix (d, units of all members), (n, d) in float64."""
-        n = units.shape[1]
-        if n < MIN_COLUMNS:
-            padded = np.zeros((len(units), MIN_COLUMNS, units.shape[2]), dtype=np.float32)
-            padded[:, :n] = units.numpy()
-            units = torch.from_numpy(padded)
-        # With few features a product is five times faster the other way round.
-        products = torch.bmm(self._by_member(weight), units.transpose(1, 2))
-        return products.numpy()[:, :, :n].sum(0, dtype=float).T
 
 
 def folded_size(evaluator: FilmEvaluator) -> int:
