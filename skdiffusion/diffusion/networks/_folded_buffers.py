@@ -15,7 +15,7 @@ ONE = np.float32(1)  # of the type of the units, which NumPy adds sooner than an
 
 
 class LayerBuffers:
-    """Units of one hidden layer of all members, their slopes dh/dq and the derivatives of these by q.
+    """Units of one hidden layer of all members, their slopes and the derivatives of these.
 
     Parameters
     ----------
@@ -41,19 +41,20 @@ class LayerBuffers:
         """The view (members, n, width) of an array."""
         return array if array.ndim == 3 else array.reshape(len(array), self._n_members, -1).transpose(1, 0, 2)
 
-    def activate(self, slopes: bool, bends: bool) -> None:
-        """The units of the halved preactivations q, with their slopes, and the derivatives of these, where asked."""
+    def activate(self, gain: np.ndarray | None, square: np.ndarray | None) -> None:
+        """The units of the halved preactivations q; with a gain the slopes, and with its square their derivatives."""
         q, rise, slope = self._q, self._rise, self._slope
         np.tanh(q, out=rise)
-        if slopes:
+        if gain is not None:
             np.subtract(ONE, rise, out=slope)
-        if bends:
-            self.bend = self._by_member(2 * (1 + rise) * slope * (1 - q * rise))
+        if square is not None:
+            self.bend = self._by_member(2 * (1 + rise) * slope * (1 - q * rise) * square)
         np.add(rise, ONE, out=rise)
         np.multiply(q, rise, out=self._units)
-        if slopes:
+        if gain is not None:
             np.multiply(slope, self._units, out=slope)
             np.add(slope, rise, out=slope)
+            np.multiply(slope, gain, out=slope)
 
 
 class FoldedBuffers:
