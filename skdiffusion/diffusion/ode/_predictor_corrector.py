@@ -26,9 +26,9 @@ GAPS_PER_ERROR = 3.0  # how much more the gaps of corrections exceed their error
 class KnotWeights(NamedTuple):
     """Weights of the velocities at the last knots, newest first, once the field is known at a knot."""
 
-    correction: tuple[float, ...]  # from the knot before to this one, or from the first one where few are known
+    correction: np.ndarray | None  # from the knot before to this one, or from the first one where few are known
     from_first: bool
-    prediction: tuple[float, ...]  # from this knot to the next one; none at the last
+    prediction: np.ndarray | None  # from this knot to the next one; none at the last
 
 
 class PredictorCorrector:
@@ -53,20 +53,27 @@ class PredictorCorrector:
         self, field: VelocityField, z: Array, log_p: OptionalArray, thetas: list[float]
     ) -> tuple[Array, OptionalArray, OptionalArray]:
         """Samples, log-densities and their errors at the last angle, as `Stepper.solve`."""
-        divergence = log_p is not None
-        width, error = z.shape[1], None if log_p is None else 0.0 * log_p
-        state = side_by_side(z, log_p)
-        corrected = first = state
-        values: list[Array] = []  # velocities and minus divergences at the last knots, newest first
-        for theta, weights in zip(thetas, self._plan(tuple(thetas))):
+        divergence, width, n_kept = log_p is not None, z.shape[1], max(self.predictor, self.corrector)
+        plan = self._plan(tuple(thetas))
+        error = None if log_p is None else 0.0 * log_p
+        state = corrected = first = side_by_side(z, log_p)
+        # Velocities and minus divergences at all knots, the newest in front of the others.
+        values = (
+            np.empty((len(plan), *state.shape)) if isinstance(z, np.ndarray) else z.new_empty((len(plan), *state.shape))
+        )
+        for k, (theta, weights) in enumerate(zip(thetas, plan)):
+            newest = len(plan) - 1 - k
             velocity, trace = field(state[:, :width], theta, divergence)
-            values.insert(0, side_by_side(velocity, None if trace is None else -trace))
-            if weights.correction:
-                corrected = _moved(first if weights.from_first else corrected, weights.correction, values)
+            known = values[newest : newest + n_kept]
+            known[0, :, :width] = velocity
+            if trace is not None:
+                known[0, :, width] = -trace
+            if weights.correction is not None:
+                corrected = _moved(first if weights.from_first else corrected, weights.correction, known)
                 if divergence:
-                    error = error + abs(corrected[:, -1] - state[:, -1]) / GAPS_PER_ERROR
-            state = _moved(corrected, weights.prediction, values) if weights.prediction else corrected
-            del values[max(self.predictor, self.corrector) :]
+                    error = error + abs(corrected[:, -1] - state[:, -1])
+            state = corrected if weights.prediction is None else _moved(corrected, weights.prediction, known)
+        error = None if error is None else error / GAPS_PER_ERROR
         return state[:, :width], state[:, -1] if divergence else None, error
 
     def _plan(self, thetas: tuple[float, ...]) -> list[KnotWeights]:
@@ -94,16 +101,17 @@ def knot_weights(
         from_first = k < max(predictor, corrector)
         steps = range(k) if from_first else [k - 1]
         made = [weights(k, i, k + 1 if from_first else corrector) for i in steps]
-        correction = np.sum(made, axis=0).tolist() if made else []
-        prediction = weights(k, k, predictor).tolist() if k < last else []
-        plan.append(KnotWeights(tuple(correction), from_first, tuple(prediction)))
+        correction = np.sum(made, axis=0)[:, None, None] if made else None
+        prediction = weights(k, k, predictor)[:, None, None] if k < last else None
+        plan.append(KnotWeights(correction, from_first, prediction))
     return plan
 
 
-def _moved(state: Array, weights: tuple[float, ...], values: list[Array]) -> Array:
-    """A state plus the weighted sum of values, from the first to the last."""
-    out = weights[0] * values[0]
-    for weight, value in zip(weights[1:], values[1:]):
-        out += weight * value
+def _moved(state: Array, weights: np.ndarray, values: Array) -> Array:
+    """A state plus the weighted sum of the first of some values."""
+    if not isinstance(values, np.ndarray):
+        return (values[: len(weights)] * values.new_tensor(weights)).sum(0).add_(state)
+    # Along the first axis NumPy adds one by one: the bits of a sample do not depend on the others.
+    out = np.add.reduce(values[: len(weights)] * weights)
     out += state
     return out
