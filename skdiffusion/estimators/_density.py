@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,7 +14,6 @@ from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import (
     CallbackSupportMixin,
     FitProgress,
-    affordable_samples,
     training_deadline,
     with_callbacks,
 )
@@ -34,38 +32,28 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
     validate_data,
 )
-from skdiffusion.densities import Completion, Component, KernelSources
+from skdiffusion.densities import Blend
 from skdiffusion.densities.components import COMPONENTS
-from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
 from skdiffusion.diffusion.networks import NetworkField
-from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.schedules import Process, resolve_process
 from skdiffusion.diffusion.score_model import ScoreModel
 from skdiffusion.estimators._base import DATA_TYPES
-from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._distilled import DistilledDensityEstimator
 from skdiffusion.estimators._distributed import checkpoint_of, everywhere
+from skdiffusion.estimators._fit_input import FitInput
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
 from skdiffusion.estimators._large import Given, chunks_of, within_memory
+from skdiffusion.estimators._numeric_fit import NumericFit
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
-from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.estimators._resolve import check_noise_intervals, component_options, layer_sizes, resolve_options
 from skdiffusion.estimators._stages import (
     FitPlan,
-    choose_transforms,
-    fit_closed_forms,
-    fit_flow,
-    spaces_of,
-    stack,
     warn_if_interrupted,
-    warn_of_constant_features,
-    warn_of_fit,
     warn_of_moved_constants,
 )
 from skdiffusion.estimators._table_fit import TableFit, can_be_a_table
 from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
-from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
@@ -230,6 +218,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         "_frame", "_replay", "atoms_", "one_hot_groups_", "_table", "_kernel_sources",
     )  # fmt: skip
 
+    loss_curve_: np.ndarray
     _parameter_constraints: dict = {
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -480,71 +469,31 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             refuse_table(self, "warm_start=True", "set it to False, or fit another estimator")
         started, seed = collective().clock(), collective().first(generator_seed(self.random_state))
         rng = np.random.default_rng(seed)
-        X, sample_weight, groups, reservoir = within_memory(self, given, started, rng)
-        kinds = kinds_of(X, self.categorical_features)
+        taken = within_memory(self, given, started, rng)
+        kinds = kinds_of(taken.X, self.categorical_features)
         self._check_stream(begins_stream and bool(self.atoms is not None or kinds.categories))
-        note_frame(self, X, kinds.label_codes)
-        samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
+        note_frame(self, taken.X, kinds.label_codes)
+        X, sample_weight, groups = kinds.coded(taken.X), taken.sample_weight, taken.groups
+        samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
         checkpoint = checkpoint_of(self, samples, seed)
         if checkpoint is not None and checkpoint.seed != seed:
             rng = np.random.default_rng(checkpoint.seed)
-        sample_seed = int(rng.integers(2**62))
-        grouped = reservoir is None and not begins_stream and can_be_a_table(self)
-        table = kinds.table(samples.X, self.atoms, grouped)
-        self.atoms_ = {} if table is None else table.columns.atoms
-        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
-        n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
-        incomplete = bool(np.isnan(samples.X).any())
-        if table is not None:
-            TableFit(self, table, samples, bounds, rng, checkpoint).run()
-            self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
-            self._kernel_sources = None
-            self.conditional_blend_ = None
-            self.__dict__.pop("_replay", None)  # of an earlier fit
-            if checkpoint is not None:
-                checkpoint.close()
-            return
-        self._table, observed = None, samples.X
-        if incomplete:
-            samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
-        data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
-        warn_of_constant_features(data.resolution)
-        previous = self._previous(data.n_features) if self.warm_start else None
-        whole_plan = self._plan((data.n_trained, data.n_features), previous)
-        whole_plan = replace(whole_plan, started=started, diffusion=whole_plan.diffusion.kept_in(checkpoint))
-        conditionals = data.n_features > 1 and (
-            incomplete if self.fit_conditionals == "auto" else self.fit_conditionals
-        )
-        plan = joint_part(whole_plan) if conditionals else whole_plan
+        self._sample_seed = int(rng.integers(2**62))
+        begun = FitInput(samples, bounds, rng, started, taken.reservoir, checkpoint)
 
-        affordable = affordable_samples(self.max_fit_seconds)
-        data = data.split(plan.diffusion.n_folds, plan.diffusion.network.n_members, affordable)
-        if previous is None:
-            coordinates, spaces = choose_transforms(data, plan)
+        grouped = taken.reservoir is None and not begins_stream and can_be_a_table(self)
+        self._table = kinds.table(samples.X, self.atoms, grouped)
+        self.atoms_, self.one_hot_groups_ = {}, []
+        self.n_samples_seen_, self._kernel_sources = begun.n_samples, None
+        self.conditional_blend_: Blend | None = None
+        if self._table is None:
+            NumericFit(self, begun).run()
         else:
-            coordinates = Coordinates(self.preprocessor_, previous.reference)
-            spaces = spaces_of(data, [self.preprocessor_])
-        components = fit_closed_forms(data, spaces, plan)
-        # Machines may differ by round-off, and so in what they choose.
-        coordinates, spaces, components = collective().first((coordinates, spaces, components))
-        narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
-        plan = replace(plan, diffusion=plan.diffusion.adapted_to(narrowest))
-        n_checks = plan.diffusion.n_checks + conditionals * n_conditional_checks(plan)
-        with FitProgress(self, n_checks) as progress:
-            diffusion = fit_flow(data, coordinates, components, plan, progress)
-            self.blend_, components = stack(data, diffusion, components, plan)
-            self.conditional_blend_ = None
-            if conditionals and not (diffusion.training.interrupted or progress.stopped):
-                self.conditional_blend_ = fit_conditional_blend(data, diffusion, components, whole_plan, progress)
-
-        warn_of_fit(data, diffusion, plan.diffusion)
-        warn_of_unresolved_features(data.X, self.blend_)
-        self.component_weights_, self.preprocessor_ = self.blend_.weights, coordinates.preprocessor
-        self.feature_scale_, self._resolution = samples.scale, data.resolution
-        self._sample_seed = sample_seed
-        self._kernel_sources = None if data.completed is None else KernelSources.of(observed, data.completed.source)
-        self._keep_for_streams(n_samples, data, components)
-        self._record(diffusion, plan.diffusion, data)
+            columns = self._table.columns
+            self.atoms_ = columns.atoms
+            self.one_hot_groups_ = [list(group.features) for group in columns.one_hot]
+            TableFit(self, self._table, begun).run()
+            self.__dict__.pop("_replay", None)  # of an earlier fit
         if checkpoint is not None:
             checkpoint.close()
 
@@ -579,24 +528,6 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
                 "they were, or call fit with warm_start=False to start anew."
             )
         return field
-
-    def _record(self, diffusion: DiffusionFit, options: DiffusionOptions, data: TrainingData) -> None:
-        """Set the attributes that tell how training went."""
-        result, tuning = diffusion.training, diffusion.fine_tuning
-        self.network_gain_ = network_gain(diffusion.flow, data.mapped(self.preprocessor_), data)
-        self.n_iter_ = max(1, int(np.ceil(result.n_steps * options.training.batch_size / data.n_trained)))
-        self.likelihood_curve_ = np.array([] if tuning is None else tuning.validation_curve).reshape(-1, 2)
-        self.loss_curve_ = np.array(result.loss_curve).reshape(-1, 2)
-        scores = np.array(result.validation_curve).reshape(-1, 2)
-        self.validation_scores_ = np.column_stack([scores[:, 0], 1 - scores[:, 1]])
-        self.loss_by_noise_ = result.loss_by_noise
-        self.best_validation_score_ = float(self.validation_scores_[:, 1].max()) if len(scores) else np.nan
-
-    def _keep_for_streams(self, n_samples: int, data: TrainingData, components: list[Component]) -> None:
-        """Set the attributes that `partial_fit` goes on from."""
-        self.n_samples_seen_ = n_samples
-        rng = np.random.default_rng([self._sample_seed, 0])
-        self._replay = ReplayBuffer.of_fit(data, data.mapped(self.preprocessor_), components, rng)
 
     def _continue(self, X: Any, sample_weight: Any) -> None:
         """Note new samples, and train the networks further where they are enough for a round."""

@@ -33,7 +33,8 @@ from skdiffusion.densities import (
 )
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.state_flow import StateFlow, StateSamples, fit_state_flow
-from skdiffusion.diffusion.training import Checkpoint, TrainingResult
+from skdiffusion.diffusion.training import TrainingResult
+from skdiffusion.estimators._fit_input import FitInput
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._resolve import component_options, resolve_options
 from skdiffusion.estimators._stages import warn_if_interrupted, warn_if_untrained, warn_of_constant_features
@@ -121,24 +122,12 @@ class TableFit:
     ----------
     estimator : DiffusionDensityEstimator
     table : Table
-    samples : WeightedSamples
-        NaN in unknown values.
-    bounds : (low, high) or None
-    rng : numpy Generator
-    checkpoint : Checkpoint or None
+    begun : FitInput
     """
 
-    def __init__(
-        self,
-        estimator: DiffusionDensityEstimator,
-        table: Table,
-        samples: WeightedSamples,
-        bounds: Ends | None,
-        rng: np.random.Generator,
-        checkpoint: Checkpoint | None = None,
-    ):
-        self.checkpoint = checkpoint
-        self.estimator, self.rng, self.started = estimator, rng, collective().clock()
+    def __init__(self, estimator: DiffusionDensityEstimator, table: Table, begun: FitInput) -> None:
+        self.checkpoint, samples, bounds = begun.checkpoint, begun.samples, begun.bounds
+        self.estimator, self.rng, self.started = estimator, begun.rng, begun.started
         self.network_gain = 0.0
         self.columns, self.names = table.columns, check_table_parameters(estimator)
         self.limits: ComponentOptions = component_options(estimator.options)
@@ -147,9 +136,8 @@ class TableFit:
         self.max_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
         samples = samples._replace(X=whole_groups(self.columns, samples.X))
         if np.isnan(samples.X).any():
-            samples, rng = collective().first((self._completed(samples), rng))
-            self.rng = rng
-        data = TableData.of(samples, self.columns, self.bounds, rng)
+            samples, self.rng = collective().first((self._completed(samples), self.rng))
+        data = TableData.of(samples, self.columns, self.bounds, self.rng)
         warn_of_constant_features(data.resolution.resolution)
         self.options = self._resolved((data.n_effective, max(MIN_SHAPE, len(self.columns.numeric))))
         self.data = data.split(self.options.n_folds, self.options.network.n_members, affordable_samples(seconds))
