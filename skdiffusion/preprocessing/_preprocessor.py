@@ -165,7 +165,7 @@ class Preprocessor:
         return self._whitened(X, lambda feature, x: feature.forward_and_log_slope(x))
 
     def centered_known(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is known of samples, each feature by its map and centered, NaN elsewhere; and the sums of its log-slopes."""
+        """What is known of samples by the maps of their features, centered, NaN elsewhere; and sums of log-slopes."""
         X = self._read(X)
         U, log_slope = np.full(X.shape, np.nan), np.zeros(len(X))
         for j, (feature, shift) in enumerate(zip(self.maps, self.whitening.shift)):

@@ -4,9 +4,9 @@ The divergence by the targets u is a sum over them,
 
 .. math:: \mathrm{tr}_u = \sum_{j \in u} s_1^T (W_2 \circ (W_3^j W_1^j)^T)\,s_2 ,
 
-of the slopes s of both layers and the rows and columns of the first and the last matrix that belong to target j. Targets
-are parted into groups of few, and those of one group that belong to a split make one matrix. The other splits with the
-same ones there share it: a thousand splits of ten features need no more than 62 matrices, which stay in cache.
+of the slopes s of both layers and the rows and columns of the first and the last matrix that belong to target j.
+Targets are parted into groups of few, and those of one group that belong to a split make one matrix. The other splits
+with the same ones there share it: a thousand splits of ten features need no more than 62 matrices, which stay in cache.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ class Runs(NamedTuple):
         for places, own in filled:
             back[places] = own
         together = np.concatenate([*taken, groups.ravel()]).astype(np.int64)
-        tensors = (torch.as_tensor(part, device=device) for part in (together, back))
-        taken_rows, back_rows = tensors
-        return cls(taken_rows, whole, slice(first, last), back_rows)
+        all_taken, all_back = (torch.as_tensor(part, device=device) for part in (together, back))
+        return cls(all_taken, whole, slice(first, last), all_back)
 
     def products(self, first: Tensor, matrices: Tensor) -> Tensor:
         """Rows (n_members, n, width) times their matrices (n_matrices, n_members, width, width)."""
