@@ -20,6 +20,7 @@ from skdiffusion.densities import (
     Blend,
     BlendMarginal,
     GivenBlend,
+    TransformedDensity,
     blend_log_density,
     completed_together,
     given_together,
@@ -69,8 +70,12 @@ class UnknownFeatures:
 
     def _closed_log_prob(self, X: np.ndarray) -> np.ndarray:
         """The same of samples of which something is known, where all components know it in closed form."""
-        table = [self.blend.densities[name].known_log_prob(X) for name in self._used]
-        return blend_log_density(np.stack(table, axis=1), np.array([self.blend.weights[name] for name in self._used]))
+        table = np.empty((len(X), len(self._used)))
+        for k, name in enumerate(self._used):
+            density = self.blend.densities[name]
+            assert isinstance(density, TransformedDensity)
+            table[:, k] = density.known_log_prob(X)
+        return blend_log_density(table, np.array([self.blend.weights[name] for name in self._used]))
 
     def given(
         self, X: np.ndarray, seed: int, n_draws: int = N_DRAWS, least: float = MIN_EFFECTIVE, all_summed: bool = False
