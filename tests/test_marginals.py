@@ -17,7 +17,7 @@ from skdiffusion.densities import (
 )
 from skdiffusion.estimators._unknown import N_DRAWS, UnknownFeatures
 from skdiffusion.exceptions import InaccurateDensityWarning
-from skdiffusion.preprocessing import Preprocessor
+from skdiffusion.preprocessing import BoundaryRegion, Preprocessor
 
 
 def noise_of(rng, n, d):
@@ -124,6 +124,26 @@ def test_marginals_of_a_blend_of_closed_forms_are_exact(features, rng):
         given.conditional_log_prob(X[:20], np.arange(20)), blend.log_prob(X[:20]) - given.log_prob, atol=1e-8
     )
     assert (given.standard_error == 0).all()
+
+
+@pytest.mark.parametrize("make", DENSITIES)
+@pytest.mark.parametrize("near_bound", [False, True])
+def test_many_patterns_at_once_are_each_alone(make, near_bound, rng):
+    """What is known of samples has the marginal density of its pattern, and bits that no other sample changes."""
+    density, X = transformed(rng, 5, make, "yeo-johnson")
+    if near_bound:
+        density.preprocessor.regions = (BoundaryRegion(1, float(X[:, 1].min()) - 1, 1.0, 3.0, 0.01, 2.0, 0.5),)
+        assert (density.preprocessor.regions[0].depth(X[:200, 1]) < 1).any()
+    known = rng.random((200, 5)) < 0.5
+    known |= ~known.any(1)[:, None]
+    samples = np.where(known, X[:200], np.nan)
+    found = density.known_log_prob(samples)
+    for pattern in np.unique(known, axis=0):
+        mine, features = (known == pattern).all(1), np.flatnonzero(pattern)
+        expected = density.marginal(features).log_prob(X[:200][mine][:, features])
+        assert_allclose(found[mine], expected, rtol=0, atol=1e-9)
+    for rows in ([3], [7, 120], np.arange(50, 199)):
+        assert_array_equal(density.known_log_prob(samples[rows]), found[rows])
 
 
 class Opaque(TransformedDensity):

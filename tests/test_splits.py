@@ -12,10 +12,9 @@ from scipy.stats import multivariate_normal
 
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities import SplitDensity
-from skdiffusion.densities._split import marginal_log_probs
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import Split, SplitField, SplitGaussians, SplitsField, split_network
-from skdiffusion.diffusion.networks._split_field import Runs
+from skdiffusion.diffusion.networks import NUMBER, Split, SplitField, SplitGaussians, SplitsField, split_network
+from skdiffusion.diffusion.networks._split_kernels import Runs
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingSets, random_splits, train_splits
 from skdiffusion.diffusion.training._split_batches import SplitTensors
@@ -151,16 +150,36 @@ def test_samples_of_many_splits_go_together():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_row_of_a_block_has_one_product(seed):
-    which = torch.as_tensor(np.sort(np.random.default_rng(seed).choice([3, 4, 5, 7, 30], 61)))
-    runs = Runs.of(which, (4, 16))
-    whole = [torch.arange(61)[rows] for rows, _ in runs.whole]
-    assert {len(rows) for rows in whole} <= {4, 16}
-    assert_array_equal(np.sort(torch.cat([*whole, runs.left])), np.arange(61))
-    assert all((which[rows] == k).all() for rows, k in runs.whole)
-    assert_array_equal(runs.groups.flatten()[runs.place], runs.left)
-    assert_array_equal(which[runs.left], runs.splits.start + runs.place // 4)
-    assert (torch.unique(which[runs.left], return_counts=True)[1] < 4).all()
+def test_every_row_of_a_block_has_the_product_of_its_matrix(seed):
+    rng = np.random.default_rng(seed)
+    which, rows = rng.choice([-1, 3, 4, 5, 7, 30], 61), torch.as_tensor(rng.standard_normal((2, 61, 3)))
+    matrices = torch.as_tensor(rng.standard_normal((31, 2, 3, 3)))
+    runs = Runs.of(which, (4, 8, 16), 2)
+    assert {part.stop - part.start for part, _ in runs.whole} <= {16, 32}  # of both members
+    expected = torch.einsum("mni,nmij->mnj", rows, matrices[torch.as_tensor(which)])
+    expected[:, torch.as_tensor(which == -1)] = 0.0
+    assert_allclose(runs.products(rows, matrices), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", [[], [-1, -1]])
+def test_rows_without_a_matrix_have_none(which):
+    runs = Runs.of(np.array(which, dtype=int), (4, 16), 2)
+    assert (runs.products(torch.ones(2, len(which), 3), torch.ones(1, 2, 3, 3)) == 0).all()
+
+
+def test_targets_beyond_one_part_count_too():
+    """The divergence of eleven targets, which three groups of matrices make up, is that of the Jacobian."""
+    rng = np.random.default_rng(12)
+    net = network(11, 11, rng, trained=True).to(torch.float64)
+    targets = np.stack([np.arange(11) % 3 > 0, np.arange(11) < 4, np.ones(11, dtype=bool)])
+    gaussians = SplitGaussians.of(random_covariance(rng, 11), targets, ~targets)
+    field = SplitsField(net, (1,), gaussians)
+    state = torch.as_tensor(rng.standard_normal((6, 23)))
+    state[:, -1] = NUMBER * torch.tensor([0, 1, 2, 2, 0, 1]).double()
+    _, trace = field(state, 0.4, True)
+    for s, found in zip(state, trace):
+        jacobian = torch.autograd.functional.jacobian(lambda x: field(x[None], 0.4)[0][0], s)
+        assert_allclose(found, jacobian.diagonal().sum(), atol=1e-12)
 
 
 def test_random_splits_have_the_shares_of_the_plan():
@@ -280,10 +299,13 @@ def test_marginals_together_are_those_alone(density, near_bound):
     preprocessor.regions = (BoundaryRegion(0, 0.0, 1.0, 1.0, 0.01, 2.0, 0.5),) if near_bound else ()
     split = replace(split, preprocessor=preprocessor)
     assert (X[:16, 0] < 1).any()
-    marginals = [split.marginal(np.array(features)) for features in ([0], [0, 2], [1, 2], [2])]
-    samples = [X[:16, [0]], X[16:24][:, [0, 2]], X[:8, [1, 2]], X[:8, [2]]]
-    for found, marginal, own in zip(marginal_log_probs(marginals, samples), marginals, samples):
-        assert_allclose(found, marginal.log_prob(own), rtol=0, atol=1e-12)
+    known = np.random.default_rng(0).random((60, 3)) < 0.6
+    known |= ~known.any(1)[:, None]
+    found = split.known_log_prob(np.where(known, X[:60], np.nan))
+    for pattern in np.unique(known, axis=0):
+        mine, features = (known == pattern).all(1), np.flatnonzero(pattern)
+        expected = split.marginal(features).log_prob(X[:60][mine][:, features])
+        assert_allclose(found[mine], expected, rtol=0, atol=1e-7)
 
 
 def test_completed_samples_keep_what_is_given_and_follow_the_conditional(density):

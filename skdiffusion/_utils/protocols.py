@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from skdiffusion._utils.blocks import whole_vectors
+
 Array: TypeAlias = Any  # a numpy array or a torch tensor: what takes both returns the kind that it was given
 OptionalArray: TypeAlias = Any  # the same, or None
 
@@ -87,6 +89,22 @@ class ClosedFormDensity(Density):
     def marginal(self, axes: np.ndarray) -> ClosedFormDensity:
         """The density of the coordinates of samples along some axes (n_features, n_axes)."""
         raise NotImplementedError
+
+    def marginal_log_prob(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Log-densities of coordinates along axes of several patterns, each of its own, in nats, shape (n_samples,).
+
+        Parameters
+        ----------
+        axes : array of shape (n_patterns, n_features, n_given)
+        given : array of shape (n_samples, n_given)
+        which : array of shape (n_samples,)
+            The pattern of each sample, by its number.
+        """
+        out = np.empty(len(given))
+        for k, own in enumerate(axes):
+            mine = which == k
+            out[mine] = self.marginal(own).log_prob(whole_vectors(given[mine]))[: np.count_nonzero(mine)]
+        return out
 
     def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Coordinates of samples along the other axes, (n_samples, n_others), given those along the rest of them.

@@ -23,7 +23,7 @@ from skdiffusion.densities._feature_transforms import (
     feature_transform_candidates,
     select_feature_transforms,
 )
-from skdiffusion.densities._given import BlendMarginal, GivenBlend, given_together
+from skdiffusion.densities._given import BlendMarginal, GivenBlend, completed_together, given_together
 from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_student_t
 from skdiffusion.densities._kernel import GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._kernel_sources import KernelSources
@@ -97,6 +97,7 @@ __all__ = [
     "choose_head",
     "choose_product_setting",
     "choose_step_settings",
+    "completed_together",
     "feature_transform_candidates",
     "fit_head",
     "fit_incomplete_student_t",

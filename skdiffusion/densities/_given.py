@@ -21,7 +21,6 @@ from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion.densities._blend import Blend
 from skdiffusion.densities._nodes import Nodes, adaptive_panels
-from skdiffusion.densities._split import FlowOfFeatures, marginal_log_probs
 from skdiffusion.densities._stacking import blend_log_density, choose_component
 from skdiffusion.densities._student import StudentTDensity
 from skdiffusion.densities._transformed import TransformedDensity
@@ -72,7 +71,6 @@ class BlendMarginal:
         self.summed = [k for k in used if k not in self.closed]  # over nodes
         self.draws_nodes = bool(self.summed) and (all_drawn or len(self.unknown) > 1)
         self.in_closed_form = len(known) == len(used)
-        self._marginals = {k: self.densities[k].marginal(self.features) for k in self.closed}
 
     @cached_property
     def _proposal(self) -> Proposal:
@@ -202,22 +200,15 @@ def given_together(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNo
 
 def _closed_log_probs(questions: Sequence[tuple[BlendMarginal, np.ndarray, SampleNoise | None]]) -> list[np.ndarray]:
     """Log-densities of the given features under the components in closed form, (n_samples, n_components) of each."""
-    tables = [np.full((len(X), len(marginal.densities)), -np.inf) for marginal, X, _ in questions]
-    given = [X[:, marginal.features] for marginal, X, _ in questions]
-    for k in questions[0][0].closed:
-        marginals = [marginal._marginals[k] for marginal, _, _ in questions]
-        for table, values in zip(tables, _at_each(marginals, given)):
-            table[:, k] = values
-    return tables
-
-
-def _at_each(densities: Sequence[TransformedDensity], samples: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """`_at` of densities, each at samples of its own: of one network together."""
-    if not all(isinstance(density.density, FlowOfFeatures) for density in densities):
-        return [_at(density, X) for density, X in zip(densities, samples)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        together = marginal_log_probs(densities, [whole_vectors(X) for X in samples])
-    return [log_prob[: len(X)] for log_prob, X in zip(together, samples)]
+    known = []
+    for marginal, X, _ in questions:
+        known.append(np.full(X.shape, np.nan))
+        known[-1][:, marginal.features] = X[:, marginal.features]
+    together, one = np.concatenate(known), questions[0][0]
+    table = np.full((len(together), len(one.densities)), -np.inf)
+    for k in one.closed:
+        table[:, k] = one.densities[k].known_log_prob(together)
+    return np.split(table, np.cumsum([len(X) for X in known])[:-1])
 
 
 def _at(density: Density, X: np.ndarray) -> np.ndarray:
@@ -376,34 +367,6 @@ class GivenBlend:
             out += np.where((number < MIN_KNOWN) & (share > MIN_SHARE), np.inf, error)
         return out
 
-    def completed(self, noise: SampleNoise, owner: np.ndarray, fixed: bool = False) -> np.ndarray:
-        """Samples with the other features drawn given those that are.
-
-        Parameters
-        ----------
-        noise : SampleNoise
-            Random numbers for every draw.
-        owner : array of shape (n_draws,)
-            The sample that each draw completes.
-        fixed : bool, default=False
-            Whether components have the weights of the fit.
-
-        Returns
-        -------
-        ndarray of shape (n_draws, n_features)
-        """
-        marginal, out = self.marginal, self.X[owner]
-        choice = choose_component(self.shares(fixed)[owner], noise.choice)
-        for k in np.unique(choice):
-            mine = np.flatnonzero(choice == k)
-            if k in marginal.closed:
-                out[mine] = marginal.densities[k].completed(out[mine], marginal.features, noise.take(mine))
-            else:
-                uniform = noise.take(mine).uniform
-                assert uniform is not None
-                out[mine[:, None], marginal.unknown] = self._from_nodes(marginal.summed.index(k), owner[mine], uniform)
-        return out
-
     def _from_nodes(self, i: int, owner: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Unknown features of samples of some numbers, by a component that is summed over nodes."""
         nodes = self.known_nodes
@@ -420,3 +383,42 @@ class GivenBlend:
                 ranked = shares[order]
                 out[mine, 0] = np.interp(u, np.cumsum(ranked) - ranked / 2, of_sample[order, 0])
         return out
+
+
+def completed_together(
+    parts: Sequence[tuple[GivenBlend, SampleNoise, np.ndarray]], fixed: bool = False
+) -> list[np.ndarray]:
+    """Samples with the other features drawn given those that are, of blends given some features, for all together.
+
+    Parameters
+    ----------
+    parts : list of (GivenBlend, SampleNoise, array of shape (n_draws,))
+        Of one blend: random numbers for every draw, and the sample that each draw completes.
+    fixed : bool, default=False
+        Whether components have the weights of the fit.
+
+    Returns
+    -------
+    list of arrays of shape (n_draws, n_features)
+    """
+    known, choices = [], []
+    for given, noise, owner in parts:
+        known.append(given.X[owner])
+        known[-1][:, given.marginal.unknown] = np.nan
+        choices.append(choose_component(given.shares(fixed)[owner], noise.choice))
+    X, choice, one = np.concatenate(known), np.concatenate(choices), parts[0][0].marginal
+    noise = SampleNoise._make(None if p[0] is None else np.concatenate(p) for p in zip(*(part[1] for part in parts)))
+    out = X.copy()
+    for k in one.closed:
+        mine = np.flatnonzero(choice == k)
+        if len(mine):
+            out[mine] = one.densities[k].known_completed(X[mine], noise.take(mine))
+    completed = np.split(out, np.cumsum([len(own) for own in choices])[:-1])
+    for (given, noise, owner), own, chosen in zip(parts, completed, choices):
+        for i, k in enumerate(one.summed):
+            mine = np.flatnonzero(chosen == k)
+            if len(mine):
+                uniform = noise.take(mine).uniform
+                assert uniform is not None
+                own[mine[:, None], given.marginal.unknown] = given._from_nodes(i, owner[mine], uniform)
+    return completed

@@ -14,6 +14,7 @@ from skdiffusion.densities._stacking import choose_component
 
 LOG_2PI = np.log(2 * np.pi)
 MAX_COORDINATES = 100_000  # of a block of samples, along the axes of all components: they stay in cache
+MAX_MARGINAL_NUMBERS = 500_000  # of the covariances of all components, for patterns that are worked on at a time
 MIN_DATA_WEIGHT = 1e-3  # of a Gaussian that carries data
 
 
@@ -106,6 +107,25 @@ class GaussianMixtureDensity(DiffusedDensity):
     def marginal(self, axes: np.ndarray) -> GaussianMixtureDensity:
         """The density along some axes."""
         return GaussianMixtureDensity(self.weights, self.means @ axes, axes.T @ self.covariances @ axes)
+
+    def marginal_log_prob(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
+        out, n = np.empty(len(given)), axes.shape[2]
+        size = max(VECTOR, MAX_MARGINAL_NUMBERS // (self.covariances.size + 1) // VECTOR * VECTOR)
+        for part in slices(len(axes), size):
+            own = axes[part, None]
+            covariances = own.transpose(0, 1, 3, 2) @ self.covariances @ own
+            variances, roots = np.linalg.eigh((covariances + covariances.swapaxes(2, 3)) / 2)
+            variances = np.maximum(variances, 0.0)
+            roots /= np.sqrt(variances)[:, :, None]
+            constants = np.log(self.weights) - 0.5 * (np.log(variances).sum(2) + n * LOG_2PI)
+            mine = np.flatnonzero((part.start <= which) & (which < part.stop))
+            pattern = which[mine] - part.start
+            centered = given[mine, None] - (self.means @ axes[part])[pattern]
+            scaled = np.zeros(centered.shape)
+            for i in range(n):
+                scaled += centered[:, :, i, None] * roots[pattern, :, i]
+            out[mine] = log_sum_exp(constants[pattern] - 0.5 * (scaled**2).sum(2), axis=1)
+        return out
 
     def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Coordinates along the other axes, of components chosen by how likely the given ones are under each."""

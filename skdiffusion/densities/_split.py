@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.blocks import whole_vectors
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import Density, SampleNoise
-from skdiffusion.densities._boundary import BoundaryNodes
 from skdiffusion.densities._transformed import SharedTransforms, TransformedDensity
 from skdiffusion.diffusion.networks import Split
 from skdiffusion.diffusion.split import SplitFlow
@@ -34,6 +34,22 @@ class SplitDensity(TransformedDensity):
         """The density of some features, by their numbers."""
         preprocessor = self.preprocessor.of_features(features).unwhitened()
         return TransformedDensity(preprocessor, FlowOfFeatures(self.density, np.asarray(features)))
+
+    def _mapped_known_log_prob(self, X: np.ndarray) -> np.ndarray:
+        U, log_slope = self.preprocessor.centered_known(X)
+        scale = self.preprocessor.whitening.scale
+        log_det = log_slope - np.where(np.isnan(X), 0.0, np.log(scale)).sum(1)
+        return self._covered(_known_log_prob(self.density, U / scale) + log_det)
+
+    def known_completed(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        if self.preprocessor.regions:
+            return super().known_completed(X, noise)
+        known, patterns = ~np.isnan(X), Patterns.of(X)
+        z = np.nan_to_num(self.preprocessor.centered_known(whole_vectors(X))[0][: len(X)])
+        z /= self.preprocessor.whitening.scale
+        splits = [Split.of(np.flatnonzero(~own), np.flatnonzero(own)) for own in patterns.known]
+        drawn = z + self.density.draws(z, splits, patterns.which, noise.normal)
+        return np.where(known, X, self.preprocessor.inverse_transform(drawn))
 
     def given(self, features: np.ndarray) -> GivenSplitDensity:
         """The density of complete samples as that of some features times that of the others given these."""
@@ -83,37 +99,16 @@ class FlowOfFeatures(Density):
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of samples X (n, n_features_in_question), in nats, shape (n,)."""
-        return _log_probs_of_features([self], [X])[0]
+        z = np.full((len(X), self.flow.field.n_targets), np.nan)
+        z[:, self.features] = X
+        return _known_log_prob(self.flow, z)
 
 
-def _log_probs_of_features(densities: Sequence[FlowOfFeatures], samples: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Log-densities of features of one flow, each at samples of its own, by one solution for all."""
-    flow, lengths = densities[0].flow, [len(X) for X in samples]
-    z = np.zeros((sum(lengths), 1 + flow.field.n_targets))
-    ends = np.cumsum(lengths)
-    for k, (density, X, end) in enumerate(zip(densities, samples, ends)):
-        rows = slice(end - len(X), end)
-        z[rows, 0], z[rows, 1 + density.features] = k, X
+def _known_log_prob(flow: SplitFlow, z: np.ndarray) -> np.ndarray:
+    """Log-densities of what is known of samples of a flow, NaN elsewhere, by one solution for all."""
     # Many samples may share what is known.
-    distinct, owner = np.unique(z, axis=0, return_inverse=True)
-    splits = [Split.of(density.features, np.array([], dtype=int)) for density in densities]
-    log_prob = flow.conditional_log_probs(distinct[:, 1:], splits, distinct[:, 0].astype(int))
-    return np.split(log_prob[owner.ravel()], ends[:-1])
-
-
-def marginal_log_probs(marginals: Sequence[TransformedDensity], samples: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Log-densities of marginals of one `SplitDensity`, each at samples of its own, as `log_prob` of each of them."""
-    nodes, z, log_dets, flows = [], [], [], []
-    for marginal, X in zip(marginals, samples):
-        assert isinstance(marginal.density, FlowOfFeatures)
-        regions = marginal.preprocessor.regions
-        nodes.append(BoundaryNodes.of(regions, X) if regions else None)
-        mapped, log_det = marginal.preprocessor.transform(X if nodes[-1] is None else nodes[-1].X)
-        z.append(mapped)
-        log_dets.append(log_det)
-        flows.append(marginal.density)
-    out = []
-    for value, log_det, own in zip(_log_probs_of_features(flows, z), log_dets, nodes):
-        log_prob = TransformedDensity._covered(value + log_det)
-        out.append(log_prob if own is None else own.log_prob(log_prob))
-    return out
+    distinct, owner = np.unique(np.hstack([np.nan_to_num(z), np.isnan(z)]), axis=0, return_inverse=True)
+    samples, unknown = np.hsplit(distinct, 2)
+    patterns = Patterns.of(np.where(unknown == 1, np.nan, samples))
+    splits = [Split.of(np.flatnonzero(known), np.array([], dtype=int)) for known in patterns.known]
+    return flow.conditional_log_probs(samples, splits, patterns.which)[owner.ravel()]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import chdtri, gammaln
 
-from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.numerics import samples_times_matrices, samples_times_matrix
 from skdiffusion._utils.protocols import AxesSplit, ClosedFormDensity, SampleNoise
 from skdiffusion.densities._mixture import gaussian_regression, symmetric_root
 
@@ -49,14 +49,8 @@ class StudentTDensity(ClosedFormDensity):
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density in nats, shape (n_samples,)."""
-        nu, d = self.degrees, self.n_features
-        constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi)
-        constant -= np.log(np.diag(self._factor)).sum()
         scaled = (np.asarray(x, dtype=float) - self.location) @ self._inverse.T
-        # log(1 + |scaled|^2 / nu) without squaring: this density bounds the cost of samples however far.
-        largest = np.maximum(np.abs(scaled).max(1), 1e-300)
-        log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
-        return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
+        return _log_prob(scaled, self.degrees, np.log(np.diag(self._factor)).sum())
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
@@ -74,6 +68,13 @@ class StudentTDensity(ClosedFormDensity):
         """The density along some axes."""
         return StudentTDensity(self.location @ axes, axes.T @ self.scale @ axes, self.degrees)
 
+    def marginal_log_prob(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
+        factors = np.linalg.cholesky(axes.transpose(0, 2, 1) @ self.scale @ axes)
+        inverses = np.linalg.inv(factors).transpose(0, 2, 1)
+        half_log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
+        scaled = samples_times_matrices(given - (self.location @ axes)[which], inverses, which)
+        return _log_prob(scaled, self.degrees, half_log_det[which])
+
     def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
         r"""Coordinates along the other axes: Student-t too, of as many more degrees of freedom as are given.
 
@@ -87,6 +88,16 @@ class StudentTDensity(ClosedFormDensity):
         degrees = self.degrees + axes.given.shape[1]
         spread = (self.degrees + marginal.squared_distance(given)) / chdtri(degrees, noise.uniform)
         return mean + samples_times_matrix(noise.normal, symmetric_root(covariance)) * np.sqrt(spread)[:, None]
+
+
+def _log_prob(scaled: np.ndarray, nu: float, half_log_det: float | np.ndarray) -> np.ndarray:
+    """Log-densities from standardized samples (n_samples, n_features), degrees and half log-determinants of scales."""
+    d = scaled.shape[1]
+    constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - half_log_det
+    # log(1 + |scaled|^2 / nu) without squaring: this density bounds the cost of samples however far.
+    largest = np.maximum(np.abs(scaled).max(1), 1e-300)
+    log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
+    return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
 
 
 def shrunk_scale(scale: np.ndarray, n_effective: float) -> np.ndarray:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.blocks import in_blocks
-from skdiffusion._utils.numerics import samples_times_matrix
+from skdiffusion._utils.blocks import in_blocks, whole_vectors
+from skdiffusion._utils.numerics import samples_times_matrices, samples_times_matrix
+from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import ClosedFormDensity, Density, LatentDensity, SampleNoise
 from skdiffusion.densities._boundary import BoundaryNodes, redrawn
 from skdiffusion.preprocessing import Preprocessor
@@ -117,6 +118,38 @@ class TransformedDensity(LatentDensity):
         axes = self.preprocessor.whitening.axes(features)
         return TransformedDensity(self.preprocessor.of_features(features), self.density.marginal(axes.given))
 
+    def known_log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Log-densities of what is known of samples with NaN in unknown features, at least one known, in nats.
+
+        As `log_prob` of their `marginal`, for many patterns of unknown features together. The bits of a sample do not
+        depend on the others.
+        """
+        n, X, regions = len(X), whole_vectors(X), self.preprocessor.regions
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not regions:
+                return self._mapped_known_log_prob(X)[:n]
+            nodes = BoundaryNodes.of(regions, X)
+            of_nodes = self._mapped_known_log_prob(whole_vectors(nodes.X))[: len(nodes.X)]
+            return nodes.log_prob(of_nodes)[:n]
+
+    def _mapped_known_log_prob(self, X: np.ndarray) -> np.ndarray:
+        """The same without regard to the regions near bounds."""
+        assert isinstance(self.density, ClosedFormDensity)
+        U, out = self.preprocessor.centered_known(X)
+        patterns = Patterns.of(X)
+        n_known = patterns.known.sum(1)
+        for n in np.unique(n_known):
+            group = np.flatnonzero(n_known == n)
+            samples = np.flatnonzero(n_known[patterns.which] == n)
+            features = np.nonzero(whole_vectors(patterns.known[group]))[1].reshape(-1, n)
+            axes, roots = self.preprocessor.whitening.axes_of_many(features)
+            which = np.searchsorted(group, patterns.which[samples])
+            known = np.take_along_axis(U[samples], features[which], axis=1)
+            given = samples_times_matrices(known, np.linalg.inv(roots), which)
+            log_det = np.log(np.abs(np.diagonal(roots, axis1=1, axis2=2))).sum(1)
+            out[samples] += self.density.marginal_log_prob(axes, given, which) - log_det[which]
+        return self._covered(out)
+
     def completed(self, X: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Samples whose features of some numbers are given, the others drawn from their conditional distribution.
 
@@ -147,6 +180,13 @@ class TransformedDensity(LatentDensity):
             assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
             out = redrawn(regions, out, noise.boundary)
         out[:, features] = X[:, features]
+        return out
+
+    def known_completed(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Samples with NaN in unknown features, at least one known, completed each by its random numbers."""
+        out = X.copy()
+        for samples, features in Patterns.of(X).parts():
+            out[samples] = self.completed(X[samples], features, noise.take(samples))
         return out
 
     def _whitened_given(self, given: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:

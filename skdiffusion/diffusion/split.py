@@ -21,7 +21,7 @@ from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion.diffusion.flow import LOG_2PI, ProbabilityFlow
 from skdiffusion.diffusion.networks import NUMBER, Split, SplitField, SplitsField
 
-MAX_SPLITS = 128  # whose matrices are in memory at a time
+MAX_SPLITS = 1024  # whose matrices are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,19 @@ class SplitFlow(Density):
 
         Columns of features that are no targets are zero.
         """
-        field, which = self.field.of([split]), np.zeros(len(x), dtype=int)
+        return self.draws(x, [split], np.zeros(len(x), dtype=int), normal)
+
+    def draws(self, x: np.ndarray, splits: Sequence[Split], which: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """The same for samples each of a split of its own, by the number of this among some splits."""
+        out = np.empty((len(x), self.field.n_targets))
+        for numbers in slices(len(splits), MAX_SPLITS):
+            mine = np.flatnonzero((numbers.start <= which) & (which < numbers.stop))
+            field = self.field.of(splits[numbers])
+            out[mine] = self._draw(field, x[mine], which[mine] - numbers.start, normal[mine])
+        return out
+
+    def _draw(self, field: SplitsField, x: np.ndarray, which: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """The same of the splits of a field."""
         gaussians, state = field.gaussians, _initial_state(field, x, which)
         targets = gaussians.targets[which]
         d = targets.shape[1]

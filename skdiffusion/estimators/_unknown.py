@@ -16,7 +16,15 @@ from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import NoiseStream, SampleNoise
 from skdiffusion._utils.warnings import warn_user
-from skdiffusion.densities import Blend, BlendMarginal, GivenBlend, given_together
+from skdiffusion.densities import (
+    Blend,
+    BlendMarginal,
+    GivenBlend,
+    TransformedDensity,
+    blend_log_density,
+    completed_together,
+    given_together,
+)
 from skdiffusion.exceptions import InaccurateDensityWarning
 
 N_DRAWS, MANY_DRAWS = 64, 2048  # of importance sampling, for each sample, and at most where these tell too little
@@ -52,9 +60,22 @@ class UnknownFeatures:
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-densities of the known features of incomplete samples, in nats: 0 where none is known."""
         out, some = np.zeros(len(X)), np.flatnonzero(~np.isnan(X).all(1))
+        if self._in_closed_form == self._used:
+            for part in slices(len(some)):
+                out[some[part]] = self._closed_log_prob(X[some[part]])
+            return out
         for given, samples in self.given(X[some], 0):
             out[some[samples]] = given.log_prob
         return out
+
+    def _closed_log_prob(self, X: np.ndarray) -> np.ndarray:
+        """The same of samples of which something is known, where all components know it in closed form."""
+        table = np.empty((len(X), len(self._used)))
+        for k, name in enumerate(self._used):
+            density = self.blend.densities[name]
+            assert isinstance(density, TransformedDensity)
+            table[:, k] = density.known_log_prob(X)
+        return blend_log_density(table, np.array([self.blend.weights[name] for name in self._used]))
 
     def given(
         self, X: np.ndarray, seed: int, n_draws: int = N_DRAWS, least: float = MIN_EFFECTIVE, all_summed: bool = False
@@ -173,10 +194,13 @@ class UnknownFeatures:
         many = self._too_many(n_unknown)
         for asked, which in ((self, some & ~many), (self._of_closed_forms(), some & many)):
             mine = np.flatnonzero(which)
-            for given, samples in asked.given(X[mine], seed, n_nodes, least):
-                noise = noise_of_samples(given.X, n_draws, seed + 1, number[mine[samples]])
-                owner = np.repeat(np.arange(len(given.X)), n_draws)
-                out[mine[samples]] = given.completed(noise, owner, fixed).reshape(-1, n_draws, self.n_features)
+            for block in batches(asked.given(X[mine], seed, n_nodes, least), n_draws):
+                parts = []
+                for given, samples in block:
+                    noise = noise_of_samples(given.X, n_draws, seed + 1, number[mine[samples]])
+                    parts.append((given, noise, np.repeat(np.arange(len(given.X)), n_draws)))
+                for (_, samples), drawn in zip(block, completed_together(parts, fixed)):
+                    out[mine[samples]] = drawn.reshape(-1, n_draws, self.n_features)
         return out
 
 
@@ -189,6 +213,21 @@ def enough(question: Question, given: GivenBlend, least: float) -> tuple[np.ndar
     wanted = np.minimum(question.n_draws * 2**powers, MANY_DRAWS).astype(int)
     numbers = np.unique(wanted[~settled]).tolist()
     return settled, [Question(question.samples[~settled & (wanted == n)], question.features, n) for n in numbers]
+
+
+def batches(
+    blocks: Iterator[tuple[GivenBlend, np.ndarray]], n_draws: int
+) -> Iterator[list[tuple[GivenBlend, np.ndarray]]]:
+    """Blocks in lists of few enough nodes and draws."""
+    batch, n = [], 0
+    for given, samples in blocks:
+        batch.append((given, samples))
+        n += max(len(samples) * n_draws, 0 if given.nodes is None else len(given.nodes.X))
+        if n >= BLOCK_NODES:
+            yield batch
+            batch, n = [], 0
+    if batch:
+        yield batch
 
 
 def occurrences(X: np.ndarray) -> np.ndarray:

@@ -164,6 +164,17 @@ class Preprocessor:
         """Whitened samples (n_samples, n_features) and ``log |det dz/dx|`` (n_samples,)."""
         return self._whitened(X, lambda feature, x: feature.forward_and_log_slope(x))
 
+    def centered_known(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is known of samples by the maps of their features, centered, NaN elsewhere; and sums of log-slopes."""
+        X = self._read(X)
+        U, log_slope = np.full(X.shape, np.nan), np.zeros(len(X))
+        for j, (feature, shift) in enumerate(zip(self.maps, self.whitening.shift)):
+            known = ~np.isnan(X[:, j])
+            u, slope = feature.forward_and_log_slope(np.where(known, X[:, j], feature.inverse(np.array(shift))))
+            U[:, j] = np.where(known, u - shift, np.nan)
+            log_slope += np.where(known, slope, 0.0)
+        return U, log_slope
+
     def inverse_transform(self, Z: np.ndarray) -> np.ndarray:
         """Samples in the user's features, clipped to the bounds."""
         U = self.whitening.backward(Z)

@@ -3,9 +3,8 @@ r"""One network for the conditional distributions of all splits of the features,
 The network sees the noised residuals z of the targets, the given features with the Gaussian means of the targets in
 their places, and which features are targets and which are given; it is zero everywhere else. It learns the departure G
 of the velocity from that of the Gaussian of the split (`SplitGaussians`). In :math:`w = A^{-1/2} z` the velocity is
-:math:`A^{-1/2} G` and its divergence that of G by the targets, which two hidden layers have in closed form: the rows
-and columns of the first and the last matrix that belong to the targets make one matrix a split. Samples of several
-splits go through the network together.
+:math:`A^{-1/2} G` and its divergence that of G by the targets, which two hidden layers have in closed form
+(`_split_kernels`). Samples of several splits go through the network together.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +27,10 @@ from skdiffusion.diffusion.networks._field import ArrayField
 from skdiffusion.diffusion.networks._film import FilmEnsemble, FilmEvaluator, _summed
 from skdiffusion.diffusion.networks._reference import MULTIPLE
 from skdiffusion.diffusion.networks._split import Split, SplitGaussians
+from skdiffusion.diffusion.networks._split_kernels import PartMatrices, Runs
 
 NUMBER = 2.0**-300  # of which a coordinate is a multiple: its square vanishes in sums, and no bits are lost
+TRIAL_SHARES = np.array([0.75, 0.125, 0.09375, 0.03125])  # of the splits of a trial in its samples
 _proved: dict[tuple, tuple[int, ...]] = {}  # block sizes of architectures that have been tried
 
 
@@ -41,44 +42,6 @@ def split_network(
     return FilmEnsemble(n_targets, hidden_layer_sizes, activation, n_members, n_inputs)
 
 
-class Runs(NamedTuple):
-    """Rows of a block by their splits, of which those of one split stand side by side.
-
-    Those that fill one of the sizes of blocks have a product for themselves. What is left of every split, fewer rows
-    than the least size, has one together with all others, in groups of that size that other rows fill up.
-    """
-
-    whole: list[tuple[slice, int]]  # rows, and the number of their split
-    left: Tensor  # rows of which a split has too few
-    place: Tensor  # of these among the rows of all groups
-    groups: Tensor  # (n_splits, least size), rows
-    splits: slice  # numbers of the splits of the groups
-
-    @classmethod
-    def of(cls, which: Tensor, sizes: Sequence[int]) -> Runs:
-        """Those of rows whose splits have these numbers, which rise."""
-        numbers, counts = (part.tolist() for part in torch.unique_consecutive(which, return_counts=True))
-        first, least = numbers[0], sizes[0]
-        groups = torch.zeros(numbers[-1] - first + 1, least, dtype=torch.long)
-        whole: list[tuple[slice, int]] = []
-        left: list[int] = []
-        place: list[int] = []
-        start = 0
-        for k, count in zip(numbers, counts):
-            stop = start + count
-            for size in reversed(sizes):
-                while stop - start >= size:
-                    whole.append((slice(start, start + size), k))
-                    start += size
-            rows = range(start, stop)
-            left += rows
-            place += range(least * (k - first), least * (k - first) + len(rows))
-            groups[k - first, : len(rows)] = torch.tensor(rows, dtype=torch.long)
-            start = stop
-        rows_left, places = (torch.tensor(part, dtype=torch.long, device=which.device) for part in (left, place))
-        return cls(whole, rows_left, places, groups.to(which.device), slice(first, numbers[-1] + 1))
-
-
 class SplitEvaluator(FilmEvaluator):
     """Mean departure of an ensemble from what it sees of samples of several splits.
 
@@ -88,7 +51,7 @@ class SplitEvaluator(FilmEvaluator):
     targets : array of bool of shape (n_splits, n_targets)
     """
 
-    _runs: Runs  # of the block: the divergence takes them
+    _runs: list[Runs]  # of the block, for every part of the targets: the divergence takes them
 
     def __init__(self, network: FilmEnsemble, targets: np.ndarray):
         self.network, self.act, self.depth = network, ACTIVATIONS[network.activation], 2
@@ -100,30 +63,22 @@ class SplitEvaluator(FilmEvaluator):
         self._levels = {}
 
     @cached_property
-    def split_kernels(self) -> Tensor:
-        """Matrices of the divergences by the targets alone, (n_splits, n_members, width, width)."""
-        (first, *_), (middle, *_), (last, _) = self.layers
-        targets = torch.as_tensor(self.targets, dtype=first.dtype, device=first.device)
-        by_targets = first[:, : self.network.n_features] * targets[:, None, :, None]
-        return (middle * torch.matmul(last, by_targets).transpose(2, 3) / self.network.n_members).contiguous()
+    def parts(self) -> list[PartMatrices]:
+        """Matrices of the divergences, by parts of the targets."""
+        return PartMatrices.of_parts(self.layers, self.targets)
 
-    def of_runs(self, runs: Runs) -> SplitEvaluator:
+    def of_runs(self, runs: list[Runs]) -> SplitEvaluator:
         """The evaluator of a block with these runs."""
-        kernels, other = self.split_kernels, copy(self)
-        other._runs, other.split_kernels = runs, kernels
+        parts, other = self.parts, copy(self)
+        other._runs, other.parts = runs, parts
         return other
 
     def _trace(self, slopes: list[Tensor]) -> Tensor:
-        (first, last), runs = slopes, self._runs
-        products = torch.empty_like(first)
-        for rows, k in runs.whole:
-            products[:, rows] = torch.bmm(first[:, rows], self.split_kernels[k])
-        if len(runs.left):
-            (n, size), (members, _, width) = runs.groups.shape, first.shape
-            groups = first[:, runs.groups.flatten()].view(members, n, size, width).transpose(0, 1)
-            kernels = self.split_kernels[runs.splits]
-            of_groups = torch.bmm(groups.reshape(-1, size, width), kernels.flatten(0, 1)).view(n, members, size, -1)
-            products[:, runs.left] = of_groups.transpose(0, 1).flatten(1, 2)[:, runs.place]
+        first, last = slopes
+        of_parts = [runs.products(first, part.matrices) for runs, part in zip(self._runs, self.parts)]
+        products = of_parts[0]
+        for others in of_parts[1:]:
+            products += others
         return _summed(products.mul_(last))
 
 
@@ -132,13 +87,13 @@ class SplitsField(VelocityField):
 
     The first `n_targets` coordinates of a sample are :math:`A^{-1/2} z` along the axes of the covariance of its split.
     The others stay as they are: the given features with the means of the targets, and last the number of the split,
-    times `NUMBER`. In a block samples of one split stand side by side, so that one product gives their divergences.
+    times `NUMBER`.
     """
 
     def __init__(self, network: FilmEnsemble, sizes: tuple[int, ...], gaussians: SplitGaussians):
         self.network, self.sizes, self.gaussians = network, sizes, gaussians
         self.evaluator = SplitEvaluator(network, gaussians.targets)
-        self._known_runs: dict[bytes, Runs] = {}  # of every block, which the flow comes back to in every step
+        self._known_runs: dict[bytes, list[Runs]] = {}  # of every block, which the flow comes back to in every step
         padding = (0, -network.n_features % MULTIPLE)
         axes = np.pad(gaussians.axes, ((0, 0), padding, padding))
         given = np.concatenate([gaussians.targets, gaussians.given], axis=1)
@@ -154,11 +109,13 @@ class SplitsField(VelocityField):
         rows = torch.constant_pad_nd(x, (0, width - d))[:, None]
         return torch.bmm(rows, matrices[which])[:, 0, :d]
 
-    def _runs(self, which: Tensor) -> Runs:
-        """The runs of rows whose splits have these numbers."""
-        key = which.cpu().numpy().tobytes()
+    def _runs(self, which: Tensor) -> list[Runs]:
+        """The runs of rows whose splits have these numbers, for every part of the targets."""
+        numbers = which.cpu().numpy()
+        key = numbers.tobytes()
         if key not in self._known_runs:
-            self._known_runs[key] = Runs.of(which, self.sizes)
+            given = self.sizes, self.network.n_members, self.network.device
+            self._known_runs[key] = [Runs.of(part.which[numbers], *given) for part in self.evaluator.parts]
         return self._known_runs[key]
 
     def __call__(self, state: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -248,23 +205,29 @@ class SplitField(VelocityField):
 
 def _sizes_of_same_bits(network: FilmEnsemble, n_features: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """Block sizes in which a sample has the same bits, whether or not the others are of its split."""
-    d, n_groups = network.n_features, sizes[-1] // sizes[0]
-    targets, given = np.arange(d) % 2 == 0, np.arange(n_features) % 2 == 1
-    masks = (np.repeat(mask[None], n_groups, axis=0) for mask in (targets, given))
-    gaussians = SplitGaussians.of(_bits.trial_correlation(n_features), *masks)
+    d, rng = network.n_features, np.random.default_rng(0)
+    targets, given = rng.random((len(TRIAL_SHARES), d)) < 0.5, np.arange(n_features) % 2 == 1
+    targets[0] = True
+    given = given & ~np.pad(targets, ((0, 0), (0, n_features - d)))
+    gaussians = SplitGaussians.of(_bits.trial_correlation(n_features), targets, given)
     trial = network.with_flat(_bits.trial_weights(network))
-    z = np.random.default_rng(0).standard_normal((sizes[-1], d + n_features + 1))
+    z = rng.standard_normal((sizes[-1], d + n_features + 1))
     z[:, -1] = 0.0
     one = torch.as_tensor(z, device=network.device)
     proved = _bits.sizes_of_same_bits(SplitsField(trial, sizes, gaussians), one, sizes)
     if not proved:
         return ()
     field, several = SplitsField(trial, proved, gaussians), one.clone()
-    several[:, -1] = NUMBER * (torch.arange(len(one), device=one.device) // (proved[0] + 1))
+    ends = np.cumsum(TRIAL_SHARES) * len(one)
+    which = torch.as_tensor(np.searchsorted(ends, np.arange(len(one)), side="right"), device=one.device)
+    several[:, -1] = NUMBER * which.double()  # which single precision does not hold
     for theta in _bits.ANGLES:
-        (velocity, trace), (found, found_trace) = (field(block, theta, True) for block in (one, several))
-        assert trace is not None
-        assert found_trace is not None
-        if not torch.equal(velocity, found) or not torch.equal(trace, found_trace):
-            return ()
+        found, found_trace = field(several, theta, True)
+        for k in range(len(targets)):
+            one[:, -1], mine = NUMBER * k, which == k
+            velocity, trace = field(one, theta, True)
+            assert trace is not None
+            assert found_trace is not None
+            if not torch.equal(velocity[mine], found[mine]) or not torch.equal(trace[mine], found_trace[mine]):
+                return ()
     return proved
