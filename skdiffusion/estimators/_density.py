@@ -129,8 +129,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of categories, whose probabilities are learned as such: a mask, numbers or names. "from_dtype" are those
-        of a frame with the dtypes of categories, text and booleans; an array has none. None takes every column as
-        numbers. At most 256 categories a column. Unless it is None, columns of zeros and ones that exclude each other
+        of a frame with the dtypes of categories, text and booleans, but of 8 and more ordered categories the places in
+        their order are rounded numbers; an array has none. None takes every column as numbers. At most 256 categories a
+        column. Unless it is None, columns of zeros and ones that exclude each other
         in all samples, beyond chance, are one category too, as an encoder made them, but those that are named here:
         exactly one of them is one, or at most one, in generated samples as in those of `fit`. They are looked for in
         `fit`, not in streams nor in more samples than `reservoir_size` of `Options`, and where the other parameters
@@ -482,7 +483,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         rng = np.random.default_rng(seed)
         X, reservoir = within_memory(self, X, sample_weight is None and groups is None, started, rng)
         kinds = kinds_of(X, self.categorical_features)
-        self._check_stream(begins_stream and bool(self.atoms is not None or kinds.categories))
+        self._check_stream(begins_stream and bool(self.atoms is not None or not kinds.are_plain))
         note_frame(self, X, kinds.label_codes)
         samples, bounds = self._check_samples(kinds.coded(X), sample_weight, groups, reset=True)
         checkpoint = checkpoint_of(self, samples, seed)

@@ -82,7 +82,7 @@ def _large_source(estimator: Any, X: Any, size: int) -> Source | None:
     """The source that is made of the numbers in an array or a frame, if they are of more samples than this."""
     if isinstance(X, np.ndarray):
         return ArraySource(X) if X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > size else None
-    if frame_library(X) is None or len(X) <= size or kinds_of(X, estimator.categorical_features).categories:
+    if frame_library(X) is None or len(X) <= size or not kinds_of(X, estimator.categorical_features).are_plain:
         return None
     return FrameSource(X)
 
@@ -139,7 +139,7 @@ class _Survey:
         self.reader = ChunkReader(chunk)
         if self.estimator.atoms is not None:
             self.obstacle = "'atoms' are asked for"
-        if kinds_of(self.like, self.estimator.categorical_features).categories:
+        if not kinds_of(self.like, self.estimator.categorical_features).are_plain:
             self.obstacle = "has columns of categories"
 
     def _offer(self, chunk: Any, start: int, sampling: ReservoirSampling) -> None:
