@@ -64,7 +64,7 @@ from skdiffusion.estimators._stages import (
     warn_of_moved_constants,
 )
 from skdiffusion.estimators._table_fit import TableFit, can_be_a_table
-from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
+from skdiffusion.estimators._table_kinds import Table, kinds_of, refuse_table
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
@@ -492,15 +492,13 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         sample_seed = int(rng.integers(2**62))
         grouped = reservoir is None and not begins_stream and can_be_a_table(self)
         table = kinds.table(samples.X, self.atoms, grouped)
-        self.atoms_ = {} if table is None else table.columns.atoms
-        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
+        self._note_kinds(table)
         n_samples = len(samples.X) if reservoir is None else reservoir.n_samples
         incomplete = bool(np.isnan(samples.X).any())
         if table is not None:
             TableFit(self, table, samples, bounds, rng, checkpoint).run()
             self._table, self._sample_seed, self.n_samples_seen_ = table, sample_seed, n_samples
-            self._kernel_sources = None
-            self.conditional_blend_ = None
+            self._kernel_sources = self.conditional_blend_ = None
             self.__dict__.pop("_replay", None)  # of an earlier fit
             if checkpoint is not None:
                 checkpoint.close()
@@ -548,6 +546,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self._record(diffusion, plan.diffusion, data)
         if checkpoint is not None:
             checkpoint.close()
+
+    def _note_kinds(self, table: Table | None) -> None:
+        """Set the attributes that tell what the columns are."""
+        self.atoms_ = {} if table is None else table.columns.atoms
+        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
         """What the parameters ask for, for a table of this shape."""
