@@ -9,7 +9,7 @@ import pytest
 from skdiffusion import DiffusionDensityEstimator, Options, find_atoms, load
 from skdiffusion.estimators._table_data import TableData
 from skdiffusion.exceptions import DegenerateDataWarning, InaccurateDensityWarning
-from skdiffusion.preprocessing import Columns, CompletedSamples, WeightedSamples
+from skdiffusion.preprocessing import TRANSFORMS, Columns, CompletedSamples, WeightedSamples, fit_present_maps
 
 SMALL = {"hidden_layer_sizes": (16, 16), "n_estimators": 2, "max_iter": 40, "random_state": 0}
 
@@ -593,3 +593,24 @@ def test_an_imputer_refuses_what_it_cannot_fill_in():
     with pytest.warns(UserWarning, match="no known value"), pytest.raises(ValueError, match="leave these features out"):
         DiffusionImputer(density).fit(np.column_stack([X, np.full(100, np.nan)]))
     assert set(DiffusionImputer(density, random_state=0).fit_transform(X)[:, 0]) <= set(X[~np.isnan(X[:, 0]), 0])
+
+
+def test_maps_of_present_values_follow_heaps_and_no_chance():
+    """Round amounts hold their share of values drawn behind the map; a smooth feature keeps a smooth one."""
+    rng, n = np.random.default_rng(0), 3000
+    tens = 10.0 * rng.integers(0, 200, n)
+    amounts = np.where(rng.random(n) < 0.6, 100.0 * np.round(tens / 100), tens) + 10 * (rng.random(n) - 0.5)
+    smooth = rng.normal(size=n)
+    ends, values = (np.full(2, -np.inf), np.full(2, np.inf)), np.column_stack([amounts, smooth])
+    normal = rng.normal(size=(20_000, 2))
+
+    def heaped(x):
+        return np.mean(np.abs(x - 100 * np.round(x / 100)) < 5)
+
+    maps = fit_present_maps(values, np.ones(n), ends, TRANSFORMS, rng)
+    wide = fit_present_maps(values, np.ones(n), ends, (None, 1.0, 0.3), rng)
+    missing, missing_wide = (heaped(amounts) - heaped(m.inverse_transform(normal)[:, 0]) for m in (maps, wide))
+    assert abs(missing) < 0.1
+    assert missing_wide > 0.2
+    transform = maps.maps[1].feature_transform
+    assert not isinstance(transform, float) or transform >= 0.3

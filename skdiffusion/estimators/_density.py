@@ -53,7 +53,7 @@ from skdiffusion.estimators._stages import (
     warn_of_moved_constants,
 )
 from skdiffusion.estimators._table_fit import TableFit, can_be_a_table
-from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
+from skdiffusion.estimators._table_kinds import Table, kinds_of, refuse_table
 from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
@@ -117,8 +117,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of categories, whose probabilities are learned as such: a mask, numbers or names. "from_dtype" are those
-        of a frame with the dtypes of categories, text and booleans; an array has none. None takes every column as
-        numbers. At most 256 categories a column. Unless it is None, columns of zeros and ones that exclude each other
+        of a frame with the dtypes of categories, text and booleans, but of 8 and more ordered categories the places in
+        their order are rounded numbers; an array has none. None takes every column as numbers. At most 256 categories a
+        column. Unless it is None, columns of zeros and ones that exclude each other
         in all samples, beyond chance, are one category too, as an encoder made them, but those that are named here:
         exactly one of them is one, or at most one, in generated samples as in those of `fit`. They are looked for in
         `fit`, not in streams nor in more samples than `reservoir_size` of `Options`, and where the other parameters
@@ -471,7 +472,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         rng = np.random.default_rng(seed)
         taken = within_memory(self, given, started, rng)
         kinds = kinds_of(taken.X, self.categorical_features)
-        self._check_stream(begins_stream and bool(self.atoms is not None or kinds.categories))
+        self._check_stream(begins_stream and bool(self.atoms is not None or not kinds.are_plain))
         note_frame(self, taken.X, kinds.label_codes)
         X, sample_weight, groups = kinds.coded(taken.X), taken.sample_weight, taken.groups
         samples, bounds = self._check_samples(X, sample_weight, groups, reset=True)
@@ -483,19 +484,21 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
 
         grouped = taken.reservoir is None and not begins_stream and can_be_a_table(self)
         self._table = kinds.table(samples.X, self.atoms, grouped)
-        self.atoms_, self.one_hot_groups_ = {}, []
+        self._note_kinds(self._table)
         self.n_samples_seen_, self._kernel_sources = begun.n_samples, None
         self.conditional_blend_: Blend | None = None
         if self._table is None:
             NumericFit(self, begun).run()
         else:
-            columns = self._table.columns
-            self.atoms_ = columns.atoms
-            self.one_hot_groups_ = [list(group.features) for group in columns.one_hot]
             TableFit(self, self._table, begun).run()
             self.__dict__.pop("_replay", None)  # of an earlier fit
         if checkpoint is not None:
             checkpoint.close()
+
+    def _note_kinds(self, table: Table | None) -> None:
+        """Set the attributes that tell what the columns are."""
+        self.atoms_ = {} if table is None else table.columns.atoms
+        self.one_hot_groups_ = [] if table is None else [list(group.features) for group in table.columns.one_hot]
 
     def _plan(self, shape: tuple[int, int], previous: NetworkField | None) -> FitPlan:
         """What the parameters ask for, for a table of this shape."""

@@ -126,7 +126,7 @@ def _numbers_source(estimator: Any, X: Any) -> Source | None:
         return ShardSource(X)
     if isinstance(X, np.ndarray):
         return ArraySource(X) if X.ndim == 2 and X.dtype.kind in "biuf" else None
-    if frame_library(X) is None or kinds_of(X, estimator.categorical_features).categories:
+    if frame_library(X) is None or not kinds_of(X, estimator.categorical_features).are_plain:
         return None
     return FrameSource(X)
 
@@ -204,7 +204,7 @@ class _Survey:
         self.reader = ChunkReader(chunk)
         if self.estimator.atoms is not None:
             self.obstacle = "'atoms' are asked for"
-        if kinds_of(self.like, self.estimator.categorical_features).categories:
+        if not kinds_of(self.like, self.estimator.categorical_features).are_plain:
             self.obstacle = "has columns of categories"
 
     def _offer(self, chunk: Any, start: int, sampling: ReservoirSampling) -> None:

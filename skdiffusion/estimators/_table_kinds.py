@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from skdiffusion._utils.frames import (
     as_number,
     category_columns,
     frame_library,
+    is_ordered,
     label_codes_of,
     labels_of_code,
     with_places,
@@ -19,6 +20,7 @@ from skdiffusion._utils.frames import (
 from skdiffusion.preprocessing import Columns, OneHotGroup, atoms_of, one_hot_groups
 
 MAX_CATEGORIES = 256  # of a column: a table of more says little of each
+MIN_ORDERED = 8  # labels in an order, from which their places are numbers: fewer are better as categories
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class Kinds:
     categories : list of int
         Rising numbers of the columns of categories.
     label_codes : dict of int to code
-        Of those among them that hold labels and no numbers.
+        Of those among them that hold labels and no numbers, and of columns of many labels in an order, whose places are
+        numbers.
     named : list of int or None
         Numbers of the columns that are named as categories of their own; None where none may be anything but numbers.
     """
@@ -127,6 +130,11 @@ class Kinds:
     def coded(self, X: Any) -> Any:
         """X with the places of its labels; an array as it is."""
         return with_places(X, {j: self._labels(j) for j in self.label_codes})
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether all columns are numbers."""
+        return not self.categories and not self.label_codes
 
     def _labels(self, j: int) -> list:
         assert self.library is not None
@@ -164,7 +172,7 @@ class Kinds:
         for group in groups:
             values = {j: known for j, known in values.items() if j not in group.features}
         columns = Columns(samples.shape[1], values, found, tuple((group.features, group.covers) for group in groups))
-        return Table(columns, self.library, self.label_codes) if values or found or groups else None
+        return Table(columns, self.library, self.label_codes) if found or groups or not self.are_plain else None
 
 
 def kinds_of(X: Any, categorical_features: Any) -> Kinds:
@@ -175,9 +183,13 @@ def kinds_of(X: Any, categorical_features: Any) -> Kinds:
     ValueError
         If it names columns that X does not have.
     """
-    numbers, names = _category_numbers(X, categorical_features), _names(X)
-    named = [] if isinstance(categorical_features, str) else None if categorical_features is None else numbers
-    return Kinds(names, frame_library(X), numbers, label_codes_of(X, numbers), named)
+    numbers, names, library = _category_numbers(X, categorical_features), _names(X), frame_library(X)
+    codes = label_codes_of(X, numbers)
+    if not isinstance(categorical_features, str):
+        return Kinds(names, library, numbers, codes, None if categorical_features is None else numbers)
+    kinds = Kinds(names, library, numbers, codes, [])
+    ordered = [j for j, code in codes.items() if is_ordered(code) and len(kinds._labels(j)) >= MIN_ORDERED]
+    return replace(kinds, categories=[j for j in numbers if j not in ordered])
 
 
 def _category_numbers(X: Any, asked: Any) -> list[int]:
@@ -222,12 +234,12 @@ def _atoms(kinds: Kinds, samples: np.ndarray, asked: Any) -> dict[int, np.ndarra
     if asked is None:
         return {}
     if isinstance(asked, str):
-        found = {j: atoms_of(samples[:, j]) for j in range(n) if j not in kinds.categories}
+        found = {j: atoms_of(samples[:, j]) for j in range(n) if j not in {*kinds.categories, *kinds.label_codes}}
         return {j: values for j, values in found.items() if len(values)}
     out = {}
     for name, given in asked.items():
         j = _feature_number(name, kinds.names, n, "atoms")
-        if j in kinds.categories:
+        if j in {*kinds.categories, *kinds.label_codes}:
             raise ValueError(f"'atoms' names {name!r}, a feature of categories: atoms are of numeric features.")
         values, x = _atom_values(name, given), samples[:, j]
         if np.isin(x[~np.isnan(x)], values).all():

@@ -12,7 +12,7 @@ from skdiffusion.preprocessing._first_maps import first_maps_candidates, without
 from skdiffusion.preprocessing._preprocessor import Preprocessor
 from skdiffusion.preprocessing._resolution import Resolution
 
-TRANSFORMS: tuple[str | float | None, ...] = (None, "yeo-johnson", 1.0, 0.3)
+TRANSFORMS: tuple[str | float | None, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 N_FOLDS = 2  # that choose the transform of a feature
 MIN_SAMPLES = 20  # present values, below which a feature has no transform
 MAX_SAMPLES = 4000  # present values that choose

@@ -107,6 +107,12 @@ def labels_of_code(library: str, code: Any) -> list:
     return _converter(library).labels(code)
 
 
+def is_ordered(code: Any) -> bool:
+    """Whether the labels of the code of a column are in an order that its dtype states."""
+    inner = code.get("arrow", code)
+    return bool(inner.get("ordered", inner.get("pool") == "enum"))
+
+
 def with_places(X: Any, labels: Mapping[int, Sequence]) -> Any:
     """X with the columns of labels, by their numbers, as the places of their values among these.
 
