@@ -164,19 +164,20 @@ class RegressionFit:
         return fit_atoms(FoldedInputs(inputs, weight, folds, self.categories), y, atoms, number)
 
 
-def resolve_atoms(atoms: Any, Y: np.ndarray) -> list[np.ndarray]:
-    """Rising atoms of every output, of shape (n_atoms,).
+def resolve_atoms(atoms: Any, samples: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Rising atoms of every output, of shape (n_atoms,), of samples (X, Y, weight).
 
     Raises
     ------
     ValueError
         For atoms that are no finite numbers, or of an output that y does not have.
     """
-    n_outputs = Y.shape[1]
+    Y, n_outputs = samples[1], samples[1].shape[1]
     if atoms is None:
         return [np.empty(0)] * n_outputs
     if isinstance(atoms, str):
-        return [atoms_of(column) for column in Y.T]
+        _, distinct, weight = distinct_samples(*samples)
+        return [atoms_of(column, weight) for column in distinct.T]
     by_output = dict(atoms) if isinstance(atoms, Mapping) else {0: atoms}
     if not isinstance(atoms, Mapping) and n_outputs > 1:
         raise ValueError("y has several outputs: give 'atoms' as a dictionary of lists by the number of the output.")

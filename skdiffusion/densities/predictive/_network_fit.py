@@ -50,9 +50,9 @@ class MixtureLikelihood(Objective):
     def _initial(self, rng: np.random.Generator) -> Tensor:
         """Parameters of networks that say the same of all inputs."""
         parts, n_networks = [], len(self.sets.training)
-        for n_in, n_out in self._shapes[:4]:
-            weight = rng.standard_normal((n_networks, n_in * n_out)) / math.sqrt(n_in)
-            parts.append(weight if n_in > 1 else rng.uniform(-1, 1, weight.shape))
+        for n_in, n_out in self._shapes[:4:2]:
+            parts.append(rng.standard_normal((n_networks, n_in * n_out)) / math.sqrt(max(n_in, 1)))
+            parts.append(rng.uniform(-1, 1, (n_networks, n_out)))
         parts.append(np.zeros((n_networks, WIDTH * 3 * N_PARTS)))
         means, zero = np.linspace(-FIRST_REACH, FIRST_REACH, N_PARTS), np.zeros(N_PARTS)
         parts.append(np.tile(np.concatenate([zero, means, zero + math.log(FIRST_SCALE)]), (n_networks, 1)))
@@ -61,7 +61,7 @@ class MixtureLikelihood(Objective):
     def layers(self, flat: Tensor) -> list[Tensor]:
         """Weights and offsets of the layers, one after another, with the networks on the first axis."""
         sizes = [n_in * n_out for n_in, n_out in self._shapes]
-        return [part.view(-1, *shape) for part, shape in zip(flat.split(sizes, 1), self._shapes)]
+        return [part.view(len(flat), *shape) for part, shape in zip(flat.split(sizes, 1), self._shapes)]
 
     def losses(self, flat: Tensor, samples: Tensor) -> Tensor:
         """Minus the log-densities of samples (n_networks, n, n_features), shape (n_networks, n)."""
