@@ -168,7 +168,7 @@ def likelihood():
     samples = torch.as_tensor(rng.standard_normal((40, 4)))
     folds = np.arange(20), np.arange(20, 40)
     sets = TrainingSets(samples, rng.uniform(0.5, 1.0, 40), folds[::-1], folds)
-    objective = MixtureLikelihood(sets, (-2.0, 1.0), TrainingPlan(n_steps=1, batch_size=16), rng)
+    objective = MixtureLikelihood(sets, 12, (-2.0, 1.0), TrainingPlan(n_steps=1, batch_size=16), rng)
     objective.flat += 0.3 * torch.as_tensor(rng.standard_normal(tuple(objective.flat.shape)))
     return objective
 

@@ -61,10 +61,10 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     Parameters
     ----------
     components : "auto" or list of str, default="auto"
-        Densities to blend, among "trees", "mixture", "student", "network" and "diffusion". "auto" is all of them, as far as they
-        add to the blend.
+        Densities to blend, among "trees", "mixture", "student", "network" and "diffusion". "auto" is all of them, as
+        far as they add to the blend.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Widths of the two hidden layers of the networks of the diffusion model.
+        Widths of the two hidden layers of the networks; those of mixture density networks are at most 64.
     n_estimators : "auto" or int, default="auto"
         Networks of the diffusion model, each of which leaves out another fold.
     max_iter : "auto" or int, default="auto"
@@ -74,7 +74,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     atoms : "auto", list of float, dict or None, default=None
         Values of y that carry mass, as the zeros of claims: they have a probability, and `log_prob` there is its
         logarithm; the rest of y has a density. A dictionary has lists by the number of the output. "auto" finds them,
-        as `find_atoms` does, and counts samples by their weights. Atoms that no sample has are left out. None spreads values that repeat over narrow cells.
+        as `find_atoms` does, and counts samples by their weights. Atoms that no sample has are left out. None spreads
+        values that repeat over narrow cells.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of X that are categories: a mask, numbers or names. "from_dtype" are those of a frame with the dtypes
         of categories, text and booleans. At most 255 categories a column; unknown ones count as missing.

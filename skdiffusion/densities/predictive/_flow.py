@@ -60,7 +60,7 @@ class TargetFlow:
     of_residuals: bool
 
     def given(self, design: np.ndarray, outputs: Outputs, tolerance: float = TABLE_TOLERANCE) -> FlowDistributions:
-        """The distributions of the mapped target given columns of inputs and what trees say, tabulated to a tolerance."""
+        """The distributions of the mapped target given columns of inputs and what trees say."""
         features = _features(np.zeros(len(design)), design, outputs)
         standard = np.clip((features - self.shift) / self.scale, self.low, self.high)
         standard[:, 0] = 0.0

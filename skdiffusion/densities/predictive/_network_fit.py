@@ -15,10 +15,11 @@ from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._network import LOG_SCALES, MixtureNetworks
 from skdiffusion.diffusion.fitting import member_sets
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.split_fitting import hidden_layers
 from skdiffusion.diffusion.training import Objective, TrainingPlan, TrainingResult, TrainingSets, run
 
 N_PARTS = 8  # normal distributions of a network
-WIDTH = 64  # of the hidden layers
+MAX_WIDTH = 64  # of the hidden layers, which else are as wide as those of denoising
 RATE = 0.5  # of the learning rate of denoising
 BATCH = 0.5  # of its batches
 WEIGHT_DECAY = 0.2
@@ -33,6 +34,8 @@ class MixtureLikelihood(Objective):
     ----------
     sets : TrainingSets
         Samples of the target and the columns of its inputs.
+    width : int
+        Of the two hidden layers.
     log_scales : pair of float
         Ends of the log-scales of the parts.
     plan : TrainingPlan
@@ -40,10 +43,15 @@ class MixtureLikelihood(Objective):
     """
 
     def __init__(
-        self, sets: TrainingSets, log_scales: tuple[float, float], plan: TrainingPlan, rng: np.random.Generator
+        self,
+        sets: TrainingSets,
+        width: int,
+        log_scales: tuple[float, float],
+        plan: TrainingPlan,
+        rng: np.random.Generator,
     ) -> None:
         self.sets, self.log_scales, self.plan, d = sets, log_scales, plan, sets.samples.shape[1] - 1
-        self._shapes = [(d, WIDTH), (1, WIDTH), (WIDTH, WIDTH), (1, WIDTH), (WIDTH, 3 * N_PARTS), (1, 3 * N_PARTS)]
+        self._shapes = [(d, width), (1, width), (width, width), (1, width), (width, 3 * N_PARTS), (1, 3 * N_PARTS)]
         super().__init__(self._initial(rng).to(sets.samples))
         self._streams = sets.streams(sets.training, rng)
 
@@ -53,7 +61,7 @@ class MixtureLikelihood(Objective):
         for n_in, n_out in self._shapes[:4:2]:
             parts.append(rng.standard_normal((n_networks, n_in * n_out)) / math.sqrt(max(n_in, 1)))
             parts.append(rng.uniform(-1, 1, (n_networks, n_out)))
-        parts.append(np.zeros((n_networks, WIDTH * 3 * N_PARTS)))
+        parts.append(np.zeros((n_networks, math.prod(self._shapes[4]))))
         means, zero = np.linspace(-FIRST_REACH, FIRST_REACH, N_PARTS), np.zeros(N_PARTS)
         parts.append(np.tile(np.concatenate([zero, means, zero + math.log(FIRST_SCALE)]), (n_networks, 1)))
         return torch.as_tensor(np.concatenate(parts, axis=1))
@@ -100,7 +108,7 @@ class MixtureLikelihood(Objective):
         return np.array(out)
 
     def network_of(self, flat: Tensor) -> list[np.ndarray]:
-        return [part.double().cpu().numpy() for part in self.layers(flat)]
+        return [part.cpu().numpy() for part in self.layers(flat)]
 
 
 def fit_networks(
@@ -139,7 +147,8 @@ def fit_networks(
     samples = torch.as_tensor(np.column_stack([data.z, design]), dtype=torch.float32, device=options.network.device)
     sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), options.stops_apart))
     log_scales = max(LOG_SCALES[0], math.log(max(data.min_scale, 1e-300))), LOG_SCALES[1]
-    result = run(MixtureLikelihood(sets, log_scales, plan, rng), plan)
+    width = min(MAX_WIDTH, *hidden_layers(options.network))
+    result = run(MixtureLikelihood(sets, width, log_scales, plan, rng), plan)
     weights, offsets = tuple(result.network[::2]), tuple(result.network[1::2])
     networks = MixtureNetworks(weights, offsets, log_scales)
     return networks, networks.left_out(design, data.folds, data.z), result
