@@ -128,11 +128,11 @@ def test_curves_are_refined_where_they_are_wrong_and_alone_as_among_others():
     x = np.tile(np.linspace(-1, 1, 7), (2, 1))
     heights = np.stack([2 * x[0], 2 * np.tanh(30 * x[1])])
     places = np.tile(np.linspace(-1, 1, 101), (2, 1))
-    both = refined_curves(x, heights, function, (3, 6), 0.02)
+    both = refined_curves(x, heights, function, (6, 6, 6), 0.02)
     assert_allclose(both(places)[0], 2 * places[0], atol=1e-9)
     assert np.abs(both(places)[1] - function(1, places[1])).max() < 0.2
     assert np.abs(RisingCurves(x, heights)(places)[1] - function(1, places[1])).max() > 0.8
-    alone = refined_curves(x[1:], heights[1:], lambda _, places: function(1, places), (3, 6), 0.02)
+    alone = refined_curves(x[1:], heights[1:], lambda _, places: function(1, places), (6, 6, 6), 0.02)
     assert_array_equal(alone(places[1:])[0], both(places)[1])
 
 
@@ -153,7 +153,7 @@ def test_flows_of_zero_networks_are_regressions_on_what_trees_say():
     given, z = target.given(design, outputs), mean + rng.standard_normal(6)
     assert_allclose(given.log_prob(z), expected.logpdf(z), atol=1e-8)
     assert_allclose(given.cdf(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
-    assert_allclose(given.fast_cdf()(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
+    assert_allclose(given.fast_cdf()(z[:, None], np.arange(6))[:, 0], expected.cdf(z), atol=1e-8)
     nodes, shares = given.nodes()
     assert (np.abs((nodes * shares).sum(1) - mean) < 2e-3 * expected.std()).all()
     codes = rng.standard_normal(6)
