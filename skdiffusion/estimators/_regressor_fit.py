@@ -34,7 +34,6 @@ from skdiffusion.preprocessing import atoms_of, random_folds
 MANY_SAMPLES, MAX_FOLDS_OF_MANY = 5000, 5  # from so many on fewer folds do
 SEARCH_SHARE = 0.3  # of the time allowed, after which no mixture is searched for
 MIN_DISTINCT = 2  # samples with other values than the atoms
-FEW_SAMPLES = 1000  # with fewer, folds that end training flatter networks: others weigh them in the blend
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,6 @@ class RegressionFit:
         """The plan of one output, which has its share of the time."""
         n = max(2, round(effective_number(weight)))
         options = resolve_options(self.settings, network_shape(n, inputs.shape[1]), self.device)
-        options = replace(options, stops_apart=n < FEW_SAMPLES)
         if self.max_seconds is None:
             return PredictivePlan(self.names, options)
         share = self.max_seconds / n_outputs

@@ -118,7 +118,7 @@ def test_the_flow_learns_what_trees_leave_only_where_they_lead():
 
 def test_mixture_networks_alone_are_a_fit():
     X, y = two_modes(600, 24)
-    reg = small(components=["network"], max_iter=100).fit(X[:500], y[:500])
+    reg = small(components=["network"], hidden_layer_sizes=(64, 64), max_iter=150).fit(X[:500], y[:500])
     assert reg.component_weights_ == {"network": 1.0}
     trees = small(components=["trees"]).fit(X[:500], y[:500])
     assert reg.log_prob(X[500:], y[500:]).mean() > trees.log_prob(X[500:], y[500:]).mean() + 0.3

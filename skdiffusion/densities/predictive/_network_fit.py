@@ -145,7 +145,7 @@ def fit_networks(
         monitor=progress,
     )
     samples = torch.as_tensor(np.column_stack([data.z, design]), dtype=torch.float32, device=options.network.device)
-    sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), options.stops_apart))
+    sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), stops_apart=False))
     log_scales = max(LOG_SCALES[0], math.log(max(data.min_scale, 1e-300))), LOG_SCALES[1]
     width = min(MAX_WIDTH, *hidden_layers(options.network))
     result = run(MixtureLikelihood(sets, width, log_scales, plan, rng), plan)
