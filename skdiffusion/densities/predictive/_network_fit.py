@@ -111,6 +111,16 @@ class MixtureLikelihood(Objective):
         return [part.cpu().numpy() for part in self.layers(flat)]
 
 
+def network_plan(denoising: TrainingPlan) -> TrainingPlan:
+    """The plan of mixture density networks that follows from that of denoising."""
+    return replace(
+        denoising,
+        batch_size=max(1, round(BATCH * denoising.batch_size)),
+        learning_rate=RATE * denoising.learning_rate,
+        weight_decay=WEIGHT_DECAY,
+    )
+
+
 def fit_networks(
     data: RegressionData,
     design: np.ndarray,
@@ -136,14 +146,7 @@ def fit_networks(
         Out-of-fold log-densities of the mapped target.
     result : TrainingResult
     """
-    denoising = options.training
-    plan = replace(
-        denoising,
-        batch_size=max(1, round(BATCH * denoising.batch_size)),
-        learning_rate=RATE * denoising.learning_rate,
-        weight_decay=WEIGHT_DECAY,
-        monitor=progress,
-    )
+    plan = replace(network_plan(options.training), monitor=progress)
     samples = torch.as_tensor(np.column_stack([data.z, design]), dtype=torch.float32, device=options.network.device)
     sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), stops_apart=False))
     log_scales = max(LOG_SCALES[0], math.log(max(data.min_scale, 1e-300))), LOG_SCALES[1]
