@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import multivariate_t, norm, t
@@ -21,10 +22,13 @@ from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
 from skdiffusion.densities.predictive._flow import TargetFlow
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+from skdiffusion.densities.predictive._network import MixtureNetworks
+from skdiffusion.densities.predictive._network_fit import MixtureLikelihood
 from skdiffusion.densities.predictive._trees import Categories, Trees
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import SplitField, split_network
 from skdiffusion.diffusion.split import SplitFlow
+from skdiffusion.diffusion.training import TrainingPlan, TrainingSets
 
 PROBABILITIES = np.array([0.001, 0.05, 0.3, 0.5, 0.9, 0.999])
 
@@ -124,11 +128,11 @@ def test_curves_are_refined_where_they_are_wrong_and_alone_as_among_others():
     x = np.tile(np.linspace(-1, 1, 7), (2, 1))
     heights = np.stack([2 * x[0], 2 * np.tanh(30 * x[1])])
     places = np.tile(np.linspace(-1, 1, 101), (2, 1))
-    both = refined_curves(x, heights, function, (3, 6), 0.02)
+    both = refined_curves(x, heights, function, (6, 6, 6), 0.02)
     assert_allclose(both(places)[0], 2 * places[0], atol=1e-9)
     assert np.abs(both(places)[1] - function(1, places[1])).max() < 0.2
     assert np.abs(RisingCurves(x, heights)(places)[1] - function(1, places[1])).max() > 0.8
-    alone = refined_curves(x[1:], heights[1:], lambda _, places: function(1, places), (3, 6), 0.02)
+    alone = refined_curves(x[1:], heights[1:], lambda _, places: function(1, places), (6, 6, 6), 0.02)
     assert_array_equal(alone(places[1:])[0], both(places)[1])
 
 
@@ -149,12 +153,55 @@ def test_flows_of_zero_networks_are_regressions_on_what_trees_say():
     given, z = target.given(design, outputs), mean + rng.standard_normal(6)
     assert_allclose(given.log_prob(z), expected.logpdf(z), atol=1e-8)
     assert_allclose(given.cdf(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
-    assert_allclose(given.fast_cdf()(z[:, None])[:, 0], expected.cdf(z), atol=1e-8)
+    assert_allclose(given.fast_cdf()(z[:, None], np.arange(6))[:, 0], expected.cdf(z), atol=1e-8)
     nodes, shares = given.nodes()
     assert (np.abs((nodes * shares).sum(1) - mean) < 2e-3 * expected.std()).all()
     codes = rng.standard_normal(6)
     drawn = given.sample(TargetNoise(codes, rng.random(6), rng.random(6)))
     assert_allclose(drawn, mean + expected.std() * codes, atol=1e-8)
+
+
+@pytest.fixture
+def likelihood():
+    """Of two networks with weights that differ everywhere, in double precision."""
+    rng = np.random.default_rng(9)
+    samples = torch.as_tensor(rng.standard_normal((40, 4)))
+    folds = np.arange(20), np.arange(20, 40)
+    sets = TrainingSets(samples, rng.uniform(0.5, 1.0, 40), folds[::-1], folds)
+    objective = MixtureLikelihood(sets, 12, (-2.0, 1.0), TrainingPlan(n_steps=1, batch_size=16), rng)
+    objective.flat += 0.3 * torch.as_tensor(rng.standard_normal(tuple(objective.flat.shape)))
+    return objective
+
+
+def test_mixture_networks_say_what_was_trained(likelihood):
+    layers = likelihood.network_of(likelihood.flat)
+    networks = MixtureNetworks(tuple(layers[::2]), tuple(layers[1::2]), (-2.0, 1.0))
+    samples = likelihood.sets.samples
+    losses = likelihood.losses(likelihood.flat, samples.expand(2, -1, -1)).numpy()
+    z, design = samples[:, 0].numpy(), samples[:, 1:].numpy()
+    given = networks.given(design)
+    assert_allclose(given.weights.sum(1), 1.0, atol=1e-12)
+    assert_allclose(given.log_prob(z), np.logaddexp(*-losses) - np.log(2), atol=1e-10)
+    assert_array_equal(given.take(np.arange(3, 5)).log_prob(z[3:5]), given.log_prob(z)[3:5])
+    folds = np.arange(20), np.arange(20, 40)
+    left_out = networks.left_out(design, folds, z)
+    assert_allclose(left_out, -np.concatenate([losses[0, :20], losses[1, 20:]]), atol=1e-10)
+
+
+def test_the_gradient_of_mixture_networks_is_that_of_their_batches(likelihood):
+    likelihood.average.copy_(likelihood.flat)
+    weight = likelihood.sets.sample_weight
+    losses = likelihood.losses(likelihood.flat, likelihood.sets.samples.expand(2, -1, -1)).numpy()
+    expected = [np.average(losses[m, fold], weights=weight[fold]) for m, fold in enumerate(likelihood.sets.validation)]
+    assert_allclose(likelihood.validation_losses(), expected, atol=1e-12)
+    picks = likelihood._draw()
+    likelihood._draw = lambda: picks
+    batch = likelihood.sets.samples[torch.as_tensor(picks)]
+    gradient, loss = likelihood.gradient(0, 1)
+    assert loss == pytest.approx(float(likelihood.losses(likelihood.flat, batch).mean()))
+    direction = torch.as_tensor(np.random.default_rng(0).standard_normal(tuple(gradient.shape)))
+    ends = [likelihood.losses(likelihood.flat + step * direction, batch).mean(1).sum() for step in (1e-5, -1e-5)]
+    assert float((gradient * direction).sum()) == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "gamma", "log_loss"])

@@ -99,6 +99,19 @@ def test_frames_with_labels_and_gaps_through_a_pipeline(rng):
     assert values[density[0].argmax()] == pytest.approx(search.predict(frequent)[0], abs=np.diff(values[:2])[0])
 
 
+@pytest.mark.parametrize("given", [[1], [False, True], ["kind"]])
+def test_number_coded_categories_are_held_at_their_most_frequent_value(rng, given):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"size": rng.normal(size=200), "kind": np.repeat([0.0, 1.0, 2.0], [70, 40, 90])})
+    y = X["size"] + 5 * X["kind"] + rng.normal(size=200)
+    est = LinearGaussianRegressor().fit(X, y)
+    est.categorical_features = given
+    for samples in [X, X.to_numpy()] if given != ["kind"] else [X]:
+        grid, quantiles, _ = show(est, samples, y).fan
+        held = pd.DataFrame({"size": grid, "kind": 2.0})
+        np.testing.assert_allclose(quantiles[:, 2], est.predict(held))
+
+
 def test_axes_can_be_given_and_reused(fitted):
     est, X, y = fitted
     figure, axes = plt.subplots(1, 3)

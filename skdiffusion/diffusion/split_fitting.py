@@ -56,7 +56,7 @@ def fit_split_flow(
     ensemble.initialize(rng, GAIN * network.input_gain, network.hidden_gain)
     ensemble = ensemble.to(device=network.device)
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
-    sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, options.stops_apart))
+    sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, stops_apart=False))
     result = train_splits(ensemble, sets, covariance, plan, rng)
     flow = make_flow(SplitField(result.network, covariance), options.solver)
     if options.solver.n_steps is None:

@@ -49,8 +49,9 @@ N_STARTS = 64  # probabilities from which the shortest interval may start
 class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin, OptionsMixin, SavableEstimator):
     r"""Regression by the whole distribution of y given X: its density, quantiles, intervals and draws.
 
-    A diffusion model of what gradient-boosted trees leave is blended with the trees themselves, as a density, and with
-    conditionals of a Gaussian mixture and of a Student-t, by weights w that are learned on samples left out:
+    A diffusion model of y, or of what gradient-boosted trees leave of it, is blended with the trees themselves, as a
+    density, with mixture density networks, and with conditionals of a Gaussian mixture and of a Student-t, by weights w
+    that are learned on samples left out:
 
     .. math:: p(y \mid x) = \sum_k w_k\,p_k(y \mid x).
 
@@ -60,12 +61,12 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     Parameters
     ----------
     components : "auto" or list of str, default="auto"
-        Densities to blend, among "trees", "mixture", "student" and "diffusion". "auto" is all of them, as far as they
-        add to the blend.
+        Densities to blend, among "trees", "mixture", "student", "network" and "diffusion". "auto" is all of them, as
+        far as they add to the blend.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
-        Widths of the two hidden layers of the networks.
+        Widths of the two hidden layers of the networks; those of mixture density networks are at most 64.
     n_estimators : "auto" or int, default="auto"
-        Networks of the ensemble, each of which leaves out another fold.
+        Networks of the diffusion model, each of which leaves out another fold.
     max_iter : "auto" or int, default="auto"
         Passes over the samples (epochs) of the training of the networks.
     bounds : pair (low, high) or None, default=None
@@ -73,7 +74,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     atoms : "auto", list of float, dict or None, default=None
         Values of y that carry mass, as the zeros of claims: they have a probability, and `log_prob` there is its
         logarithm; the rest of y has a density. A dictionary has lists by the number of the output. "auto" finds them,
-        as `find_atoms` does. Atoms that no sample has are left out. None spreads values that repeat over narrow cells.
+        as `find_atoms` does, and counts samples by their weights. Atoms that no sample has are left out. None spreads
+        values that repeat over narrow cells.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of X that are categories: a mask, numbers or names. "from_dtype" are those of a frame with the dtypes
         of categories, text and booleans. At most 255 categories a column; unknown ones count as missing.
@@ -245,7 +247,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
                 f"{np.flatnonzero(outside)[0]}): widen 'bounds' or drop these samples."
             )
         assert kinds is not None
-        table, atoms = kinds.table(samples, None), resolve_atoms(self.atoms, Y)
+        table, atoms = kinds.table(samples, None), resolve_atoms(self.atoms, (samples, Y, weight))
         categories = () if table is None else tuple(table.columns.categories)
         if crowded := [j for j in categories if len(np.unique(samples[:, j])) > MAX_CATEGORIES]:
             raise ValueError(

@@ -34,7 +34,6 @@ from skdiffusion.preprocessing import atoms_of, random_folds
 MANY_SAMPLES, MAX_FOLDS_OF_MANY = 5000, 5  # from so many on fewer folds do
 SEARCH_SHARE = 0.3  # of the time allowed, after which no mixture is searched for
 MIN_DISTINCT = 2  # samples with other values than the atoms
-FEW_SAMPLES = 1000  # with fewer, folds that end training flatter networks: others weigh them in the blend
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,6 @@ class RegressionFit:
         """The plan of one output, which has its share of the time."""
         n = max(2, round(effective_number(weight)))
         options = resolve_options(self.settings, network_shape(n, inputs.shape[1]), self.device)
-        options = replace(options, stops_apart=n < FEW_SAMPLES)
         if self.max_seconds is None:
             return PredictivePlan(self.names, options)
         share = self.max_seconds / n_outputs
@@ -164,19 +162,20 @@ class RegressionFit:
         return fit_atoms(FoldedInputs(inputs, weight, folds, self.categories), y, atoms, number)
 
 
-def resolve_atoms(atoms: Any, Y: np.ndarray) -> list[np.ndarray]:
-    """Rising atoms of every output, of shape (n_atoms,).
+def resolve_atoms(atoms: Any, samples: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Rising atoms of every output, of shape (n_atoms,), of samples (X, Y, weight).
 
     Raises
     ------
     ValueError
         For atoms that are no finite numbers, or of an output that y does not have.
     """
-    n_outputs = Y.shape[1]
+    Y, n_outputs = samples[1], samples[1].shape[1]
     if atoms is None:
         return [np.empty(0)] * n_outputs
     if isinstance(atoms, str):
-        return [atoms_of(column) for column in Y.T]
+        _, distinct, weight = distinct_samples(*samples)
+        return [atoms_of(column, weight) for column in distinct.T]
     by_output = dict(atoms) if isinstance(atoms, Mapping) else {0: atoms}
     if not isinstance(atoms, Mapping) and n_outputs > 1:
         raise ValueError("y has several outputs: give 'atoms' as a dictionary of lists by the number of the output.")

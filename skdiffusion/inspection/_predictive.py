@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,8 @@ class ConditionalDensityDisplay:
             one, or a fitted search.
         X : array-like of shape (n_samples, n_features)
             Samples left out of the fit. They set the range of the feature, and where the other features are held: at
-            their medians, and columns of a pandas frame that hold no numbers at their most frequent value.
+            their medians, but at their most frequent values the columns of a pandas frame that hold no numbers, and
+            those that the `categorical_features` of the estimator name.
         y : array-like of shape (n_samples,)
         feature : int or str, default=0
             Feature along which the quantiles are shown, a numeric one.
@@ -99,11 +101,12 @@ class ConditionalDensityDisplay:
             raise ValueError(f"The feature {feature!r} is unknown in every sample of X: choose another.")
         grid = np.linspace(known.min(), known.max(), N_GRID)
         levels = np.array(QUANTILES)
-        fan = grid, _ask(estimator, "predict_quantiles", _held(X, position, grid), levels), levels
+        held = _Held(X, position, _category_positions(estimator, names))
+        fan = grid, _ask(estimator, "predict_quantiles", held.at(grid), levels), levels
         places = np.unique(np.quantile(known, AT)) if at is None else np.asarray(at, dtype=np.float64).ravel()
         below = _ask(estimator, "cdf", X, np.nextafter(target, -np.inf))
         pit = np.column_stack([below, _ask(estimator, "cdf", X, target)])
-        slices = places, *_densities(estimator, X, position, places)
+        slices = places, *_densities(estimator, held, places)
         label = names[position], str(getattr(y, "name", None) or "y")
         return cls(fan, slices, pit, (values, target), label).plot(**plot_options)
 
@@ -179,11 +182,11 @@ def _ask(estimator: Any, method: str, X: Any, *arguments: Any) -> np.ndarray:
         return getattr(regressor, method)(inputs, *arguments)
 
 
-def _densities(estimator: Any, X: Any, position: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _densities(estimator: Any, held: _Held, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values of y that hold nearly all of its distribution at some values of a feature, and its densities there."""
-    ends = _ask(estimator, "predict_quantiles", _held(X, position, places), np.array([EDGE, 1 - EDGE]))
+    ends = _ask(estimator, "predict_quantiles", held.at(places), np.array([EDGE, 1 - EDGE]))
     values = np.linspace(*span(ends), N_VALUES)
-    rows = _held(X, position, np.repeat(places, N_VALUES))
+    rows = held.at(np.repeat(places, N_VALUES))
     log_density = _ask(estimator, "log_prob", rows, np.tile(values, len(places)))
     return values, np.exp(log_density).reshape(len(places), N_VALUES)
 
@@ -195,21 +198,58 @@ def _column(X: Any, position: int) -> np.ndarray:
     return np.asarray(as_numbers(X), dtype=np.float64)[:, position]
 
 
-def _held(X: Any, position: int, values: np.ndarray) -> Any:
-    """Samples with these values of one feature, and the medians or most frequent values of the others."""
-    n = len(values)
-    if frame_library(X) != "pandas":
-        rows = np.tile(np.nanmedian(np.asarray(as_numbers(X), dtype=np.float64), axis=0), (n, 1))
-        rows[:, position] = values
+def _category_positions(estimator: Any, names: list[str]) -> set[int]:
+    """Numbers of the features that an estimator was told to be categories."""
+    given = getattr(estimator, "categorical_features", None)
+    if given is None or isinstance(given, str):
+        return set()
+    features = np.asarray(given)
+    if features.dtype == bool:
+        return set(np.flatnonzero(features).tolist())
+    return set(feature_positions(features.tolist(), names, len(features)))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Samples of which one feature varies, while the others are held where they mostly are.
+
+    Parameters
+    ----------
+    X : array or frame
+    position : int
+        Number of the feature that varies.
+    categories : set of int
+        Numbers of features that are categories, though they may be numbers.
+    """
+
+    X: Any
+    position: int
+    categories: set[int]
+
+    def at(self, values: np.ndarray) -> Any:
+        """Samples with these values of the feature, and the medians or most frequent values of the others."""
+        X, n = self.X, len(values)
+        if frame_library(X) != "pandas":
+            columns = np.asarray(as_numbers(X), dtype=np.float64).T
+            rows = np.tile([self._middle(column, j) for j, column in enumerate(columns)], (n, 1))
+            rows[:, self.position] = values
+            return rows
+        rows = X.iloc[np.zeros(n, dtype=int)].reset_index(drop=True)
+        for j, name in enumerate(X.columns):
+            column = X.iloc[:, j]
+            if j == self.position:
+                rows[name] = values
+            elif column.dtype.kind in "iuf":
+                rows[name] = self._middle(column.to_numpy(dtype=np.float64), j)
+            elif len(frequent := column.mode()):
+                first = int(np.flatnonzero(column == frequent.iloc[0])[0])
+                rows[name] = column.iloc[np.full(n, first)].array
         return rows
-    rows = X.iloc[np.zeros(n, dtype=int)].reset_index(drop=True)
-    for j, name in enumerate(X.columns):
-        column = X.iloc[:, j]
-        if j == position:
-            rows[name] = values
-        elif column.dtype.kind in "iuf":
-            rows[name] = float(column.median())
-        elif len(frequent := column.mode()):
-            first = int(np.flatnonzero(column == frequent.iloc[0])[0])
-            rows[name] = column.iloc[np.full(n, first)].array
-    return rows
+
+    def _middle(self, column: np.ndarray, j: int) -> float:
+        """The median of a feature of numbers, or the most frequent number of a category."""
+        known = column[~np.isnan(column)]
+        if j not in self.categories or not len(known):
+            return float(np.nanmedian(column))
+        numbers, counts = np.unique(known, return_counts=True)
+        return float(numbers[np.argmax(counts)])

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from skdiffusion._utils.frames import as_numbers, category_columns, label_codes_of, with_places
+from skdiffusion._utils.numerics import effective_number
 
 MIN_COUNT = 5  # samples at an atom
 MIN_SHARE = 0.01  # of the known values of a feature, at an atom
@@ -66,15 +67,21 @@ def find_atoms(X: Any) -> dict[Any, list[float]]:
     return {(names[j] if names else j): values.tolist() for j, values in found.items() if len(values)}
 
 
-def atoms_of(x: np.ndarray) -> np.ndarray:
-    """The rising atoms of one feature, x of shape (n_samples,) with NaN where it is unknown."""
-    values, counts = np.unique(x[~np.isnan(x)], return_counts=True)
-    n = counts.sum()
+def atoms_of(x: np.ndarray, sample_weight: np.ndarray | None = None) -> np.ndarray:
+    """The rising atoms of one feature, x of shape (n_samples,) with NaN where it is unknown.
+
+    Samples of a weight count in proportion to it, all of them as many as their effective number.
+    """
+    known = ~np.isnan(x)
+    weight = np.ones(len(x))[known] if sample_weight is None else sample_weight[known]
+    values, inverse, n_samples = np.unique(x[known], return_inverse=True, return_counts=True)
+    n = effective_number(weight) if len(weight) else 0.0
+    counts = np.bincount(inverse, weight, len(values)) * (n / max(weight.sum(), 1e-300))
     heavy = counts >= max(MIN_COUNT, MIN_SHARE * n)
-    rest = counts[~heavy]
+    rest, single = counts[~heavy], n_samples[~heavy] == 1
     if not heavy.any():
         return values[:0]
-    if rest.sum() >= MIN_REST and (rest == 1).sum() >= CONTINUOUS_SHARE * rest.sum():
+    if rest.sum() >= MIN_REST and rest[single].sum() >= CONTINUOUS_SHARE * rest.sum():
         return values[heavy]
     if len(values) < MIN_GRID_VALUES:
         return values[:0]

@@ -93,6 +93,50 @@ def test_draws_follow_the_distribution_and_fewer_are_a_prefix(fitted):
         assert np.abs(levels - (np.arange(2000) + 0.5) / 2000).max() < 1.95 / np.sqrt(2000)  # one in a thousand
 
 
+def test_inputs_far_outside_the_fit_count_as_its_ends(fitted):
+    X = two_modes(2, 22)[0]
+    for sign in (-1.0, 1.0):
+        far = np.stack([np.full((2, 2), sign * size) for size in (1e2, 1e6, 1e30)])
+        means, quantiles = (
+            np.stack([f(x) for x in far]) for f in (fitted.predict, lambda x: fitted.predict_quantiles(x, LEVELS))
+        )
+        assert_array_equal(means, means[[0, 0, 0]])
+        assert_array_equal(quantiles, quantiles[[0, 0, 0]])
+        assert np.abs(quantiles).max() < 10
+        assert np.isfinite(fitted.log_prob(far[2], X[:, 0])).all()
+
+
+def test_the_flow_learns_what_trees_leave_only_where_they_lead():
+    rng = np.random.default_rng(23)
+    X, noise = rng.uniform(-2, 2, (600, 2)), rng.standard_normal(600)
+    smooth = small(max_iter=60).fit(X, X @ [3.0, -2.0] + 0.2 * noise)
+    levels = rng.standard_normal(20)[np.digitize(X[:, 0], np.linspace(-2, 2, 19))]
+    steps = small(max_iter=60).fit(X, levels + 0.05 * noise)
+    followed = [reg.models_[0].blend.components["diffusion"].of_residuals for reg in (smooth, steps)]
+    assert followed == [False, True]
+
+
+def test_mixture_networks_alone_are_a_fit():
+    X, y = two_modes(600, 24)
+    reg = small(components=["network"], hidden_layer_sizes=(64, 64), max_iter=150).fit(X[:500], y[:500])
+    assert reg.component_weights_ == {"network": 1.0}
+    trees = small(components=["trees"]).fit(X[:500], y[:500])
+    assert reg.log_prob(X[500:], y[500:]).mean() > trees.log_prob(X[500:], y[500:]).mean() + 0.3
+
+
+def test_atoms_are_found_by_weights_as_by_copies():
+    rng, n = np.random.default_rng(25), 100
+    X, y = rng.uniform(size=(n, 1)), rng.gamma(3.0, size=n)
+    y[:6] = 0.0
+    reg = small(atoms="auto", components=["trees"])
+    assert_array_equal(reg.fit(X, y).atoms_[0], [0.0])
+    light = np.where(y == 0, 1e-3, 1.0)
+    assert reg.fit(X, y, light).atoms_ == {}
+    copies = np.repeat(np.arange(n), np.where(y == 0, 2, 3))
+    by_copies = reg.fit(X[copies], y[copies]).log_prob(X, y)
+    assert_array_equal(reg.fit(X, y, np.where(y == 0, 2.0, 3.0)).log_prob(X, y), by_copies)
+
+
 def test_values_do_not_depend_on_the_other_samples(fitted):
     X, y = two_modes(60, 9)
     some = np.array([41, 3, 17])

@@ -108,18 +108,18 @@ class BlendedDistributions(Distributions):
         functions = [part.fast_cdf() for part in self.parts]
         wanted = np.clip(ndtri(probabilities), -MAX_SCORE, MAX_SCORE)
 
-        def score(z: np.ndarray) -> np.ndarray:
-            probability = sum(weight * cdf(z) for weight, cdf in zip(self.weights, functions))
+        def score(z: np.ndarray, samples: np.ndarray) -> np.ndarray:
+            probability = sum(weight * cdf(z, samples) for weight, cdf in zip(self.weights, functions))
             return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
 
         grid = self._places_of_scores()
-        heights = score(grid)
+        heights = score(grid, np.arange(len(self)))
         place = (heights[:, None] < wanted[:, :, None]).sum(2)
         ends = [np.clip(place - k, 0, grid.shape[1] - 1) for k in (1, 0)]
         low, high = (np.take_along_axis(grid, end, axis=1) for end in ends)
         below, above = (np.take_along_axis(heights, end, axis=1) - wanted for end in ends)
         step = grid[:, -1:] - grid[:, :1] + 1e-12
-        return _roots(lambda z: score(z) - wanted, (low, high), (below, above), step)
+        return _roots(lambda z, samples: score(z, samples) - wanted[samples], (low, high), (below, above), step)
 
     def _places_of_scores(self) -> np.ndarray:
         """Rising numbers of every sample, near those of some normal scores, (n_samples, n_scores)."""
@@ -143,29 +143,33 @@ class BlendedDistributions(Distributions):
 
 
 def _roots(
-    excess: Callable[[np.ndarray], np.ndarray],
+    excess: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ends: tuple[np.ndarray, np.ndarray],
     values: tuple[np.ndarray, np.ndarray],
     step: np.ndarray,
 ) -> np.ndarray:
     """Roots of rising functions, one for each entry, by regula falsi with the Illinois rule between ends of known
-    values, which are moved apart until they enclose the roots. An entry does not depend on the others."""
-    (low, high), (below, above) = ends, values
+    values, which are moved apart until they enclose the roots. Samples whose roots are all found are left out of what
+    follows, and an entry does not depend on the others."""
+    (low, high), (below, above), left = ends, values, np.arange(len(step))
     for k in range(MAX_ROOT_STEPS):
         short, over = below > 0, above < 0
         if not (short.any() or over.any()):
             break
         low, high = np.where(short, low - 2.0**k * step, low), np.where(over, high + 2.0**k * step, high)
-        below, above = np.where(short, excess(low), below), np.where(over, excess(high), above)
-    root, side, done = (low + high) / 2, np.zeros(low.shape, dtype=int), np.zeros(low.shape, dtype=bool)
+        below = np.where(short, excess(low, left), below)
+        above = np.where(over, excess(high, left), above)
+    root, side, out = (low + high) / 2, np.zeros(low.shape, dtype=int), (low + high) / 2
+    done = np.zeros(low.shape, dtype=bool)
     for k in range(MAX_ROOT_STEPS):
         run = above - below
         secant = low - below * (high - low) / np.where(run > 0, run, 1.0)
         middle = (k % 4 == 3) | ~(run > 0) | ~((secant > low) & (secant < high))
         root = np.where(done, root, np.where(middle, (low + high) / 2, secant))
-        value = excess(root)
-        done |= (np.abs(value) < ROOT_TOLERANCE) | (high - low <= ROOT_TOLERANCE * step)
-        if done.all():
+        value, out[left] = excess(root, left), root
+        done |= (np.abs(value) < ROOT_TOLERANCE) | (high - low <= ROOT_TOLERANCE * step[left])
+        open_ = ~done.all(1)
+        if not open_.any():
             break
         rises, falls = (value < 0) & ~done, (value >= 0) & ~done
         above = np.where(rises & (side == 1), above / 2, above)
@@ -173,4 +177,7 @@ def _roots(
         low, below = np.where(rises, root, low), np.where(rises, value, below)
         high, above = np.where(falls, root, high), np.where(falls, value, above)
         side = np.where(rises, 1, np.where(falls, -1, side))
-    return root
+        left, low, high, below, above, side, root, done = (
+            a[open_] for a in (left, low, high, below, above, side, root, done)
+        )
+    return out

@@ -7,7 +7,8 @@ Fritsch and Carlson (1980), Monotone piecewise cubic interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 
@@ -34,6 +35,12 @@ class RisingCurves:
         inner = (left + right) / (left / secant[:, :-1] + right / secant[:, 1:])
         self.slopes = np.concatenate([secant[:, :1], inner, secant[:, -1:]], axis=1)
 
+    def take(self, samples: np.ndarray) -> RisingCurves:
+        """Those of some samples, by their numbers."""
+        out = copy(self)
+        out.x, out.heights, out.slopes = self.x[samples], self.heights[samples], self.slopes[samples]
+        return out
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Heights at places (n_samples, n_places)."""
         last = self.x.shape[1] - 2
@@ -58,7 +65,7 @@ def refined_curves(
     x: np.ndarray,
     heights: np.ndarray,
     function: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    shape: tuple[int, int],
+    added: Sequence[int],
     tolerance: float,
 ) -> RisingCurves:
     """Curves through given points and others, in the middle of the intervals where curves so far are least right.
@@ -69,16 +76,15 @@ def refined_curves(
         Rising in every sample.
     function : callable
         Heights (n,) at places (n,) of samples of these numbers (n,), ``function(samples, places)``.
-    shape : (n_rounds, n_added)
-        In a round every sample has so many points more.
+    added : sequence of int
+        Points that every sample has more after each round, at most as many as it has intervals then.
     tolerance : float
         Difference between curve and function below which an interval is right: its further points are those of its
         curve.
     """
-    n_rounds, n_added = shape
     error = np.full(x.shape, np.inf)  # of the interval that begins at a point
     error[:, -1] = -1.0
-    for _ in range(n_rounds):
+    for n_added in added:
         chosen = np.sort(np.argsort(-error, axis=1, kind="stable")[:, :n_added], axis=1)
         start, stop = (np.take_along_axis(x, chosen + k, axis=1) for k in (0, 1))
         middle = (start + stop) / 2

@@ -10,7 +10,7 @@ from skdiffusion.densities.predictive._data import RegressionData, power_map_of
 from skdiffusion.preprocessing import Preprocessor
 
 MIN_DEVIATION = 1e-9  # of a column that says something
-MARGIN = 0.5  # standard deviations beyond the columns of the fit, to which farther ones are moved
+MARGIN = 1.0  # standard deviations beyond the columns of the fit, to which farther ones are moved
 
 
 @dataclass(frozen=True)

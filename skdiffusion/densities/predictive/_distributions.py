@@ -42,9 +42,9 @@ class Distributions(ABC):
     def cdf(self, z: np.ndarray) -> np.ndarray:
         """Distribution functions at several numbers for every sample (n, n_numbers)."""
 
-    def fast_cdf(self) -> Callable[[np.ndarray], np.ndarray]:
-        """A function like `cdf` for many calls, which may interpolate."""
-        return self.cdf
+    def fast_cdf(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """A function like `cdf` of numbers and the samples that they are of, for many calls; it may interpolate."""
+        return lambda z, samples: self.take(samples).cdf(z)
 
     @abstractmethod
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:

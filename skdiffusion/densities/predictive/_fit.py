@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skdiffusion._utils.collective import collective
+from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import ComponentOptions, stacking_weights
 from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
@@ -18,7 +19,7 @@ from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._flow import fit_target_flow
 from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
-from skdiffusion.densities.predictive._network_fit import fit_networks
+from skdiffusion.densities.predictive._network_fit import fit_networks, network_plan
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
 
@@ -84,16 +85,17 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
         options = plan.options if "diffusion" not in plan.names else _early(plan.options)
         networks, log_prob, result = fit_networks(data, columns, options, rng, progress)
         found["network"] = networks, log_prob[validated]
-        trees_lead = np.average(boosted.log_prob - log_prob, weights=data.weight) > 0
+        gaps = floored(boosted.log_prob, 1) - floored(log_prob, 1)
+        trees_lead, trained = np.average(gaps, weights=data.weight) > 0, network_plan(plan.options.training)
     ended = result is not None and (result.interrupted or progress.stopped)
     if "diffusion" in plan.names and not ended:
         left_out = boosted.left_out if trees_lead else None
         flow, log_prob, result = fit_target_flow(data, columns, left_out, plan.options, progress)
-        found["diffusion"] = flow, log_prob
+        found["diffusion"], trained = (flow, log_prob), plan.options.training
     named = {name: found[name] for name in found if name in plan.names} or {"trees": found["trees"]}
     weights = _weights({name: log_prob for name, (_, log_prob) in named.items()}, data.weight[validated])
     components = {name: component for name, (component, _) in named.items()}
-    n_seen = 0 if result is None else result.n_steps * plan.options.training.batch_size
+    n_seen = 0 if result is None else result.n_steps * trained.batch_size
     n_epochs = max(1, -(-n_seen // len(data.z)))
     return PredictiveFit(PredictiveBlend(design, boosted.trees, components, weights), result, n_epochs)
 

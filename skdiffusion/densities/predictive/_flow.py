@@ -30,7 +30,7 @@ from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.preprocessing import MappedData
 
 CODES = np.linspace(-3.6, 3.6, 7)  # standard normal codes at which the flow is tabulated first
-ADDED = 3, 6  # rounds of further places, and places of a round, where interpolation is off
+ADDED = 6, 6, 6  # further places of each round, where interpolation is off
 TABLE_TOLERANCE = 0.01  # of a code: 0.004 of a probability at most
 TABLE_STEPS = 12  # of the flow
 NODES_BETWEEN = 4  # two places of the table, of means
@@ -60,7 +60,7 @@ class TargetFlow:
     of_residuals: bool
 
     def given(self, design: np.ndarray, outputs: Outputs, tolerance: float = TABLE_TOLERANCE) -> FlowDistributions:
-        """Distributions of the mapped target given columns of inputs and what trees say, tabulated to a tolerance."""
+        """The distributions of the mapped target given columns of inputs and what trees say."""
         features = _features(np.zeros(len(design)), design, outputs)
         standard = np.clip((features - self.shift) / self.scale, self.low, self.high)
         standard[:, 0] = 0.0
@@ -129,10 +129,10 @@ class FlowDistributions(Distributions):
         codes = np.repeat(CODES[None], n, axis=0)
         return refined_curves(np.maximum.accumulate(numbers, axis=1), codes, codes_of, ADDED, self.tolerance)
 
-    def fast_cdf(self) -> Callable[[np.ndarray], np.ndarray]:
+    def fast_cdf(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """The distribution functions by interpolation."""
         locations, scales, curves = self.locations[:, None], self.scales[:, None], self._curves
-        return lambda z: ndtr(curves((z - locations) / scales))
+        return lambda z, samples: ndtr(curves.take(samples)((z - locations[samples]) / scales[samples]))
 
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         knots = self._curves.x

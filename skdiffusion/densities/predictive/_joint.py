@@ -21,6 +21,7 @@ from skdiffusion.densities.predictive._distributions import Distributions, Norma
 LOG_2PI = np.log(2 * np.pi)
 EM = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
 SIZES = (1, 2, 4, 8, 16, 32)
+MAX_WORSE = 2  # sizes one after another, after which no larger one is tried
 MAX_COST = 1e9  # multiplications in a step of expectation maximization
 MAX_COLUMNS = 50  # of the inputs: those of greatest correlation with the target
 FEW_SAMPLES = 2000  # up to which all folds choose a mixture
@@ -144,6 +145,7 @@ def fit_joint_mixture(
     search = _Search(data, design, rng)
     best, highest = MixtureSetting(1, _strong(joint)), -np.inf
     for strength in (_strong(joint), WEAK_PRIOR):
+        n_worse = 0
         for k in SIZES:
             few = k > 1 and len(joint) < 4 * k
             if highest > -np.inf and time.perf_counter() > deadline:
@@ -153,8 +155,10 @@ def fit_joint_mixture(
             setting = MixtureSetting(k, strength)
             score = np.average(search.log_prob(setting, folds[:n_trial]), weights=data.weight[trial])
             if score > highest:
-                best, highest = setting, score
+                best, highest, n_worse = setting, score, 0
             elif k > 1:
+                n_worse += 1
+            if n_worse == MAX_WORSE:
                 break
     log_prob = np.empty(len(joint))
     log_prob[np.concatenate(folds)] = search.log_prob(best, folds)

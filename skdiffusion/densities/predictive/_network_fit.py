@@ -15,10 +15,11 @@ from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._network import LOG_SCALES, MixtureNetworks
 from skdiffusion.diffusion.fitting import member_sets
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.split_fitting import hidden_layers
 from skdiffusion.diffusion.training import Objective, TrainingPlan, TrainingResult, TrainingSets, run
 
 N_PARTS = 8  # normal distributions of a network
-WIDTH = 64  # of the hidden layers
+MAX_WIDTH = 64  # of the hidden layers, which else are as wide as those of denoising
 RATE = 0.5  # of the learning rate of denoising
 BATCH = 0.5  # of its batches
 WEIGHT_DECAY = 0.2
@@ -33,6 +34,8 @@ class MixtureLikelihood(Objective):
     ----------
     sets : TrainingSets
         Samples of the target and the columns of its inputs.
+    width : int
+        Of the two hidden layers.
     log_scales : pair of float
         Ends of the log-scales of the parts.
     plan : TrainingPlan
@@ -40,20 +43,25 @@ class MixtureLikelihood(Objective):
     """
 
     def __init__(
-        self, sets: TrainingSets, log_scales: tuple[float, float], plan: TrainingPlan, rng: np.random.Generator
+        self,
+        sets: TrainingSets,
+        width: int,
+        log_scales: tuple[float, float],
+        plan: TrainingPlan,
+        rng: np.random.Generator,
     ) -> None:
         self.sets, self.log_scales, self.plan, d = sets, log_scales, plan, sets.samples.shape[1] - 1
-        self._shapes = [(d, WIDTH), (1, WIDTH), (WIDTH, WIDTH), (1, WIDTH), (WIDTH, 3 * N_PARTS), (1, 3 * N_PARTS)]
+        self._shapes = [(d, width), (1, width), (width, width), (1, width), (width, 3 * N_PARTS), (1, 3 * N_PARTS)]
         super().__init__(self._initial(rng).to(sets.samples))
         self._streams = sets.streams(sets.training, rng)
 
     def _initial(self, rng: np.random.Generator) -> Tensor:
         """Parameters of networks that say the same of all inputs."""
         parts, n_networks = [], len(self.sets.training)
-        for n_in, n_out in self._shapes[:4]:
-            weight = rng.standard_normal((n_networks, n_in * n_out)) / math.sqrt(n_in)
-            parts.append(weight if n_in > 1 else rng.uniform(-1, 1, weight.shape))
-        parts.append(np.zeros((n_networks, WIDTH * 3 * N_PARTS)))
+        for n_in, n_out in self._shapes[:4:2]:
+            parts.append(rng.standard_normal((n_networks, n_in * n_out)) / math.sqrt(max(n_in, 1)))
+            parts.append(rng.uniform(-1, 1, (n_networks, n_out)))
+        parts.append(np.zeros((n_networks, math.prod(self._shapes[4]))))
         means, zero = np.linspace(-FIRST_REACH, FIRST_REACH, N_PARTS), np.zeros(N_PARTS)
         parts.append(np.tile(np.concatenate([zero, means, zero + math.log(FIRST_SCALE)]), (n_networks, 1)))
         return torch.as_tensor(np.concatenate(parts, axis=1))
@@ -61,7 +69,7 @@ class MixtureLikelihood(Objective):
     def layers(self, flat: Tensor) -> list[Tensor]:
         """Weights and offsets of the layers, one after another, with the networks on the first axis."""
         sizes = [n_in * n_out for n_in, n_out in self._shapes]
-        return [part.view(-1, *shape) for part, shape in zip(flat.split(sizes, 1), self._shapes)]
+        return [part.view(len(flat), *shape) for part, shape in zip(flat.split(sizes, 1), self._shapes)]
 
     def losses(self, flat: Tensor, samples: Tensor) -> Tensor:
         """Minus the log-densities of samples (n_networks, n, n_features), shape (n_networks, n)."""
@@ -100,7 +108,17 @@ class MixtureLikelihood(Objective):
         return np.array(out)
 
     def network_of(self, flat: Tensor) -> list[np.ndarray]:
-        return [part.double().cpu().numpy() for part in self.layers(flat)]
+        return [part.cpu().numpy() for part in self.layers(flat)]
+
+
+def network_plan(denoising: TrainingPlan) -> TrainingPlan:
+    """The plan of mixture density networks that follows from that of denoising."""
+    return replace(
+        denoising,
+        batch_size=max(1, round(BATCH * denoising.batch_size)),
+        learning_rate=RATE * denoising.learning_rate,
+        weight_decay=WEIGHT_DECAY,
+    )
 
 
 def fit_networks(
@@ -128,18 +146,12 @@ def fit_networks(
         Out-of-fold log-densities of the mapped target.
     result : TrainingResult
     """
-    denoising = options.training
-    plan = replace(
-        denoising,
-        batch_size=max(1, round(BATCH * denoising.batch_size)),
-        learning_rate=RATE * denoising.learning_rate,
-        weight_decay=WEIGHT_DECAY,
-        monitor=progress,
-    )
+    plan = replace(network_plan(options.training), monitor=progress)
     samples = torch.as_tensor(np.column_stack([data.z, design]), dtype=torch.float32, device=options.network.device)
-    sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), options.stops_apart))
+    sets = TrainingSets(samples, data.weight, *member_sets(data.target, len(data.folds), stops_apart=False))
     log_scales = max(LOG_SCALES[0], math.log(max(data.min_scale, 1e-300))), LOG_SCALES[1]
-    result = run(MixtureLikelihood(sets, log_scales, plan, rng), plan)
+    width = min(MAX_WIDTH, *hidden_layers(options.network))
+    result = run(MixtureLikelihood(sets, width, log_scales, plan, rng), plan)
     weights, offsets = tuple(result.network[::2]), tuple(result.network[1::2])
     networks = MixtureNetworks(weights, offsets, log_scales)
     return networks, networks.left_out(design, data.folds, data.z), result
