@@ -113,8 +113,11 @@ class AutoregressiveRegression(Density):
     def log_conditionals(self, x: np.ndarray) -> np.ndarray:
         """Log-densities of features given those before them, shape (n_samples, n_features); -inf beyond the limits."""
         mean, v, *_ = self.predict(x)
-        out = self.residuals.log_prob((x - mean) * np.exp(-v / 2)) - v / 2
-        within = self._within(mean, v)
+        return self._log_conditionals(x, v, (x - mean) * np.exp(-v / 2), self._within(mean, v))
+
+    def _log_conditionals(self, x: np.ndarray, v: np.ndarray, e: np.ndarray, within: WithinLimits) -> np.ndarray:
+        """The same from log-variances, residuals over standard deviations, and their limits."""
+        out = self.residuals.log_prob(e) - v / 2
         out[within.near] -= np.log(within.mass)
         out[(x < self.limits[0]) | (x > self.limits[1])] = -np.inf
         return out
@@ -129,22 +132,29 @@ class AutoregressiveRegression(Density):
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
+        return self.log_prob_and_score(x)[1]
+
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once."""
         mean, v, mean_moves, v_moves = self.predict(x)
         e = (x - mean) * np.exp(-v / 2)
         slope = self.residuals.score(e)
         own = slope * np.exp(-v / 2)
         by_mean, by_variance = -own, -0.5 * (slope * e + 1)
         within = self._within(mean, v)
+        conditionals = self._log_conditionals(x, v, e, within)
         by_limits = within.slopes()
         by_mean[within.near] += sum(by_limits) * np.exp(-v[within.near] / 2)
         by_variance[within.near] += 0.5 * (by_limits[0] * within.ends[1] + by_limits[1] * within.ends[0])
         by_mean, by_variance = np.where(mean_moves, by_mean, 0.0), np.where(v_moves, by_variance, 0.0)
         if self.head is not None:
-            own[:, self._first] = self.head.score(x[:, self._first])
+            conditionals[:, self._first] = 0.0
+            of_head, own[:, self._first] = self.head.log_prob_and_score(x[:, self._first])
             by_mean[:, self._first] = by_variance[:, self._first] = 0.0
         by_function = by_mean @ self.mean.T + by_variance @ self.log_variance.T
         clipped = np.clip(x, *self.basis.reach)
-        return own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
+        score = own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
+        return conditionals.sum(1) + (0.0 if self.head is None else of_head), score
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the normal ones, and the uniform ones for the head."""
@@ -182,19 +192,23 @@ class RegressionDensity(Density):
     def __init__(self, regressions: Sequence[AutoregressiveRegression], weights: np.ndarray | Sequence[float]):
         self.regressions, self.weights = list(regressions), np.asarray(weights, dtype=float)
 
-    def _log_joint(self, x: np.ndarray) -> np.ndarray:
-        return np.stack([regression.log_prob(x) for regression in self.regressions], axis=1) + np.log(self.weights)
-
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density in nats, shape (n_samples,)."""
-        return log_sum_exp(self._log_joint(np.asarray(x, dtype=float)), axis=1)
+        x = np.asarray(x, dtype=float)
+        joint = np.stack([regression.log_prob(x) for regression in self.regressions], axis=1) + np.log(self.weights)
+        return log_sum_exp(joint, axis=1)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
-        joint = self._log_joint(x)
-        total = log_sum_exp(joint, axis=1)[:, None]
-        share = np.exp(joint - np.where(np.isfinite(total), total, 0.0))  # none beyond all limits
-        return sum(share[:, k : k + 1] * regression.score(x) for k, regression in enumerate(self.regressions))
+        return self.log_prob_and_score(x)[1]
+
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once."""
+        log_prob, scores = zip(*(regression.log_prob_and_score(x) for regression in self.regressions))
+        joint = np.stack(log_prob, axis=1) + np.log(self.weights)
+        total = log_sum_exp(joint, axis=1)
+        share = np.exp(joint - np.where(np.isfinite(total), total, 0.0)[:, None])  # none beyond all limits
+        return total, sum(share[:, k : k + 1] * score for k, score in enumerate(scores))
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the uniform ones choose the orders, and what is left of them parts of heads."""
