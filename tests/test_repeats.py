@@ -93,6 +93,16 @@ def test_copies_of_all_samples_change_nothing(copies, n_features):
     assert_array_equal(quick().fit(np.repeat(X, copies, axis=0)).score_samples(X), fit.score_samples(X))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_copies_of_incomplete_samples_change_nothing():
+    X, rng = normal(150, 3), np.random.default_rng(1)
+    gaps = np.where(rng.random(X.shape) < 0.1, np.nan, X)
+    fit = quick(fit_conditionals=False).fit(gaps)
+    assert_array_equal(
+        quick(fit_conditionals=False).fit(np.repeat(gaps, 4, axis=0)).score_samples(X), fit.score_samples(X)
+    )
+
+
 def test_copies_are_weights():
     X, rng = normal(150, 2), np.random.default_rng(1)
     counts = rng.geometric(0.4, size=150)
@@ -109,6 +119,11 @@ TABLES_OF_TIES = {
     "heavy-tailed counts": lambda rng: rng.zipf(1.5, size=(5000, 2)).clip(max=1000),
     "rounded values": lambda rng: np.round(rng.standard_normal((3000, 2)), 1),
     "one rounded value": lambda rng: np.round(rng.standard_normal((3000, 1)), 2),
+    "shares of two": lambda rng: rng.integers(101, size=(3000, 2)),
+    "people": lambda rng: np.round(rng.normal([50, 170, 75], [15, 9, 12], size=(3000, 3))),
+    "answers that agree": lambda rng: np.clip(
+        np.round(rng.normal(3, 1, (2000, 1)) + rng.normal(0, 0.5, (2000, 8))), 1, 5
+    ),
     "rounded twice": lambda rng: np.round(rng.standard_normal((3000, 1)) @ np.array([[1.0, 2.0]]), 2),
 }
 
@@ -124,13 +139,16 @@ TABLES_WITH_COPIES = {
     "one feature": lambda rng: rng.standard_normal((300, 1)),
     "rounded": lambda rng: np.round(rng.standard_normal((300, 3)), 2),
     "with categories": lambda rng: np.column_stack([rng.standard_normal(300), rng.integers(3, size=(300, 2))]),
+    "rounded coarsely": lambda rng: np.round(rng.standard_normal((300, 5)), 1),
+    "rounded finely": lambda rng: np.round(rng.standard_normal((300, 5)), 3),
 }
 
 
 @pytest.mark.parametrize("name", TABLES_WITH_COPIES)
-def test_copies_are_found(name, rng):
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_are_found(name, copies, rng):
     X = TABLES_WITH_COPIES[name](rng)
-    assert n_distinct(rng.permutation(np.repeat(X, 4, axis=0))) == len(X)
+    assert n_distinct(rng.permutation(np.repeat(X, copies, axis=0))) == len(np.unique(X, axis=0))
 
 
 def test_near_copies_of_zero_inflated_samples_are_found_in_linear_time(rng):

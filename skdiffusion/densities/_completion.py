@@ -42,7 +42,7 @@ class Completion:
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
-        NaN in unknown features; every feature is known of some sample.
+        Distinct samples, with NaN in unknown features; every feature is known of some sample.
     weights : array of shape (n_samples,)
         Positive.
     bounds : (low, high) or None
@@ -58,8 +58,6 @@ class Completion:
     ):
         self.X = X.astype(np.float64)
         self.known, self.w, self.rng = ~np.isnan(X), weights, rng
-        # Copies of an incomplete sample stay copies: they have the random numbers of the first one.
-        self.original = incomplete_originals(self.X)
         # Values at random keep the distribution, the ties and the bounds of every feature.
         filled = without_round_off(self._filled_at_random(), np.finfo(X.dtype).eps)
         self.resolution = Resolution.of(filled, bounds)
@@ -114,7 +112,7 @@ class Completion:
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
 
-        Known values are kept to the bit; copies of a sample are completed alike.
+        Known values are kept to the bit.
         """
         incomplete = ~self.known.all(1)
         times = np.where(incomplete, n_draws, 1)
@@ -129,10 +127,10 @@ class Completion:
         """The samples with their unknown features drawn, (n_draws, n_samples, n_features), and the log-densities of
         what was drawn given what is known, (n_draws, n_samples)."""
         n, d = self.X.shape
-        shape, original = (n_draws, n), np.tile(self.original, (n_draws, 1)) + n * np.arange(n_draws)[:, None]
+        shape = n_draws, n
         normal, uniform = self.rng.standard_normal((*shape, d)), self.rng.random((2, *shape))
         numbers = normal.reshape(-1, d), uniform[0].ravel(), None, uniform[1].ravel(), self.rng.random((*shape, d))
-        noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d)).take(original.ravel())
+        noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d))
         complete, log_given = np.tile(self.X, (n_draws, 1)), np.zeros(n)
         for samples, features in Patterns.of(self.X).parts():
             if len(features) < d:

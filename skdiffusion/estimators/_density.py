@@ -34,7 +34,7 @@ from skdiffusion._utils.validation import (
     restored_on_failure,
     validate_data,
 )
-from skdiffusion.densities import Completion, Component, KernelSources
+from skdiffusion.densities import Completion, Component, KernelSources, incomplete_originals
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
 from skdiffusion.diffusion.networks import NetworkField
@@ -66,7 +66,7 @@ from skdiffusion.estimators._stages import (
 from skdiffusion.estimators._table_fit import TableFit
 from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
-from skdiffusion.preprocessing import TrainingData, WeightedSamples
+from skdiffusion.preprocessing import TrainingData, WeightedSamples, merged_copies
 
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
 
@@ -496,7 +496,11 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             if checkpoint is not None:
                 checkpoint.close()
             return
-        self._table, observed = None, samples.X
+        self._table = None
+        if incomplete:
+            # Before anything is drawn, lest what is drawn for copies passes for values that repeat.
+            samples = merged_copies(samples, incomplete_originals(samples.X))
+        observed = samples.X
         if incomplete:
             samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
         data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
