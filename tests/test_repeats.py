@@ -38,6 +38,28 @@ def test_values_computed_in_several_ways_are_one_value():
     assert len(np.unique(without_round_off(X, EPSILON))) == 199
 
 
+def test_values_that_went_through_single_precision_are_those_that_did_not():
+    x = np.repeat(np.arange(-300, 300) / 10, 3)
+    mixed = np.where(np.arange(len(x)) % 3 == 1, x.astype(np.float32), x)[:, None]
+    assert len(np.unique(mixed)) > 1000
+    assert_array_equal(without_round_off(mixed, EPSILON)[:, 0], x)
+
+
+DENSE_BESIDE_SINGLE_PRECISION = {
+    "times": lambda rng: 1.7e9 + np.round(1e5 * rng.random(2000), rng.integers(2) * 3),
+    "whole times among others": lambda rng: 1.7e9 + np.append(rng.integers(10**5, size=900), 1e5 * rng.random(900)),
+    "numbers of things": lambda rng: 3.4e7 + rng.permutation(4000),
+    "shares near one": lambda rng: np.append(1 - 1e-9 * rng.random(500), np.ones(50)),
+    "large numbers of one decimal": lambda rng: 1e9 + rng.integers(-300, 300, 2000) * 0.1,
+}
+
+
+@pytest.mark.parametrize("name", DENSE_BESIDE_SINGLE_PRECISION)
+def test_values_that_single_precision_holds_by_chance_stay(name, rng):
+    X = DENSE_BESIDE_SINGLE_PRECISION[name](rng)[:, None]
+    assert_allclose(without_round_off(X, EPSILON), X, rtol=8 * EPSILON)
+
+
 def test_values_further_apart_than_round_off_stay_to_the_bit(rng):
     X = np.column_stack([rng.standard_normal(5000), np.exp(4 * rng.standard_normal(5000)), rng.integers(9, size=5000)])
     assert without_round_off(X, EPSILON) is X
