@@ -319,8 +319,8 @@ def pandas_series(kind):
     [
         ("complex", "imaginary"),
         ("text", "one-hot"), ("text of numbers", "to_numeric"), ("text in objects", "'a'.*to_numeric"),
-        ("dates in objects", "numbers"), ("lists", "numbers"), ("categories of text", "one-hot"), ("categories of dates", "one-hot"),
-        ("intervals", "one-hot"), ("arrow text", "one-hot"),
+        ("dates in objects", "numbers"), ("lists", "numbers"), ("categories of text", "one-hot"),
+        ("categories of dates", "one-hot"), ("intervals", "one-hot"), ("arrow text", "one-hot"),
     ],
 )  # fmt: skip
 def test_a_column_of_pandas_that_cannot_be_fitted_is_named(kind, remedy):

@@ -62,7 +62,7 @@ def _at_full_precision(x: np.ndarray) -> np.ndarray:
     if not rounded.any() or exact.all():
         return x
     out, order = x, np.argsort(x, kind="stable")
-    for start, stop in zip(*_runs_of_round_off(x[order], np.finfo(np.float32).eps)):
+    for start, stop in zip(*_runs_of_round_off(x[order], float(np.finfo(np.float32).eps))):
         run = order[start : stop + 1]
         full = run[~exact[run]]
         if len(full) and rounded[run].any() and np.isin(x[run[rounded[run]]], single[full]).all():
