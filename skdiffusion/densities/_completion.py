@@ -22,6 +22,7 @@ from skdiffusion.preprocessing import (
     Ties,
     WeightedSamples,
     bounds_with_margins,
+    merged_copies,
     nearest,
     without_round_off,
 )
@@ -151,6 +152,17 @@ class Completion:
             if ties.on_grid:
                 out[:, j] = nearest(ties.values, out[:, j])
         return out
+
+
+def completed_samples(
+    samples: WeightedSamples, bounds: tuple[np.ndarray, np.ndarray] | None, rng: np.random.Generator
+) -> tuple[np.ndarray, WeightedSamples]:
+    """The distinct ones of incomplete samples (n_distinct, n_features), and the samples that complete these.
+
+    Copies become weights before anything is drawn, lest what is drawn for them passes for values that repeat.
+    """
+    distinct = merged_copies(samples, incomplete_originals(samples.X))
+    return distinct.X, Completion(distinct.X, distinct.weight, bounds, rng).drawn(distinct.groups)
 
 
 def incomplete_originals(X: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from skdiffusion._utils.validation import (
     validate_data,
     without_overshoot,
 )
-from skdiffusion.densities import Completion, Component, KernelSources, incomplete_originals
+from skdiffusion.densities import Component, KernelSources, completed_samples
 from skdiffusion.densities.components import COMPONENTS
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
 from skdiffusion.diffusion.networks import NetworkField
@@ -67,7 +67,7 @@ from skdiffusion.estimators._stages import (
 from skdiffusion.estimators._table_fit import TableFit
 from skdiffusion.estimators._table_kinds import kinds_of, refuse_table
 from skdiffusion.estimators._unresolved import warn_of_unresolved_features
-from skdiffusion.preprocessing import TrainingData, WeightedSamples, merged_copies
+from skdiffusion.preprocessing import TrainingData, WeightedSamples
 
 MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
 
@@ -499,13 +499,9 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             if checkpoint is not None:
                 checkpoint.close()
             return
-        self._table = None
+        self._table, observed = None, samples.X
         if incomplete:
-            # Before anything is drawn, lest what is drawn for copies passes for values that repeat.
-            samples = merged_copies(samples, incomplete_originals(samples.X))
-        observed = samples.X
-        if incomplete:
-            samples = Completion(samples.X, samples.weight, bounds, rng.spawn(1)[0]).drawn(samples.groups)
+            observed, samples = completed_samples(samples, bounds, rng.spawn(1)[0])
         data = replace(TrainingData.of(samples, bounds, rng), reservoir=reservoir)
         warn_of_constant_features(data.resolution)
         previous = self._previous(data.n_features) if self.warm_start else None
