@@ -240,3 +240,14 @@ def test_a_score_of_minus_infinity_says_why():
     assert fitted[-1].score(Z, sample_weight=inside.astype(float)) == pytest.approx(est_scores[inside].mean())
     with pytest.raises(NotFittedError):
         DiffusionDensityEstimator(bounds=(0, 1)).score(Z)
+
+
+def test_values_that_leave_bounds_by_round_off_are_at_the_bounds(rng):
+    X = rng.random((80, 2))
+    X[0, 0], X[1, 1], beyond = 1.0, 0.0, X.copy()
+    beyond[0, 0], beyond[1, 1] = np.nextafter(1.0, 2.0), -1e-17
+    fit, other = (
+        DiffusionDensityEstimator((8, 8), max_iter=2, bounds=(0, 1), random_state=0).fit(Z) for Z in (X, beyond)
+    )
+    np.testing.assert_array_equal(other.score_samples(beyond), fit.score_samples(X))
+    assert fit.score_samples([[1.0 + 1e-12, 0.5]]) == -np.inf

@@ -309,6 +309,7 @@ def pandas_series(kind):
         "categories of text": pd.Categorical(["red", "blue"] * 40),
         "categories of dates": pd.Categorical(days),
         "intervals": pd.cut(np.arange(80), 4),
+        "lists": [[1, 2]] * 80,
         "arrow text": pd.Series(["a", "b"] * 40, dtype="string[pyarrow]"),
     }[kind]
 
@@ -318,15 +319,16 @@ def pandas_series(kind):
     [
         ("complex", "imaginary"),
         ("text", "one-hot"), ("text of numbers", "to_numeric"), ("text in objects", "'a'.*to_numeric"),
-        ("dates in objects", "numbers"), ("categories of text", "one-hot"), ("categories of dates", "one-hot"),
-        ("intervals", "one-hot"), ("arrow text", "one-hot"),
+        ("dates in objects", "numbers"), ("lists", "numbers"), ("categories of text", "one-hot"),
+        ("categories of dates", "one-hot"), ("intervals", "one-hot"), ("arrow text", "one-hot"),
     ],
 )  # fmt: skip
 def test_a_column_of_pandas_that_cannot_be_fitted_is_named(kind, remedy):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame({"weight": np.linspace(0, 1, 80), "when": pandas_series(kind)})
     numbers_alone = DiffusionDensityEstimator(categorical_features=None)
-    for estimator in (StackedDensityEstimator(), numbers_alone, DiffusionOutlierDetector()):
+    estimators = [StackedDensityEstimator(), numbers_alone, DiffusionOutlierDetector()]
+    for estimator in [*estimators, *([DiffusionDensityEstimator()] if kind == "lists" else [])]:
         with pytest.raises(ValueError, match=f"(?s)'when'.*{remedy}.*drop the column"):
             estimator.fit(frame)
 
@@ -355,6 +357,16 @@ def test_a_column_of_pyarrow_that_cannot_be_fitted_is_named(values):
     table = pa.table({"weight": np.linspace(0, 1, 80), "when": values * 40})
     with pytest.raises(ValueError, match="'when'.*drop the column"):
         StackedDensityEstimator().fit(table)
+
+
+def test_columns_that_are_in_no_frame_yet_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    columns = {"a": np.linspace(0, 1, 30), "b": np.linspace(0, 1, 30) ** 2}
+    for estimator in (StackedDensityEstimator(), DiffusionDensityEstimator()):
+        with pytest.raises(ValueError, match="LazyFrame.*collect"):
+            estimator.fit(pl.LazyFrame(columns))
+        with pytest.raises(ValueError, match="RecordBatch.*from_batches"):
+            estimator.fit(pa.record_batch(columns))
 
 
 def test_two_columns_of_one_name_are_refused():

@@ -40,6 +40,28 @@ def test_values_computed_in_several_ways_are_one_value():
     assert len(np.unique(without_round_off(X, EPSILON))) == 199
 
 
+def test_values_that_went_through_single_precision_are_those_that_did_not():
+    x = np.repeat(np.arange(-300, 300) / 10, 3)
+    mixed = np.where(np.arange(len(x)) % 3 == 1, x.astype(np.float32), x)[:, None]
+    assert len(np.unique(mixed)) > 1000
+    assert_array_equal(without_round_off(mixed, EPSILON)[:, 0], x)
+
+
+DENSE_BESIDE_SINGLE_PRECISION = {
+    "times": lambda rng: 1.7e9 + np.round(1e5 * rng.random(2000), rng.integers(2) * 3),
+    "whole times among others": lambda rng: 1.7e9 + np.append(rng.integers(10**5, size=900), 1e5 * rng.random(900)),
+    "numbers of things": lambda rng: 3.4e7 + rng.permutation(4000),
+    "shares near one": lambda rng: np.append(1 - 1e-9 * rng.random(500), np.ones(50)),
+    "large numbers of one decimal": lambda rng: 1e9 + rng.integers(-300, 300, 2000) * 0.1,
+}
+
+
+@pytest.mark.parametrize("name", DENSE_BESIDE_SINGLE_PRECISION)
+def test_values_that_single_precision_holds_by_chance_stay(name, rng):
+    X = DENSE_BESIDE_SINGLE_PRECISION[name](rng)[:, None]
+    assert_allclose(without_round_off(X, EPSILON), X, rtol=8 * EPSILON)
+
+
 def test_values_further_apart_than_round_off_stay_to_the_bit(rng):
     X = np.column_stack([rng.standard_normal(5000), np.exp(4 * rng.standard_normal(5000)), rng.integers(9, size=5000)])
     assert without_round_off(X, EPSILON) is X
@@ -95,6 +117,16 @@ def test_copies_of_all_samples_change_nothing(copies, n_features):
     assert_array_equal(quick().fit(np.repeat(X, copies, axis=0)).score_samples(X), fit.score_samples(X))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_copies_of_incomplete_samples_change_nothing():
+    X, rng = normal(150, 3), np.random.default_rng(1)
+    gaps = np.where(rng.random(X.shape) < 0.1, np.nan, X)
+    fit = quick(fit_conditionals=False).fit(gaps)
+    assert_array_equal(
+        quick(fit_conditionals=False).fit(np.repeat(gaps, 4, axis=0)).score_samples(X), fit.score_samples(X)
+    )
+
+
 def test_copies_are_weights():
     X, rng = normal(150, 2), np.random.default_rng(1)
     counts = rng.geometric(0.4, size=150)
@@ -111,6 +143,11 @@ TABLES_OF_TIES = {
     "heavy-tailed counts": lambda rng: rng.zipf(1.5, size=(5000, 2)).clip(max=1000),
     "rounded values": lambda rng: np.round(rng.standard_normal((3000, 2)), 1),
     "one rounded value": lambda rng: np.round(rng.standard_normal((3000, 1)), 2),
+    "shares of two": lambda rng: rng.integers(101, size=(3000, 2)),
+    "people": lambda rng: np.round(rng.normal([50, 170, 75], [15, 9, 12], size=(3000, 3))),
+    "answers that agree": lambda rng: np.clip(
+        np.round(rng.normal(3, 1, (2000, 1)) + rng.normal(0, 0.5, (2000, 8))), 1, 5
+    ),
     "rounded twice": lambda rng: np.round(rng.standard_normal((3000, 1)) @ np.array([[1.0, 2.0]]), 2),
 }
 
@@ -126,13 +163,16 @@ TABLES_WITH_COPIES = {
     "one feature": lambda rng: rng.standard_normal((300, 1)),
     "rounded": lambda rng: np.round(rng.standard_normal((300, 3)), 2),
     "with categories": lambda rng: np.column_stack([rng.standard_normal(300), rng.integers(3, size=(300, 2))]),
+    "rounded coarsely": lambda rng: np.round(rng.standard_normal((300, 5)), 1),
+    "rounded finely": lambda rng: np.round(rng.standard_normal((300, 5)), 3),
 }
 
 
 @pytest.mark.parametrize("name", TABLES_WITH_COPIES)
-def test_copies_are_found(name, rng):
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_are_found(name, copies, rng):
     X = TABLES_WITH_COPIES[name](rng)
-    assert n_distinct(rng.permutation(np.repeat(X, 4, axis=0))) == len(X)
+    assert n_distinct(rng.permutation(np.repeat(X, copies, axis=0))) == len(np.unique(X, axis=0))
 
 
 def test_near_copies_of_zero_inflated_samples_are_found_in_linear_time(rng):

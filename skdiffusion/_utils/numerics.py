@@ -20,16 +20,19 @@ def log_sum_exp(a: np.ndarray, axis: int) -> np.ndarray:
 
     Where all values are -inf, so is the result.
     """
-    top = np.max(a, axis=axis, keepdims=True)
-    shifted = a - np.where(np.isfinite(top), top, 0.0)
+    top = a.max(axis=axis, keepdims=True)
+    finite = np.isfinite(top)
+    all_finite = finite.all()
+    if not all_finite:
+        top = np.where(finite, top, 0.0)
+    shifted = a - top
     # A term below exp(-700) does not change the sum, and subnormal numbers are slow.
     np.maximum(shifted, -700.0, out=shifted)
     exp_in_place(shifted)
-    if not np.isfinite(top).all():
-        shifted = np.where(np.isneginf(a), 0.0, shifted)
-    total = np.sum(shifted, axis=axis)
+    if all_finite:
+        return np.log(shifted.sum(axis=axis)) + top.squeeze(axis)
     with np.errstate(divide="ignore"):
-        return np.log(total) + np.squeeze(np.where(np.isfinite(top), top, 0.0), axis=axis)
+        return np.log(np.where(np.isneginf(a), 0.0, shifted).sum(axis=axis)) + top.squeeze(axis)
 
 
 def log_sum_exp_by_owner(terms: np.ndarray, owner: np.ndarray, n_owners: int) -> np.ndarray:

@@ -45,6 +45,7 @@ class Number(Interval):
 POSITIVE = [Number(Real, 0, None, closed="neither")]
 NON_NEGATIVE = [Number(Real, 0, None, closed="left")]
 MAX_MAGNITUDE = 1e150
+OVERSHOOT = 8.0  # units in the last place by which round-off leaves bounds
 MAX_NAMED = 5  # features that an error lists
 # scikit-learn's own record of running callbacks, which it takes off itself.
 CALLBACK_RECORD = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
@@ -205,6 +206,21 @@ def check_bounds(bounds: Any, n_features: int) -> tuple[np.ndarray, np.ndarray] 
     if not (low < high).all():
         raise ValueError(message)
     return low, high
+
+
+def without_overshoot(X: np.ndarray, low: np.ndarray, high: np.ndarray, precision: float) -> np.ndarray:
+    """Samples, their values that leave the bounds by round-off at the bounds: a scaler gives its largest value so.
+
+    `precision` is the relative spacing of the numbers in which the samples were given.
+    """
+    beyond_low, beyond_high = low - X, X - high
+    if not ((beyond_low > 0) | (beyond_high > 0)).any():
+        return X
+    ends = np.stack([low, high])
+    size = np.where(np.isfinite(ends), np.abs(ends), 0.0).max(0)
+    size = np.maximum(size, np.where(np.isfinite(ends).all(0), high - low, 0.0))
+    by_round_off = np.maximum(beyond_low, beyond_high) <= OVERSHOOT * precision * size
+    return np.where(by_round_off, np.clip(X, low, high), X).astype(X.dtype)
 
 
 def check_inside(X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None, start: int = 0) -> None:

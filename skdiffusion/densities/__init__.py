@@ -16,7 +16,7 @@ from skdiffusion.densities._blend import (
     worthwhile_runs,
 )
 from skdiffusion.densities._chained_mixture import ChainedMixture
-from skdiffusion.densities._completion import Completion
+from skdiffusion.densities._completion import Completion, completed_samples
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
@@ -97,6 +97,7 @@ __all__ = [
     "choose_head",
     "choose_product_setting",
     "choose_step_settings",
+    "completed_samples",
     "completed_together",
     "feature_transform_candidates",
     "fit_head",

@@ -22,6 +22,7 @@ from skdiffusion.preprocessing import (
     Ties,
     WeightedSamples,
     bounds_with_margins,
+    merged_copies,
     nearest,
     without_round_off,
 )
@@ -42,7 +43,7 @@ class Completion:
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
-        NaN in unknown features; every feature is known of some sample.
+        Distinct samples, with NaN in unknown features; every feature is known of some sample.
     weights : array of shape (n_samples,)
         Positive.
     bounds : (low, high) or None
@@ -58,8 +59,6 @@ class Completion:
     ):
         self.X = X.astype(np.float64)
         self.known, self.w, self.rng = ~np.isnan(X), weights, rng
-        # Copies of an incomplete sample stay copies: they have the random numbers of the first one.
-        self.original = incomplete_originals(self.X)
         # Values at random keep the distribution, the ties and the bounds of every feature.
         filled = without_round_off(self._filled_at_random(), np.finfo(X.dtype).eps)
         self.resolution = Resolution.of(filled, bounds)
@@ -114,7 +113,7 @@ class Completion:
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
 
-        Known values are kept to the bit; copies of a sample are completed alike.
+        Known values are kept to the bit.
         """
         incomplete = ~self.known.all(1)
         times = np.where(incomplete, n_draws, 1)
@@ -129,10 +128,10 @@ class Completion:
         """The samples with their unknown features drawn, (n_draws, n_samples, n_features), and the log-densities of
         what was drawn given what is known, (n_draws, n_samples)."""
         n, d = self.X.shape
-        shape, original = (n_draws, n), np.tile(self.original, (n_draws, 1)) + n * np.arange(n_draws)[:, None]
+        shape = n_draws, n
         normal, uniform = self.rng.standard_normal((*shape, d)), self.rng.random((2, *shape))
         numbers = normal.reshape(-1, d), uniform[0].ravel(), None, uniform[1].ravel(), self.rng.random((*shape, d))
-        noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d)).take(original.ravel())
+        noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d))
         complete, log_given = np.tile(self.X, (n_draws, 1)), np.zeros(n)
         for samples, features in Patterns.of(self.X).parts():
             if len(features) < d:
@@ -153,6 +152,17 @@ class Completion:
             if ties.on_grid:
                 out[:, j] = nearest(ties.values, out[:, j])
         return out
+
+
+def completed_samples(
+    samples: WeightedSamples, bounds: tuple[np.ndarray, np.ndarray] | None, rng: np.random.Generator
+) -> tuple[np.ndarray, WeightedSamples]:
+    """The distinct ones of incomplete samples (n_distinct, n_features), and the samples that complete these.
+
+    Copies become weights before anything is drawn, lest what is drawn for them passes for values that repeat.
+    """
+    distinct = merged_copies(samples, incomplete_originals(samples.X))
+    return distinct.X, Completion(distinct.X, distinct.weight, bounds, rng).drawn(distinct.groups)
 
 
 def incomplete_originals(X: np.ndarray) -> np.ndarray:

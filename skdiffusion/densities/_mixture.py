@@ -80,6 +80,11 @@ class GaussianMixtureDensity(DiffusedDensity):
             out[block] = log_sum_exp(log_joint, axis=1)
         return out
 
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density and its gradient at once."""
+        moments = self.moments(x)
+        return moments.log_prob, -moments.mean_u
+
     def _log_joint(self, x: np.ndarray, alpha: float = 1.0, sigma: float = 0.0) -> Iterator[tuple[slice, np.ndarray]]:
         """Blocks of samples, with the log-densities of the components with their weights, (n_samples, n_components)."""
         n_components, d = self.means.shape

@@ -45,15 +45,16 @@ class RegressionBasis:
 
     def values(self, clipped: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """Basis functions of clipped samples, all or those of some numbers, shape (n_samples, n_functions)."""
-        d, (features, knots) = clipped.shape[1], self.hinges
-        which = np.arange(1 + d + len(features) + len(self.products)) if which is None else which
-        kinds = np.searchsorted([1, 1 + d, 1 + d + len(features)], which, side="right")
-        linear, hinges, products = (which[kinds == kind] for kind in (1, 2, 3))
-        hinges, products = hinges - 1 - d, self.products[products - 1 - d - len(features)]
+        d, (features, knots), products, constant, linear = clipped.shape[1], self.hinges, self.products, 1, clipped
+        if which is not None:
+            kinds = np.searchsorted([1, 1 + d, 1 + d + len(features)], which, side="right")
+            of_kind = [which[kinds == kind] for kind in range(4)]
+            constant, linear, hinges = len(of_kind[0]), clipped[:, of_kind[1] - 1], of_kind[2] - 1 - d
+            features, knots, products = features[hinges], knots[hinges], products[of_kind[3] - 1 - d - len(features)]
         parts = [
-            np.ones((len(clipped), np.count_nonzero(kinds == 0))),
-            clipped[:, linear - 1],
-            np.maximum(clipped[:, features[hinges]] - knots[hinges], 0.0),
+            np.ones((len(clipped), constant)),
+            linear,
+            np.maximum(clipped[:, features] - knots, 0.0),
             clipped[:, products[:, 0]] * clipped[:, products[:, 1]],
         ]
         return np.concatenate(parts, axis=1)
@@ -88,11 +89,10 @@ class AutoregressiveRegression(Density):
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Means and log-variances of all features, and whether each is within its bounds, (n_samples, n_features)."""
         coefficients = np.concatenate([self.mean, self.log_variance], axis=1)
-        free = samples_times_matrix(self.basis.values(np.clip(x, *self.basis.reach)), coefficients)
-        both = np.clip(free, *self.bounds)
-        mean, v = np.split(both, 2, axis=1)
-        mean_moves, v_moves = np.split(both == free, 2, axis=1)
-        return mean, v, mean_moves, v_moves
+        free = samples_times_matrix(self.basis.values(_within(x, self.basis.reach)), coefficients)
+        both, d = _within(free, self.bounds), x.shape[1]
+        moves = both == free
+        return both[:, :d], both[:, d:], moves[:, :d], moves[:, d:]
 
     def with_head(self, head: Head) -> AutoregressiveRegression:
         """The same with a joint density of the first features of the order."""
@@ -113,8 +113,11 @@ class AutoregressiveRegression(Density):
     def log_conditionals(self, x: np.ndarray) -> np.ndarray:
         """Log-densities of features given those before them, shape (n_samples, n_features); -inf beyond the limits."""
         mean, v, *_ = self.predict(x)
-        out = self.residuals.log_prob((x - mean) * np.exp(-v / 2)) - v / 2
-        within = self._within(mean, v)
+        return self._log_conditionals(x, v, (x - mean) * np.exp(-v / 2), self._within(mean, v))
+
+    def _log_conditionals(self, x: np.ndarray, v: np.ndarray, e: np.ndarray, within: WithinLimits) -> np.ndarray:
+        """The same from log-variances, residuals over standard deviations, and their limits."""
+        out = self.residuals.log_prob(e) - v / 2
         out[within.near] -= np.log(within.mass)
         out[(x < self.limits[0]) | (x > self.limits[1])] = -np.inf
         return out
@@ -129,22 +132,29 @@ class AutoregressiveRegression(Density):
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
+        return self.log_prob_and_score(x)[1]
+
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once."""
         mean, v, mean_moves, v_moves = self.predict(x)
         e = (x - mean) * np.exp(-v / 2)
         slope = self.residuals.score(e)
         own = slope * np.exp(-v / 2)
         by_mean, by_variance = -own, -0.5 * (slope * e + 1)
         within = self._within(mean, v)
+        conditionals = self._log_conditionals(x, v, e, within)
         by_limits = within.slopes()
         by_mean[within.near] += sum(by_limits) * np.exp(-v[within.near] / 2)
         by_variance[within.near] += 0.5 * (by_limits[0] * within.ends[1] + by_limits[1] * within.ends[0])
         by_mean, by_variance = np.where(mean_moves, by_mean, 0.0), np.where(v_moves, by_variance, 0.0)
         if self.head is not None:
-            own[:, self._first] = self.head.score(x[:, self._first])
+            conditionals[:, self._first] = 0.0
+            of_head, own[:, self._first] = self.head.log_prob_and_score(x[:, self._first])
             by_mean[:, self._first] = by_variance[:, self._first] = 0.0
         by_function = by_mean @ self.mean.T + by_variance @ self.log_variance.T
         clipped = np.clip(x, *self.basis.reach)
-        return own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
+        score = own + np.where(clipped == x, self.basis.pull_back(clipped, by_function), 0.0)
+        return conditionals.sum(1) + (0.0 if self.head is None else of_head), score
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the normal ones, and the uniform ones for the head."""
@@ -167,6 +177,11 @@ class AutoregressiveRegression(Density):
         return x
 
 
+def _within(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Samples (n_samples, n) clipped to the ends (2, n) of each of their numbers."""
+    return np.minimum(np.maximum(x, ends[0]), ends[1])  # np.clip takes longer for few samples
+
+
 class RegressionDensity(Density):
     """A mixture of autoregressive regressions of different orders of the features.
 
@@ -182,19 +197,23 @@ class RegressionDensity(Density):
     def __init__(self, regressions: Sequence[AutoregressiveRegression], weights: np.ndarray | Sequence[float]):
         self.regressions, self.weights = list(regressions), np.asarray(weights, dtype=float)
 
-    def _log_joint(self, x: np.ndarray) -> np.ndarray:
-        return np.stack([regression.log_prob(x) for regression in self.regressions], axis=1) + np.log(self.weights)
-
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         """Log-density in nats, shape (n_samples,)."""
-        return log_sum_exp(self._log_joint(np.asarray(x, dtype=float)), axis=1)
+        x = np.asarray(x, dtype=float)
+        joint = np.stack([regression.log_prob(x) for regression in self.regressions], axis=1) + np.log(self.weights)
+        return log_sum_exp(joint, axis=1)
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Gradient of the log-density, shape (n_samples, n_features)."""
-        joint = self._log_joint(x)
-        total = log_sum_exp(joint, axis=1)[:, None]
-        share = np.exp(joint - np.where(np.isfinite(total), total, 0.0))  # none beyond all limits
-        return sum(share[:, k : k + 1] * regression.score(x) for k, regression in enumerate(self.regressions))
+        return self.log_prob_and_score(x)[1]
+
+    def log_prob_and_score(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Both at once."""
+        log_prob, scores = zip(*(regression.log_prob_and_score(x) for regression in self.regressions))
+        joint = np.stack(log_prob, axis=1) + np.log(self.weights)
+        total = log_sum_exp(joint, axis=1)
+        share = np.exp(joint - np.where(np.isfinite(total), total, 0.0)[:, None])  # none beyond all limits
+        return total, sum(share[:, k : k + 1] * score for k, score in enumerate(scores))
 
     def sample(self, noise: SampleNoise) -> np.ndarray:
         """Samples from random numbers: the uniform ones choose the orders, and what is left of them parts of heads."""

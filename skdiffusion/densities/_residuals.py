@@ -35,11 +35,13 @@ class ResidualDistribution:
     def log_prob(self, e: np.ndarray) -> np.ndarray:
         """Log-densities of residuals (n_samples, n_features), each under the distribution of its feature."""
         density = np.zeros(e.shape)
-        for weight, mean, scale in zip(self.weights.T, self.means.T, self.scales.T):
-            part = np.square((e - mean) / scale)
+        for mean, scale, height in zip(self.means.T, self.scales.T, (self.weights / self.scales).T):
+            part = e - mean
+            part /= scale
+            np.square(part, out=part)
             part *= -0.5
             exp_in_place(np.maximum(part, -700.0, out=part))
-            part *= weight / scale
+            part *= height
             density += part
         out = np.log(density) - 0.5 * LOG_2PI
         far = ~(density > MIN_DENSITY).all(1)

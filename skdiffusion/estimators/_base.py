@@ -23,6 +23,7 @@ from skdiffusion._utils.validation import (
     draw_seed,
     generator_seed,
     validate_data,
+    without_overshoot,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.compose import mean_log_density
@@ -129,8 +130,9 @@ class BlendedDensityEstimator(MeanLogDensity):
         """Write the values of a function of the samples within the bounds to their places in `out`, part by part."""
 
         def evaluate(part: slice) -> None:
-            block = X[part].astype(np.float64)
-            inside = np.flatnonzero(self.preprocessor_.inside(block))
+            known, precision = self.preprocessor_, np.finfo(X.dtype).eps
+            block = without_overshoot(X[part].astype(np.float64), known.low, known.high, precision)
+            inside = np.flatnonzero(known.inside(block))
             if len(inside):
                 with np.errstate(over="ignore", invalid="ignore"):
                     values = function(whole_vectors(block[inside]))[: len(inside)]

@@ -31,6 +31,7 @@ from skdiffusion._utils.validation import (
     resolve_device,
     restored_on_failure,
     validate_data,
+    without_overshoot,
 )
 from skdiffusion.densities import Blend
 from skdiffusion.densities.components import COMPONENTS
@@ -436,6 +437,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if reset and (unknown := np.isnan(X).all(0)).any():
             names = getattr(self, "feature_names_in_", np.arange(X.shape[1]))[unknown].tolist()
             raise ValueError(f"No value of the features {names} is known: leave these features out.")
+        if bounds is not None:
+            X = without_overshoot(X, *bounds, np.finfo(X.dtype).eps)
         check_inside(X, bounds)
         return WeightedSamples(X, w, groups), bounds
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.progress import FitProgress, affordable_samples
-from skdiffusion.densities import Completion, Component, KernelSources
+from skdiffusion.densities import Component, KernelSources, completed_samples
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._fit_input import FitInput
@@ -41,11 +41,11 @@ class NumericFit:
     """
 
     def __init__(self, estimator: DiffusionDensityEstimator, begun: FitInput) -> None:
-        self.estimator, self.begun, samples, rng = estimator, begun, begun.samples, begun.rng
+        self.estimator, samples, rng = estimator, begun.samples, begun.rng
         incomplete = bool(np.isnan(samples.X).any())
+        self.observed = samples.X
         if incomplete:
-            completion = Completion(samples.X, samples.weight, begun.bounds, rng.spawn(1)[0])
-            samples = completion.drawn(samples.groups)
+            self.observed, samples = completed_samples(samples, begun.bounds, rng.spawn(1)[0])
         self.samples = samples
         data = replace(TrainingData.of(samples, begun.bounds, rng), reservoir=begun.reservoir)
         warn_of_constant_features(data.resolution)
@@ -94,7 +94,7 @@ class NumericFit:
         estimator.component_weights_, estimator.preprocessor_ = estimator.blend_.weights, coordinates.preprocessor
         estimator.feature_scale_, estimator._resolution = self.samples.scale, data.resolution
         if data.completed is not None:
-            estimator._kernel_sources = KernelSources.of(self.begun.samples.X, data.completed.source)
+            estimator._kernel_sources = KernelSources.of(self.observed, data.completed.source)
         rng = np.random.default_rng([estimator._sample_seed, 0])
         estimator._replay = ReplayBuffer.of_fit(data, data.mapped(coordinates.preprocessor), components, rng)
 

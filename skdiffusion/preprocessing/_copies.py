@@ -14,14 +14,15 @@ from scipy.spatial import KDTree
 from scipy.stats import poisson
 
 from skdiffusion.preprocessing._completed import CompletedSamples
-from skdiffusion.preprocessing._ties import Ties, is_regular
+from skdiffusion.preprocessing._ties import SPIKE_SHARE, Ties, is_regular
 
 NEAR = 1e-5  # distance of near copies in every feature, in its local scale
 MAX_CHANCE = 0.1  # near pairs that chance may make, in samples
 SCALE_SHARE = 0.1  # of the distinct values of a feature, whose shortest interval gives the local scale
 FURTHER = 100.0  # times the distance of near copies, where samples that are no copies show how many chance makes
 RANGE = 5.0  # local scales within which most pairs of samples lie
-MIN_ROUNDED = 50  # values of a feature on a grid that tell samples apart
+MIN_ROUNDED = 30  # values of a feature on a grid that tell samples apart
+STANDS_OUT = 3.0  # times the samples of the values beside it on the grid, which a spike holds
 GRID_STEPS = 5  # within which samples of values on grids show how many are equal by chance
 MAX_COUNTED = 4000  # samples among which pairs are counted
 UNLIKELY = 10.0  # times the pairs that chance makes, which are none of chance
@@ -92,9 +93,12 @@ def _rounded_entries(distinct: np.ndarray) -> np.ndarray:
     """Which values of the distinct samples are among many of a grid, shape (n_distinct, n_features) of bool."""
     out = np.zeros(distinct.shape, dtype=bool)
     for j, x in enumerate(distinct.T):
-        ties = Ties.of(x)
-        if (~ties.spiked).sum() >= MIN_ROUNDED:
-            out[:, j] = ~ties.spiked[np.searchsorted(ties.values, x)]
+        values, counts = np.unique(x, return_counts=True)
+        around = np.pad(counts, 1)
+        # Of few values many hold much: a spike stands out from those beside it.
+        spiked = counts > np.maximum(SPIKE_SHARE * len(x), STANDS_OUT * np.maximum(around[:-2], around[2:]))
+        if (~spiked).sum() >= MIN_ROUNDED:
+            out[:, j] = ~spiked[np.searchsorted(values, x)]
     return out
 
 
@@ -107,7 +111,7 @@ def _more_than_chance(X: np.ndarray, source: np.ndarray) -> bool:
     steps = np.array([np.diff(np.unique(x)).min() for x in X.T])
     # Values within k steps of each other are those of intervals 2 k + 1 steps wide.
     ratio, span = 2 * GRID_STEPS + 1, 2 * (np.ptp(X, axis=0) / steps).max() + 1
-    return n_equal > _most_by_chance(X / steps, GRID_STEPS, ratio, span)
+    return n_equal > _most_by_chance(X / steps, GRID_STEPS, ratio, span, nearby=0.5)
 
 
 def _near_copies(X: np.ndarray, individual: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 ROUND_OFF = 8.0  # units in the last place within which values count as one
 TYPICAL_QUANTILE = 0.25  # of the sizes of a feature, whose last place counts for smaller values
+SHORT_DIGITS = 12  # binary ones, with which a number is no rounded one
 MAX_VARIANTS = 16  # of one value by round-off
 ISOLATION = 20.0  # widths of such variants to the nearest other value
 DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
@@ -35,7 +36,11 @@ def without_round_off(X: np.ndarray, precision: float) -> np.ndarray:
         `X` itself where no values are that close.
     """
     merged = None
-    for j, x in enumerate(X.T):
+    for j, given in enumerate(X.T):
+        x = _at_full_precision(given)
+        if x is not given:
+            merged = X.copy() if merged is None else merged
+            merged[:, j] = x
         order = np.argsort(x, kind="stable")
         first, last = _runs_of_round_off(x[order], precision)
         if len(first):
@@ -43,6 +48,27 @@ def without_round_off(X: np.ndarray, precision: float) -> np.ndarray:
             for start, stop in zip(first, last + 1):
                 merged[order[start:stop], j] = x[order[start]]
     return X if merged is None else merged
+
+
+def _at_full_precision(x: np.ndarray) -> np.ndarray:
+    """Values, those that others give when rounded to single precision as these: a column may hold both.
+
+    Whole numbers, halves and other values of few digits are no rounded ones.
+    """
+    with np.errstate(over="ignore"):
+        single = x.astype(np.float32).astype(x.dtype)
+    exact = single == x
+    rounded = exact & (np.frexp(x)[0] * 2.0**SHORT_DIGITS % 1 != 0)
+    if not rounded.any() or exact.all():
+        return x
+    out, order = x, np.argsort(x, kind="stable")
+    for start, stop in zip(*_runs_of_round_off(x[order], float(np.finfo(np.float32).eps))):
+        run = order[start : stop + 1]
+        full = run[~exact[run]]
+        if len(full) and rounded[run].any() and np.isin(x[run[rounded[run]]], single[full]).all():
+            out = x.copy() if out is x else out
+            out[run] = x[full[0]]
+    return out
 
 
 def _runs_of_round_off(ranked: np.ndarray, precision: float) -> tuple[np.ndarray, np.ndarray]:

@@ -23,12 +23,26 @@ FRAMES = {
 }
 
 
+# What holds columns and is no frame, and how it becomes one.
+UNREAD = {
+    "polars": ("LazyFrame", "pass X.collect()"),
+    "pyarrow": ("RecordBatch", "pass pyarrow.Table.from_batches([X])"),
+}
+
+
 def frame_library(X: Any) -> str | None:
     """The library whose frame X is; None for anything else."""
     for library, (name, _) in FRAMES.items():
         if (module := sys.modules.get(library)) is not None and isinstance(X, getattr(module, name, ())):
             return library
     return None
+
+
+def refuse_unread(X: Any) -> None:
+    """Raise ValueError for a container of columns that is no frame yet."""
+    for library, (name, remedy) in UNREAD.items():
+        if (module := sys.modules.get(library)) is not None and isinstance(X, getattr(module, name, ())):
+            raise ValueError(f"X is a {name} of {library}, not a frame that has been read: {remedy}.")
 
 
 def _converter(library: str) -> ModuleType:
@@ -48,10 +62,13 @@ def as_numbers(X: Any) -> Any:
     Raises
     ------
     ValueError
-        If a column of a frame holds no numbers, or two columns have one name.
+        If a column of a frame holds no numbers, two columns have one name, or columns are in no frame yet.
     """
     library = frame_library(X)
-    return X if library is None else _converter(library).as_numbers(X)
+    if library is None:
+        refuse_unread(X)
+        return X
+    return _converter(library).as_numbers(X)
 
 
 def as_number(value: Any) -> float:

@@ -105,8 +105,8 @@ def labels_at(values: np.ndarray, labels: Sequence) -> list:
 
 def distinct_text(values: Sequence) -> list[str] | None:
     """The sorted texts of a column, None where a value is something else or none is known."""
-    known = {v for v in values if v is not None}
-    return sorted(known) if known and all(isinstance(v, str) for v in known) else None
+    known = [v for v in values if v is not None]
+    return sorted(set(known)) if known and all(isinstance(v, str) for v in known) else None
 
 
 # -- Python objects that are numbers -------------------------------------------------------------

@@ -126,7 +126,7 @@ class FoldedFlow(VelocityField):
 
     def _buffers(self, n: int) -> FoldedBuffers:
         """The memory of this thread for blocks of n samples."""
-        known = self._memory.__dict__
+        known: dict[int, FoldedBuffers] = self._memory.__dict__.setdefault("buffers", {})
         if n not in known:
             known[n] = FoldedBuffers(n, self.network)
         return known[n]
