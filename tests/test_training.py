@@ -275,7 +275,7 @@ def test_each_member_keeps_its_best_weights(make):
     assert_allclose(result.network[1].mean(), 2.5, atol=0.8)
     assert result.best_step[1] < result.best_step[0]
     assert [step for step, _ in result.loss_curve] == [step for step, _ in result.validation_curve][1:]
-    last = run(Quadratic(), make(n_steps=600, learning_rate=0.05, keep_best=False, patience=0)).network
+    last = run(Quadratic(), make(n_steps=600, learning_rate=0.05, keep_best=False)).network
     assert_allclose(last, Quadratic().target, atol=0.1)
 
 

@@ -39,11 +39,10 @@ STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
 SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
-MAX_PILOT_MEMBERS = 2  # whose average is compared
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
 # Of short runs, which hardly overfit.
 PILOT: dict[str, Any] = {
-    "batch_size": 128,
+    "batch_size": 256,
     "learning_rate": 5e-3,
     "weight_decay": 0.0,
     "validation_draws": 1024,  # densities compare the runs, losses only the weights of one of them
@@ -159,7 +158,7 @@ class _Pilots:
         self.validation = np.concatenate([fold[: MAX_PILOT_SAMPLES // n_left_out] for fold in folds[:n_left_out]])
         self.deadline = options.pilot_deadline
         self.max_seconds = (self.deadline - collective().clock()) / MAX_PILOTS
-        self.n_members = min(options.network.n_members, MAX_PILOT_MEMBERS)
+        self.n_members = min(options.network.n_members, 4 if data.n_effective < 1000 else 2)
         self.network = replace(options.network, n_members=self.n_members, edges=())
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
         self.known: dict[Coordinates, float] = {}

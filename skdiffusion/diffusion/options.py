@@ -229,7 +229,7 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
     elif n >= 5000:
         n_steps, n_pilot_steps = 4000, 250
     if n < 1000:
-        n_steps, batch_size, learning_rate, n_pilot_steps = (400 if d == 1 else 800), 256, 5e-3, 100 if d == 1 else 125
+        n_steps, batch_size, learning_rate, n_pilot_steps = (400 if d == 1 else 800), 256, 5e-3, 100 if d == 1 else 200
     if n <= 150:
         n_steps, batch_size, n_pilot_steps = 300, 128, 75
     plan = TrainingPlan(

@@ -126,8 +126,6 @@ class FineTuningPlan(Plan):
     warmup_steps: int = 10
     check_every: int = 30
     deadline_every: int = 1
-    patience: int = 30
-    tol: float = 1e-3  # nats a sample
     solver_steps: tuple[int, int] = (10, 20)  # fewest and most steps of the flow; with 6 to 12 half of the gain is lost
     knot_jitter: float = 0.4  # largest shift of a knot of the flow's grid, in units of the smaller gap beside it
     max_gradient_norm: float = 1.0  # to which the gradient of a member is clipped
