@@ -26,10 +26,10 @@ FEATURE_TRANSFORMS: tuple[Transform, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1)
 MAX_TRAINING_SAMPLES = 2000
 MIN_SELECTION_SAMPLES = 8
 LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logarithms: less may be chance
-CLEAR_GAIN = 0.15  # nats a feature by which closed forms must prefer a transform to settle the matter
+CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
-EM = ExpectationMaximization(max_iter=50, tol=1e-3, max_k_means_runs=1)
+EM = ExpectationMaximization(max_iter=50, tol=1e-3, max_k_means_runs=2)
 
 
 class _Selection:

@@ -18,8 +18,8 @@ from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.preprocessing import CompletedSamples
 
-EM = ExpectationMaximization(max_iter=60, tol=2e-3, max_k_means_runs=1)
-PATIENCE = 2  # larger mixtures without gain after which a scan ends: one is often a chance dip
+EM = ExpectationMaximization(max_iter=60, tol=2e-3, max_k_means_runs=2)
+PATIENCE = 3  # larger mixtures without gain after which a scan ends: two are often a chance dip
 
 
 class MixtureChoice(NamedTuple):

@@ -21,7 +21,7 @@ from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._regression import AutoregressiveRegression, Head
 
-EM = ExpectationMaximization(max_iter=30, tol=3e-3, max_k_means_runs=1)
+EM = ExpectationMaximization(max_iter=30, tol=3e-3, max_k_means_runs=2)
 MAX_SAMPLES = 5000  # of its fit: every other one, every third one and so on, of more
 MAX_SIZE = 6  # features of a head
 MAX_WORSE = 2  # larger heads in a row that are no better, after which no more are tried

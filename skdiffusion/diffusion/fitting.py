@@ -40,14 +40,8 @@ SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the samp
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
-# Of short runs, which hardly overfit.
-PILOT: dict[str, Any] = {
-    "batch_size": 256,
-    "learning_rate": 5e-3,
-    "weight_decay": 0.0,
-    "validation_draws": 1024,  # densities compare the runs, losses only the weights of one of them
-    "checkpoint": None,
-}
+# Of short runs, which do not overfit.
+PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0, "checkpoint": None}
 
 
 @dataclass(frozen=True)

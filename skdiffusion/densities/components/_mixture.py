@@ -26,7 +26,7 @@ from skdiffusion.densities.components._family import ComponentFamily, ComponentF
 from skdiffusion.preprocessing import MappedData
 
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
-OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=1)
+OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
 OF_ALL_SAMPLES = ExpectationMaximization(tol=1e-3)
 BY_CRITERION = ExpectationMaximization()
 
