@@ -18,7 +18,9 @@ from skdiffusion._utils.protocols import VelocityField
 SMALL_ANGLE = 0.1  # at which the score of the density along the directions is read off
 DIMENSIONS = {"ridge": (2, 8, 32, 64), "mixture": (2, 64)}
 SIZES = (512, 4000, 32_768)
-STEPS, FEW_STEPS, LEARNING_RATE = 1000, 300, 1e-2  # few in more than two features, where they show what can be learned
+# Steps for the least number of samples, which grow with its square root: fewer end before the loss does. Few steps in
+# more than two features show what can be learned there.
+STEPS, FEW_STEPS, LEARNING_RATE = 1000, 300, 5e-3
 MAX_SEARCHED = 12_000  # samples of the search for directions, which in 64 features takes 4800
 RIDGE_KURTOSIS = -2 * 0.9**4  # excess kurtosis of two humps of variance 0.19 at -0.9 and 0.9
 
@@ -83,6 +85,11 @@ def turned(basis, field, samples, rng):
     return np.linalg.qr(basis + across @ np.linalg.pinv(curvature))[0]
 
 
+def whole_training(n):
+    """Steps of a whole training on n samples."""
+    return round(STEPS * np.sqrt(n / SIZES[0]))
+
+
 def learn(validation, samples, rng, n_steps, weight_decay=1e-4):
     """`train` of a velocity, in fewer and longer steps."""
     return train(validation, samples, "v", rng, n_steps=n_steps, weight_decay=weight_decay, learning_rate=LEARNING_RATE)
@@ -94,12 +101,12 @@ def learned_field(X, seed):
     validation, samples = split(X, rng)
     d = X.shape[1]
     decay = min(0.3, d * (200 / len(X)) ** 2) if d > 2 else 1e-4  # as `DiffusionDensityEstimator` has it
-    best, most = learn(validation, samples, rng, STEPS if d == 2 else FEW_STEPS, decay)
+    best, most = learn(validation, samples, rng, whole_training(len(X)) if d == 2 else FEW_STEPS, decay)
     basis = informative_basis(samples, validation)
     if 0 < basis.shape[1] < d:
         field = learn(validation @ basis, samples @ basis, rng, FEW_STEPS)[0]
         basis = turned(basis, field, samples, rng)
-        field, gain = learn(validation @ basis, samples @ basis, rng, STEPS)
+        field, gain = learn(validation @ basis, samples @ basis, rng, whole_training(len(X)))
         if gain > most:
             best = Along(field, basis)
     return best

@@ -85,7 +85,7 @@ def irregular_density(quick, kept):
     ]
 
 
-MEMORY_RUNS = 11  # of 16 points, each of a minute and a half of CPU time
+MEMORY_RUNS = 20  # of 16 points, each of a minute and a half of CPU time
 
 
 def memory_cell(n, seed):
