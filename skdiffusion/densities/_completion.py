@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number
-from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._em import MixtureSetting
 from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_mixture
@@ -134,14 +133,12 @@ class Completion:
         numbers = normal.reshape(-1, d), uniform[0].ravel(), None, uniform[1].ravel(), self.rng.random((*shape, d))
         noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d)).take(original.ravel())
         complete, log_given = np.tile(self.X, (n_draws, 1)), np.zeros(n)
-        for samples, features in Patterns.of(self.X).parts():
-            if len(features) < d:
-                mine = (samples + n * np.arange(n_draws)[:, None]).ravel()
-                complete[mine] = self.density.completed(complete[mine], features, noise.take(mine))
-                if len(features):
-                    log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
+        incomplete, some = ~self.known.all(1), self.known.any(1)
+        mine = np.flatnonzero(np.tile(incomplete, n_draws))
+        complete[mine] = self.density.known_completed(complete[mine], noise.take(mine))
+        log_given[some] = self.density.known_log_prob(self.X[some])
         log_proposal = self.density.log_prob(complete).reshape(shape) - log_given
-        log_proposal[:, self.known.all(1)] = 0.0
+        log_proposal[:, ~incomplete] = 0.0
         complete = self._on_grids(self.resolution.at_spikes(complete)).reshape(*shape, d)
         return np.where(self.known, self.X, complete), log_proposal
 
