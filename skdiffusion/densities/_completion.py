@@ -92,11 +92,12 @@ class Completion:
             preprocessor = Preprocessor(self.spread, self.w, transform, bounds).unwhitened()
             samples, _ = self._mapped(preprocessor, train)
             validation, log_slope = self._mapped(preprocessor, left_out)
-            highest = -np.inf
+            highest, single = -np.inf, None
             for k in N_COMPONENTS:
                 if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):
                     break
-                mixture = self._mixture(samples, k, SEARCH_TOL)
+                mixture = self._mixture(samples, k, SEARCH_TOL, single)
+                single = single or mixture
                 score = float(np.average(validation.log_prob(mixture) + log_slope, weights=self.w[left_out]))
                 if score > best:
                     best, chosen = score, (preprocessor, k)
@@ -107,8 +108,12 @@ class Completion:
         samples, _ = self._mapped(preprocessor, np.arange(len(self.X)))
         return TransformedDensity(preprocessor, self._mixture(samples, k, FIT_TOL))
 
-    def _mixture(self, samples: IncompleteSamples, n_components: int, tol: float) -> GaussianMixtureDensity:
-        return fit_incomplete_mixture(samples, MixtureSetting(n_components, 2.0 + self.X.shape[1]), self.rng, tol)
+    def _mixture(
+        self, samples: IncompleteSamples, n_components: int, tol: float, single: GaussianMixtureDensity | None = None
+    ) -> GaussianMixtureDensity:
+        """The mixture of so many components, from a known Gaussian of these samples if there is one."""
+        setting = MixtureSetting(n_components, 2.0 + self.X.shape[1])
+        return fit_incomplete_mixture(samples, setting, self.rng, tol, single)
 
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
