@@ -142,8 +142,13 @@ def test_many_patterns_at_once_are_each_alone(make, near_bound, rng):
         mine, features = (known == pattern).all(1), np.flatnonzero(pattern)
         expected = density.marginal(features).log_prob(X[:200][mine][:, features])
         assert_allclose(found[mine], expected, rtol=0, atol=1e-9)
+    noise = noise_of(rng, 200, 5)
+    drawn = density.known_completed(samples, noise)
+    assert_array_equal(drawn[known], samples[known])
+    assert_array_equal(density.completed(X[:200], np.flatnonzero(known[0]), noise)[0], drawn[0])
     for rows in ([3], [7, 120], np.arange(50, 199)):
         assert_array_equal(density.known_log_prob(samples[rows]), found[rows])
+        assert_array_equal(density.known_completed(samples[rows], noise.take(np.array(rows))), drawn[rows])
 
 
 class Opaque(TransformedDensity):

@@ -10,10 +10,10 @@ from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, S
 from skdiffusion._utils.numerics import effective_number
 from skdiffusion.densities import KernelSamples
 from skdiffusion.exceptions import DegenerateDataWarning
-from skdiffusion.preprocessing import Resolution, originals, random_folds, without_round_off
+from skdiffusion.preprocessing import Resolution, _gaussianize_map, originals, random_folds, without_round_off
 from skdiffusion.preprocessing._copies import WeightedSamples, joined_groups, merged_copies
 from skdiffusion.preprocessing._folds import MAX_VALIDATION, members_of
-from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap
+from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap, group_masses, kernel_masses
 
 EPSILON = np.finfo(float).eps
 
@@ -377,6 +377,23 @@ def test_a_group_is_left_out_of_its_gaussianizing_map_as_by_a_refit(rng):
     from_others = GaussianizeMap.fit(x[others], np.ones(290), 0.3)
     assert_allclose(z[members[4]], from_others.forward(x[members[4]]), atol=0.05)
     assert_allclose(whole.left_out(x, np.full(300, 1 / 300))[0], z, atol=0.5)
+
+
+@pytest.mark.parametrize("pairs", [7, 10**6])
+def test_many_groups_have_the_kernels_of_each_alone(pairs, rng, monkeypatch):
+    monkeypatch.setattr(_gaussianize_map, "GROUP_PAIRS", pairs)
+    sizes = np.array([1, 2, 3, 3, 11, 40])
+    x, share, bandwidth = np.round(rng.standard_normal(60), 1), rng.uniform(0.5, 1.5, 60) / 60, 0.2
+    knots = np.linspace(-4, 4, 20)
+    k = np.clip(np.searchsorted(knots, x) + rng.integers(-1, 2, 60), 0, 19)
+    together = group_masses(knots, (x, share), k, sizes, bandwidth)
+    ends = np.cumsum(sizes)
+    for group in np.split(np.arange(60), ends[:-1]):
+        ranked = group[np.argsort(x[group])]
+        at = np.unique(k[group])
+        alone = np.stack(kernel_masses(knots[at], x[ranked], share[ranked], bandwidth))
+        expected = alone[:, np.searchsorted(at, k[group])]
+        assert_allclose(together[:, group], expected, rtol=1e-12, atol=1e-16)
 
 
 def test_the_kernels_of_a_group_are_left_out_together(rng):

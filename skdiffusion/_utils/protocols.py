@@ -77,10 +77,10 @@ class Density:
 
 
 class AxesSplit(NamedTuple):
-    """Orthonormal axes of a space, split into those of given coordinates and the others."""
+    """Orthonormal axes of a space, split into those of given coordinates and the others; or those of many splits."""
 
-    given: np.ndarray  # (n_features, n_given)
-    others: np.ndarray  # (n_features, n_features - n_given)
+    given: np.ndarray  # (..., n_features, n_given)
+    others: np.ndarray  # (..., n_features, n_features - n_given)
 
 
 class ClosedFormDensity(Density):
@@ -106,14 +106,17 @@ class ClosedFormDensity(Density):
             out[mine] = self.marginal(own).log_prob(whole_vectors(given[mine]))[: np.count_nonzero(mine)]
         return out
 
-    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, which: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Coordinates of samples along the other axes, (n_samples, n_others), given those along the rest of them.
 
         Parameters
         ----------
         axes : AxesSplit
+            Of several patterns, of as many given coordinates each.
         given : array of shape (n_samples, n_given)
             Of each sample its own.
+        which : array of shape (n_samples,)
+            The pattern of each sample, by its number.
         noise : SampleNoise
             Random numbers for each sample; the normal ones for the other axes alone, (n_samples, n_others).
         """

@@ -58,5 +58,6 @@ class ChainedMixture(Density):
         m = self.first.n_features
         left = choose_and_rescale(self.first.weights, noise.uniform)[1]
         first = self.first.sample(SampleNoise(noise.normal[:, :m], noise.uniform))
-        given = self.joint.sample_given(self._axes, first, SampleNoise(noise.normal[:, m:], left))
+        axes, which = AxesSplit(*(part[None] for part in self._axes)), np.zeros(len(first), dtype=int)
+        given = self.joint.sample_given(axes, first, which, SampleNoise(noise.normal[:, m:], left))
         return np.concatenate([first, given], axis=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number
-from skdiffusion._utils.patterns import Patterns
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._em import MixtureSetting
 from skdiffusion.densities._incomplete import IncompleteSamples, fit_incomplete_mixture
@@ -92,11 +91,12 @@ class Completion:
             preprocessor = Preprocessor(self.spread, self.w, transform, bounds).unwhitened()
             samples, _ = self._mapped(preprocessor, train)
             validation, log_slope = self._mapped(preprocessor, left_out)
-            highest = -np.inf
+            highest, single = -np.inf, None
             for k in N_COMPONENTS:
                 if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):
                     break
-                mixture = self._mixture(samples, k, SEARCH_TOL)
+                mixture = self._mixture(samples, k, SEARCH_TOL, single)
+                single = single or mixture
                 score = float(np.average(validation.log_prob(mixture) + log_slope, weights=self.w[left_out]))
                 if score > best:
                     best, chosen = score, (preprocessor, k)
@@ -107,8 +107,12 @@ class Completion:
         samples, _ = self._mapped(preprocessor, np.arange(len(self.X)))
         return TransformedDensity(preprocessor, self._mixture(samples, k, FIT_TOL))
 
-    def _mixture(self, samples: IncompleteSamples, n_components: int, tol: float) -> GaussianMixtureDensity:
-        return fit_incomplete_mixture(samples, MixtureSetting(n_components, 2.0 + self.X.shape[1]), self.rng, tol)
+    def _mixture(
+        self, samples: IncompleteSamples, n_components: int, tol: float, single: GaussianMixtureDensity | None = None
+    ) -> GaussianMixtureDensity:
+        """The mixture of so many components, from a known Gaussian of these samples if there is one."""
+        setting = MixtureSetting(n_components, 2.0 + self.X.shape[1])
+        return fit_incomplete_mixture(samples, setting, self.rng, tol, single)
 
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
@@ -133,14 +137,12 @@ class Completion:
         numbers = normal.reshape(-1, d), uniform[0].ravel(), None, uniform[1].ravel(), self.rng.random((*shape, d))
         noise = SampleNoise(*numbers[:4], numbers[4].reshape(-1, d))
         complete, log_given = np.tile(self.X, (n_draws, 1)), np.zeros(n)
-        for samples, features in Patterns.of(self.X).parts():
-            if len(features) < d:
-                mine = (samples + n * np.arange(n_draws)[:, None]).ravel()
-                complete[mine] = self.density.completed(complete[mine], features, noise.take(mine))
-                if len(features):
-                    log_given[samples] = self.density.marginal(features).log_prob(self.X[np.ix_(samples, features)])
+        incomplete, some = ~self.known.all(1), self.known.any(1)
+        mine = np.flatnonzero(np.tile(incomplete, n_draws))
+        complete[mine] = self.density.known_completed(complete[mine], noise.take(mine))
+        log_given[some] = self.density.known_log_prob(self.X[some])
         log_proposal = self.density.log_prob(complete).reshape(shape) - log_given
-        log_proposal[:, self.known.all(1)] = 0.0
+        log_proposal[:, ~incomplete] = 0.0
         complete = self._on_grids(self.resolution.at_spikes(complete)).reshape(*shape, d)
         return np.where(self.known, self.X, complete), log_proposal
 

@@ -119,26 +119,38 @@ class IncompleteSamples:
 
 
 def fit_incomplete_mixture(
-    samples: IncompleteSamples, setting: MixtureSetting, rng: np.random.Generator, tol: float = TOL
+    samples: IncompleteSamples,
+    setting: MixtureSetting,
+    rng: np.random.Generator,
+    tol: float = TOL,
+    single: GaussianMixtureDensity | None = None,
 ) -> GaussianMixtureDensity:
     """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian.
 
-    EM ends where a step raises the mean log-density by less than `tol` nats.
+    EM ends where a step raises the mean log-density by less than `tol` nats. That one Gaussian is fitted first, unless
+    it is given.
     """
     d = samples.X.shape[1]
-    mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
-    mixture = GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None])
-    strengths = [0.0] if setting.n_components == 1 else [0.0, setting.strength]
-    for strength in strengths:
-        if strength:
-            start, few = samples.expected(mixture), ExpectationMaximization(max_iter=20, tol=1e-3)
-            mixture = few.fit(start, samples.w, setting, rng)
-        previous = -np.inf
-        for _ in range(MAX_ITER):
-            moved, mean_log_density = samples.step(mixture, strength)
-            if mean_log_density - previous < tol:
-                break
-            mixture, previous = moved, mean_log_density
+    if single is None:
+        mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
+        single = _steps(samples, GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None]), 0.0, tol)
+    if setting.n_components == 1:
+        return single
+    few = ExpectationMaximization(max_iter=20, tol=1e-3)
+    start = few.fit(samples.expected(single), samples.w, setting, rng)
+    return _steps(samples, start, setting.strength, tol)
+
+
+def _steps(
+    samples: IncompleteSamples, mixture: GaussianMixtureDensity, strength: float, tol: float
+) -> GaussianMixtureDensity:
+    """The mixture after as many steps of EM as raise the mean log-density by so many nats each."""
+    previous = -np.inf
+    for _ in range(MAX_ITER):
+        moved, mean_log_density = samples.step(mixture, strength)
+        if mean_log_density - previous < tol:
+            break
+        mixture, previous = moved, mean_log_density
     return mixture
 
 

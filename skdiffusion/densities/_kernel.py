@@ -106,7 +106,14 @@ class GaussianKernelDensity(DiffusedDensity):
         """The density along some axes: the kernels are round."""
         return GaussianKernelDensity(self.samples @ axes, self.bandwidth, self.weights)
 
-    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, which: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        out = np.empty((len(given), axes.others.shape[2]))
+        for k, own in enumerate(zip(*axes)):
+            mine = np.flatnonzero(which == k)
+            out[mine] = self._sample_given(AxesSplit(*own), given[mine], noise.take(mine))
+        return out
+
+    def _sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Coordinates along the other axes, of kernels chosen by how likely the given ones are under each."""
         assert noise.uniform is not None, "The samples of a kernel density take uniform random numbers."
         marginal = self.marginal(axes.given)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from skdiffusion._utils.blocks import VECTOR, slices
-from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrix
+from skdiffusion._utils.numerics import log_sum_exp, samples_times_matrices, samples_times_matrix
 from skdiffusion._utils.protocols import AxesSplit, SampleNoise
 from skdiffusion.densities._diffused import DiffusedDensity, Moments
 from skdiffusion.densities._stacking import choose_component
@@ -114,7 +114,11 @@ class GaussianMixtureDensity(DiffusedDensity):
         return GaussianMixtureDensity(self.weights, self.means @ axes, axes.T @ self.covariances @ axes)
 
     def marginal_log_prob(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
-        out, n = np.empty(len(given)), axes.shape[2]
+        return log_sum_exp(self._marginal_log_joint(axes, given, which), axis=1)
+
+    def _marginal_log_joint(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """The same under each of the components, with their weights, (n_samples, n_components)."""
+        out, n = np.empty((len(given), len(self.weights))), axes.shape[2]
         size = max(VECTOR, MAX_MARGINAL_NUMBERS // (self.covariances.size + 1) // VECTOR * VECTOR)
         for part in slices(len(axes), size):
             own = axes[part, None]
@@ -129,37 +133,37 @@ class GaussianMixtureDensity(DiffusedDensity):
             scaled = np.zeros(centered.shape)
             for i in range(n):
                 scaled += centered[:, :, i, None] * roots[pattern, :, i]
-            out[mine] = log_sum_exp(constants[pattern] - 0.5 * (scaled**2).sum(2), axis=1)
+            out[mine] = constants[pattern] - 0.5 * (scaled**2).sum(2)
         return out
 
-    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, which: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Coordinates along the other axes, of components chosen by how likely the given ones are under each."""
-        marginal, means = self.marginal(axes.given), self.means @ axes.others
-        component, out = np.empty(len(given), dtype=int), np.empty_like(noise.normal)
-        for block, log_joint in marginal._log_joint(given):
-            share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
-            component[block] = choose_component(share, noise.take(block).uniform)
-        for k in np.unique(component):
-            samples = component == k
-            gain, covariance = gaussian_regression(self.covariances[k], axes)
-            mean = means[k] + samples_times_matrix(given[samples] - marginal.means[k], gain)
-            out[samples] = mean + samples_times_matrix(noise.normal[samples], symmetric_root(covariance))
-        return out
+        log_joint = self._marginal_log_joint(axes.given, given, which)
+        share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
+        pairs = which * len(self.weights) + choose_component(share, noise.uniform)
+        chosen, pair = np.unique(pairs, return_inverse=True)
+        pattern, k = np.divmod(chosen, len(self.weights))
+        own, means = AxesSplit(axes.given[pattern], axes.others[pattern]), self.means[k, None]
+        gains, covariances = gaussian_regression(self.covariances[k], own)
+        centered = given - (means @ own.given)[pair, 0]
+        mean = (means @ own.others)[pair, 0] + samples_times_matrices(centered, gains, pair)
+        return mean + samples_times_matrices(noise.normal, symmetric_root(covariances), pair)
 
 
 def gaussian_regression(covariance: np.ndarray, axes: AxesSplit) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (n_given, n_others) of the regression of coordinates along the other axes on the given ones, and
-    the covariance of its residuals."""
-    among, across = axes.given.T @ covariance @ axes.given, axes.given.T @ covariance @ axes.others
+    """Coefficients (..., n_given, n_others) of the regression of coordinates along the other axes on the given ones,
+    and the covariance of its residuals."""
+    given = np.swapaxes(axes.given, -1, -2) @ covariance
+    among, across = given @ axes.given, given @ axes.others
     gain = np.linalg.solve(among, across)
-    residuals = axes.others.T @ covariance @ axes.others - across.T @ gain
-    return gain, (residuals + residuals.T) / 2
+    residuals = np.swapaxes(axes.others, -1, -2) @ covariance @ axes.others - np.swapaxes(across, -1, -2) @ gain
+    return gain, (residuals + np.swapaxes(residuals, -1, -2)) / 2
 
 
 def symmetric_root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric square root of a covariance."""
+    """The symmetric square root of a covariance, or of several (..., n, n)."""
     values, axes = np.linalg.eigh(covariance)
-    return (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
+    return (axes * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(axes, -1, -2)
 
 
 def gaussian_flow_map(

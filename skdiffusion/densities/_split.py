@@ -41,25 +41,16 @@ class SplitDensity(TransformedDensity):
         log_det = log_slope - np.where(np.isnan(X), 0.0, np.log(scale)).sum(1)
         return self._covered(_known_log_prob(self.density, U / scale) + log_det)
 
-    def known_completed(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
-        if self.preprocessor.regions:
-            return super().known_completed(X, noise)
-        known, patterns = ~np.isnan(X), Patterns.of(X)
+    def _whitened_given(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        patterns = Patterns.of(X)
         z = np.nan_to_num(self.preprocessor.centered_known(whole_vectors(X))[0][: len(X)])
         z /= self.preprocessor.whitening.scale
         splits = [Split.of(np.flatnonzero(~own), np.flatnonzero(own)) for own in patterns.known]
-        drawn = z + self.density.draws(z, splits, patterns.which, noise.normal)
-        return np.where(known, X, self.preprocessor.inverse_transform(drawn))
+        return z + self.density.draws(z, splits, patterns.which, noise.normal)
 
     def given(self, features: np.ndarray) -> GivenSplitDensity:
         """The density of complete samples as that of some features times that of the others given these."""
         return GivenSplitDensity(self.preprocessor, self.density, np.asarray(features))
-
-    def _whitened_given(self, given: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
-        z = np.zeros((len(given), self.preprocessor.n_features))
-        z[:, features] = given
-        others = np.setdiff1d(np.arange(z.shape[1]), features)
-        return z + self.density.draw(z, Split.of(others, features), noise.normal)
 
 
 @dataclass(frozen=True)

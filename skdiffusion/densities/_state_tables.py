@@ -91,6 +91,6 @@ class StudentTables(StateDensity):
                 chi2 = chdtri(self.student.degrees, own.uniform) if own.chi2 is None else own.chi2
                 z[rows] = self.student.sample(numbers._replace(chi2=chi2))
                 continue
-            axes = AxesSplit(identity[:, features], identity[:, others])
-            z[np.ix_(rows, others)] = self.student.sample_given(axes, z[np.ix_(rows, features)], numbers)
+            axes, which = AxesSplit(identity[None, :, features], identity[None, :, others]), np.zeros(len(rows), int)
+            z[np.ix_(rows, others)] = self.student.sample_given(axes, z[np.ix_(rows, features)], which, numbers)
         return states, z

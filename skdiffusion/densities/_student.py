@@ -69,25 +69,32 @@ class StudentTDensity(ClosedFormDensity):
         return StudentTDensity(self.location @ axes, axes.T @ self.scale @ axes, self.degrees)
 
     def marginal_log_prob(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> np.ndarray:
+        scaled, half_log_det = self._standardized(axes, given, which)
+        return _log_prob(scaled, self.degrees, half_log_det)
+
+    def _standardized(self, axes: np.ndarray, given: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Given coordinates in units of the scale matrix along their axes, and half log-determinants of this."""
         factors = np.linalg.cholesky(axes.transpose(0, 2, 1) @ self.scale @ axes)
         inverses = np.linalg.inv(factors).transpose(0, 2, 1)
         half_log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
         scaled = samples_times_matrices(given - (self.location @ axes)[which], inverses, which)
-        return _log_prob(scaled, self.degrees, half_log_det[which])
+        return scaled, half_log_det[which]
 
-    def sample_given(self, axes: AxesSplit, given: np.ndarray, noise: SampleNoise) -> np.ndarray:
+    def sample_given(self, axes: AxesSplit, given: np.ndarray, which: np.ndarray, noise: SampleNoise) -> np.ndarray:
         r"""Coordinates along the other axes: Student-t too, of as many more degrees of freedom as are given.
 
         The scale matrix is :math:`(\nu + \delta) / (\nu + n)` times that of a Gaussian, with n coordinates given at
         the squared distance :math:`\delta`.
         """
         assert noise.uniform is not None, "The samples of a Student-t take uniform random numbers."
-        marginal = self.marginal(axes.given)
-        gain, covariance = gaussian_regression(self.scale, axes)
-        mean = self.location @ axes.others + samples_times_matrix(given - marginal.location, gain)
-        degrees = self.degrees + axes.given.shape[1]
-        spread = (self.degrees + marginal.squared_distance(given)) / chdtri(degrees, noise.uniform)
-        return mean + samples_times_matrix(noise.normal, symmetric_root(covariance)) * np.sqrt(spread)[:, None]
+        gains, covariances = gaussian_regression(self.scale, axes)
+        centered = given - (self.location @ axes.given)[which]
+        mean = (self.location @ axes.others)[which] + samples_times_matrices(centered, gains, which)
+        degrees = self.degrees + axes.given.shape[2]
+        scaled, _ = self._standardized(axes.given, given, which)
+        spread = (self.degrees + (scaled**2).sum(1)) / chdtri(degrees, noise.uniform)
+        drawn = samples_times_matrices(noise.normal, symmetric_root(covariances), which)
+        return mean + drawn * np.sqrt(spread)[:, None]
 
 
 def _log_prob(scaled: np.ndarray, nu: float, half_log_det: float | np.ndarray) -> np.ndarray:

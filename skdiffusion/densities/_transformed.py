@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.blocks import in_blocks, whole_vectors
-from skdiffusion._utils.numerics import samples_times_matrices, samples_times_matrix
+from skdiffusion._utils.blocks import in_blocks, slices, whole_vectors
+from skdiffusion._utils.numerics import samples_times_matrices
 from skdiffusion._utils.patterns import Patterns
-from skdiffusion._utils.protocols import ClosedFormDensity, Density, LatentDensity, SampleNoise
+from skdiffusion._utils.protocols import AxesSplit, ClosedFormDensity, Density, LatentDensity, SampleNoise
 from skdiffusion.densities._boundary import BoundaryNodes, redrawn
 from skdiffusion.preprocessing import Preprocessor
+
+MAX_AXES_NUMBERS = 2_000_000  # of the axes of patterns that are worked on at a time
+
+
+class PatternsTogether(NamedTuple):
+    """Samples of several patterns of as many known features each, and the axes along which these are coordinates."""
+
+    samples: np.ndarray  # (n_samples,), their numbers
+    which: np.ndarray  # (n_samples,), the pattern of each
+    known: np.ndarray  # bool array of shape (n_patterns, n_features)
+    axes: AxesSplit
+    inverses: np.ndarray  # (n_patterns, n_known, n_known), of the roots that turn coordinates into features
+    log_det: np.ndarray  # (n_patterns,), log-determinants of the roots
+
+    def numbers(self, known: bool) -> np.ndarray:
+        """The numbers of the known or of the other features of every pattern, (n_patterns, n_known or n_others)."""
+        mask = self.known == known
+        return np.nonzero(mask)[1].reshape(len(mask), -1)
+
+    def along_axes(self, U: np.ndarray) -> np.ndarray:
+        """Coordinates of the samples among all by their centered features, (n_samples, n_known)."""
+        known = np.take_along_axis(U[self.samples], self.numbers(True)[self.which], axis=1)
+        return samples_times_matrices(known, self.inverses, self.which)
 
 
 class SharedTransforms:
@@ -136,19 +161,25 @@ class TransformedDensity(LatentDensity):
         """The same without regard to the regions near bounds."""
         assert isinstance(self.density, ClosedFormDensity)
         U, out = self.preprocessor.centered_known(X)
-        patterns = Patterns.of(X)
-        n_known = patterns.known.sum(1)
-        for n in np.unique(n_known):
-            group = np.flatnonzero(n_known == n)
-            samples = np.flatnonzero(n_known[patterns.which] == n)
-            features = np.nonzero(whole_vectors(patterns.known[group]))[1].reshape(-1, n)
-            axes, roots = self.preprocessor.whitening.axes_of_many(features)
-            which = np.searchsorted(group, patterns.which[samples])
-            known = np.take_along_axis(U[samples], features[which], axis=1)
-            given = samples_times_matrices(known, np.linalg.inv(roots), which)
-            log_det = np.log(np.abs(np.diagonal(roots, axis1=1, axis2=2))).sum(1)
-            out[samples] += self.density.marginal_log_prob(axes, given, which) - log_det[which]
+        for part in self._parts(Patterns.of(X)):
+            given = part.along_axes(U)
+            log_prob = self.density.marginal_log_prob(part.axes.given, given, part.which)
+            out[part.samples] += log_prob - part.log_det[part.which]
         return self._covered(out)
+
+    def _parts(self, patterns: Patterns) -> Iterator[PatternsTogether]:
+        """The samples by the number of their known features, at least one."""
+        n_known, d = patterns.known.sum(1), self.preprocessor.n_features
+        for n in np.unique(n_known[n_known > 0]):
+            group = np.flatnonzero(n_known == n)
+            for block in slices(len(group), max(1, MAX_AXES_NUMBERS // d**2)):
+                own = group[block]
+                samples = np.flatnonzero(np.isin(patterns.which, own))
+                known = whole_vectors(patterns.known[own])
+                axes, roots = self.preprocessor.whitening.axes_of_many(np.nonzero(known)[1].reshape(-1, n))
+                log_det = np.log(np.abs(np.diagonal(roots, axis1=1, axis2=2))).sum(1)
+                which = np.searchsorted(own, patterns.which[samples])
+                yield PatternsTogether(samples, which, known, axes, np.linalg.inv(roots), log_det)
 
     def completed(self, X: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
         """Samples whose features of some numbers are given, the others drawn from their conditional distribution.
@@ -166,38 +197,48 @@ class TransformedDensity(LatentDensity):
         ndarray of shape (n_samples, n_features)
             The given features to the bit.
         """
-        if not len(features):
-            return self.sample(noise)
-        preprocessor, others = self.preprocessor, np.setdiff1d(np.arange(X.shape[1]), features)
-        marginal, given = self.marginal(features), X[:, features]
-        if marginal.preprocessor.regions:
-            assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
-            given = marginal._before_redrawing(given, noise.boundary[:, features[0]])
-        out = preprocessor.inverse_transform(
-            self._whitened_given(marginal.preprocessor.transform(given)[0], features, noise)
-        )
-        if regions := [region for region in preprocessor.regions if region.feature in others]:
-            assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
-            out = redrawn(regions, out, noise.boundary)
-        out[:, features] = X[:, features]
-        return out
+        return self.known_completed(np.where(np.isin(np.arange(X.shape[1]), features), X, np.nan), noise)
 
     def known_completed(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
-        """Samples with NaN in unknown features, at least one known, completed each by its random numbers."""
-        out = X.copy()
-        for samples, features in Patterns.of(X).parts():
-            out[samples] = self.completed(X[samples], features, noise.take(samples))
+        """Samples with NaN in unknown features completed each by its random numbers, as `completed` does."""
+        known, out = ~np.isnan(X), X.copy()
+        some, none = np.flatnonzero(known.any(1)), np.flatnonzero(~known.any(1))
+        if len(none):
+            out[none] = self.sample(noise.take(none))
+        if len(some):
+            out[some] = self._completed(X[some], noise.take(some))
+        return np.where(known, X, out)
+
+    def _completed(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """The same of samples each with at least one known feature, which may not come back to the bit."""
+        regions, given = self.preprocessor.regions, X.copy()
+        if not regions:
+            return self.preprocessor.inverse_transform(self._whitened_given(given, noise))
+        assert noise.boundary is not None, "The samples near bounds take uniform random numbers."
+        parts = list(Patterns.of(X).parts())
+        for samples, features in parts:
+            marginal, own = self.marginal(features), np.ix_(samples, features)
+            if marginal.preprocessor.regions:
+                given[own] = marginal._before_redrawing(X[own], noise.boundary[samples, features[0]])
+        out = self.preprocessor.inverse_transform(self._whitened_given(given, noise))
+        for samples, features in parts:
+            others = [region for region in regions if region.feature not in features]
+            out[samples] = redrawn(others, out[samples], noise.boundary[samples])
         return out
 
-    def _whitened_given(self, given: np.ndarray, features: np.ndarray, noise: SampleNoise) -> np.ndarray:
-        """Whitened samples, of which coordinates of given features, those of their `marginal`, are known."""
+    def _whitened_given(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:
+        """Whitened samples with the known features of X, of which the others, NaN, are drawn."""
         assert isinstance(self.density, ClosedFormDensity)
-        axes, others = (
-            self.preprocessor.whitening.axes(features),
-            np.setdiff1d(np.arange(noise.normal.shape[1]), features),
-        )
-        drawn = self.density.sample_given(axes, given, noise._replace(normal=noise.normal[:, others]))
-        return samples_times_matrix(given, axes.given.T) + samples_times_matrix(drawn, axes.others.T)
+        U, out = self.preprocessor.centered_known(whole_vectors(X))[0], np.empty(X.shape)
+        for part in self._parts(Patterns.of(X)):
+            normal = noise.normal[part.samples[:, None], part.numbers(False)[part.which]]
+            given, own = part.along_axes(U), noise.take(part.samples)._replace(normal=normal)
+            drawn = self.density.sample_given(part.axes, given, part.which, own)
+            out[part.samples] = sum(
+                samples_times_matrices(z, axes.transpose(0, 2, 1), part.which)
+                for z, axes in zip((given, drawn), part.axes)
+            )
+        return out
 
     def _before_redrawing(self, X: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Samples as they may have been before their features near bounds were drawn anew."""

@@ -31,6 +31,7 @@ MAX_KERNELS = 5000  # of more samples, as many quantiles are taken
 KNOT_DISTANCE = 0.25  # least distance of two knots, in bandwidths: nearer ones add nothing but round-off
 MIN_MASS = 1e-300
 KNOTS_TOGETHER = 16  # that see the same kernels
+GROUP_PAIRS = 1_000_000  # of knots and kernels of groups, in memory at a time
 KERNEL_REACH = 8.3  # standard deviations, beyond which a Gaussian has less mass than round-off
 
 
@@ -196,11 +197,10 @@ class GaussianizeMap(FeatureMap):
         u = (self.knots[k] - x) / self.bandwidth
         own = share * np.stack([ndtr(u), ndtr(-u), np.exp(-0.5 * u**2 - 0.5 * LOG_2PI) / self.bandwidth])
         missing = share.copy()
-        for group in members:
-            ranked, knots = group[np.argsort(x[group])], np.unique(k[group])
-            masses = kernel_masses(self.knots[knots], x[ranked], share[ranked], self.bandwidth)
-            own[:, group] = np.stack(masses)[:, np.searchsorted(knots, k[group])]
-            missing[group] = share[group].sum()
+        if members:
+            grouped, sizes = np.concatenate(members), np.array([len(group) for group in members])
+            own[:, grouped] = group_masses(self.knots, (x[grouped], share[grouped]), k[grouped], sizes, self.bandwidth)
+            missing[grouped] = np.repeat(np.add.reduceat(share[grouped], np.cumsum(sizes) - sizes), sizes)
         rest = [np.maximum(whole[k] - part, 0.0) / (1 - missing) for whole, part in zip(self.kernels, own)]
         values, slopes = values_and_slopes(self.knots[k], _Kernels(*rest))
         outer = (k == 0) | (k == len(self.knots) - 1)
@@ -234,6 +234,45 @@ def kernel_masses(knots: np.ndarray, centers: np.ndarray, masses: np.ndarray, ba
         above[block] = ahead[b] + np.where(right, small, 1 - small) @ masses[a:b]
         density[block] = np.exp(-0.5 * u**2) @ masses[a:b]
     return _Kernels(below, above, density / (bandwidth * np.sqrt(2 * np.pi)))
+
+
+def group_masses(
+    knots: np.ndarray, kernels: tuple[np.ndarray, np.ndarray], k: np.ndarray, sizes: np.ndarray, bandwidth: float
+) -> np.ndarray:
+    """The kernel densities of groups, each at the knots of its own samples alone.
+
+    Parameters
+    ----------
+    knots : array of shape (n_knots,)
+    kernels : (centers, masses), arrays of shape (n_samples,)
+        Group by group.
+    k : int array of shape (n_samples,)
+        The knot of every sample, by its number.
+    sizes : int array of shape (n_groups,)
+    bandwidth : float
+
+    Returns
+    -------
+    ndarray of shape (3, n_samples)
+        Mass of the group below and above the knot of the sample, and density there.
+    """
+    (centers, masses), owner = kernels, np.repeat(np.arange(len(sizes)), sizes)
+    # Samples of a group may share a knot: rows are the distinct pairs of a group and a knot.
+    rows, place = np.unique(owner * len(knots) + k, return_inverse=True)
+    group, knot = np.divmod(rows, len(knots))
+    out, ends = np.empty((3, len(rows))), np.cumsum(sizes[group])
+    cuts = np.searchsorted(ends, np.arange(GROUP_PAIRS, ends[-1], GROUP_PAIRS), side="right")
+    for block in np.split(np.arange(len(rows)), np.unique(cuts[cuts > 0])):
+        count = sizes[group[block]]
+        start = np.cumsum(count) - count  # of the pairs of each row with the kernels of its group
+        first = (np.cumsum(sizes) - sizes)[group[block]] - start
+        own = np.repeat(first, count) + np.arange(count.sum())
+        u = (np.repeat(knots[knot[block]], count) - centers[own]) / bandwidth
+        small, right = ndtr(-np.abs(u)), u > 0
+        parts = np.where(right, 1 - small, small), np.where(right, small, 1 - small), np.exp(-0.5 * u**2)
+        out[:, block] = np.add.reduceat(np.stack(parts) * masses[own], start, axis=1)
+    out[2] /= bandwidth * np.sqrt(2 * np.pi)
+    return out[:, place.ravel()]
 
 
 def values_and_slopes(x: np.ndarray, kernels: _Kernels) -> tuple[np.ndarray, np.ndarray]:

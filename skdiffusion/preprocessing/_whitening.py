@@ -103,11 +103,12 @@ class Whitening:
         other.log_det = float(-np.log(np.abs(np.diag(root))).sum())
         return other
 
-    def axes_of_many(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def axes_of_many(self, features: np.ndarray) -> tuple[AxesSplit, np.ndarray]:
         """The axes of features of several patterns, by their numbers (n_patterns, n), and roots as of `_orthogonal`,
-        shapes (n_patterns, n_features, n) and (n_patterns, n, n)."""
-        axes, roots = np.linalg.qr(self.inverse.T[features].transpose(0, 2, 1))
-        return axes, roots
+        shape (n_patterns, n, n)."""
+        n = features.shape[1]
+        axes, roots = np.linalg.qr(self.inverse.T[features].transpose(0, 2, 1), mode="complete")
+        return AxesSplit(axes[:, :, :n], axes[:, :, n:]), roots[:, :n]
 
     def _orthogonal(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Orthonormal axes (n_features, n_features), and the root (n, n) such that u = z @ axes[:, :n] @ root + shift
