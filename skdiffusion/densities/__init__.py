@@ -36,7 +36,7 @@ from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._products_em import FOLD_EFFORT, ProductSamples, ProductSetting, one_hot
 from skdiffusion.densities._products_search import best_of_restarts, choose_product_setting
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
-from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
+from skdiffusion.densities._regression_fit import fit_regression, informative_order
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 from skdiffusion.densities._split import SplitDensity
@@ -116,7 +116,6 @@ __all__ = [
     "mixture_by_bic",
     "one_hot",
     "out_of_fold_log_prob",
-    "ranges_beyond",
     "select_feature_transforms",
     "smoothed_table",
     "stacking_weights",
