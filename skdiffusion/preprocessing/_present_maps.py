@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.numerics import clearly_better, floored
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
 from skdiffusion.preprocessing._feature_map import ComposedMap
 from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
@@ -17,6 +17,7 @@ from skdiffusion.preprocessing._resolution import Resolution
 
 TRANSFORMS: tuple[str | float | None, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 N_FOLDS = 2  # that choose the transform of a feature
+RANGE_MARGIN = 2.0  # standard errors by which the map of a range must be better than none
 MIN_SAMPLES = 20  # present values, below which a feature has no transform
 MAX_SAMPLES = 4000  # present values that choose
 
@@ -115,21 +116,19 @@ def _fit_one(
     if len(transforms) == 1:
         firsts = [without_logarithms(firsts[0])]
     if len(x) < MIN_SAMPLES:
-        return Preprocessor(x, weight, transforms[0], bounds, firsts[0])
+        return Preprocessor(x, weight, transforms[0] if len(transforms) == 1 else None, bounds, firsts[0])
     order = rng.permutation(len(x))[:MAX_SAMPLES]
-    folds = np.array_split(order, N_FOLDS)
+    folds, share = np.array_split(order, N_FOLDS), weight[order] / weight[order].sum()
 
-    def score(candidate: _Candidate) -> float:
-        total = 0.0
-        for k, fold in enumerate(folds):
-            train = np.concatenate(folds[:k] + folds[k + 1 :])
-            log_prob = candidate.fit(x[train], weight[train], bounds).feature_log_density(x[fold])[:, 0]
-            total += float(np.average(floored(log_prob, 0), weights=weight[fold]))
-        return total
+    def best_of(candidates: list[_Candidate]) -> tuple[_Candidate, np.ndarray]:
+        log_probs = [candidate.out_of_fold(x, weight, bounds, folds) for candidate in candidates]
+        best = int(np.argmax([share @ log_prob for log_prob in log_probs]))
+        return candidates[best], log_probs[best]
 
-    best = max((_Candidate(transform, first) for first in firsts for transform in transforms), key=score)
+    best, log_prob = best_of([_Candidate(transform, first) for first in firsts for transform in transforms])
     if bounds is None:
-        best = max((best, *(_Candidate(transform, best.first, ranged=True) for transform in transforms)), key=score)
+        ranged, other = best_of([_Candidate(transform, best.first, ranged=True) for transform in transforms])
+        best = ranged if clearly_better(other, log_prob, share, RANGE_MARGIN) else best
     return best.fit(x, weight, bounds)
 
 
@@ -145,3 +144,13 @@ class _Candidate(NamedTuple):
         first = self.first[0]
         ends = RangeMap.fit(ComposedMap(*first).forward(x[:, 0])) if self.ranged else None
         return Preprocessor(x, weight, self.transform, bounds, (first if ends is None else (*first, ends),))
+
+    def out_of_fold(
+        self, x: np.ndarray, weight: np.ndarray, bounds: Bounds | None, folds: list[np.ndarray]
+    ) -> np.ndarray:
+        """Log-densities of the values of all folds, of a normal distribution behind maps fitted without the fold."""
+        parts = []
+        for k, fold in enumerate(folds):
+            train = np.concatenate(folds[:k] + folds[k + 1 :])
+            parts.append(self.fit(x[train], weight[train], bounds).feature_log_density(x[fold])[:, 0])
+        return floored(np.concatenate(parts), 0)

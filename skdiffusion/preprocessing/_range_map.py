@@ -10,6 +10,7 @@ from skdiffusion.preprocessing._feature_map import BoxMap, FeatureMap
 
 N_OUTERMOST = 10  # values of a feature, whose spacing says how far its range goes on
 BEYOND = 3.0  # of these spacings, from the outermost value to the end: a heavy tail may well reach two of them
+LINEAR = 0.1  # of the way from an end to the outermost value, where the map becomes linear
 
 
 def ranges_beyond(x: np.ndarray) -> np.ndarray:
@@ -25,42 +26,51 @@ def ranges_beyond(x: np.ndarray) -> np.ndarray:
 class RangeMap(FeatureMap):
     """A uniform distribution on the range of a feature becomes a standard normal one.
 
-    Beyond the outermost values the map is linear. The slope there goes with the spacing of the values: what is drawn beyond the end of
-    a dense feature stays near it. The map is onto the real line, so that no value has density zero.
+    Near the ends the map becomes linear, with a slope that goes with the spacing of the outermost values: what is drawn
+    beyond the end of a dense feature stays near it. The map is onto the real line, so that no value has density zero.
+
+    Parameters
+    ----------
+    box : BoxMap
+        Of the range.
+    inner : (float, float)
+        Places between which it holds.
     """
 
-    _saved = ("box", "outermost")
+    _saved = ("box", "inner")
 
-    def __init__(self, box: BoxMap, outermost: tuple[float, float]):
-        self.box, self.outermost = box, outermost
+    def __init__(self, box: BoxMap, inner: tuple[float, float]):
+        self.box, self.inner = box, inner
 
     @property
     def _slopes(self) -> np.ndarray:
-        """At the outermost values."""
-        return np.exp(self.box.log_slope(np.array(self.outermost)))
+        """Beyond the inner places."""
+        return np.exp(self.box.log_slope(np.array(self.inner)))
 
     @classmethod
     def fit(cls, x: np.ndarray) -> RangeMap | None:
         """The map of values; None where the outermost ones of an end are equal."""
-        outermost = float(x.min()), float(x.max())
-        low, high = ranges_beyond(x[:, None])[:, 0].tolist()
-        return cls(BoxMap(low, high), outermost) if low < outermost[0] and outermost[1] < high else None
+        ends, outermost = ranges_beyond(x[:, None])[:, 0], np.array([x.min(), x.max()])
+        if not (ends[0] < outermost[0] and outermost[1] < ends[1]):
+            return None
+        first, last = (ends + LINEAR * (outermost - ends)).tolist()
+        return cls(BoxMap(*ends.tolist()), (first, last))
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        inside = np.clip(x, *self.outermost)
+        inside = np.clip(x, *self.inner)
         beyond = np.asarray(x, dtype=float) - inside
         return self.box.forward(inside) + np.where(beyond < 0, *self._slopes) * beyond
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
-        inside = np.clip(z, *self.box.forward(np.array(self.outermost)))
+        inside = np.clip(z, *self.box.forward(np.array(self.inner)))
         beyond = np.asarray(z, dtype=float) - inside
         return self.box.inverse(inside) + beyond / np.where(beyond < 0, *self._slopes)
 
     def log_slope(self, x: np.ndarray) -> np.ndarray:
-        return self.box.log_slope(np.clip(x, *self.outermost))
+        return self.box.log_slope(np.clip(x, *self.inner))
 
     def curvature(self, x: np.ndarray) -> np.ndarray:
-        inside = np.clip(x, *self.outermost)
+        inside = np.clip(x, *self.inner)
         return np.where(x == inside, self.box.curvature(inside), 0.0)
 
     def left_out(
