@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from skdiffusion._utils.warnings import without_convergence_warnings
@@ -163,12 +164,12 @@ def fit_step(states: np.ndarray, weights: np.ndarray, n_states: np.ndarray, sett
     table = smoothed_table(states[:, -1], weights, n)
     if setting.table_share == 1.0 or len(np.unique(states[:, -1])) < 2:
         return ChainStep(table, 1.0, np.zeros((n_indicators, n)), np.zeros(n))
-    before = one_hot(states[:, :-1], n_states[:-1])
+    before = csr_matrix(one_hot(states[:, :-1], n_states[:-1]))
     return ChainStep(table, setting.table_share, *_logistic(before, states[:, -1], weights, n, setting.penalty))
 
 
 def _logistic(
-    before: np.ndarray, state: np.ndarray, weights: np.ndarray, n_states: int, penalty: float
+    before: csr_matrix, state: np.ndarray, weights: np.ndarray, n_states: int, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients and intercepts of a multinomial logistic regression, for all states."""
     model = LogisticRegression(C=penalty, max_iter=MAX_ITER)

@@ -233,9 +233,8 @@ class TableFit:
         deadline = self._own_deadline(CLOSED_FORM_SHARE)
         setting = self._setting(self.mapped, first, self.data.validation_folds[0], deadline)
         others = []
-        for left, rows in zip(
-            range(len(sets) + 1, 2, -1), sets[1:]
-        ):  # the mixture of all samples takes the last two parts
+        # The mixture of all samples takes the last two parts of the time.
+        for left, rows in zip(range(len(sets) + 1, 2, -1), sets[1:]):
             now = time.perf_counter()
             effort = FOLD_EFFORT.until(now + (deadline - now) / left)
             others.append(self.mapped.products(rows).fit(setting, self.rng, effort)[0])
