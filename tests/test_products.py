@@ -24,7 +24,7 @@ from skdiffusion.densities import (
     fit_state_chain,
 )
 from skdiffusion.densities._product_patterns import pattern_blocks
-from skdiffusion.densities._state_chain import ChainStep
+from skdiffusion.densities._state_chain import ChainStep, StepSetting, affordable_chain_samples
 from skdiffusion.preprocessing import Columns, fit_present_maps
 
 N_STATES = np.array([3, 2, 4])
@@ -271,6 +271,26 @@ def test_a_chain_of_a_network_of_three_nodes():
     drawn = chain.sample(np.random.default_rng(0).random((50_000, 3)))
     counts = np.bincount(np.ravel_multi_index(drawn.T, N_STATES), minlength=table.size) / len(drawn)
     assert np.abs(counts - table.ravel()).max() < 4 * np.sqrt(0.25 / len(drawn))
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"), [(np.inf, 10_000), (8.0, 10_000), (4.0, 5000), (1e-9, 500), (-1.0, 500)]
+)
+def test_chains_are_fitted_to_the_samples_that_there_is_time_for(available, expected):
+    n = affordable_chain_samples(8.0, available)
+    assert n == expected
+    assert affordable_chain_samples(0.0, -1.0) == 10_000
+    states = np.random.default_rng(0).integers(0, N_STATES, size=(600, 3))
+    settings = [StepSetting(1.0, 1.0), *[StepSetting(0.1, 1.0)] * 2]
+    columns = Columns(3, {j: np.arange(float(k)) for j, k in enumerate(N_STATES)}, {})
+    rng = np.random.default_rng(1)
+    one = fit_state_chain(states, np.ones(600), columns, settings, rng, n)
+    some = np.random.default_rng(1).permutation(600)[:n]
+    two = fit_state_chain(states[some], np.ones(len(some)), columns, settings, rng)
+    probe = states[:20]
+    for of_all, of_some in zip(one.steps, two.steps):
+        np.testing.assert_allclose(of_all.intercept, of_some.intercept, atol=1e-4)
+    assert np.isfinite(one.log_prob(probe)).all()
 
 
 def test_components_of_a_network_of_three_nodes():

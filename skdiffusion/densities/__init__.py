@@ -41,7 +41,12 @@ from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_hea
 from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 from skdiffusion.densities._split import SplitDensity
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
-from skdiffusion.densities._state_chain import StateChain, choose_step_settings, fit_state_chain
+from skdiffusion.densities._state_chain import (
+    StateChain,
+    affordable_chain_samples,
+    choose_step_settings,
+    fit_state_chain,
+)
 from skdiffusion.densities._state_diffusion import StateDiffusion, fit_state_regression
 from skdiffusion.densities._state_tables import StudentTables, smoothed_table
 from skdiffusion.densities._steps import StepDensity, fit_steps
@@ -105,6 +110,7 @@ __all__ = [
     "fit_regression",
     "fit_residuals",
     "fit_state_chain",
+    "affordable_chain_samples",
     "fit_state_regression",
     "fit_steps",
     "fit_student_t",

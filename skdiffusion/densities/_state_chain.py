@@ -24,6 +24,7 @@ from skdiffusion.preprocessing import Columns
 TABLE_SHARES = (0.002, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the smoothed table in a step, the best on samples left out
 PENALTIES = (10.0, 1.0, 0.1)  # C of the logistic regressions, from the weakest
 MAX_SAMPLES = 10_000  # that a logistic regression is fitted to
+MIN_CHAIN_SAMPLES = 500  # to which one is fitted whatever the time
 MAX_ITER = 200
 LEFT_OUT = 0.2  # of the samples, by which the share of the table and the penalty are chosen
 MIN_SAMPLES = 20  # below which there are tables alone
@@ -141,15 +142,26 @@ def _choose(
     return best
 
 
+def affordable_chain_samples(seconds: float, available: float) -> int:
+    """Samples of the regressions of a chain that is fitted in the time available, where one to `MAX_SAMPLES` would take
+    so many seconds."""
+    return (
+        MAX_SAMPLES
+        if seconds <= max(available, 0.0)
+        else max(MIN_CHAIN_SAMPLES, int(MAX_SAMPLES * available / seconds))
+    )
+
+
 def fit_state_chain(
     states: np.ndarray,
     weights: np.ndarray,
     columns: Columns,
     settings: list[StepSetting],
     rng: np.random.Generator,
+    max_samples: int = MAX_SAMPLES,
 ) -> StateChain:
-    """Fit the chain to known states; the regressions to no more samples than pay."""
-    some = rng.permutation(len(states))[:MAX_SAMPLES]
+    """Fit the chain to known states; the regressions to no more samples than pay, or than there is time for."""
+    some = rng.permutation(len(states))[:max_samples]
     steps = []
     for k, setting in enumerate(settings):
         step = fit_step(states[some, : k + 1], weights[some], columns.n_states[: k + 1], setting)

@@ -25,11 +25,13 @@ from skdiffusion.densities import (
     Component,
     ComponentOptions,
     ProductSetting,
+    StateChain,
     StateDensity,
     StateDiffusion,
     StateNoise,
     StudentTables,
     TableDensity,
+    affordable_chain_samples,
     best_of_restarts,
     choose_product_setting,
     choose_step_settings,
@@ -266,11 +268,7 @@ class TableFit:
 
     def diffusion(self, progress: Any) -> tuple[Component, TrainingResult | None]:
         """The chain of the states times the flow of the present values given the state."""
-        data, w = self.data, self.data.sample_weight
-        settings = choose_step_settings(data.states, w, self.columns, self.rng)
-        chains = [
-            fit_state_chain(data.states[rows], w[rows], self.columns, settings, self.rng) for rows in self._trained_on()
-        ]
+        data, chains = self.data, self._chains()
         log_prob = np.concatenate([c.log_prob(data.states[f]) for c, f in zip(chains[1:], data.validation_folds)])
         flow, result = None, None
         if len(self.columns.numeric):
@@ -278,6 +276,17 @@ class TableFit:
             log_prob = log_prob + own + self.mapped.log_det_left_out[data.validated]
         density = TableDensity(self.columns, self.mapped.maps, StateDiffusion(chains[0], flow, self.columns))
         return Component("diffusion", density, self.data.observed(log_prob), "diffusion"), result
+
+    def _chains(self) -> list[StateChain]:
+        """The chains of all samples, and of those outside every fold, in half of the time until training ends."""
+        data, w, clock = self.data, self.data.sample_weight, collective().clock
+        started, trained_on = clock(), self._trained_on()
+        settings = choose_step_settings(data.states, w, self.columns, self.rng)
+        chosen = clock()
+        available = (training_deadline(self.started, self.estimator.max_fit_seconds) - chosen) / 2
+        # To choose the settings takes longer than one chain.
+        n = affordable_chain_samples(chosen - started, available / len(trained_on))
+        return [fit_state_chain(data.states[i], w[i], self.columns, settings, self.rng, n) for i in trained_on]
 
     def _flow(self, progress: Any) -> tuple[StateFlow, np.ndarray, TrainingResult]:
         data = self.data
