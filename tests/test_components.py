@@ -24,7 +24,6 @@ from skdiffusion.densities import (
     blend_weights,
     fit_regression,
     improved,
-    ranges_beyond,
     stacking_weights,
     worthwhile_runs,
 )
@@ -33,7 +32,14 @@ from skdiffusion.densities.components._family import join_folds
 from skdiffusion.densities.components._kernel import fit_kernel
 from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture
 from skdiffusion.densities.components._regression import RegressionOrders, fit_regressions
-from skdiffusion.preprocessing import MappedData, Preprocessor, Resolution, TrainingData, first_maps_candidates
+from skdiffusion.preprocessing import (
+    MappedData,
+    Preprocessor,
+    Resolution,
+    TrainingData,
+    first_maps_candidates,
+    ranges_beyond,
+)
 from tests.conftest import gradient_of
 
 OPTIONS = ComponentOptions()

@@ -1,6 +1,7 @@
 """Mixtures of products, tables and chains of states against closed forms and sums over all states."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from skdiffusion.densities import (
     StudentTDensity,
     TableDensity,
     best_of_restarts,
+    choose_product_setting,
     choose_step_settings,
     fit_state_chain,
 )
 from skdiffusion.densities._product_patterns import pattern_blocks
-from skdiffusion.densities._state_chain import ChainStep
+from skdiffusion.densities._state_chain import ChainStep, StepSetting, affordable_chain_samples
 from skdiffusion.preprocessing import Columns, fit_present_maps
 
 N_STATES = np.array([3, 2, 4])
@@ -104,6 +106,75 @@ def test_em_recovers_a_mixture(absent):
         y[fresh[:, 1] == 0, 0] = np.nan
     loss = true.log_prob(fresh, y).mean() - fitted.log_prob(fresh, y).mean()
     assert loss < (0.005 if absent else 25 / n)  # parameters over twice the samples; EM is slow where much is absent
+
+
+class Steps:
+    """A clock that goes on by a second at every step of EM."""
+
+    def __init__(self, monkeypatch):
+        self.now, step = 0.0, ProductSamples._step
+
+        def counted(*args, **given):
+            self.now += 1.0
+            return step(*args, **given)
+
+        monkeypatch.setattr(ProductSamples, "_step", counted)
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+
+def halves(n=600):
+    """Samples to fit, and others to choose by."""
+    states, x = mixture(k=6, seed=3).sample(noise(2 * n))
+    return [
+        ProductSamples(states[rows], x[rows], np.ones(n), N_STATES, np.zeros(3, bool))
+        for rows in (slice(0, n), slice(n, 2 * n))
+    ]
+
+
+@pytest.mark.parametrize("deadline", [5.0, 12.0, 40.0])
+def test_a_search_and_its_fits_end_at_their_deadline(monkeypatch, deadline):
+    """Whatever they are doing then: they are over by no more than the two steps that a mixture has at least."""
+    samples, left_out = halves()
+    clock, rng = Steps(monkeypatch), np.random.default_rng(0)
+    setting = choose_product_setting(samples, left_out, np.zeros(600), rng, deadline=deadline)
+    assert clock.now <= deadline + 2
+    assert setting.n_components > 1
+    clock.now, rng = 0.0, np.random.default_rng(0)
+    fitted = best_of_restarts(samples, ProductSetting(6, 4.0), 5, rng, deadline)
+    assert clock.now <= deadline + 2
+    single, _ = samples.fit(ProductSetting(1, 4.0), rng)
+    better = fitted.log_prob(left_out.states, left_out.z) - single.log_prob(left_out.states, left_out.z)
+    assert better.mean() > 0.1
+
+
+def test_a_deadline_that_does_not_bind_changes_nothing():
+    samples, left_out = halves()
+    one, two = (
+        choose_product_setting(samples, left_out, np.zeros(600), np.random.default_rng(0), deadline=end)
+        for end in (np.inf, time.perf_counter() + 1e6)
+    )
+    assert one == two
+    one, two = (
+        best_of_restarts(samples, one, 3, np.random.default_rng(0), end) for end in (np.inf, time.perf_counter() + 1e6)
+    )
+    np.testing.assert_array_equal(one.means, two.means)
+
+
+def test_some_of_many_samples_choose_a_size_first(monkeypatch):
+    """The sizes that all samples try begin at the one that suits a part of them."""
+    monkeypatch.setattr("skdiffusion.densities._products_search.MIN_ROUND_SAMPLES", 150)
+    samples, left_out = halves()
+    fits, fit = [], ProductSamples.fit
+
+    def noted(self, setting, *given):
+        fits.append((len(self.z), setting.n_components))
+        return fit(self, setting, *given)
+
+    monkeypatch.setattr(ProductSamples, "fit", noted)
+    choose_product_setting(samples, left_out, np.zeros(600), np.random.default_rng(0))
+    few, many = ([k for n, k in fits if n == size] for size in (150, 600))
+    assert few[:3] == [1, 2, 4]
+    assert 1 < many[0] <= max(few)
 
 
 def step_by_hand(density, samples, strength):
@@ -200,6 +271,26 @@ def test_a_chain_of_a_network_of_three_nodes():
     drawn = chain.sample(np.random.default_rng(0).random((50_000, 3)))
     counts = np.bincount(np.ravel_multi_index(drawn.T, N_STATES), minlength=table.size) / len(drawn)
     assert np.abs(counts - table.ravel()).max() < 4 * np.sqrt(0.25 / len(drawn))
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"), [(np.inf, 10_000), (8.0, 10_000), (4.0, 5000), (1e-9, 500), (-1.0, 500)]
+)
+def test_chains_are_fitted_to_the_samples_that_there_is_time_for(available, expected):
+    n = affordable_chain_samples(8.0, available)
+    assert n == expected
+    assert affordable_chain_samples(0.0, -1.0) == 10_000
+    states = np.random.default_rng(0).integers(0, N_STATES, size=(600, 3))
+    settings = [StepSetting(1.0, 1.0), *[StepSetting(0.1, 1.0)] * 2]
+    columns = Columns(3, {j: np.arange(float(k)) for j, k in enumerate(N_STATES)}, {})
+    rng = np.random.default_rng(1)
+    one = fit_state_chain(states, np.ones(600), columns, settings, rng, n)
+    some = np.random.default_rng(1).permutation(600)[:n]
+    two = fit_state_chain(states[some], np.ones(len(some)), columns, settings, rng)
+    probe = states[:20]
+    for of_all, of_some in zip(one.steps, two.steps):
+        np.testing.assert_allclose(of_all.intercept, of_some.intercept, atol=1e-4)
+    assert np.isfinite(one.log_prob(probe)).all()
 
 
 def test_components_of_a_network_of_three_nodes():

@@ -17,12 +17,12 @@ from skdiffusion.densities import (
     fit_head,
     fit_regression,
     informative_order,
-    ranges_beyond,
 )
 from skdiffusion.densities._chained_mixture import ChainedMixture
 from skdiffusion.densities._regression import RegressionBasis
 from skdiffusion.densities._regression_head import distribution_distances, max_distance
 from skdiffusion.densities._residuals import ResidualDistribution, WithinLimits, fit_residuals
+from skdiffusion.preprocessing import ranges_beyond
 
 
 def funnel(n, rng, d=4):

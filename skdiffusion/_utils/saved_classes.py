@@ -41,6 +41,7 @@ CLASSES = {
     "GaussianizeMap": "skdiffusion.preprocessing._gaussianize_map",
     "GapMap": "skdiffusion.preprocessing._gap_map",
     "SignedLogMap": "skdiffusion.preprocessing._signed_log_map",
+    "RangeMap": "skdiffusion.preprocessing._range_map",
     "Whitening": "skdiffusion.preprocessing._whitening",
     "NetworkField": "skdiffusion.diffusion.networks._field",
     "GaussianReference": "skdiffusion.diffusion.networks._reference",

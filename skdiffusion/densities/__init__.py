@@ -36,12 +36,17 @@ from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._products_em import FOLD_EFFORT, ProductSamples, ProductSetting, one_hot
 from skdiffusion.densities._products_search import best_of_restarts, choose_product_setting
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionDensity
-from skdiffusion.densities._regression_fit import fit_regression, informative_order, ranges_beyond
+from skdiffusion.densities._regression_fit import fit_regression, informative_order
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 from skdiffusion.densities._split import SplitDensity
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
-from skdiffusion.densities._state_chain import StateChain, choose_step_settings, fit_state_chain
+from skdiffusion.densities._state_chain import (
+    StateChain,
+    affordable_chain_samples,
+    choose_step_settings,
+    fit_state_chain,
+)
 from skdiffusion.densities._state_diffusion import StateDiffusion, fit_state_regression
 from skdiffusion.densities._state_tables import StudentTables, smoothed_table
 from skdiffusion.densities._steps import StepDensity, fit_steps
@@ -105,6 +110,7 @@ __all__ = [
     "fit_regression",
     "fit_residuals",
     "fit_state_chain",
+    "affordable_chain_samples",
     "fit_state_regression",
     "fit_steps",
     "fit_student_t",
@@ -116,7 +122,6 @@ __all__ = [
     "mixture_by_bic",
     "one_hot",
     "out_of_fold_log_prob",
-    "ranges_beyond",
     "select_feature_transforms",
     "smoothed_table",
     "stacking_weights",

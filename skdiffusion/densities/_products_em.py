@@ -12,6 +12,7 @@ Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,10 +32,16 @@ MAX_K_MEANS_SAMPLES = 4000
 
 
 class Effort(NamedTuple):
-    """When EM ends: after so many steps, or where one raises the mean log-density by less nats."""
+    """When EM ends: after so many steps, where one raises the mean log-density by less nats, or at a moment of
+    `time.perf_counter`."""
 
     max_steps: int
     tol: float
+    deadline: float = np.inf
+
+    def until(self, deadline: float) -> Effort:
+        """The same, that ends at a moment."""
+        return self._replace(deadline=deadline)
 
 
 FULL_EFFORT, FOLD_EFFORT = Effort(200, 1e-4), Effort(200, 1e-3)  # of all samples, and without a fold of them
@@ -104,7 +111,13 @@ class ProductSamples:
             if log_prob - previous < effort.tol:
                 break
             mixture, previous = following, log_prob
+            if time.perf_counter() > effort.deadline:
+                break
         return mixture, previous
+
+    def of(self, rows: np.ndarray) -> ProductSamples:
+        """Some of the samples."""
+        return ProductSamples(self.states[rows], self.z[rows], self.weights[rows], self.n_states, self.with_other)
 
     def _clusters(self, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
         """Labels of k-means, of the present values and of the states that are known."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from skdiffusion.densities._regression import AutoregressiveRegression, RegressionBasis
 from skdiffusion.densities._residuals import fit_residuals
+from skdiffusion.preprocessing import ranges_beyond
 
 REACH = 4.0  # standard deviations of a feature within which its basis functions and powers move
 KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)  # of the hinges, in standard deviations
@@ -34,8 +35,6 @@ RIDGE = 1.0  # penalty of a squared coefficient, in samples
 MAX_LOG_VARIANCE = 10.0
 MAX_CHANGE = 3.0  # of a log-variance in a step: where it is far too small, scoring would leap beyond all bounds
 MIN_VARIANCE = 1e-9  # of a residual, in those of the feature
-N_OUTERMOST = 10  # values of a feature, whose spacing says how far its range goes on
-BEYOND = 3.0  # of these spacings, from the outermost value to the end: a heavy tail may well reach two of them
 
 Name = tuple  # of a basis function: ("linear", a), ("hinge", a, knot) or ("product", a, b), a and b places in the order
 
@@ -285,16 +284,6 @@ def fit_regression(
         low, high = np.fmax(low, limits[0]), np.fmin(high, limits[1])
     order, bounds = np.asarray(order), by_feature.reshape(2, -1)
     return AutoregressiveRegression(order, basis, mean, log_variance, bounds, distribution, np.array([low, high]))
-
-
-def ranges_beyond(x: np.ndarray) -> np.ndarray:
-    """Ends of the range of every feature: a few times as far beyond its outermost sample as this is from the tenth.
-
-    So far a feature may go: where tails are light that is little, where they are heavy it is much. The shape is
-    (2, n_features).
-    """
-    x, k = np.sort(x, axis=0), min(N_OUTERMOST, len(x)) - 1
-    return np.array([x[0] - BEYOND * (x[k] - x[0]), x[-1] + BEYOND * (x[-1] - x[-1 - k])])
 
 
 def _basis_and_coefficients(

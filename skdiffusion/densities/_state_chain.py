@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from skdiffusion._utils.warnings import without_convergence_warnings
@@ -23,6 +24,7 @@ from skdiffusion.preprocessing import Columns
 TABLE_SHARES = (0.002, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the smoothed table in a step, the best on samples left out
 PENALTIES = (10.0, 1.0, 0.1)  # C of the logistic regressions, from the weakest
 MAX_SAMPLES = 10_000  # that a logistic regression is fitted to
+MIN_CHAIN_SAMPLES = 500  # to which one is fitted whatever the time
 MAX_ITER = 200
 LEFT_OUT = 0.2  # of the samples, by which the share of the table and the penalty are chosen
 MIN_SAMPLES = 20  # below which there are tables alone
@@ -140,15 +142,26 @@ def _choose(
     return best
 
 
+def affordable_chain_samples(seconds: float, available: float) -> int:
+    """Samples of the regressions of a chain that is fitted in the time available, where one to `MAX_SAMPLES` would take
+    so many seconds."""
+    return (
+        MAX_SAMPLES
+        if seconds <= max(available, 0.0)
+        else max(MIN_CHAIN_SAMPLES, int(MAX_SAMPLES * available / seconds))
+    )
+
+
 def fit_state_chain(
     states: np.ndarray,
     weights: np.ndarray,
     columns: Columns,
     settings: list[StepSetting],
     rng: np.random.Generator,
+    max_samples: int = MAX_SAMPLES,
 ) -> StateChain:
-    """Fit the chain to known states; the regressions to no more samples than pay."""
-    some = rng.permutation(len(states))[:MAX_SAMPLES]
+    """Fit the chain to known states; the regressions to no more samples than pay, or than there is time for."""
+    some = rng.permutation(len(states))[:max_samples]
     steps = []
     for k, setting in enumerate(settings):
         step = fit_step(states[some, : k + 1], weights[some], columns.n_states[: k + 1], setting)
@@ -163,12 +176,12 @@ def fit_step(states: np.ndarray, weights: np.ndarray, n_states: np.ndarray, sett
     table = smoothed_table(states[:, -1], weights, n)
     if setting.table_share == 1.0 or len(np.unique(states[:, -1])) < 2:
         return ChainStep(table, 1.0, np.zeros((n_indicators, n)), np.zeros(n))
-    before = one_hot(states[:, :-1], n_states[:-1])
+    before = csr_matrix(one_hot(states[:, :-1], n_states[:-1]))
     return ChainStep(table, setting.table_share, *_logistic(before, states[:, -1], weights, n, setting.penalty))
 
 
 def _logistic(
-    before: np.ndarray, state: np.ndarray, weights: np.ndarray, n_states: int, penalty: float
+    before: csr_matrix, state: np.ndarray, weights: np.ndarray, n_states: int, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients and intercepts of a multinomial logistic regression, for all states."""
     model = LogisticRegression(C=penalty, max_iter=MAX_ITER)

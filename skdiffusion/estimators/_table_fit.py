@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.progress import SEARCH_SHARE, FitProgress, affordable_samples, training_deadline
+from skdiffusion._utils.progress import (
+    CLOSED_FORM_SHARE,
+    PILOT_SHARE,
+    SEARCH_SHARE,
+    FitProgress,
+    affordable_samples,
+    training_deadline,
+)
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion._utils.validation import resolve_device
 from skdiffusion.densities import (
@@ -17,11 +25,13 @@ from skdiffusion.densities import (
     Component,
     ComponentOptions,
     ProductSetting,
+    StateChain,
     StateDensity,
     StateDiffusion,
     StateNoise,
     StudentTables,
     TableDensity,
+    affordable_chain_samples,
     best_of_restarts,
     choose_product_setting,
     choose_step_settings,
@@ -133,7 +143,7 @@ class TableFit:
         self.limits: ComponentOptions = component_options(estimator.options)
         self.bounds = None if bounds is None else _without_categories(self.columns, bounds)
         seconds = estimator.max_fit_seconds
-        self.max_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
+        self.search_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
         samples = samples._replace(X=whole_groups(self.columns, samples.X))
         if np.isnan(samples.X).any():
             samples, self.rng = collective().first((self._completed(samples), self.rng))
@@ -181,15 +191,23 @@ class TableFit:
         """The mixture of products of all samples, of the size that some of them choose."""
         order = self.rng.permutation(mapped.data.n_samples)
         n_left_out = max(1, int(LEFT_OUT * len(order)))
-        setting = self._setting(mapped, order[n_left_out:], order[:n_left_out])
-        return best_of_restarts(mapped.products(np.sort(order)), setting, self.limits.em_restarts, self.rng)
+        end = self._own_deadline(PILOT_SHARE)
+        setting = self._setting(mapped, order[n_left_out:], order[:n_left_out], end)
+        return best_of_restarts(mapped.products(np.sort(order)), setting, self.limits.em_restarts, self.rng, end)
 
     # -- components ------------------------------------------------------------------------------
 
-    def _setting(self, mapped: MappedTable, train: np.ndarray, left_out: np.ndarray) -> ProductSetting:
-        log_det, seconds = mapped.log_det_left_out[left_out], self.max_seconds
-        known = mapped.products(left_out, left_out=True)
-        return choose_product_setting(mapped.products(train), known, log_det, self.rng, self.limits, seconds)
+    def _own_deadline(self, share: float) -> float:
+        """The moment of `time.perf_counter` at which a share of the time is over: mixtures are fitted process by
+        process, and all take that of the first."""
+        return collective().own_moment(training_deadline(self.started, self.estimator.max_fit_seconds, share))
+
+    def _setting(self, mapped: MappedTable, train: np.ndarray, left_out: np.ndarray, deadline: float) -> ProductSetting:
+        """The size that samples left out choose, in half of the time until the deadline at most."""
+        now = time.perf_counter()
+        end = now + min(self.search_seconds, (deadline - now) / 2)
+        known, log_det = mapped.products(left_out, left_out=True), mapped.log_det_left_out[left_out]
+        return choose_product_setting(mapped.products(train), known, log_det, self.rng, self.limits, end)
 
     def _out_of_fold(self, mapped: MappedTable, fold: np.ndarray, density: StateDensity) -> np.ndarray:
         """Log-densities of a fold by a density that was fitted without it."""
@@ -214,9 +232,16 @@ class TableFit:
     def mixture(self) -> Component:
         """The mixture of products, of the size that the first fold chooses."""
         every, first, *_ = sets = self._trained_on()
-        setting = self._setting(self.mapped, first, self.data.validation_folds[0])
-        whole = best_of_restarts(self.mapped.products(every), setting, self.limits.em_restarts, self.rng)
-        others = [self.mapped.products(rows).fit(setting, self.rng, FOLD_EFFORT)[0] for rows in sets[1:]]
+        deadline = self._own_deadline(CLOSED_FORM_SHARE)
+        setting = self._setting(self.mapped, first, self.data.validation_folds[0], deadline)
+        others = []
+        # The mixture of all samples takes the last two parts of the time.
+        for left, rows in zip(range(len(sets) + 1, 2, -1), sets[1:]):
+            now = time.perf_counter()
+            effort = FOLD_EFFORT.until(now + (deadline - now) / left)
+            others.append(self.mapped.products(rows).fit(setting, self.rng, effort)[0])
+        samples, restarts = self.mapped.products(every), self.limits.em_restarts
+        whole = best_of_restarts(samples, setting, restarts, self.rng, deadline)
         return self._component("mixture", self.mapped, [whole, *others])
 
     def student(self) -> Component:
@@ -243,11 +268,7 @@ class TableFit:
 
     def diffusion(self, progress: Any) -> tuple[Component, TrainingResult | None]:
         """The chain of the states times the flow of the present values given the state."""
-        data, w = self.data, self.data.sample_weight
-        settings = choose_step_settings(data.states, w, self.columns, self.rng)
-        chains = [
-            fit_state_chain(data.states[rows], w[rows], self.columns, settings, self.rng) for rows in self._trained_on()
-        ]
+        data, chains = self.data, self._chains()
         log_prob = np.concatenate([c.log_prob(data.states[f]) for c, f in zip(chains[1:], data.validation_folds)])
         flow, result = None, None
         if len(self.columns.numeric):
@@ -255,6 +276,17 @@ class TableFit:
             log_prob = log_prob + own + self.mapped.log_det_left_out[data.validated]
         density = TableDensity(self.columns, self.mapped.maps, StateDiffusion(chains[0], flow, self.columns))
         return Component("diffusion", density, self.data.observed(log_prob), "diffusion"), result
+
+    def _chains(self) -> list[StateChain]:
+        """The chains of all samples, and of those outside every fold, in half of the time until training ends."""
+        data, w, clock = self.data, self.data.sample_weight, collective().clock
+        started, trained_on = clock(), self._trained_on()
+        settings = choose_step_settings(data.states, w, self.columns, self.rng)
+        chosen = clock()
+        available = (training_deadline(self.started, self.estimator.max_fit_seconds) - chosen) / 2
+        # To choose the settings takes longer than one chain.
+        n = affordable_chain_samples(chosen - started, available / len(trained_on))
+        return [fit_state_chain(data.states[i], w[i], self.columns, settings, self.rng, n) for i in trained_on]
 
     def _flow(self, progress: Any) -> tuple[StateFlow, np.ndarray, TrainingResult]:
         data = self.data

@@ -21,6 +21,7 @@ from skdiffusion.preprocessing._one_hot import OneHotGroup, one_hot_groups
 from skdiffusion.preprocessing._one_hot_gaps import alternatives, contradicts, settled, whole_groups
 from skdiffusion.preprocessing._preprocessor import FeatureTransform, Preprocessor
 from skdiffusion.preprocessing._present_maps import TRANSFORMS, PresentMaps, fit_present_maps
+from skdiffusion.preprocessing._range_map import ranges_beyond
 from skdiffusion.preprocessing._reservoir import RESERVOIR_SAMPLES, Kept, OwnPart, Reservoir, ReservoirSampling
 from skdiffusion.preprocessing._resolution import Resolution
 from skdiffusion.preprocessing._table_resolution import TableResolution
@@ -69,6 +70,7 @@ __all__ = [
     "nearest",
     "originals",
     "random_folds",
+    "ranges_beyond",
     "together_with_copies",
     "without_round_off",
     "without_logarithms",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.numerics import clearly_better, floored
 from skdiffusion.preprocessing._bounds import Bounds, bounds_with_margins
-from skdiffusion.preprocessing._first_maps import first_maps_candidates, without_logarithms
+from skdiffusion.preprocessing._feature_map import ComposedMap
+from skdiffusion.preprocessing._first_maps import FirstMaps, first_maps_candidates, without_logarithms
 from skdiffusion.preprocessing._preprocessor import Preprocessor
+from skdiffusion.preprocessing._range_map import RangeMap
 from skdiffusion.preprocessing._resolution import Resolution
 
 TRANSFORMS: tuple[str | float | None, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 N_FOLDS = 2  # that choose the transform of a feature
+RANGE_MARGIN = 2.0  # standard errors by which the map of a range must be better than none
 MIN_SAMPLES = 20  # present values, below which a feature has no transform
 MAX_SAMPLES = 4000  # present values that choose
 
@@ -86,7 +90,7 @@ def fit_present_maps(
     bounds : (low, high), arrays of shape (n_numeric,)
         Infinite where open.
     transforms : tuple
-        Candidates, as of `Preprocessor`. The first alone, behind no logarithms, if there is one only.
+        Candidates, as of `Preprocessor`; behind no logarithms if there is one only.
     rng : numpy Generator
     """
     maps = []
@@ -110,25 +114,43 @@ def _fit_one(
         bounds = bounds_with_margins(x, weight, Resolution.of(x, ends), ends)._replace(regions=())
     firsts = first_maps_candidates(x, weight, bounds)
     if len(transforms) == 1:
-        return Preprocessor(x, weight, transforms[0], bounds, without_logarithms(firsts[0]))
+        firsts = [without_logarithms(firsts[0])]
     if len(x) < MIN_SAMPLES:
-        return Preprocessor(x, weight, None, bounds, firsts[0])
-    candidates = [(transform, first) for first in firsts for transform in transforms]
+        return Preprocessor(x, weight, transforms[0] if len(transforms) == 1 else None, bounds, firsts[0])
     order = rng.permutation(len(x))[:MAX_SAMPLES]
-    folds = np.array_split(order, N_FOLDS)
-    scores = [_score(x, weight, folds, bounds, candidate) for candidate in candidates]
-    return Preprocessor(x, weight, candidates[int(np.argmax(scores))][0], bounds, candidates[int(np.argmax(scores))][1])
+    folds, share = np.array_split(order, N_FOLDS), weight[order] / weight[order].sum()
+
+    def best_of(candidates: list[_Candidate]) -> tuple[_Candidate, np.ndarray]:
+        log_probs = [candidate.out_of_fold(x, weight, bounds, folds) for candidate in candidates]
+        best = int(np.argmax([share @ log_prob for log_prob in log_probs]))
+        return candidates[best], log_probs[best]
+
+    best, log_prob = best_of([_Candidate(transform, first) for first in firsts for transform in transforms])
+    if bounds is None:
+        ranged, other = best_of([_Candidate(transform, best.first, ranged=True) for transform in transforms])
+        best = ranged if clearly_better(other, log_prob, share, RANGE_MARGIN) else best
+    return best.fit(x, weight, bounds)
 
 
-def _score(
-    x: np.ndarray, weight: np.ndarray, folds: list[np.ndarray], bounds: Bounds | None, candidate: tuple
-) -> float:
-    """Mean log-density of values left out, of a normal distribution behind a transform."""
-    total = 0.0
-    for k, fold in enumerate(folds):
-        train = np.concatenate(folds[:k] + folds[k + 1 :])
-        transform, first = candidate
-        preprocessor = Preprocessor(x[train], weight[train], transform, bounds, first)
-        log_prob = floored(preprocessor.feature_log_density(x[fold])[:, 0], 0)
-        total += float(np.average(log_prob, weights=weight[fold]))
-    return total
+class _Candidate(NamedTuple):
+    """The transform of a feature, and what goes before it: the first maps, and that of the range if so."""
+
+    transform: str | float | None
+    first: FirstMaps
+    ranged: bool = False
+
+    def fit(self, x: np.ndarray, weight: np.ndarray, bounds: Bounds | None) -> Preprocessor:
+        """The map of values x of shape (n_present, 1)."""
+        first = self.first[0]
+        ends = RangeMap.fit(ComposedMap(*first).forward(x[:, 0])) if self.ranged else None
+        return Preprocessor(x, weight, self.transform, bounds, (first if ends is None else (*first, ends),))
+
+    def out_of_fold(
+        self, x: np.ndarray, weight: np.ndarray, bounds: Bounds | None, folds: list[np.ndarray]
+    ) -> np.ndarray:
+        """Log-densities of the values of all folds, of a normal distribution behind maps fitted without the fold."""
+        parts = []
+        for k, fold in enumerate(folds):
+            train = np.concatenate(folds[:k] + folds[k + 1 :])
+            parts.append(self.fit(x[train], weight[train], bounds).feature_log_density(x[fold])[:, 0])
+        return floored(np.concatenate(parts), 0)

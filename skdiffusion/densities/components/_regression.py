@@ -22,12 +22,11 @@ from skdiffusion.densities import (
     fit_head,
     fit_regression,
     informative_order,
-    ranges_beyond,
     stacking_weights,
     worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import MappedData, Preprocessor
+from skdiffusion.preprocessing import MappedData, Preprocessor, ranges_beyond
 
 TRIAL_SAMPLES = 200  # out-of-fold samples at least, at which a regression must gain
 FOLDS_TOGETHER = 2  # that are left out at a time: a regression needs few samples
