@@ -94,6 +94,10 @@ class BlendedDistributions(Distributions):
     def cdf(self, z: np.ndarray) -> np.ndarray:
         return sum(weight * part.cdf(z) for weight, part in zip(self.weights, self.parts))
 
+    def fast_cdf(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        functions = [part.fast_cdf() for part in self.parts]
+        return lambda z, samples: sum(weight * cdf(z, samples) for weight, cdf in zip(self.weights, functions))
+
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         z, shares = zip(*(part.nodes() for part in self.parts))
         weighted = [weight * share for weight, share in zip(self.weights, shares)]
@@ -105,12 +109,11 @@ class BlendedDistributions(Distributions):
         Roots of the distribution function on the scale of normal scores, where it is nearly straight, between places
         of a grid that all quantiles of a sample share.
         """
-        functions = [part.fast_cdf() for part in self.parts]
+        cdf = self.fast_cdf()
         wanted = np.clip(ndtri(probabilities), -MAX_SCORE, MAX_SCORE)
 
         def score(z: np.ndarray, samples: np.ndarray) -> np.ndarray:
-            probability = sum(weight * cdf(z, samples) for weight, cdf in zip(self.weights, functions))
-            return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
+            return np.clip(ndtri(np.clip(cdf(z, samples), 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
 
         grid = self._places_of_scores()
         heights = score(grid, np.arange(len(self)))

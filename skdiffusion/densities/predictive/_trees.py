@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
+from skdiffusion.densities.predictive._bins import Bins
 
 N_CODES = 256  # of categories, in the sets of scikit-learn's trees
 PATHS = 1_000_000  # from samples down trees that are followed at a time
@@ -65,10 +66,10 @@ class Trees:
     set_of: np.ndarray  # (n_nodes,), -1 for a node of numbers
 
     @classmethod
-    def of(cls, model: Any, categories: Categories, n_trees: int) -> Trees:
+    def of(cls, model: Any, categories: Categories, bins: Bins, n_trees: int) -> Trees:
         """The first trees of a fitted HistGradientBoostingRegressor or binary HistGradientBoostingClassifier.
 
-        Its columns of categories are the first ones, encoded as `Categories.encoded` does.
+        Its columns of categories are the first ones, encoded as `Categories.encoded` does; the others are of bins.
         """
         parts, sets, start, roots = [], [np.empty((0, N_CODES), dtype=np.uint8)], 0, []
         for (tree,) in model._predictors[:n_trees]:
@@ -77,11 +78,12 @@ class Trees:
             leaf, categorical = nodes["is_leaf"].astype(bool), nodes["is_categorical"].astype(bool)
             children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
             children[leaf] = own[leaf, None]
+            number = np.where(leaf | categorical, -1, nodes["feature_idx"].astype(np.int64) - len(categories.columns))
             first_set = sum(map(len, sets))
             parts.append(
                 (
                     np.where(leaf, 0, nodes["feature_idx"]),
-                    nodes["num_threshold"],
+                    bins.thresholds(number, nodes["num_threshold"]),
                     children + start,
                     np.where(nodes["missing_go_to_left"], 0, 1),
                     nodes["value"],
