@@ -90,7 +90,7 @@ class Resolution:
                 out[X[:, j] == spike, j] = width
         return out
 
-    def cell_edges(self, j: int, bounds: tuple[float, float] | None) -> np.ndarray:
+    def cell_edges(self, j: int, bounds: tuple[float, float]) -> np.ndarray:
         """Rising ends of the cells of feature j, within bounds, if its values are on a regular grid of few cells and
         every cell is as wide as a step; else none."""
         values = self.grids[j]
@@ -98,7 +98,7 @@ class Resolution:
         if step is None or (n_cells := round((values[-1] - values[0]) / step) + 1) > MAX_COARSE:
             return np.empty(0)
         edges = values[0] + (np.arange(n_cells + 1) - 0.5) * step
-        return edges if bounds is None else np.unique(np.clip(edges, *bounds))
+        return np.unique(np.clip(edges, *bounds))
 
     def dequantized(
         self, X: np.ndarray, rng: np.random.Generator, bounds: tuple[np.ndarray, np.ndarray] | None = None

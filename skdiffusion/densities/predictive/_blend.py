@@ -14,10 +14,11 @@ from skdiffusion.densities.predictive._boosting import BoostedTrees, Outputs
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
 from skdiffusion.densities.predictive._flow import TABLE_TOLERANCE, TargetFlow
+from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
 from skdiffusion.densities.predictive._network import MixtureNetworks
 
-PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
+PredictiveComponent = BoostedTrees | Forest | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
 MAX_ROOT_STEPS = 60
 ROOT_TOLERANCE = 1e-8  # in standard normal scores of probabilities
 MAX_SCORE = 8.0
@@ -71,6 +72,8 @@ class PredictiveBlend:
 def _given(component: PredictiveComponent, inputs: Inputs, weight: float) -> Distributions:
     if isinstance(component, BoostedTrees):
         return component.given(inputs.outputs)
+    if isinstance(component, Forest):
+        return component.given(inputs.X)
     if isinstance(component, TargetFlow):
         outputs = inputs.outputs if component.of_residuals else Outputs.standard(len(inputs.X))
         return component.given(inputs.columns, outputs, TABLE_TOLERANCE / weight)

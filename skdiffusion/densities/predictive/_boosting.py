@@ -106,7 +106,7 @@ def fit_boosted(data: RegressionData) -> BoostedFit:
     for fold in data.folds:
         others = data.target.without(fold)
         residuals = fit_residuals(standard[others], share[others] * (data.n_effective / share[others].sum()))
-        log_prob[fold] = _distributions(residuals, Outputs(mean[fold], scale[fold])).log_prob(z[fold])
+        log_prob[fold] = data.log_prob_of(_distributions(residuals, Outputs(mean[fold], scale[fold])), fold)
     trees = BoostedTrees(means, log_variances, middle, data.min_scale, fit_residuals(standard, share))
     return BoostedFit(trees, Outputs(mean, scale), log_prob)
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion.densities.predictive._blend import BlendedDistributions
-from skdiffusion.densities.predictive._distributions import TargetNoise
+from skdiffusion.densities.predictive._distributions import MIN_MASS, TargetNoise
 from skdiffusion.preprocessing import Preprocessor
-
-MIN_MASS = 1e-10  # of a cell, by a difference of the distribution function; the density stands for less
 
 
 @dataclass(frozen=True)
