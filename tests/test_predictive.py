@@ -8,6 +8,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.stats import multivariate_t, norm, t
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from skdiffusion import DiffusionRegressor
 from skdiffusion.densities import GaussianMixtureDensity, StudentTDensity
 from skdiffusion.densities.predictive import (
     FoldedInputs,
@@ -17,6 +18,7 @@ from skdiffusion.densities.predictive import (
     distinct_samples,
     fit_atoms,
 )
+from skdiffusion.densities.predictive._bins import Bins
 from skdiffusion.densities.predictive._blend import BlendedDistributions
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
@@ -215,21 +217,21 @@ def test_trees_as_arrays_say_what_scikit_learn_says(loss):
     categories = Categories.of(X, [1])
     make = HistGradientBoostingClassifier if loss == "log_loss" else HistGradientBoostingRegressor
     model = make(loss=loss, max_iter=30, categorical_features=[0])
-    encoded = categories.encoded(X)
-    model.fit(encoded, (y > 1).astype(float) if loss == "log_loss" else y)
+    bins = Bins.of(X, np.ones(n), np.array([0, 2, 3]))
+    model.fit(categories.encoded(bins.binned(X)), (y > 1).astype(float) if loss == "log_loss" else y)
     new = rng.standard_normal((300, 4))
     new[:, 1] = rng.integers(0, 9, 300)  # some of which no tree knows
     new[::3, 1] = np.nan
     new[::4, 2] = np.nan
-    trees = Trees.of(model, categories, 30)
+    trees = Trees.of(model, categories, bins, 30)
     assert trees.bits.size  # some nodes are of categories
-    seen = categories.encoded(new)
+    seen = categories.encoded(bins.binned(new))
     if loss == "log_loss":
         expected = model.decision_function(seen)
     else:
         expected = np.log(model.predict(seen)) if loss == "gamma" else model.predict(seen)
     assert_allclose(trees.raw_predictions(new), expected, atol=1e-12)
-    few = Trees.of(model, categories, 0).raw_predictions(new)
+    few = Trees.of(model, categories, bins, 0).raw_predictions(new)
     assert np.ptp(few) == 0
     assert_array_equal(trees.raw_predictions(new[5:6]), trees.raw_predictions(new)[5:6])
 
@@ -254,3 +256,45 @@ def test_atoms_of_few_samples_have_a_small_probability():
     assert (shares[:, 0] > 1e-3).all()
     assert (shares[:, 0] < 0.1).all()
     assert_array_equal(fitted.of(np.array([0.0, 0.5])), [0, 1])
+
+
+def test_bins_leave_the_sides_of_thresholds():
+    rng = np.random.default_rng(11)
+    X = np.column_stack([rng.standard_normal(1000), rng.integers(0, 5, 1000).astype(float)])
+    X[::7, 1] = np.nan
+    bins = Bins.of(X, np.ones(1000), np.array([0, 1]))
+    assert [len(edges) for edges in bins.edges] == [254, 4]
+    assert np.ptp(np.bincount(bins.binned(X)[:, 0].astype(int))) <= 1
+    for column, of_bins in ((0, 17.0), (0, 100.5), (1, 2.5)):
+        (threshold,) = bins.thresholds(np.array([column]), np.array([of_bins]))
+        assert_array_equal(X[:, column] <= threshold, bins.binned(X)[:, column] <= of_bins)
+    assert_array_equal(bins.thresholds(np.array([-1, 0]), np.array([3.0, np.inf])), [3.0, np.inf])
+    halved = np.concatenate([X, X[:500]])
+    twice = np.where(np.arange(1000) < 500, 2.0, 1.0)
+    for of_copies, of_weights in zip(
+        Bins.of(halved, np.ones(1500), bins.columns).edges, Bins.of(X, twice, bins.columns).edges
+    ):
+        assert_array_equal(of_copies, of_weights)
+
+
+def test_a_coarse_grid_has_an_even_density_in_its_cells():
+    rng = np.random.default_rng(12)
+    X = rng.standard_normal((300, 2))
+    y = np.clip(np.round(X[:, 0] + 0.2 * rng.standard_normal(300)), -3, 3) * 0.5
+    reg = DiffusionRegressor(max_iter=5, random_state=0).fit(X, y)
+    edges = reg.models_[0].edges
+    assert_allclose(np.diff(edges), 0.5)
+    new = X[:4]
+    places = np.linspace(edges[0], edges[-1], 8 * (len(edges) - 1) + 1)[:-1]
+    density = np.exp([reg.log_prob(new, np.full(4, place + 1e-9)) for place in places]).T
+    assert_allclose(density, np.repeat(density[:, ::8], 8, axis=1), rtol=1e-9, atol=1e-8)
+    beyond = 1 - (reg.cdf(new, np.full(4, edges[-1])) - reg.cdf(new, np.full(4, edges[0])))
+    assert_allclose(density.sum(1) / 16 + beyond, 1, atol=1e-9)
+    levels = np.array([0.03, 0.2, 0.5, 0.77, 0.99])
+    for j, level in enumerate(levels):
+        assert_allclose(reg.cdf(new, reg.predict_quantiles(new, levels)[:, j]), level, atol=0.006)
+    draws = reg.sample_y(new, 4000)
+    assert_allclose(draws.mean(1), reg.predict(new), atol=0.03)
+    assert_allclose((draws < 0.25).mean(1), reg.cdf(new, np.full(4, 0.25)), atol=0.03)
+    fine = DiffusionRegressor(max_iter=1, random_state=0).fit(X, X[:, 0])
+    assert not len(fine.models_[0].edges)

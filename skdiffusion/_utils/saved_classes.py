@@ -81,6 +81,7 @@ CLASSES = {
     "AtomProbabilities": "skdiffusion.densities.predictive._atoms",
     "PredictiveBlend": "skdiffusion.densities.predictive._blend",
     "BoostedTrees": "skdiffusion.densities.predictive._boosting",
+    "Forest": "skdiffusion.densities.predictive._forest",
     "MeanOfTrees": "skdiffusion.densities.predictive._trees",
     "Trees": "skdiffusion.densities.predictive._trees",
     "Categories": "skdiffusion.densities.predictive._trees",

@@ -16,6 +16,7 @@ from skdiffusion.preprocessing._ties import GRID_TOLERANCE, ROUND_OFF, Ties, nea
 SPIKE_RESOLUTION = 0.05  # largest width of the cell of a spike, in standard deviations of the rest of its feature
 SPIKE_OVERLAP = 0.02  # share of the rest that may lie in the cell of a spike
 CODE_DISTANCE = 5.0  # grid steps to the nearest value, from which a spike is no value of the grid
+MAX_COARSE = 20  # cells of a coarse grid at most
 CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
 
 
@@ -88,6 +89,16 @@ class Resolution:
             for spike, width in zip(spikes[np.isfinite(widths)], widths[np.isfinite(widths)]):
                 out[X[:, j] == spike, j] = width
         return out
+
+    def cell_edges(self, j: int, bounds: tuple[float, float]) -> np.ndarray:
+        """Rising ends of the cells of feature j, within bounds, if its values are on a regular grid of few cells and
+        every cell is as wide as a step; else none."""
+        values = self.grids[j]
+        step = _step(values) if len(values) > 1 and not len(self.spikes[j]) else None
+        if step is None or (n_cells := round((values[-1] - values[0]) / step) + 1) > MAX_COARSE:
+            return np.empty(0)
+        edges = values[0] + (np.arange(n_cells + 1) - 0.5) * step
+        return np.unique(np.clip(edges, *bounds))
 
     def dequantized(
         self, X: np.ndarray, rng: np.random.Generator, bounds: tuple[np.ndarray, np.ndarray] | None = None

@@ -14,10 +14,11 @@ from skdiffusion.densities.predictive._boosting import BoostedTrees, Outputs
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
 from skdiffusion.densities.predictive._flow import TABLE_TOLERANCE, TargetFlow
+from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
 from skdiffusion.densities.predictive._network import MixtureNetworks
 
-PredictiveComponent = BoostedTrees | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
+PredictiveComponent = BoostedTrees | Forest | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
 MAX_ROOT_STEPS = 60
 ROOT_TOLERANCE = 1e-8  # in standard normal scores of probabilities
 MAX_SCORE = 8.0
@@ -71,6 +72,8 @@ class PredictiveBlend:
 def _given(component: PredictiveComponent, inputs: Inputs, weight: float) -> Distributions:
     if isinstance(component, BoostedTrees):
         return component.given(inputs.outputs)
+    if isinstance(component, Forest):
+        return component.given(inputs.X)
     if isinstance(component, TargetFlow):
         outputs = inputs.outputs if component.of_residuals else Outputs.standard(len(inputs.X))
         return component.given(inputs.columns, outputs, TABLE_TOLERANCE / weight)
@@ -94,6 +97,10 @@ class BlendedDistributions(Distributions):
     def cdf(self, z: np.ndarray) -> np.ndarray:
         return sum(weight * part.cdf(z) for weight, part in zip(self.weights, self.parts))
 
+    def fast_cdf(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        functions = [part.fast_cdf() for part in self.parts]
+        return lambda z, samples: sum(weight * cdf(z, samples) for weight, cdf in zip(self.weights, functions))
+
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         z, shares = zip(*(part.nodes() for part in self.parts))
         weighted = [weight * share for weight, share in zip(self.weights, shares)]
@@ -105,12 +112,11 @@ class BlendedDistributions(Distributions):
         Roots of the distribution function on the scale of normal scores, where it is nearly straight, between places
         of a grid that all quantiles of a sample share.
         """
-        functions = [part.fast_cdf() for part in self.parts]
+        cdf = self.fast_cdf()
         wanted = np.clip(ndtri(probabilities), -MAX_SCORE, MAX_SCORE)
 
         def score(z: np.ndarray, samples: np.ndarray) -> np.ndarray:
-            probability = sum(weight * cdf(z, samples) for weight, cdf in zip(self.weights, functions))
-            return np.clip(ndtri(np.clip(probability, 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
+            return np.clip(ndtri(np.clip(cdf(z, samples), 0.0, 1.0)), -MAX_SCORE, MAX_SCORE)
 
         grid = self._places_of_scores()
         heights = score(grid, np.arange(len(self)))

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from skdiffusion.densities import ResidualDistribution, fit_residuals
+from skdiffusion.densities.predictive._bins import Bins
 from skdiffusion.densities.predictive._data import FoldedInputs, RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, MeanOfTrees, Trees, baseline
@@ -105,7 +106,7 @@ def fit_boosted(data: RegressionData) -> BoostedFit:
     for fold in data.folds:
         others = data.target.without(fold)
         residuals = fit_residuals(standard[others], share[others] * (data.n_effective / share[others].sum()))
-        log_prob[fold] = _distributions(residuals, Outputs(mean[fold], scale[fold])).log_prob(z[fold])
+        log_prob[fold] = data.log_prob_of(_distributions(residuals, Outputs(mean[fold], scale[fold])), fold)
     trees = BoostedTrees(means, log_variances, middle, data.min_scale, fit_residuals(standard, share))
     return BoostedFit(trees, Outputs(mean, scale), log_prob)
 
@@ -138,7 +139,8 @@ def fit_trees(
     """
     folds = _left_out_together(inputs.folds, len(target))
     n_trial = len(folds) if len(target) <= FEW_SAMPLES else min(N_TRIAL_FOLDS, len(folds))
-    make = partial(_LeftOut, inputs, target, loss)
+    bins = Bins.of(inputs.X, inputs.weight, np.setdiff1d(np.arange(inputs.X.shape[1]), inputs.categories))
+    make = partial(_LeftOut, inputs._replace(X=bins.binned(inputs.X)), bins, target, loss)
     runs = [[make(setting, fold).run() for fold in folds[:n_trial]] for setting in settings]
     curves = [_mean_curve(of_setting) for of_setting in runs]
     best = int(np.argmin([curve.min() for curve in curves]))
@@ -168,18 +170,20 @@ def _mean_curve(runs: list[_LeftOut]) -> np.ndarray:
 class _LeftOut:
     """A fit of trees without one fold."""
 
-    def __init__(self, inputs: FoldedInputs, target: np.ndarray, loss: str, setting: Boosting, fold: np.ndarray):
-        X, train = inputs.X, np.setdiff1d(np.arange(len(target)), fold)
-        self.fold, self.setting, self.loss = fold, setting, loss
-        self.weight = float(inputs.weight[fold].sum())
-        self.categories = Categories.of(X[train], inputs.categories)
+    def __init__(
+        self, binned: FoldedInputs, bins: Bins, target: np.ndarray, loss: str, setting: Boosting, fold: np.ndarray
+    ):
+        X, train = binned.X, np.setdiff1d(np.arange(len(target)), fold)
+        self.fold, self.setting, self.loss, self.bins = fold, setting, loss, bins
+        self.weight = float(binned.weight[fold].sum())
+        self.categories = Categories.of(X[train], binned.categories)
         known = self.categories.encoded(X[train])
         known = np.where(np.isnan(known).all(0), 0.0, known)  # scikit-learn's bins take a value of every column
-        self.train = known, target[train], inputs.weight[train]
-        self.left_out = self.categories.encoded(X[fold]), target[fold], inputs.weight[fold]
+        self.train = known, target[train], binned.weight[train]
+        self.left_out = self.categories.encoded(X[fold]), target[fold], binned.weight[fold]
         self.curve = np.zeros(0)
         self.single = loss == "log_loss" and len(np.unique(self.train[1])) < 2  # which no classifier is fitted to
-        mask = np.arange(X.shape[1]) < len(inputs.categories)
+        mask = np.arange(X.shape[1]) < len(binned.categories)
         make = HistGradientBoostingClassifier if loss == "log_loss" else HistGradientBoostingRegressor
         self.model = make(
             loss=loss,
@@ -245,4 +249,4 @@ class _LeftOut:
         """The first of the trees."""
         if self.single:
             return Trees.constant_of(self._log_odds, self.categories)
-        return Trees.of(self.model, self.categories, n_trees)
+        return Trees.of(self.model, self.categories, self.bins, n_trees)

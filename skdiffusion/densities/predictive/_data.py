@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.numerics import effective_number
+from skdiffusion.densities.predictive._distributions import MIN_MASS, Distributions
 from skdiffusion.preprocessing import (
     Preprocessor,
     Resolution,
@@ -115,6 +117,23 @@ class RegressionData:
     def n_effective(self) -> float:
         """The number of samples of equal weight that tell as much."""
         return effective_number(self.weight)
+
+    @cached_property
+    def cell_edges(self) -> np.ndarray:
+        """Rising ends of the cells of a coarse grid of the target, in its own units; none off such a grid."""
+        return self.target.resolution.cell_edges(0, (float(self.target_map.low[0]), float(self.target_map.high[0])))
+
+    def log_prob_of(self, distributions: Distributions, samples: np.ndarray) -> np.ndarray:
+        """Log-densities of the mapped targets of some samples by their distributions; on a coarse grid, as high as the
+        mass of the cell evenly spread over it."""
+        z = self.z[samples]
+        if not len(self.cell_edges):
+            return distributions.log_prob(z)
+        edges = self.target_map.transform(self.cell_edges[:, None])[0][:, 0]
+        cell = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, len(edges) - 2)
+        heights = distributions.cdf(np.stack([edges[cell], edges[cell + 1]], axis=1))
+        mass = np.maximum(np.diff(heights, axis=1)[:, 0], MIN_MASS)
+        return np.log(mass / (edges[cell + 1] - edges[cell]))
 
     @property
     def numeric(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion.densities import choose_component
 
 LOG_2PI = np.log(2 * np.pi)
+MIN_MASS = 1e-10  # of a cell, by a difference of the distribution function; the density stands for less
 N_GAUSS_HERMITE = 9  # nodes of a Gaussian: exact for polynomials of the seventeenth degree
 MANY_PARTS, N_OF_MANY = 16, 5  # nodes of a Gaussian of a mixture of more parts
 N_STUDENT = 64  # nodes of a Student-t, the middles of as many equal probabilities

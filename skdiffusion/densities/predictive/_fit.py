@@ -18,12 +18,13 @@ from skdiffusion.densities.predictive._boosting import fit_boosted
 from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._flow import fit_target_flow
+from skdiffusion.densities.predictive._forest import fit_forest
 from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
 from skdiffusion.densities.predictive._network_fit import fit_networks, network_plan
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
 
-COMPONENTS = ("trees", "mixture", "student", "network", "diffusion")
+COMPONENTS = ("trees", "forest", "mixture", "student", "network", "diffusion")
 NETWORK_SHARE = 0.3  # of the time that is left for all networks
 
 
@@ -74,6 +75,9 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     boosted, design = fit_boosted(data), Design.of(data)
     columns = design.transform(data.X)
     found: dict[str, tuple[PredictiveComponent, np.ndarray]] = {"trees": (boosted.trees, boosted.log_prob[validated])}
+    if "forest" in plan.names:
+        forest, log_prob = fit_forest(data, rng.spawn(1)[0])
+        found["forest"] = forest, log_prob[validated]
     in_time = time.perf_counter() < plan.search_deadline
     if "mixture" in plan.names and (in_time or len(plan.names) == 1):
         mixture, log_prob = fit_joint_mixture(data, columns, rng, plan.search_deadline)

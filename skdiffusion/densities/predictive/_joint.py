@@ -127,7 +127,7 @@ def fit_joint_student_t(data: RegressionData, design: np.ndarray) -> tuple[Joint
 
     log_prob = np.empty(len(design))
     for fold in data.folds:
-        log_prob[fold] = fitted(data.target.without(fold)).given(design[fold]).log_prob(data.z[fold])
+        log_prob[fold] = data.log_prob_of(fitted(data.target.without(fold)).given(design[fold]), fold)
     return fitted(slice(None)), log_prob
 
 
@@ -180,7 +180,7 @@ class _Search:
 
     def log_prob(self, setting: MixtureSetting, folds: tuple[np.ndarray, ...]) -> np.ndarray:
         """Conditional log-densities of the targets of folds by mixtures without these."""
-        return np.concatenate([self._given(setting, fold).log_prob(self.data.z[fold]) for fold in folds])
+        return np.concatenate([self.data.log_prob_of(self._given(setting, fold), fold) for fold in folds])
 
     def _given(self, setting: MixtureSetting, fold: np.ndarray) -> Distributions:
         train = self.data.target.without(fold)

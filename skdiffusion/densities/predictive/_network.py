@@ -49,14 +49,7 @@ class MixtureNetworks:
         shares = np.exp(log_softmax(log_weights.reshape(shape), axis=2)) / n_networks
         return NormalMixtures(shares.reshape(means.shape), means, np.exp(np.clip(log_scales, *self.log_scales)))
 
-    def left_out(self, design: np.ndarray, folds: tuple[np.ndarray, ...], z: np.ndarray) -> np.ndarray:
-        """Log-densities of targets z (n_samples,), each by the network without its fold."""
-        out = np.empty(len(z))
-        for m, fold in enumerate(folds):
-            out[fold] = self._alone(m).given(design[fold]).log_prob(z[fold])
-        return out
-
-    def _alone(self, m: int) -> MixtureNetworks:
+    def alone(self, m: int) -> MixtureNetworks:
         """Network m."""
         own = slice(m, m + 1)
         weights, offsets = (tuple(part[own] for part in parts) for parts in (self.weights, self.offsets))

@@ -154,4 +154,7 @@ def fit_networks(
     result = run(MixtureLikelihood(sets, width, log_scales, plan, rng), plan)
     weights, offsets = tuple(result.network[::2]), tuple(result.network[1::2])
     networks = MixtureNetworks(weights, offsets, log_scales)
-    return networks, networks.left_out(design, data.folds, data.z), result
+    log_prob = np.empty(len(data.z))
+    for m, fold in enumerate(data.folds):
+        log_prob[fold] = data.log_prob_of(networks.alone(m).given(design[fold]), fold)
+    return networks, log_prob, result

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skdiffusion._utils.blocks import slices
+from skdiffusion.densities.predictive._bins import Bins
 
 N_CODES = 256  # of categories, in the sets of scikit-learn's trees
 PATHS = 1_000_000  # from samples down trees that are followed at a time
@@ -65,10 +66,10 @@ class Trees:
     set_of: np.ndarray  # (n_nodes,), -1 for a node of numbers
 
     @classmethod
-    def of(cls, model: Any, categories: Categories, n_trees: int) -> Trees:
+    def of(cls, model: Any, categories: Categories, bins: Bins, n_trees: int) -> Trees:
         """The first trees of a fitted HistGradientBoostingRegressor or binary HistGradientBoostingClassifier.
 
-        Its columns of categories are the first ones, encoded as `Categories.encoded` does.
+        Its columns of categories are the first ones, encoded as `Categories.encoded` does; the others are of bins.
         """
         parts, sets, start, roots = [], [np.empty((0, N_CODES), dtype=np.uint8)], 0, []
         for (tree,) in model._predictors[:n_trees]:
@@ -77,11 +78,12 @@ class Trees:
             leaf, categorical = nodes["is_leaf"].astype(bool), nodes["is_categorical"].astype(bool)
             children = np.stack([nodes["left"], nodes["right"]], axis=1).astype(np.int64)
             children[leaf] = own[leaf, None]
+            number = np.where(leaf | categorical, -1, nodes["feature_idx"].astype(np.int64) - len(categories.columns))
             first_set = sum(map(len, sets))
             parts.append(
                 (
                     np.where(leaf, 0, nodes["feature_idx"]),
-                    nodes["num_threshold"],
+                    bins.thresholds(number, nodes["num_threshold"]),
                     children + start,
                     np.where(nodes["missing_go_to_left"], 0, 1),
                     nodes["value"],
@@ -108,6 +110,25 @@ class Trees:
         )
 
     @classmethod
+    def of_forest(cls, trees: Sequence[Any], categories: Categories, bins: Bins) -> Trees:
+        """Fitted trees of scikit-learn's `Tree`, for which categories are numbers, of the same columns as those of
+        `of`."""
+        starts = np.cumsum([0, *(tree.node_count for tree in trees)])
+        parts = []
+        for tree, start in zip(trees, starts):
+            leaf, own = tree.children_left < 0, np.arange(tree.node_count)
+            children = np.stack([tree.children_left, tree.children_right], axis=1).astype(np.int64)
+            children[leaf] = own[leaf, None]
+            feature = np.where(leaf, 0, tree.feature)
+            number = np.where(leaf, -1, feature - len(categories.columns))
+            missing = np.where(tree.missing_go_to_left == 1, 0, 1)
+            threshold = bins.thresholds(number, tree.threshold)
+            parts.append((feature, threshold, children + start, missing, tree.value[:, 0, 0]))
+        feature, threshold, children, missing, value = (np.concatenate(a) for a in zip(*parts))
+        sets, set_of = np.empty((0, N_CODES), dtype=np.uint8), np.full(len(value), -1)
+        return cls(categories, 0.0, starts[:-1], feature, threshold, children, missing, value, sets, set_of)
+
+    @classmethod
     def constant_of(cls, value: float, categories: Categories) -> Trees:
         """A constant without trees."""
         feature, threshold, children, missing, leaves, set_of = _no_nodes()
@@ -117,9 +138,19 @@ class Trees:
     def raw_predictions(self, X: np.ndarray) -> np.ndarray:
         """Sums over the trees for samples X (n, n_features), shape (n,)."""
         X, out = self.categories.encoded(X), np.full(len(X), self.constant)
-        for block in slices(len(X), max(1, PATHS // max(1, len(self.roots)))):
+        for block in self._blocks(len(X)):
             out[block] += self._leaf_values(X[block]).sum(1)
         return out
+
+    def leaf_values(self, X: np.ndarray) -> np.ndarray:
+        """What every tree says of samples X (n, n_features), shape (n, n_trees)."""
+        X, out = self.categories.encoded(X), np.empty((len(X), len(self.roots)))
+        for block in self._blocks(len(X)):
+            out[block] = self._leaf_values(X[block])
+        return out
+
+    def _blocks(self, n_samples: int) -> Iterator[slice]:
+        return slices(n_samples, max(1, PATHS // max(1, len(self.roots))))
 
     def _leaf_values(self, X: np.ndarray) -> np.ndarray:
         """Values of the leaves that samples reach, (n_samples, n_trees)."""
