@@ -251,3 +251,13 @@ def test_values_that_leave_bounds_by_round_off_are_at_the_bounds(rng):
     )
     np.testing.assert_array_equal(other.score_samples(beyond), fit.score_samples(X))
     assert fit.score_samples([[1.0 + 1e-12, 0.5]]) == -np.inf
+
+
+def test_single_precision_rounds_no_value_beyond_a_bound_that_it_does_not_hold(rng):
+    X = (0.1 * rng.random((80, 2))).astype(np.float32)
+    X[0, 0], X[1, 1] = np.float32(0.1), np.float32(0.3)  # both beyond the decimal numbers
+    est = DiffusionDensityEstimator((8, 8), max_iter=2, bounds=([0, 0], [0.1, 0.3]), random_state=0).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    low = -X.astype(np.float32)
+    est = DiffusionDensityEstimator((8, 8), max_iter=2, bounds=([-0.1, -0.3], [0, 0]), random_state=0).fit(low)
+    assert np.isfinite(est.score_samples(low)).all()
