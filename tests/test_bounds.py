@@ -9,7 +9,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion._utils.protocols import NoiseStream
 from skdiffusion.compose import make_density_pipeline
 from skdiffusion.densities import GaussianMixtureDensity, TransformedDensity
@@ -261,3 +261,12 @@ def test_single_precision_rounds_no_value_beyond_a_bound_that_it_does_not_hold(r
     low = -X.astype(np.float32)
     est = DiffusionDensityEstimator((8, 8), max_iter=2, bounds=([-0.1, -0.3], [0, 0]), random_state=0).fit(low)
     assert np.isfinite(est.score_samples(low)).all()
+
+
+def test_values_beyond_the_reservoir_that_leave_bounds_by_round_off_are_at_the_bounds(rng):
+    X = rng.random((300, 2))
+    X[5, 0] = np.nextafter(1.0, 2.0)
+    small = {"max_iter": 2, "bounds": (0, 1), "random_state": 0, "options": Options(reservoir_size=200)}
+    est = DiffusionDensityEstimator((8, 8), **small).fit(X)
+    assert est.n_samples_seen_ == 300
+    assert np.isfinite(est.score_samples(X[5:6])).all()

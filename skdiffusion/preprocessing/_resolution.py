@@ -58,7 +58,7 @@ class Resolution:
         return cls(np.array(step), tuple(spikes), tuple(widths), tuple(reach), tuple(grids))
 
     def with_values(self, X: np.ndarray) -> Resolution:
-        """The same with the values of further samples on the grids of their features, without those that do not go on."""
+        """The same with the values of further samples on the grids of their features, without grids that end."""
         grids = [_continued(values, x[~np.isnan(x)]) for values, x in zip(self.grids, X.T)]
         return replace(self, grids=tuple(grids))
 

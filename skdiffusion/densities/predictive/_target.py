@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.validation import without_overshoot
 from skdiffusion.densities.predictive._atoms import AtomProbabilities
 from skdiffusion.densities.predictive._blend import BlendedDistributions, PredictiveBlend
 from skdiffusion.densities.predictive._distributions import TargetNoise
@@ -73,9 +74,10 @@ class TargetDistributions:
 
     def log_prob(self, y: np.ndarray) -> np.ndarray:
         """Log-densities, in nats, of one target for every sample (n,); of an atom the log of its probability."""
+        low, high = self._bounds
+        y = without_overshoot(y, np.array(low), np.array(high), np.finfo(np.float64).eps)
         z, log_det = self._mapped(y)
         out = self.continuous.log_prob(z) + log_det
-        low, high = self._bounds
         out = np.where((y < low) | (y > high), -np.inf, out)
         if self.shares is None:
             return out
