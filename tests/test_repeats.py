@@ -122,13 +122,17 @@ def test_copies_of_all_samples_change_nothing(copies, n_features):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_copies_of_incomplete_samples_change_nothing():
+@pytest.mark.parametrize("categories", [None, [0]])
+def test_copies_of_incomplete_samples_change_nothing(categories):
     X, rng = normal(150, 3), np.random.default_rng(1)
+    X[:, 0] = X[:, 0] if categories is None else rng.integers(3, size=150)
     gaps = np.where(rng.random(X.shape) < 0.1, np.nan, X)
-    fit = quick(fit_conditionals=False).fit(gaps)
-    assert_array_equal(
-        quick(fit_conditionals=False).fit(np.repeat(gaps, 4, axis=0)).score_samples(X), fit.score_samples(X)
+    gaps[:, 1] = X[:, 1]  # samples of which a category alone is known are no copies of each other
+    fit, of_copies = (
+        quick(categorical_features=categories, fit_conditionals=False).fit(np.repeat(gaps, times, axis=0))
+        for times in (1, 4)
     )
+    assert_array_equal(of_copies.score_samples(X), fit.score_samples(X))
 
 
 def test_copies_are_weights():
