@@ -9,7 +9,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion._utils.protocols import NoiseStream
 from skdiffusion.compose import make_density_pipeline
 from skdiffusion.densities import GaussianMixtureDensity, TransformedDensity
@@ -251,3 +251,22 @@ def test_values_that_leave_bounds_by_round_off_are_at_the_bounds(rng):
     )
     np.testing.assert_array_equal(other.score_samples(beyond), fit.score_samples(X))
     assert fit.score_samples([[1.0 + 1e-12, 0.5]]) == -np.inf
+
+
+def test_single_precision_rounds_no_value_beyond_a_bound_that_it_does_not_hold(rng):
+    X = (0.1 * rng.random((80, 2))).astype(np.float32)
+    X[0, 0], X[1, 1] = np.float32(0.1), np.float32(0.3)  # both beyond the decimal numbers
+    est = DiffusionDensityEstimator((8, 8), max_iter=2, bounds=([0, 0], [0.1, 0.3]), random_state=0).fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+    low = -X.astype(np.float32)
+    est = DiffusionDensityEstimator((8, 8), max_iter=2, bounds=([-0.1, -0.3], [0, 0]), random_state=0).fit(low)
+    assert np.isfinite(est.score_samples(low)).all()
+
+
+def test_values_beyond_the_reservoir_that_leave_bounds_by_round_off_are_at_the_bounds(rng):
+    X = rng.random((300, 2))
+    X[5, 0] = np.nextafter(1.0, 2.0)
+    small = {"max_iter": 2, "bounds": (0, 1), "random_state": 0, "options": Options(reservoir_size=200)}
+    est = DiffusionDensityEstimator((8, 8), **small).fit(X)
+    assert est.n_samples_seen_ == 300
+    assert np.isfinite(est.score_samples(X[5:6])).all()

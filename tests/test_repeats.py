@@ -52,6 +52,10 @@ DENSE_BESIDE_SINGLE_PRECISION = {
     "whole times among others": lambda rng: 1.7e9 + np.append(rng.integers(10**5, size=900), 1e5 * rng.random(900)),
     "numbers of things": lambda rng: 3.4e7 + rng.permutation(4000),
     "shares near one": lambda rng: np.append(1 - 1e-9 * rng.random(500), np.ones(50)),
+    "bursts of times": lambda rng: (1.7e9 + 86400 * np.arange(400)[:, None] + rng.integers(60, size=(400, 10))).ravel(),
+    "bursts of fractions": lambda rng: (
+        1e4 + 500 * np.arange(40)[:, None] + np.append(0.25, 0.25 + 1e-4 * np.arange(1, 5))
+    ).ravel(),
     "large numbers of one decimal": lambda rng: 1e9 + rng.integers(-300, 300, 2000) * 0.1,
 }
 
@@ -118,13 +122,17 @@ def test_copies_of_all_samples_change_nothing(copies, n_features):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_copies_of_incomplete_samples_change_nothing():
+@pytest.mark.parametrize("categories", [None, [0]])
+def test_copies_of_incomplete_samples_change_nothing(categories):
     X, rng = normal(150, 3), np.random.default_rng(1)
+    X[:, 0] = X[:, 0] if categories is None else rng.integers(3, size=150)
     gaps = np.where(rng.random(X.shape) < 0.1, np.nan, X)
-    fit = quick(fit_conditionals=False).fit(gaps)
-    assert_array_equal(
-        quick(fit_conditionals=False).fit(np.repeat(gaps, 4, axis=0)).score_samples(X), fit.score_samples(X)
+    gaps[:, 1] = X[:, 1]  # samples of which a category alone is known are no copies of each other
+    fit, of_copies = (
+        quick(categorical_features=categories, fit_conditionals=False).fit(np.repeat(gaps, times, axis=0))
+        for times in (1, 4)
     )
+    assert_array_equal(of_copies.score_samples(X), fit.score_samples(X))
 
 
 def test_copies_are_weights():
@@ -510,3 +518,28 @@ def test_values_that_later_samples_of_a_stream_have_are_on_the_grid_too():
     np.testing.assert_array_equal(counts, np.round(counts))
     assert counts.min() >= X[:, 0].min()
     assert X[:, 0].max() < counts.max() <= X[:, 0].max() + 20
+
+
+@pytest.mark.parametrize("later", ["between", "beyond", "irregular"])
+def test_values_off_the_grid_of_earlier_samples_end_it(later):
+    """Generated values follow the density of all samples, and are not moved to the values of the first ones."""
+    rng = np.random.default_rng(0)
+    first = rng.integers(11, size=(300, 1)).astype(float)
+    if later == "irregular":
+        first = first**1.5
+    further = rng.integers(31, size=(300, 1)) + {"between": 0.0, "beyond": 0.3, "irregular": 0.0}[later]
+    further[0] = 3.7
+    resolution = Resolution.of(np.hstack([first, first])).with_values(np.hstack([further, first]))
+    drawn = np.column_stack([rng.uniform(0, 40, 50), rng.uniform(0, 10, 50)])
+    out = resolution.requantized(drawn)
+    far = drawn[:, 0] > first.max() + 1
+    assert_array_equal(out[far, 0], drawn[far, 0])
+    assert np.isin(out[:, 1], first).all()
+
+
+def test_round_off_between_earlier_and_later_samples_keeps_their_grid():
+    first = np.repeat(np.arange(10) / 10, 30)[:, None]
+    later = np.append(np.arange(10) * 0.1, [1.1, 11 * 0.1])[:, None]  # 3 * 0.1 is not 3/10, 11 * 0.1 not 1.1
+    (values,) = Resolution.of(first).with_values(later).grids
+    assert_allclose(values, np.append(np.arange(10) / 10, 1.1), rtol=1e-12)
+    assert len(values) == 11

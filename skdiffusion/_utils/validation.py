@@ -220,7 +220,10 @@ def without_overshoot(X: np.ndarray, low: np.ndarray, high: np.ndarray, precisio
     size = np.where(np.isfinite(ends), np.abs(ends), 0.0).max(0)
     size = np.maximum(size, np.where(np.isfinite(ends).all(0), high - low, 0.0))
     by_round_off = np.maximum(beyond_low, beyond_high) <= OVERSHOOT * precision * size
-    return np.where(by_round_off, np.clip(X, low, high), X).astype(X.dtype)
+    out = np.where(by_round_off, np.clip(X, low, high), X).astype(X.dtype)
+    # A bound that single precision does not hold may be rounded to a number beyond it.
+    out = np.where(by_round_off & (out > high), np.nextafter(out, X.dtype.type(-np.inf)), out)
+    return np.where(by_round_off & (out < low), np.nextafter(out, X.dtype.type(np.inf)), out)
 
 
 def check_inside(X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None, start: int = 0) -> None:

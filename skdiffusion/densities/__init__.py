@@ -16,7 +16,7 @@ from skdiffusion.densities._blend import (
     worthwhile_runs,
 )
 from skdiffusion.densities._chained_mixture import ChainedMixture
-from skdiffusion.densities._completion import Completion, completed_samples
+from skdiffusion.densities._completion import Completion, completed_samples, incomplete_originals
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.densities._feature_transforms import (
     FEATURE_TRANSFORMS,
@@ -117,6 +117,7 @@ __all__ = [
     "gaussian_flow_map",
     "given_together",
     "improved",
+    "incomplete_originals",
     "informative_order",
     "kernel_density",
     "mixture_by_bic",

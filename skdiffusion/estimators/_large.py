@@ -14,7 +14,13 @@ from skdiffusion._utils.frames import frame_library, note_frame, to_frame
 from skdiffusion._utils.progress import PILOT_SHARE, counted, training_deadline
 from skdiffusion._utils.shards import Shards, ShardSource, joined, n_samples
 from skdiffusion._utils.sources import ArraySource, ChunkReader, FrameSource, Source, source_of
-from skdiffusion._utils.validation import check_bounds, check_finite, check_inside, check_magnitude
+from skdiffusion._utils.validation import (
+    check_bounds,
+    check_finite,
+    check_inside,
+    check_magnitude,
+    without_overshoot,
+)
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.estimators._options import Options
 from skdiffusion.estimators._table_kinds import kinds_of
@@ -212,7 +218,9 @@ class _Survey:
         X = self.reader.numbers(chunk, start)
         check_finite(self.estimator, X, chunk, allow_nan=True)
         check_magnitude(X=X)
-        check_inside(X, check_bounds(self.estimator.bounds, X.shape[1]), start)
+        if (bounds := check_bounds(self.estimator.bounds, X.shape[1])) is not None:
+            X = without_overshoot(X, *bounds, np.finfo(X.dtype).eps)
+        check_inside(X, bounds, start)
         if (unknown := np.isnan(X).any(1)).any():
             self.obstacle = f"has unknown values (NaN), the first in sample {start + np.flatnonzero(unknown)[0]}"
         else:

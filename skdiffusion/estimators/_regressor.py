@@ -30,6 +30,7 @@ from skdiffusion._utils.validation import (
     generator_seed,
     resolve_device,
     validate_data,
+    without_overshoot,
 )
 from skdiffusion.densities.predictive import COMPONENTS, TargetDistributions, TargetModel, TargetNoise
 from skdiffusion.estimators._base import SavableEstimator
@@ -240,7 +241,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         check_magnitude(X=samples, y=Y)
         kept = weight > 0
         samples, Y, weight = samples[kept], Y[kept], weight[kept]
-        bounds = check_bounds(self.bounds, Y.shape[1])
+        if (bounds := check_bounds(self.bounds, Y.shape[1])) is not None:
+            Y = without_overshoot(Y, *bounds, np.finfo(Y.dtype).eps)
         if bounds is not None and (outside := ((Y < bounds[0]) | (Y > bounds[1])).any(1)).any():
             raise ValueError(
                 f"{outside.sum()} of {len(Y)} samples of y lie outside 'bounds' (the first is sample "

@@ -38,6 +38,7 @@ from skdiffusion.densities import (
     fit_state_chain,
     fit_state_regression,
     fit_student_t,
+    incomplete_originals,
     one_hot,
     smoothed_table,
 )
@@ -56,6 +57,7 @@ from skdiffusion.preprocessing import (
     CompletedSamples,
     WeightedSamples,
     fit_present_maps,
+    merged_copies,
     whole_groups,
 )
 
@@ -146,6 +148,8 @@ class TableFit:
         self.search_seconds = np.inf if seconds is None else SEARCH_SHARE * seconds
         samples = samples._replace(X=whole_groups(self.columns, samples.X))
         if np.isnan(samples.X).any():
+            # Copies become weights before anything is drawn for them, which would hide that they are copies.
+            samples = merged_copies(samples, incomplete_originals(samples.X))
             samples, self.rng = collective().first((self._completed(samples), self.rng))
         data = TableData.of(samples, self.columns, self.bounds, self.rng)
         warn_of_constant_features(data.resolution.resolution)

@@ -59,7 +59,7 @@ class Resolution:
         return cls(np.array(step), tuple(spikes), tuple(widths), tuple(reach), tuple(grids))
 
     def with_values(self, X: np.ndarray) -> Resolution:
-        """The same with the values of further samples on the grids of their features, as far as these go on."""
+        """The same with the values of further samples on the grids of their features, without grids that end."""
         grids = [_continued(values, x[~np.isnan(x)]) for values, x in zip(self.grids, X.T)]
         return replace(self, grids=tuple(grids))
 
@@ -173,10 +173,19 @@ def on_grid(x: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _continued(values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The values of a grid and further ones, where all are whole steps apart; else the values alone."""
-    both = np.union1d(values, x)
-    before, after = (_step(v) if len(v) > 1 else None for v in (values, both))
-    return both if before is not None and after is not None and np.isclose(before, after) else values
+    """The values of a grid and further ones; none where one of these is off the grid, which then is there no more."""
+    further = np.setdiff1d(x, values)
+    if not len(values) or not len(further):
+        return values
+    step = _step(values)
+    if step is None:
+        return values[:0]
+    places = (further - values[0]) / step
+    if (np.abs(places - np.round(places)) > GRID_TOLERANCE).any():
+        return values[:0]
+    # Those that differ from a value by round-off are that value.
+    further = further[np.unique(np.round(places), return_index=True)[1]]
+    return np.union1d(values, further[np.abs(further - nearest(values, further)) > step / 2])
 
 
 def _step(values: np.ndarray) -> float | None:

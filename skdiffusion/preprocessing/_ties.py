@@ -53,19 +53,23 @@ def without_round_off(X: np.ndarray, precision: float) -> np.ndarray:
 def _at_full_precision(x: np.ndarray) -> np.ndarray:
     """Values, those that others give when rounded to single precision as these: a column may hold both.
 
-    Whole numbers, halves and other values of few digits are no rounded ones.
+    Whole numbers, halves and other values of few digits are no rounded ones. Of values at full precision that round to
+    the same one, as times in a burst, none is another.
     """
     with np.errstate(over="ignore"):
         single = x.astype(np.float32).astype(x.dtype)
     exact = single == x
-    rounded = exact & (np.frexp(x)[0] * 2.0**SHORT_DIGITS % 1 != 0)
+    rounded = exact & (x % 1 != 0) & (np.frexp(x)[0] * 2.0**SHORT_DIGITS % 1 != 0)
     if not rounded.any() or exact.all():
         return x
     out, order = x, np.argsort(x, kind="stable")
     for start, stop in zip(*_runs_of_round_off(x[order], float(np.finfo(np.float32).eps))):
         run = order[start : stop + 1]
         full = run[~exact[run]]
-        if len(full) and rounded[run].any() and np.isin(x[run[rounded[run]]], single[full]).all():
+        if not len(full) or not rounded[run].any():
+            continue
+        is_one = np.ptp(x[full]) <= ROUND_OFF * np.finfo(np.float64).eps * np.abs(x[full[0]])
+        if is_one and np.isin(x[run[exact[run]]], single[full]).all():
             out = x.copy() if out is x else out
             out[run] = x[full[0]]
     return out

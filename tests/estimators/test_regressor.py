@@ -227,6 +227,16 @@ def test_bounds_hold():
         reg.fit(X, np.append(y[:-1], 2.0))
 
 
+def test_targets_that_leave_bounds_by_round_off_are_at_the_bounds():
+    rng = np.random.default_rng(13)
+    X, y = rng.standard_normal((200, 2)), rng.random(200)
+    y[:2] = 1.0, 0.0
+    beyond = y.copy()
+    beyond[:2] = np.nextafter(1.0, 2.0), -1e-17
+    at, other = (small(bounds=(0.0, 1.0), components=["trees", "student"]).fit(X, target) for target in (y, beyond))
+    assert_array_equal(other.log_prob(X, beyond), at.log_prob(X, y))
+
+
 def test_missing_values_and_categories_in_a_frame():
     rng, n = np.random.default_rng(14), 300
     kind = rng.choice(["a", "b", "c"], n)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.validation import without_overshoot
 from skdiffusion.densities.predictive._atoms import AtomProbabilities
 from skdiffusion.densities.predictive._blend import PredictiveBlend
 from skdiffusion.densities.predictive._cells import EvenInCells, MappedDistributions
@@ -65,6 +66,8 @@ class TargetDistributions:
 
     def log_prob(self, y: np.ndarray) -> np.ndarray:
         """Log-densities, in nats, of one target for every sample (n,); of an atom the log of its probability."""
+        low, high = (np.array(end) for end in self.continuous.bounds)
+        y = without_overshoot(y, low, high, np.finfo(np.float64).eps)
         out = self.continuous.log_prob(y)
         if self.shares is None:
             return out
