@@ -1,5 +1,7 @@
 """Jacobians against finite differences; densities in the units of the input."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -24,7 +26,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from skdiffusion import DiffusionDensityEstimator
+from skdiffusion import DiffusionDensityEstimator, StackedDensityEstimator
 from skdiffusion.compose import (
     DensityPipeline,
     draw_samples,
@@ -370,3 +372,24 @@ def test_a_pipeline_refuses_a_column_in_words(table):
     frame = pl.DataFrame(table).with_columns(pl.lit("red").alias("color"))
     with pytest.raises(ValueError, match="'color'.*one-hot.*drop the column"):
         make_density_pipeline(StandardScaler(), GaussianMixture(1)).fit(frame)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_transformer_before_the_density_makes_no_categories_of_what_it_scales(wrapped):
+    """The mass of one-hot columns times ten is one: the Jacobian of their scaler counts, and so they are numbers."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([10.0 * np.eye(2)[rng.integers(2, size=100)], rng.normal(size=100)])
+    density = DiffusionDensityEstimator(**SMALL)
+    pipeline, numbers = (
+        make_density_pipeline(
+            MinMaxScaler(), StackedDensityEstimator([("own", final)], random_state=0) if wrapped else final
+        )
+        for final in (density, clone(density).set_params(categorical_features=None))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_allclose(
+            pipeline.fit(X).score_samples(X), numbers.fit(X).score_samples(X), rtol=0, atol=1e-12
+        )
+    alone = make_density_pipeline(clone(density)).fit(X / [10.0, 10.0, 1.0])
+    assert alone[-1].one_hot_groups_ == [[0, 1]]

@@ -5,6 +5,7 @@ leaves the second term out, so that the score of one and the same model depends 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_random_state
 
 from skdiffusion._utils.frames import as_numbers, frame_library, note_frame, to_frame, wants_frame
+from skdiffusion._utils.measure import numbers_alone
 from skdiffusion._utils.validation import RandomState, check_finite, generator_seed
 from skdiffusion.compose._fitted import draw_through
 from skdiffusion.compose._jacobians import has_known_jacobian, log_abs_det_jacobian
@@ -42,7 +44,7 @@ class DensityPipeline(Pipeline):
     `score_samples` adds the log-Jacobian of every step, `score` is the mean over samples for any final
     estimator, and `sample` maps draws back. Everything else is scikit-learn's Pipeline, parameters included. NaN means
     unknown where all steps let it pass: the density is then the marginal one of the other features. Booleans and
-    categories of numbers in frames are handed on as numbers.
+    categories of numbers in frames are handed on as numbers, and behind a transformer one-hot columns are numbers too.
 
     Parameters
     ----------
@@ -103,7 +105,8 @@ class DensityPipeline(Pipeline):
                     )
         numbers = as_numbers(X)
         self._check_finite(numbers)
-        super().fit(numbers, y, **params)
+        with numbers_alone() if len(active_steps(self)) > 1 else nullcontext():
+            super().fit(numbers, y, **params)
         self._log_jacobian(_safe_indexing(_frame_or_array(numbers), slice(2)))
         self.feature_scale_ = np.nanstd(check_array(numbers, dtype=np.float64, ensure_all_finite="allow-nan"), axis=0)
         note_frame(self, X)

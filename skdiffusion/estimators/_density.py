@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import note_frame
+from skdiffusion._utils.measure import takes_numbers_alone
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import (
     CallbackSupportMixin,
@@ -485,8 +486,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         self._sample_seed = int(rng.integers(2**62))
         begun = FitInput(samples, bounds, rng, started, taken.reservoir, checkpoint)
 
-        grouped = taken.reservoir is None and not begins_stream and can_be_a_table(self)
-        self._table = kinds.table(samples.X, self.atoms, grouped)
+        grouped = taken.reservoir is None and not begins_stream and not takes_numbers_alone()
+        self._table = kinds.table(samples.X, self.atoms, grouped and can_be_a_table(self))
         self._note_kinds(self._table)
         self.n_samples_seen_, self._kernel_sources = begun.n_samples, None
         self.conditional_blend_: Blend | None = None
