@@ -61,8 +61,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     Parameters
     ----------
     components : "auto" or list of str, default="auto"
-        Densities to blend, among "trees", "mixture", "student", "network" and "diffusion". "auto" is all of them, as
-        far as they add to the blend.
+        Densities to blend, among "trees", "forest", "mixture", "student", "network" and "diffusion". "auto" is all of
+        them, as far as they add to the blend.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the two hidden layers of the networks; those of mixture density networks are at most 64.
     n_estimators : "auto" or int, default="auto"
