@@ -51,8 +51,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     r"""Regression by the whole distribution of y given X: its density, quantiles, intervals and draws.
 
     A diffusion model of y, or of what gradient-boosted trees leave of it, is blended with the trees themselves, as a
-    density, with mixture density networks, and with conditionals of a Gaussian mixture and of a Student-t, by weights w
-    that are learned on samples left out:
+    density, with a forest of randomized trees, with mixture density networks, and with conditionals of a Gaussian
+    mixture and of a Student-t, by weights w that are learned on samples left out:
 
     .. math:: p(y \mid x) = \sum_k w_k\,p_k(y \mid x).
 
@@ -62,8 +62,8 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     Parameters
     ----------
     components : "auto" or list of str, default="auto"
-        Densities to blend, among "trees", "mixture", "student", "network" and "diffusion". "auto" is all of them, as
-        far as they add to the blend.
+        Densities to blend, among "trees", "forest", "mixture", "student", "network" and "diffusion". "auto" is all of
+        them, as far as they add to the blend.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths of the two hidden layers of the networks; those of mixture density networks are at most 64.
     n_estimators : "auto" or int, default="auto"
@@ -76,7 +76,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         Values of y that carry mass, as the zeros of claims: they have a probability, and `log_prob` there is its
         logarithm; the rest of y has a density. A dictionary has lists by the number of the output. "auto" finds them,
         as `find_atoms` does, and counts samples by their weights. Atoms that no sample has are left out. None spreads
-        values that repeat over narrow cells.
+        values that repeat over cells; on a grid of at most 20 cells the density is even within each.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Columns of X that are categories: a mask, numbers or names. "from_dtype" are those of a frame with the dtypes
         of categories, text and booleans. At most 255 categories a column; unknown ones count as missing.

@@ -304,7 +304,7 @@ def test_a_constant_target_is_said():
         ({}, [1.0, np.nan, 2.0, 3.0], "y contains NaN in 1 of 4 samples: drop"),
         ({}, ["a", "b", "c", "d"], "not compatible with arrays of bytes/strings|could not convert"),
         ({}, [1.0, 2.0], "inconsistent numbers of samples"),
-        ({"components": ["forest"]}, [1.0, 2.0, 3.0, 4.0], "'components' parameter must be .* Got 'forest'"),
+        ({"components": ["woods"]}, [1.0, 2.0, 3.0, 4.0], "'components' parameter must be .* Got 'woods'"),
         ({"components": []}, [1.0, 2.0, 3.0, 4.0], "'components' parameter must be .* Got none"),
         ({"bounds": (2.0, 1.0)}, [1.0, 2.0, 3.0, 4.0], "'bounds' parameter"),
         ({"atoms": [1.0, 2.0, 3.0]}, [1.0, 2.0, 3.0, 4.0], "no continuous part"),

@@ -123,13 +123,17 @@ class RegressionData:
         """Rising ends of the cells of a coarse grid of the target, in its own units; none off such a grid."""
         return self.target.resolution.cell_edges(0, (float(self.target_map.low[0]), float(self.target_map.high[0])))
 
+    @cached_property
+    def mapped_edges(self) -> np.ndarray:
+        """The same, mapped."""
+        return self.target_map.transform(self.cell_edges[:, None])[0][:, 0]
+
     def log_prob_of(self, distributions: Distributions, samples: np.ndarray) -> np.ndarray:
         """Log-densities of the mapped targets of some samples by their distributions; on a coarse grid, as high as the
         mass of the cell evenly spread over it."""
-        z = self.z[samples]
-        if not len(self.cell_edges):
+        z, edges = self.z[samples], self.mapped_edges
+        if not len(edges):
             return distributions.log_prob(z)
-        edges = self.target_map.transform(self.cell_edges[:, None])[0][:, 0]
         cell = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, len(edges) - 2)
         heights = distributions.cdf(np.stack([edges[cell], edges[cell + 1]], axis=1))
         mass = np.maximum(np.diff(heights, axis=1)[:, 0], MIN_MASS)

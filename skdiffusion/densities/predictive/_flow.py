@@ -20,7 +20,7 @@ from skdiffusion._utils.protocols import Density
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
 from skdiffusion.densities.predictive._data import RegressionData
-from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
+from skdiffusion.densities.predictive._distributions import MIN_MASS, Distributions, TargetNoise
 from skdiffusion.diffusion.fitting import averaged_log_prob
 from skdiffusion.diffusion.networks import Split
 from skdiffusion.diffusion.options import DiffusionOptions
@@ -156,14 +156,35 @@ class FlowDistributions(Distributions):
 
 
 @dataclass(frozen=True)
-class _OfSplit(Density):
-    """The conditional density of one split, as one density."""
+class _Member(Density):
+    """The conditional density of the standardized target by one network, as one density.
+
+    Parameters
+    ----------
+    flow : SplitFlow
+    split : Split
+    shift, scale : array of shape (n_features,)
+    edges : array of shape (n_cells + 1,)
+        Rising ends of the cells of a coarse grid of the mapped target, within which the density is even; maybe none.
+    """
 
     flow: SplitFlow
     split: Split
+    shift: np.ndarray
+    scale: np.ndarray
+    edges: np.ndarray
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
-        return self.flow.conditional_log_prob(X, self.split)
+        if not len(self.edges):
+            return self.flow.conditional_log_prob(X, self.split)
+        u, mean, log_scale = (X * self.scale + self.shift)[:, :3].T
+        cell = np.searchsorted(self.edges, mean + np.exp(log_scale) * u, side="right") - 1
+        cell, heights, ends = np.clip(cell, 0, len(self.edges) - 2), [], []
+        for k in (0, 1):
+            ends.append(((self.edges[cell + k] - mean) / np.exp(log_scale) - self.shift[0]) / self.scale[0])
+            complete = np.column_stack([ends[k], X[:, 1:]])
+            heights.append(ndtr(self.flow.codes(complete, self.split)[:, 0]))
+        return np.log(np.maximum(heights[1] - heights[0], MIN_MASS) / (ends[1] - ends[0]))
 
 
 def target_split(n_features: int) -> Split:
@@ -205,7 +226,7 @@ def fit_target_flow(
     log_det = -np.log(scale[0] * left_out.scale)
     mapped = MappedData(data.target_map, standard, standard, log_det)
     split = target_split(standard.shape[1])
-    members = [_OfSplit(member, split) for member in flow.members()]
+    members = [_Member(member, split, shift, scale, data.mapped_edges) for member in flow.members()]
     log_prob = averaged_log_prob(members, mapped, data.target.validation_folds)
     low, high = standard.min(0) - MARGIN, standard.max(0) + MARGIN
     return TargetFlow(flow, shift, scale, low, high, of_residuals), log_prob, result

@@ -12,6 +12,8 @@ Meinshausen (2006), Quantile regression forests.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
@@ -21,7 +23,8 @@ from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, Trees
 
-N_TREES = 64  # of a forest
+FEW_SAMPLES, N_OF_FEW, N_OF_MANY = 2000, 64, 32  # samples, and trees of a forest of up to so many and of more
+N_TRIAL_FOLDS = 2  # by which the size of leaves is chosen
 LEAF_SIZES = (1, 5)
 SCALES = np.geomspace(0.01, 1.0, 15)  # that are tried, in standard deviations of the target
 
@@ -54,22 +57,42 @@ def fit_forest(data: RegressionData, rng: np.random.Generator) -> tuple[Forest, 
     The forest takes some trees without each of the folds.
     """
     bins, categories = Bins.of(data.X, data.weight, data.numeric), Categories.of(data.X, data.categories)
-    binned = categories.encoded(bins.binned(data.X))
-    floor, seed = max(data.min_scale, SCALES[0]), int(rng.integers(2**31))
-    share = -(-N_TREES // len(data.folds))
-    best: tuple[float, Forest, np.ndarray] | None = None
-    for size in LEAF_SIZES:
-        values, kept = np.empty((len(data.z), N_TREES)), []
-        for k, fold in enumerate(data.folds):
-            train = data.target.without(fold)
-            model = ExtraTreesRegressor(N_TREES, min_samples_leaf=size, random_state=seed + k)
-            model.fit(binned[train], data.z[train], sample_weight=data.weight[train])
-            values[fold] = np.stack([tree.predict(binned[fold]) for tree in model.estimators_], axis=1)
-            kept += [tree.tree_ for tree in model.estimators_[:share]]
-        for scale in np.unique(np.maximum(SCALES, floor)):
-            log_prob = data.log_prob_of(_distributions(values, scale), np.arange(len(data.z)))
-            score = float(np.average(log_prob, weights=data.weight))
-            if best is None or score > best[0]:
-                best = score, Forest(Trees.of_forest(kept, categories, bins), float(scale)), log_prob
-    assert best is not None
-    return best[1], best[2]
+    make = partial(_LeftOut.of, data, categories.encoded(bins.binned(data.X)), int(rng.integers(2**30)))
+    scales, places = np.unique(np.maximum(SCALES, data.min_scale)), range(len(data.folds))
+    trials = {size: [make(size, k) for k in places[:N_TRIAL_FOLDS]] for size in LEAF_SIZES}
+    best = max(LEAF_SIZES, key=lambda size: _best(data, trials[size], scales)[0])
+    runs = [*trials[best], *(make(best, k) for k in places[N_TRIAL_FOLDS:])]
+    _, scale, log_prob = _best(data, runs, scales)
+    kept = [tree for run in runs for tree in run.trees[: -(-len(run.trees) // len(runs))]]
+    return Forest(Trees.of_forest(kept, categories, bins), scale), log_prob
+
+
+class _LeftOut(NamedTuple):
+    """Trees without one fold, and what they say of it."""
+
+    fold: np.ndarray
+    trees: list[Any]
+    values: np.ndarray  # (n_left_out, n_trees)
+
+    @classmethod
+    def of(cls, data: RegressionData, binned: np.ndarray, seed: int, size: int, k: int) -> _LeftOut:
+        """The trees without fold k with leaves of so many samples at least."""
+        fold, train = data.folds[k], data.target.without(data.folds[k])
+        n_trees = N_OF_FEW if len(binned) <= FEW_SAMPLES else N_OF_MANY
+        forest = ExtraTreesRegressor(n_trees, min_samples_leaf=size, random_state=seed + k)
+        forest.fit(binned[train], data.z[train], sample_weight=data.weight[train])
+        left_out = binned[fold].astype(np.float32)
+        values = [tree.predict(left_out, check_input=False) for tree in forest.estimators_]
+        return cls(fold, [tree.tree_ for tree in forest.estimators_], np.stack(values, axis=1))
+
+
+def _best(data: RegressionData, runs: list[_LeftOut], scales: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """The greatest mean out-of-fold log-density of forests, its scale, and the log-densities of all samples, of which
+    those in no fold are 0."""
+    found = []
+    for scale in scales:
+        log_prob, seen = np.zeros(len(data.z)), np.concatenate([run.fold for run in runs])
+        for run in runs:
+            log_prob[run.fold] = data.log_prob_of(_distributions(run.values, float(scale)), run.fold)
+        found.append((float(np.average(log_prob[seen], weights=data.weight[seen])), float(scale), log_prob))
+    return max(found, key=lambda one: one[0])

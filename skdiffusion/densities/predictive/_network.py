@@ -50,7 +50,7 @@ class MixtureNetworks:
         return NormalMixtures(shares.reshape(means.shape), means, np.exp(np.clip(log_scales, *self.log_scales)))
 
     def alone(self, m: int) -> MixtureNetworks:
-        """Network m."""
+        """Network m alone."""
         own = slice(m, m + 1)
         weights, offsets = (tuple(part[own] for part in parts) for parts in (self.weights, self.offsets))
         return MixtureNetworks(weights, offsets, self.log_scales)
