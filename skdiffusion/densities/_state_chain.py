@@ -108,10 +108,14 @@ class StepSetting(NamedTuple):
 
 
 def choose_step_settings(
-    states: np.ndarray, weights: np.ndarray, columns: Columns, rng: np.random.Generator
+    states: np.ndarray,
+    weights: np.ndarray,
+    columns: Columns,
+    rng: np.random.Generator,
+    max_samples: int = MAX_SAMPLES,
 ) -> list[StepSetting]:
     """The penalty of every step, and the share of its table, under which samples left out are likeliest."""
-    order = rng.permutation(len(states))[:MAX_SAMPLES]
+    order = rng.permutation(len(states))[:max_samples]
     n_left_out = int(LEFT_OUT * len(order))
     train, left_out = order[n_left_out:], order[:n_left_out]
     return [

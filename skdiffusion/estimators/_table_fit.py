@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 COMPONENTS = ("mixture", "student")  # in closed form, of tables
 MIN_SHAPE = 3  # features for which networks of two hidden layers are the default
+CHAIN_SECONDS = 1000.0  # of a fit, from which as many samples choose the settings of chains as chains are fitted to
 N_DRAWS = 3  # for every incomplete sample
 LEFT_OUT = 0.25  # of the samples, that choose the mixture that completes samples
 TRANSFORMS_ASKED = {None: (None,), "yeo-johnson": ("yeo-johnson",), "gaussianize": (1.0, 0.3), "auto": TRANSFORMS}
@@ -285,11 +286,14 @@ class TableFit:
         """The chains of all samples, and of those outside every fold, in half of the time until training ends."""
         data, w, clock = self.data, self.data.sample_weight, collective().clock
         started, trained_on = clock(), self._trained_on()
-        settings = choose_step_settings(data.states, w, self.columns, self.rng)
+        seconds = self.estimator.max_fit_seconds
+        some = affordable_chain_samples(1.0, np.inf if seconds is None else seconds / CHAIN_SECONDS)
+        settings = choose_step_settings(data.states, w, self.columns, self.rng, some)
         chosen = clock()
-        available = (training_deadline(self.started, self.estimator.max_fit_seconds) - chosen) / 2
+        available = (training_deadline(self.started, seconds) - chosen) / 2
         # To choose the settings takes longer than one chain.
-        n = affordable_chain_samples(chosen - started, available / len(trained_on))
+        longer = max(1.0, min(data.n_samples, affordable_chain_samples(0.0, np.inf)) / some)
+        n = affordable_chain_samples(longer * (chosen - started), available / len(trained_on))
         return [fit_state_chain(data.states[i], w[i], self.columns, settings, self.rng, n) for i in trained_on]
 
     def _flow(self, progress: Any) -> tuple[StateFlow, np.ndarray, TrainingResult]:
