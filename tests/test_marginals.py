@@ -219,6 +219,28 @@ def test_importance_sampling_finds_the_marginal_within_its_error_and_warns_where
     assert np.isinf(given.standard_error[given.effective_number < 5]).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("d", [2, 4])
+@pytest.mark.parametrize("value", [1e8, -1e12, 1e160])
+def test_a_given_value_far_out_has_an_error_that_is_a_number(d, value, rng):
+    """What no component but the Student-t can explain is its part alone, which is known."""
+    preprocessor = Preprocessor(rng.standard_normal((300, d)), np.ones(300))
+    hidden, student = (
+        Opaque(preprocessor, random_mixture(rng, d)),
+        TransformedDensity(preprocessor, random_student(rng, d)),
+    )
+    blend, features = (
+        Blend({"diffusion": hidden, "student": student}, {"diffusion": 0.6, "student": 0.4}),
+        np.array([0]),
+    )
+    samples, noise = np.full((3, d), value), noise_of(rng, 3 * 64, d)
+    given = BlendMarginal(blend, features, d).given(samples, noise)
+    assert_allclose(given.log_prob, np.log(0.4) + student.marginal(features).log_prob(samples[:, :1]), rtol=1e-9)
+    assert_array_equal(given.standard_error, 0)
+    assert not np.isnan(given.effective_number).any()
+    assert_allclose(given.shares()[:, 1], 1)
+
+
 class Counting(Opaque):
     """A density in no closed form that counts its calls and the samples of these."""
 

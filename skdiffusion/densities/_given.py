@@ -342,7 +342,7 @@ class GivenBlend:
         if self.nodes is None or not self.nodes.drawn:
             return out
         for number, share in self._draws_of_components():
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 worth = np.where(number < MIN_KNOWN, number, number / share**2)
             out = np.where(share > MIN_SHARE, np.minimum(out, worth), out)
         return out
@@ -359,10 +359,12 @@ class GivenBlend:
         if self.nodes is None:
             return np.zeros(len(self.X))
         if not self.nodes.drawn:
-            return self.shares()[:, self.marginal.summed].sum(1) * self.nodes.error
+            share = self.shares()[:, self.marginal.summed].sum(1)
+            with np.errstate(invalid="ignore"):  # far out a component without a share has no sum either
+                return np.where(share > 0, share * self.nodes.error, 0.0)
         n_draws, out = np.bincount(self.nodes.owner, minlength=len(self.X)), np.zeros(len(self.X))
         for number, share in self._draws_of_components():
-            error = share * np.sqrt(np.maximum(1 / np.maximum(number, 1e-300) - 1 / n_draws, 0.0))
+            error = share * np.sqrt(np.maximum(1 / np.fmax(number, 1e-300) - 1 / n_draws, 0.0))
             # So few draws do not know how far they are off.
             out += np.where((number < MIN_KNOWN) & (share > MIN_SHARE), np.inf, error)
         return out

@@ -146,7 +146,7 @@ def adaptive_panels(
         if not halving:
             np.maximum.at(top, panels.owner, by_panel.max(1))
             top = np.where(np.isfinite(top), top, 0.0)
-        density = np.exp(np.minimum(by_panel - top[panels.owner, None], 700.0)) * panels.half_width[:, None]
+        density = np.exp(np.minimum(by_panel - top[panels.owner, None], 600.0)) * panels.half_width[:, None]
         sums, gaps = density @ WEIGHTS, np.abs(density @ (WEIGHTS - GAUSS))
         total = settled + np.bincount(panels.owner, sums, n)
         rough = gaps > PANEL_TOLERANCE * total[panels.owner]

@@ -92,19 +92,24 @@ class StudentTDensity(ClosedFormDensity):
         mean = (self.location @ axes.others)[which] + samples_times_matrices(centered, gains, which)
         degrees = self.degrees + axes.given.shape[2]
         scaled, _ = self._standardized(axes.given, given, which)
-        spread = (self.degrees + (scaled**2).sum(1)) / chdtri(degrees, noise.uniform)
+        spread = np.hypot(np.sqrt(self.degrees), np.exp(_log_distance(scaled))) / np.sqrt(
+            chdtri(degrees, noise.uniform)
+        )
         drawn = samples_times_matrices(noise.normal, symmetric_root(covariances), which)
-        return mean + drawn * np.sqrt(spread)[:, None]
+        return mean + drawn * spread[:, None]
 
 
 def _log_prob(scaled: np.ndarray, nu: float, half_log_det: float | np.ndarray) -> np.ndarray:
     """Log-densities from standardized samples (n_samples, n_features), degrees and half log-determinants of scales."""
     d = scaled.shape[1]
     constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu * np.pi) - half_log_det
-    # log(1 + |scaled|^2 / nu) without squaring: this density bounds the cost of samples however far.
+    return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * _log_distance(scaled) - np.log(nu))
+
+
+def _log_distance(scaled: np.ndarray) -> np.ndarray:
+    """log |x| of standardized samples, without squaring: this density bounds the cost of samples however far."""
     largest = np.maximum(np.abs(scaled).max(1), 1e-300)
-    log_distance = np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
-    return constant - (nu + d) / 2 * np.logaddexp(0.0, 2 * log_distance - np.log(nu))
+    return np.log(largest) + 0.5 * np.log(np.maximum(((scaled / largest[:, None]) ** 2).sum(1), 1e-300))
 
 
 def shrunk_scale(scale: np.ndarray, n_effective: float) -> np.ndarray:

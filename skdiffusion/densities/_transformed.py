@@ -222,8 +222,8 @@ class TransformedDensity(LatentDensity):
                 given[own] = marginal._before_redrawing(X[own], noise.boundary[samples, features[0]])
         out = self.preprocessor.inverse_transform(self._whitened_given(given, noise))
         for samples, features in parts:
-            others = [region for region in regions if region.feature not in features]
-            out[samples] = redrawn(others, out[samples], noise.boundary[samples])
+            if others := [region for region in regions if region.feature not in features]:
+                out[samples] = redrawn(others, out[samples], noise.boundary[samples])
         return out
 
     def _whitened_given(self, X: np.ndarray, noise: SampleNoise) -> np.ndarray:

@@ -16,6 +16,7 @@ from skdiffusion.preprocessing._ties import GRID_TOLERANCE, ROUND_OFF, Ties, nea
 SPIKE_RESOLUTION = 0.05  # largest width of the cell of a spike, in standard deviations of the rest of its feature
 SPIKE_OVERLAP = 0.02  # share of the rest that may lie in the cell of a spike
 CODE_DISTANCE = 5.0  # grid steps to the nearest value, from which a spike is no value of the grid
+MIN_REPEATS = 10  # samples for each value of an irregular grid, in the mean, that make it the grid of further ones
 MAX_COARSE = 20  # cells of a coarse grid at most
 CONSTANT_RESOLUTION = 1e-3  # nominal resolution of a constant feature, relative to its value
 
@@ -159,7 +160,19 @@ def _feature_cells(x: np.ndarray, alone: bool) -> tuple[float, np.ndarray, np.nd
     between = np.diff(values, prepend=-np.inf, append=np.inf)
     apart = np.minimum(between[1:], between[:-1])[spiked]
     own = (widths > step) | (apart > CODE_DISTANCE * step) if on_grid else np.ones(len(spikes), dtype=bool)
-    return step, spikes[own], widths[own], np.maximum(widths, apart)[own] / 2, values if on_grid else values[:0]
+    grid = values if on_grid and _stands_for_others(values, rest) else values[:0]
+    return step, spikes[own], widths[own], np.maximum(widths, apart)[own] / 2, grid
+
+
+def _stands_for_others(values: np.ndarray, rest: np.ndarray) -> bool:
+    """Whether the values that further samples have are known: multiples of a step, or few and each of many samples.
+
+    Of many values that occur two or three times, as those of pairs, further samples have others: to give them these
+    would be to repeat the samples of the fit.
+    """
+    if len(values) < 3 or _step(values) is not None:
+        return True
+    return len(np.unique(rest)) * MIN_REPEATS <= len(rest)
 
 
 def on_grid(x: np.ndarray, values: np.ndarray) -> np.ndarray:

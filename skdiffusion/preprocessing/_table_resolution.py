@@ -8,7 +8,6 @@ import numpy as np
 
 from skdiffusion.preprocessing._columns import Columns
 from skdiffusion.preprocessing._resolution import Resolution, on_grid
-from skdiffusion.preprocessing._ties import Ties
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class TableResolution:
     @classmethod
     def of(cls, columns: Columns, X: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None) -> TableResolution:
         """The resolution of present values (n_samples, n_features), NaN elsewhere."""
-        ties = {int(j): Ties.of(X[~np.isnan(X[:, j]), j]) for j in columns.numeric}
-        grids = {j: t.values for j, t in ties.items() if t.on_grid and len(t.values) > 1}
-        return cls(columns, replace(Resolution.of(X, bounds), grids=()), grids)
+        resolution = Resolution.of(X, bounds)
+        grids = {int(j): resolution.grids[j] for j in columns.numeric if len(resolution.grids[j]) > 1}
+        return cls(columns, replace(resolution, grids=()), grids)
 
     def cell_widths(self, X: np.ndarray) -> np.ndarray:
         """Width of the cell that every value stands for, (n_samples, n_features): none for categories and atoms."""
