@@ -508,6 +508,21 @@ def test_generated_values_of_rounded_features_are_on_their_grid(dtype):
     np.testing.assert_array_equal(quantiles, np.round(quantiles))
 
 
+@pytest.mark.parametrize("kind", ["some twice", "pairs", "few values"])
+def test_generated_values_are_known_ones_only_where_each_of_these_has_many_samples(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    if kind == "some twice":
+        x[:60] = x[60:120]
+    elif kind == "pairs":
+        x = np.repeat(x[:300], 2)
+    else:
+        x = rng.choice(x[:20], 600)
+    X = np.column_stack([x, rng.normal(size=600)])
+    drawn = DiffusionDensityEstimator(max_iter=2, random_state=0).fit(X).sample(1000, random_state=0)
+    assert np.isin(drawn[:, 0], x).mean() == (1.0 if kind == "few values" else 0.0)
+
+
 def test_values_that_later_samples_of_a_stream_have_are_on_the_grid_too():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.poisson(4.0, 300), rng.normal(size=300)]).astype(float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils.validation import check_is_fitted
 
 from skdiffusion._utils.frames import note_frame, to_frame, wants_frame
+from skdiffusion._utils.measure import numbers_alone
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion._utils.validation import (
     check_count,
@@ -28,7 +30,12 @@ from skdiffusion.compose import draw_samples
 from skdiffusion.densities import Blend, stacking_weights
 from skdiffusion.estimators._base import DATA_TYPES, MeanLogDensity
 from skdiffusion.estimators._distributed import by_itself
-from skdiffusion.estimators._table_kinds import DiscretePart, discrete_part, refuse_different_measures
+from skdiffusion.estimators._table_kinds import (
+    DiscretePart,
+    discrete_part,
+    may_have_categories,
+    refuse_different_measures,
+)
 from skdiffusion.preprocessing import random_folds, together_with_copies
 
 
@@ -162,10 +169,15 @@ class StackedDensityEstimator(MeanLogDensity):
             probabilities and densities do not compare. Give them the same atoms, not "auto".
         """
         # The components see numpy arrays: not all of them know other namespaces.
-        with by_itself(self), config_context(array_api_dispatch=False):
+        with by_itself(self), config_context(array_api_dispatch=False), self._measure():
             note_frame(self, X)
             self._fit(X, groups)
         return self
+
+    def _measure(self) -> AbstractContextManager[None]:
+        """Columns of numbers are nothing else beside an estimator that has no probabilities of categories."""
+        estimators = [estimator for _, estimator in self.estimators or ()]
+        return nullcontext() if all(map(may_have_categories, estimators)) else numbers_alone()
 
     def _splits(self, X: np.ndarray, groups: np.ndarray | None, seed: int) -> list:
         """Pairs of training and validation samples.

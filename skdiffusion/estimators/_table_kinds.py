@@ -282,6 +282,11 @@ def discrete_part(estimator: Any) -> DiscretePart:
     return frozenset(table.columns.discrete), {j: values.tolist() for j, values in table.columns.atoms.items()}
 
 
+def may_have_categories(estimator: Any) -> bool:
+    """Whether columns may be categories under a density estimator, or under a step or an estimator within it."""
+    return any(name.split("__")[-1] == "categorical_features" for name in estimator.get_params())
+
+
 def refuse_different_measures(parts: Mapping[str, DiscretePart]) -> None:
     """Raise ValueError if densities, whose discrete parts are given by name, are of different measures.
 

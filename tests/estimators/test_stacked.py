@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
+from sklearn.base import clone
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
@@ -118,3 +119,14 @@ def test_atoms_that_differ_between_folds_are_told():
         StackedDensityEstimator([("auto", est)], cv=[halves, halves[::-1]]).fit(X)
     same = est.set_params(atoms=find_atoms(X))
     assert np.isfinite(StackedDensityEstimator([("same", same)], cv=[halves, halves[::-1]]).fit(X).score(X))
+
+
+def test_one_hot_columns_are_numbers_beside_an_estimator_that_has_densities_alone():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.eye(3)[rng.integers(3, size=120)], rng.normal(size=120)])
+    ours = DiffusionDensityEstimator(max_iter=2, random_state=0)
+    assert clone(ours).fit(X).one_hot_groups_ == [[0, 1, 2]]
+    blend = StackedDensityEstimator([("ours", ours), ("mixture", GaussianMixture())], cv=2, random_state=0).fit(X)
+    assert blend.estimators_[0].one_hot_groups_ == []
+    alike = StackedDensityEstimator([("ours", ours), ("other", clone(ours))], cv=2, random_state=0).fit(X)
+    assert alike.estimators_[0].one_hot_groups_ == [[0, 1, 2]]
