@@ -38,7 +38,7 @@ class PredictivePlan:
         Of the components, among `COMPONENTS`.
     options : DiffusionOptions
     search_deadline : float
-        Moment of `time.perf_counter` from which no mixture is searched for.
+        Moment of `time.perf_counter` from which no forest is grown and no mixture searched for.
     """
 
     names: tuple[str, ...]
@@ -75,7 +75,8 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     boosted, design = fit_boosted(data), Design.of(data)
     columns = design.transform(data.X)
     found: dict[str, tuple[PredictiveComponent, np.ndarray]] = {"trees": (boosted.trees, boosted.log_prob[validated])}
-    if "forest" in plan.names:
+    in_time = time.perf_counter() < plan.search_deadline
+    if "forest" in plan.names and (in_time or len(plan.names) == 1):
         forest, log_prob = fit_forest(data, rng.spawn(1)[0])
         found["forest"] = forest, log_prob[validated]
     in_time = time.perf_counter() < plan.search_deadline

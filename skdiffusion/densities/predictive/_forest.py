@@ -24,6 +24,7 @@ from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, Trees
 
 FEW_SAMPLES, N_OF_FEW, N_OF_MANY = 2000, 64, 32  # samples, and trees of a forest of up to so many and of more
+MAX_TREE_SAMPLES = 10_000  # that a tree is grown of: random ones of more
 N_TRIAL_FOLDS = 2  # by which the size of leaves is chosen
 LEAF_SIZES = (1, 5)
 SCALES = np.geomspace(0.01, 1.0, 15)  # that are tried, in standard deviations of the target
@@ -79,7 +80,8 @@ class _LeftOut(NamedTuple):
         """The trees without fold k with leaves of so many samples at least."""
         fold, train = data.folds[k], data.target.without(data.folds[k])
         n_trees = N_OF_FEW if len(binned) <= FEW_SAMPLES else N_OF_MANY
-        forest = ExtraTreesRegressor(n_trees, min_samples_leaf=size, random_state=seed + k)
+        few = {"bootstrap": True, "max_samples": MAX_TREE_SAMPLES} if len(train) > MAX_TREE_SAMPLES else {}
+        forest = ExtraTreesRegressor(n_trees, min_samples_leaf=size, random_state=seed + k, **few)
         forest.fit(binned[train], data.z[train], sample_weight=data.weight[train])
         left_out = binned[fold].astype(np.float32)
         values = [tree.predict(left_out, check_input=False) for tree in forest.estimators_]
