@@ -56,9 +56,8 @@ def test_gradients_have_the_same_bits_in_blocks_of_every_size(hidden, d, members
 
 def test_only_the_newest_levels_are_kept(monkeypatch, rng):
     network = ensemble((8, 8), 3, 2)
-    size = folded.folded_size(network.evaluator())
-    monkeypatch.setattr(folded, "MAX_BYTES", 2 * size)
-    monkeypatch.setattr(folded, "MIN_LEVELS", 2)
+    of_a_level = 16 * network.evaluator().layers[0][0].numel()
+    monkeypatch.setattr(folded, "MAX_BYTES", 2 * of_a_level)
     flow, w = NetworkField(network, precision="single").flow_field, rng.standard_normal((4, 3))
     first = [flow(w, theta, True) for theta in (0.1, 0.5, 0.9)]
     assert list(flow._levels) == [0.5, 0.9]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,15 +169,10 @@ class StackedDensityEstimator(MeanLogDensity):
             probabilities and densities do not compare. Give them the same atoms, not "auto".
         """
         # The components see numpy arrays: not all of them know other namespaces.
-        with by_itself(self), config_context(array_api_dispatch=False), self._measure():
+        with by_itself(self), config_context(array_api_dispatch=False):
             note_frame(self, X)
             self._fit(X, groups)
         return self
-
-    def _measure(self) -> AbstractContextManager[None]:
-        """Columns of numbers are nothing else beside an estimator that has no probabilities of categories."""
-        estimators = [estimator for _, estimator in self.estimators or ()]
-        return nullcontext() if all(map(may_have_categories, estimators)) else numbers_alone()
 
     def _splits(self, X: np.ndarray, groups: np.ndarray | None, seed: int) -> list:
         """Pairs of training and validation samples.
@@ -208,6 +203,15 @@ class StackedDensityEstimator(MeanLogDensity):
         seed = generator_seed(self.random_state)
         splits = self._splits(X, check_groups(groups, X), seed)
         components = self._components(min(len(train) for train, _ in splits))
+        # Beside an estimator that has no probabilities of categories columns of numbers are nothing else.
+        with nullcontext() if all(may_have_categories(e) for _, e in components) else numbers_alone():
+            self._fit_components(X, splits, components)
+        self.component_weights_ = self.blend_.weights
+        self.feature_scale_ = X.std(0, dtype=np.float64)
+        self._sample_seed = seed
+
+    def _fit_components(self, X: np.ndarray, splits: list, components: list) -> None:
+        """Fit the components without each fold and to all samples, and weigh them."""
         tables: list[np.ndarray] = []
         parts: dict[str, DiscretePart] = {}
         for i, (train, validation) in enumerate(splits):
@@ -222,9 +226,6 @@ class StackedDensityEstimator(MeanLogDensity):
         names = [name for name, _ in components]
         densities: dict[str, Density] = {n: EstimatorDensity(e) for n, e in zip(names, self.estimators_)}
         self.blend_ = Blend(densities, {name: float(weight) for name, weight in zip(names, weights)})
-        self.component_weights_ = self.blend_.weights
-        self.feature_scale_ = X.std(0, dtype=np.float64)
-        self._sample_seed = seed
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of every sample, nats, shape (n_samples,).

@@ -160,6 +160,13 @@ def classes():
     return DiffusionClassifier(model).fit(X, y), X
 
 
+def ranges():
+    """A feature that ends where its values are dense, beside a category."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.integers(2, size=400), rng.random(400)])
+    return DiffusionDensityEstimator(**SMALL, categorical_features=[0], atoms=None).fit(X), X
+
+
 CASES = {
     case.__name__: case
     for case in (
@@ -179,6 +186,7 @@ CASES = {
         tables,
         regression,
         classes,
+        ranges,
     )
 }
 
