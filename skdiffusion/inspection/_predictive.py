@@ -199,7 +199,7 @@ def _column(X: Any, position: int) -> np.ndarray:
 
 
 def _category_positions(estimator: Any, names: list[str]) -> set[int]:
-    """Numbers of the features that an estimator was told to be categories."""
+    """Numbers of the features that the parameters of an estimator name as categories."""
     given = getattr(estimator, "categorical_features", None)
     if given is None or isinstance(given, str):
         return set()
