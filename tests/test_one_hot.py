@@ -201,6 +201,16 @@ def test_draws_of_a_sample_known_in_part_have_their_probabilities(est):
     assert abs(drawn[:, 1].mean() - expected) < 4 * np.sqrt(expected * (1 - expected) / 4000)
 
 
+def test_given_values_that_no_level_has_are_refused(est):
+    with pytest.raises(ValueError, match=r"no level of the one-hot columns \[0, 1, 2\].*exactly one"):
+        est.sample(2, given={0: 1, 1: 1})
+    with pytest.raises(ValueError, match=r"no level of the one-hot columns \[0, 1, 2\].*exactly one"):
+        est.sample(2, given={0: 0, 1: 0, 2: 0})
+    with pytest.raises(ValueError, match=r"no level of the one-hot columns \[3, 5\].*at most one"):
+        est.sample(2, given={3: 1, 5: 1})
+    assert est.sample(2, given={3: 0, 5: 0}, random_state=0).shape == (2, 6)
+
+
 def test_conditionals_of_a_group(est):
     model = est.conditional({3: 0, 4: 0.5, 5: 1})
     shares = np.hstack([model.predict_proba(j)[:, 1:] for j in range(3)])

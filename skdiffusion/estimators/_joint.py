@@ -302,15 +302,26 @@ class JointDensityEstimator(FlowDensityEstimator):
         x = self._given_samples(given)
         if len(x) != 1:
             raise ValueError(f"'given' holds {len(x)} samples: 'sample' takes one, 'impute' any number.")
-        if not self.preprocessor_.inside(x)[0]:
-            j = np.flatnonzero((x[0] < self.preprocessor_.low) | (x[0] > self.preprocessor_.high))[0]
-            name = getattr(self, "feature_names_in_", range(self.n_features_in_))[j]
-            raise ValueError(f"'given' lies outside 'bounds' in feature {name!r}: there are no such samples.")
+        self._check_possible(x)
         if not np.isnan(x).any():
             out = np.repeat(x, n_samples, axis=0)
         else:
             out = self._completed(x, draw_seed(self, random_state), n_samples, MANY_NODES)[:, 0]
         return to_frame(out, self) if wanted else out
+
+    def _check_possible(self, x: np.ndarray) -> None:
+        """Raise an error if there are no samples with these values, (1, n_features) with NaN where unknown."""
+        names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
+        if not self.preprocessor_.inside(x)[0]:
+            j = np.flatnonzero((x[0] < self.preprocessor_.low) | (x[0] > self.preprocessor_.high))[0]
+            raise ValueError(f"'given' lies outside 'bounds' in feature {names[j]!r}: there are no such samples.")
+        for group in () if self._table is None else self._table.columns.one_hot:
+            if group.states(x)[0] == len(group.values):
+                exactly = "exactly" if group.covers else "at most"
+                raise ValueError(
+                    f"'given' has no level of the one-hot columns {[names[j] for j in group.features]}: in every "
+                    f"sample {exactly} one of them is one, and the others are zero."
+                )
 
     def sample_chunks(
         self, n_samples: int, random_state: Any = None, *, as_frame: bool | str = "auto"
