@@ -107,14 +107,20 @@ def test_a_dependent_table_is_finite_and_made_by_its_generator_alone(name):
 
 
 def test_spread_ratios_and_aims_see_a_feature_that_is_too_wide():
-    real = np.random.default_rng(0).normal(size=(2000, 3))
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(2000, 3))
     generated = real * [1.0, 1.3, 1.0]
-    feature, ratio = samples.worst(samples.spread_ratios(generated, real, samples.IQR))
+    feature, ratio, error = samples.compared(generated, real, samples.IQR, rng)
     assert feature == 1
     assert ratio == pytest.approx(1.3)
-    good = {"w1_ratio": 1.1, "iqr": 1.05, "range": 0.9, "range_train": 1.2, "novelty": 1.0}
+    density = norm.pdf(norm.ppf(0.75))  # at the quartiles, which the variance of their difference follows from
+    expected = np.sqrt(2) * np.sqrt(0.25 / 2000) / density / (2 * norm.ppf(0.75))
+    assert error == pytest.approx(expected, rel=0.25)
+    good = {"w1_ratio": 1.1, "iqr": 1.05, "iqr_se": 0.01, "range": 0.9, "range_se": 0.01, "range_train": 1.2}
+    good |= {"novelty": 1.0}
     assert samples.missed(good) == []
     assert samples.missed(good | {"iqr": ratio, "w1_ratio": 1.2, "novelty": 0.9}) == ["W1", "novelty", "IQR"]
+    assert samples.missed(good | {"iqr": ratio, "iqr_se": 0.2}) == []
 
 
 def test_oracle_conditionals_by_a_grid_are_those_of_a_gaussian():
