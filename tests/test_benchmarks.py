@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest, multivariate_normal
+from scipy.stats import kstest, multivariate_normal, norm
 
 import benchmarks
 from benchmarks import compare, conditional, few_samples, gpu, imputation, one_column, regression, regressors, samples
