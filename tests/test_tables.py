@@ -332,6 +332,21 @@ def test_atoms_are_found_beyond_chance():
     assert find_atoms(X[:, [8]][:30]) == {}
 
 
+def test_a_value_of_a_small_share_is_an_atom_where_it_stands_out():
+    """Half a percent of zeros among values that hardly repeat is beyond any chance; round numbers are not so rare."""
+    rng, n = np.random.default_rng(0), 10_000
+    x = np.round(rng.gamma(2.0, size=n), 5)
+    x[:50] = 0.0
+    assert find_atoms(x[:, None]) == {0: [0.0]}
+    x[50:110] = 99.0
+    assert find_atoms(x[:, None]) == {0: [0.0, 99.0]}
+    x[:38] = rng.gamma(2.0, size=38)
+    x[50:98] = rng.gamma(2.0, size=48)
+    assert find_atoms(x[:, None]) == {}  # twelve samples each
+    heaped = np.where(rng.random(n) < 0.05, np.round(rng.gamma(2.0, size=n), 1), rng.gamma(2.0, size=n))
+    assert find_atoms(heaped[:, None]) == {}
+
+
 def test_atoms_of_frames_have_names():
     pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
     columns = {"group": list("ab") * 50, "rain": [0.0] * 60 + list(np.linspace(1, 2, 40)), "flag": [True, False] * 50}

@@ -16,9 +16,10 @@ from skdiffusion._utils.numerics import effective_number
 
 MIN_COUNT = 5  # samples at an atom
 MIN_SHARE = 0.01  # of the known values of a feature, at an atom
+MIN_CLEAR = 20  # samples at an atom of a smaller share, which stands out from all values that hold fewer
 MIN_REST = 20  # samples beside the atoms, without which there is no continuous part
 CONTINUOUS_SHARE = 0.9  # of the rest that occur once, from which it is continuous
-GRID_RATIO = 10.0  # times as many samples as at any value nearby, from which a value of a grid is an atom
+GRID_RATIO = 10.0  # times as many samples as at any value nearby, or with fewer of them, from which one is an atom
 NEARBY = 5  # values of a grid on either side
 MIN_GRID_VALUES = 20  # distinct values of a grid: a count of few values has no continuous part
 ISOLATION = 0.25  # of the range of most of the rest: a value so far from all others is a code
@@ -28,7 +29,7 @@ def find_atoms(X: Any) -> dict[Any, list[float]]:
     """Values that carry mass in the numeric features of a table: zero inflation, codes, the ends of censored ranges.
 
     In a feature whose other values hardly repeat, every value that holds one in a hundred samples and five of them is
-    an atom. Among values on a grid, as counts and rounded numbers are, an atom holds ten times as many samples as any
+    an atom, and so is one of twenty samples that holds ten times as many as any of the others. Among values on a grid, as counts and rounded numbers are, an atom holds ten times as many samples as any
     value nearby, or is far from all others.
 
     Log-densities of two fits compare only if their atoms are the same, because the reference measure depends on them.
@@ -78,15 +79,22 @@ def atoms_of(x: np.ndarray, sample_weight: np.ndarray | None = None) -> np.ndarr
     n = effective_number(weight) if len(weight) else 0.0
     counts = np.bincount(inverse, weight, len(values)) * (n / max(weight.sum(), 1e-300))
     heavy = counts >= max(MIN_COUNT, MIN_SHARE * n)
-    rest, single = counts[~heavy], n_samples[~heavy] == 1
-    if not heavy.any():
-        return values[:0]
+    found = heavy | _standing_out(counts)
+    rest, single = counts[~found], n_samples[~found] == 1
     if rest.sum() >= MIN_REST and rest[single].sum() >= CONTINUOUS_SHARE * rest.sum():
-        return values[heavy]
-    if len(values) < MIN_GRID_VALUES:
+        return values[found]
+    if len(values) < MIN_GRID_VALUES or not heavy.any():
         return values[:0]
     apart = counts > GRID_RATIO * _largest_nearby(counts)
     return values[heavy & (apart | _isolated(values, counts))]
+
+
+def _standing_out(counts: np.ndarray) -> np.ndarray:
+    """Which values hold so many samples, and so many times as many as any value that holds fewer, that this is not
+    chance where the others hardly repeat."""
+    rising = np.sort(counts)
+    apart = (rising[1:] >= MIN_CLEAR) & (rising[1:] > GRID_RATIO * rising[:-1])
+    return counts >= (rising[1:][apart].min() if apart.any() else np.inf)
 
 
 def _largest_nearby(counts: np.ndarray) -> np.ndarray:
