@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skdiffusion.densities import GaussianMixtureDensity
-from skdiffusion.diffusion.fitting import choose_sample_steps, choose_steps, wide_samples
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.schedules import PROCESSES
+from skdiffusion.diffusion.solver_steps import choose_sample_steps, choose_steps, wide_samples
 from tests.conftest import draw
 
 SIGMA_MIN = 0.01

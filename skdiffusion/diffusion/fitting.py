@@ -1,10 +1,9 @@
-"""The fit of the diffusion model in its stages: coordinates, training, fine-tuning, steps of the solver."""
+"""The fit of the diffusion model in its stages: coordinates, training and fine-tuning of the networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,13 +11,18 @@ import torch
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import floored
-from skdiffusion._utils.parallel import side_by_side
-from skdiffusion._utils.protocols import Density, VelocityField
-from skdiffusion.diffusion.ensemble import averaging_gain
-from skdiffusion.diffusion.flow import LOG_2PI, MAX_STEPS, ProbabilityFlow
+from skdiffusion._utils.protocols import VelocityField
+from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
+from skdiffusion.diffusion.out_of_fold import (
+    flows_of_members,
+    log_prob_of_members,
+    out_of_fold_log_prob,
+    some_of_folds,
+)
+from skdiffusion.diffusion.solver_steps import with_chosen_steps
 from skdiffusion.diffusion.training import (
     FineTuningPlan,
     SampleBlocks,
@@ -30,13 +34,9 @@ from skdiffusion.diffusion.training import (
 )
 from skdiffusion.preprocessing import LeftOutOfStream, MappedData, Preprocessor, TrainingData, Whitening
 
-GAIN_CAP = 1.0  # nats; averaging cannot be relied on for more
-FIRST_DENSITY_STEPS, FIRST_SAMPLE_STEPS = 16, 8  # where the search for a number of steps starts
 FINE_TUNING_SAMPLES = 400  # validation samples of a member that decide when its fine-tuning ends
 FINE_TUNING_SOLVER_STEPS = 24  # of fourth order: finer than any step of the fine-tuning, whose errors must not count
 TRIAL_SAMPLES, TRIAL_SOLVER_STEPS = 150, 16  # validation samples of a member, and steps, of the trial of networks
-STEP_SAMPLES = 100  # validation samples that choose the steps of the solver
-SAMPLE_STEP_SAMPLES = 256  # generated samples that choose the steps of the sampler
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
@@ -360,149 +360,3 @@ def fine_tune_network(
     network = field.network
     z = torch.as_tensor(mapped.z, dtype=network.dtype, device=network.device)
     return fine_tune(flow, TrainingSets(z, data.sample_weight, training), score, plan, data.rng)
-
-
-def some_of_folds(data: TrainingData, n_samples: int, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """So many samples of each validation fold at most, and their places among `data.validated`.
-
-    Of samples that were completed, all that stand for the same one come together, and count once.
-    """
-    chosen, places, start = [], [], 0
-    for fold in data.validation_folds:
-        first = data.first(fold)
-        local = np.sort(rng.permutation(len(first))[:n_samples])
-        chosen.append(data.all_of(first[local]))
-        places.append(start + local)
-        start += len(first)
-    return chosen, np.concatenate(places)
-
-
-def log_prob_of_members(members: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """Log-densities of the samples of folds, each by the one member that has not seen its fold."""
-    z, folds = mapped.z_left_out, folds[: len(members)]
-    own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(members, folds)]
-    samples = np.concatenate(folds)
-    return mapped.observed(np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[samples], samples)
-
-
-def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """`averaged_log_prob` of the networks of a flow."""
-    return averaged_log_prob(flows_of_members(flow), mapped, folds)
-
-
-def averaged_log_prob(members: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
-    """Out-of-fold log-densities of an averaged network, from those of its members.
-
-    The value of a sample comes from the member that has not seen it; `averaging_gain` adds what the average of all
-    members is expected to win.
-
-    Parameters
-    ----------
-    members : sequence of Density
-        Those of the networks alone.
-    mapped : MappedData
-    folds : sequence of int arrays
-        The samples that each member has not seen.
-
-    Returns
-    -------
-    ndarray of shape (n_validated,)
-    """
-    if len(members) < 3:
-        return log_prob_of_members(members, mapped, folds)
-    z, folds = mapped.z_left_out, folds[: len(members)]
-    samples = np.concatenate(folds)
-    log_det = mapped.log_det_left_out[samples]
-    table = np.stack(side_by_side([partial(member.log_prob, z[samples]) for member in members]), axis=1)
-    places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
-    result = table[places, own]
-    table[places, own] = np.nan
-    return mapped.observed(result + np.minimum(averaging_gain(table), GAIN_CAP) + log_det, samples)
-
-
-def flows_of_members(flow: ProbabilityFlow) -> list[ProbabilityFlow]:
-    """The same flow with each of its networks alone."""
-    field = flow.network_field
-    members = [field.network.member(m) for m in range(field.network.n_members)]
-    return [replace(flow, field=field.with_network(member), tolerance=0.0) for member in members]
-
-
-def network_gain(flow: ProbabilityFlow, mapped: MappedData, data: TrainingData) -> float:
-    """What a network of a flow gains over the Gaussian of whitened samples, in nats a feature.
-
-    The mean over the networks, each on the samples that it has not seen; zero for networks of zero output, up to the
-    error of the solver.
-    """
-    d, parts = data.n_features, list(zip(flows_of_members(flow), data.validation_folds))
-    samples = np.concatenate([fold for _, fold in parts])
-    z = mapped.z_left_out
-    log_prob = np.concatenate([member.log_prob(z[fold]) for member, fold in parts])
-    gaussian = -0.5 * (z[samples] ** 2).sum(1) - 0.5 * d * LOG_2PI
-    gain = floored(log_prob, d) - floored(gaussian, d)
-    return float(np.average(gain, weights=data.sample_weight[samples]) / d)
-
-
-def with_chosen_steps(flow: ProbabilityFlow, data: TrainingData, mapped: MappedData) -> ProbabilityFlow:
-    """The flow with steps, for log-densities and for samples, that more steps would not change."""
-    d, rng = data.n_features, data.rng
-    wide = wide_samples(d, rng, 400 if d <= 2 else 150)
-    flow = choose_steps(flow, mapped.z[data.folds[0][:STEP_SAMPLES]], wide)
-    return choose_sample_steps(flow, rng.standard_normal((SAMPLE_STEP_SAMPLES, d)))
-
-
-def choose_sample_steps(flow: ProbabilityFlow, noise: np.ndarray, error_limit: float = 0.02) -> ProbabilityFlow:
-    """The fewest sampling steps of which twice as many move samples by less than `error_limit` standard deviations
-    (RMS)."""
-    steps = FIRST_SAMPLE_STEPS
-    while steps < MAX_STEPS:
-        moved = flow.draw(noise, steps) - flow.draw(noise, 2 * steps)
-        if np.sqrt((moved**2).mean()) < error_limit:
-            break
-        steps = 3 * steps // 2
-    return replace(flow, sample_steps=min(steps, MAX_STEPS))
-
-
-def choose_steps(
-    flow: ProbabilityFlow,
-    z: np.ndarray,
-    wide: tuple[np.ndarray, np.ndarray],
-    mass_limit: float = 5e-4,
-    error_limit: float = 0.01,
-) -> ProbabilityFlow:
-    """The density steps that are cheapest on validation samples, of those that leave them and the total mass stable.
-
-    Parameters
-    ----------
-    flow : ProbabilityFlow
-    z : array of shape (n, d)
-        Validation samples.
-    wide : (samples, log_prob) of a density about twice as wide as the data
-        Few steps put mass where no sample lies; these samples see it.
-    mass_limit, error_limit : float
-        Changes of the total mass, and of log-densities in nats, that count as stable.
-    """
-    samples, log_wide = wide
-    both = np.concatenate([z, samples])
-
-    def solve(steps: int) -> tuple[np.ndarray, float]:
-        log_p, taken = replace(flow, density_steps=steps).refined_log_density(both)
-        return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined sample has paid for every doubling
-
-    steps, chosen, cheapest = FIRST_DENSITY_STEPS, MAX_STEPS, np.inf
-    (current, cost), *solved = side_by_side([partial(solve, steps), partial(solve, 3 * steps // 2)])
-    while steps < min(MAX_STEPS, cheapest):
-        finer, finer_cost = solved.pop() if solved else solve(3 * steps // 2)
-        error = np.abs(finer - current)[: len(z)].mean()
-        now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
-        moved = now - then
-        noise = 3 * moved.std() / np.sqrt(len(moved)) if z.shape[1] > 2 else 0.0
-        if error < error_limit and abs(moved.mean()) < mass_limit + noise and cost < cheapest:
-            chosen, cheapest = steps, cost
-        steps, current, cost = 3 * steps // 2, finer, finer_cost
-    return replace(flow, density_steps=chosen)
-
-
-def wide_samples(d: int, rng: np.random.Generator, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of N(0, 4 I) and their log-densities."""
-    samples = 2.0 * rng.standard_normal((n_samples, d))
-    return samples, -0.5 * (samples**2).sum(1) / 4 - d * np.log(2 * np.sqrt(2 * np.pi))

@@ -26,18 +26,12 @@ from skdiffusion._utils.numerics import samples_times_matrix
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion.diffusion.ensemble import averaging_gain
-from skdiffusion.diffusion.fitting import (
-    GAIN_CAP,
-    SAMPLE_STEP_SAMPLES,
-    STEP_SAMPLES,
-    Progress,
-    choose_sample_steps,
-    choose_steps,
-    make_flow,
-)
+from skdiffusion.diffusion.fitting import Progress, make_flow
 from skdiffusion.diffusion.flow import LOG_2PI, ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.out_of_fold import GAIN_CAP
+from skdiffusion.diffusion.solver_steps import SAMPLE_STEP_SAMPLES, STEP_SAMPLES, choose_sample_steps, choose_steps
 from skdiffusion.diffusion.training import TrainingResult, TrainingSets, train
 
 N_WIDE = 150  # samples of twice the width of the data, which see mass where none belongs

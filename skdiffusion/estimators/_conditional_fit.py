@@ -8,7 +8,8 @@ import numpy as np
 
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, SplitDensity, TransformedDensity
-from skdiffusion.diffusion.fitting import DiffusionFit, averaged_log_prob
+from skdiffusion.diffusion.fitting import DiffusionFit
+from skdiffusion.diffusion.out_of_fold import averaged_log_prob
 from skdiffusion.diffusion.split_fitting import fit_split_flow, split_plan
 from skdiffusion.estimators._stages import FitPlan, warn_if_interrupted
 from skdiffusion.preprocessing import TrainingData

@@ -10,7 +10,8 @@ import numpy as np
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.progress import FitProgress, affordable_samples
 from skdiffusion.densities import Component, KernelSources, completed_samples
-from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, network_gain
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
+from skdiffusion.diffusion.out_of_fold import network_gain
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
 from skdiffusion.estimators._fit_input import FitInput
 from skdiffusion.estimators._replay import ReplayBuffer

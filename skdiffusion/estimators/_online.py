@@ -12,9 +12,10 @@ from skdiffusion._utils.numerics import clearly_better, floored
 from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, ComponentOptions, TransformedDensity
 from skdiffusion.densities import out_of_fold_log_prob as out_of_fold_blend
-from skdiffusion.diffusion.fitting import network_gain, out_of_fold_log_prob, train_further
+from skdiffusion.diffusion.fitting import train_further
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.out_of_fold import network_gain, out_of_fold_log_prob
 from skdiffusion.diffusion.training import TrainingResult
 from skdiffusion.estimators._following import best_window, following
 from skdiffusion.estimators._replay import ReplayBuffer

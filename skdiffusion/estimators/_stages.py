@@ -30,14 +30,9 @@ from skdiffusion.densities import (
     validation_score,
 )
 from skdiffusion.densities.components import Spaces, TimeLimits, fit_components
-from skdiffusion.diffusion.fitting import (
-    Coordinates,
-    DiffusionFit,
-    choose_coordinates,
-    fit_diffusion,
-    out_of_fold_log_prob,
-)
+from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, choose_coordinates, fit_diffusion
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.out_of_fold import out_of_fold_log_prob
 from skdiffusion.diffusion.training import TrainingPlan, TrainingResult
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning, UntrainedNetworkWarning
 from skdiffusion.manifold import support_dimension

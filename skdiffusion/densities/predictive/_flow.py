@@ -21,9 +21,9 @@ from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
 from skdiffusion.densities.predictive._data import RegressionData
 from skdiffusion.densities.predictive._distributions import MIN_MASS, Distributions, TargetNoise
-from skdiffusion.diffusion.fitting import averaged_log_prob
 from skdiffusion.diffusion.networks import Split
 from skdiffusion.diffusion.options import DiffusionOptions
+from skdiffusion.diffusion.out_of_fold import averaged_log_prob
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.split_fitting import fit_split_flow, single_split_plan
 from skdiffusion.diffusion.training import TrainingResult
