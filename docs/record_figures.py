@@ -61,6 +61,24 @@ def draw_two_samples(samples, path):
     save(figure, path)
 
 
+def draw_weights(samples, path):
+    """Weights of the components of our blend, one bar for each set."""
+    families = ("diffusion", "mixture", "regression", "kernel", "student", "steps")
+    colors = ("C0", "C2", "C1", "C3", "C4", "black")
+    ordered = sorted(samples, key=lambda r: r["d"], reverse=True)
+    left, places = np.zeros(len(ordered)), np.arange(len(ordered))
+    figure, axis = plt.subplots(figsize=(9, 5.6), layout="constrained")
+    for family, color in zip(families, colors):
+        share = np.array([sum(w for name, w in r["weights"].items() if name.endswith(family)) for r in ordered])
+        axis.barh(places, share, left=left, color=color, label=family, edgecolor="white", linewidth=0.5)
+        left += share
+    axis.set_yticks(places, [f"{r['dataset']} ({r['d']:.0f})" for r in ordered], fontsize=8)
+    axis.set(xlabel="weight in the blend", xlim=(0, 1))
+    axis.margins(y=0.01)
+    figure.legend(loc="outside upper center", ncols=len(families))
+    save(figure, path)
+
+
 def draw_ablation(path):
     """Change of held-out nats when one default is changed: a line for each choice, a column for each set."""
     from benchmarks import ablation, cells
@@ -137,7 +155,7 @@ def draw_set_before_density(path):
                     axis.plot(sizes, values, style, color=color, linewidth=width, label=label)
     left.set(xscale="log", yscale="log", xlabel="samples", ylabel="distance to the set (99 % of samples)")
     right.set(xscale="log", yscale="log", xlabel="samples", ylabel="total variation of the density", ylim=(0.02, 0.2))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     save(figure, path)
 
 
@@ -173,6 +191,7 @@ def draw_all(folder):
     samples = compare.summary(cells.read(RESULTS / "n2000.jsonl"))
     draw_leads(samples, folder / "leads.png")
     draw_two_samples(samples, folder / "two_samples.png")
+    draw_weights(samples, folder / "weights.png")
     draw_ablation(folder / "ablation.png")
     draw_excess(folder / "excess.png")
     draw_set_before_density(folder / "coarse.png")

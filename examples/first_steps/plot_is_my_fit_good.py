@@ -32,10 +32,11 @@ report = FitReport.from_estimator(est, test)
 print(report)
 
 # %%
-# **Training.** The loss of the fitted Gaussian is 1, and validation samples say where training
-# should end. **Noise levels.** The loss stays near 1 at the lowest, where the score is that of
-# single samples and nothing can be known. **Calibration.** The region that should hold half of the
-# mass holds half of the fresh samples; that of a mixture with too many components holds far fewer.
+# **Training.** Validation samples say where training should end: the fitted Gaussian has a loss of
+# 1 on them. On training samples it has less, since their targets are means with less noise. **Noise
+# levels.** The loss stays near 1 at the lowest, where the score is that of single samples and
+# nothing can be known. **Calibration.** The region that should hold half of the mass holds half of
+# the fresh samples; that of a mixture with too many components holds far fewer.
 
 mixture = GaussianMixture(60, random_state=0).fit(train)
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
