@@ -78,7 +78,7 @@ print(
     "slope of log distance on log width by degree:", {k: round(v[1], 2) for k, v in orders.items()}
 )
 
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(10, 4), layout="constrained")
 axes[0].plot(
     steps, distance / distance.max(), "o-", color="C0", label="distance to the circle (relative)"
 )
@@ -87,14 +87,14 @@ axes[0].plot(steps, memory, "^-", color="C1", label="memorized beyond fresh samp
 axes[0].axhline(0.1, color="C1", linewidth=0.8, linestyle=":")
 axes[0].set_xscale("log")
 axes[0].set_xlabel("optimizer steps on 16 points")
-axes[0].legend()
+axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 for (density, (spacing, errors)), color in zip(rates.items(), ("C0", "C1")):
     label = f"{density}: slope {slopes[density]:.2f}"
     axes[1].loglog(spacing, errors, "o-", color=color, label=label)
 axes[1].xaxis.set_minor_formatter(NullFormatter())
 axes[1].set_xlabel("spacing of the samples")
 axes[1].set_ylabel("distance after projection (degree 2)")
-axes[1].legend()
+axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 for (degree, (errors, slope)), color in zip(orders.items(), ("C0", "C2", "C1")):
     axes[2].loglog(
         reach * 2 * np.pi / 4096,
@@ -106,8 +106,7 @@ for (degree, (errors, slope)), color in zip(orders.items(), ("C0", "C2", "C1")):
 axes[2].xaxis.set_minor_formatter(NullFormatter())
 axes[2].set_xlabel("width of the neighborhood")
 axes[2].set_ylabel("distance after projection")
-axes[2].legend(loc="center right")
-axes[2].set_ylim(top=0.02)
+axes[2].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 plt.show()
 
 onset = int(np.argmax(memory > 0.1))

@@ -33,7 +33,7 @@ for ax, (name, density) in zip(axes, densities.items()):
     ax.set_xlabel("noise level (standard deviations)")
     assert est.intrinsic_dimension_ == density.dimension
 axes[0].set_ylabel("eigenvalues of the denoiser's Jacobian")
-axes[0].annotate("along", (0.02, 0.93), color="C0")
+axes[0].annotate("along", (0.016, 1.03), color="C0")
 axes[0].annotate("across", (0.1, 0.2), color="C1")
 plt.show()
 

@@ -41,7 +41,7 @@ for i, (name, model) in enumerate(models.items()):
     points = ax.scatter(*draws.T, c=color, s=4, cmap="viridis", vmin=-6, vmax=-1.5, linewidths=0)
     ax.set_title(f"{name}: median distance {distances[name]:.0e}")
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), zlim=(-0.6, 0.6))
-    ax.set_box_aspect((1, 1, 0.4), zoom=1.5)
+    ax.set_box_aspect((1, 1, 0.4), zoom=1.25)
     ax.view_init(35, -60)
     ax.set_axis_off()
 fig.colorbar(points, ax=fig.axes, shrink=0.7, label="distance to the torus (log10)")

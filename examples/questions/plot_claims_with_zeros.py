@@ -63,7 +63,7 @@ for values, label, style in (
     (drawn, "drawn", {"histtype": "step", "color": "C1"}),
 ):
     axes[1].hist(values[values > 0], bins, label=label, **style)
-axes[1].set(xscale="log", xlabel="cost in a year, where there is one", ylabel="policies")
+axes[1].set(xscale="log", xlabel="cost of a year (euros), where there is one", ylabel="policies")
 axes[1].legend()
 
 # %%

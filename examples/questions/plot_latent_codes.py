@@ -46,7 +46,9 @@ for ax, (name, z) in zip(axes, codes.items()):
         cmap="twilight",
         linewidths=0,
     )
-    ax.set_title(name if name == "data" else f"{name}: distance {distances[name]:.3f}")
+    what = "feature" if name == "data" else "code"
+    ax.set(xlabel=f"{what} 0", ylabel=f"{what} 1")
+    ax.set_title(name if name == "data" else f"{name}: distance {distances[name]:.3f}", fontsize=9)
 plt.show()
 
 assert distances["DiffusionTransformer"] < distances["QuantileTransformer"]

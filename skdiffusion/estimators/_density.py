@@ -322,6 +322,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0)
+        >>> est.partial_fit(X[:50]).partial_fit(X[50:]).n_samples_seen_
+        100
         """
         with restored_on_failure(self), workers(1), everywhere(self, goes_on=True):
             if hasattr(self, "blend_"):
@@ -348,6 +357,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         DistilledDensityEstimator
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> fast = est.distill(n_draws=5000, n_training_steps=100, random_state=0)
+        >>> fast.score_samples(X).shape
+        (100,)
         """
         refuse_table(self, "distill", "its fast density is of numbers; fit it to the numeric features alone")
         seed = self.random_state if random_state is None else random_state
@@ -369,6 +388,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         ScoreModel
             In whitened coordinates, or in features of unit variance; ``score_model().field.place`` takes whitened
             samples there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.score_model("ve").score(X[:5], 0.5).shape
+        (5, 2)
         """
         return ScoreModel(self._flow.field, resolve_process(process))
 

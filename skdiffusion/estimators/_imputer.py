@@ -75,6 +75,10 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
     >>> imputer = DiffusionImputer(DiffusionDensityEstimator(max_iter=5, random_state=0), random_state=0)
     >>> bool(np.abs(imputer.fit_transform(X) - x[:, None]).max() < 1)
     True
+    >>> imputer.fit(X).transform(X[:5]).shape
+    (5, 2)
+    >>> imputer.get_feature_names_out(["a", "b"]).tolist()
+    ['a', 'b']
     """
 
     _saved = ("n_features_in_", "feature_names_in_", "estimator_", "_known_features", "_indicated", "_sample_seed")
