@@ -73,10 +73,8 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
     >>> X = np.column_stack([x, x + 0.1 * rng.normal(size=200)])
     >>> X[::4, 1] = np.nan
     >>> imputer = DiffusionImputer(DiffusionDensityEstimator(max_iter=5, random_state=0), random_state=0)
-    >>> bool(np.abs(imputer.fit_transform(X) - x[:, None]).max() < 1)
+    >>> bool(np.abs(imputer.fit(X).transform(X) - x[:, None]).max() < 1)
     True
-    >>> imputer.fit(X).transform(X[:5]).shape
-    (5, 2)
     >>> imputer.get_feature_names_out(["a", "b"]).tolist()
     ['a', 'b']
     """

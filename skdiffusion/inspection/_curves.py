@@ -138,7 +138,7 @@ class DimensionSpectrumDisplay(CurveDisplay):
     >>> from skdiffusion import ManifoldDiffusionEstimator
     >>> from skdiffusion.datasets import Sphere
     >>> from skdiffusion.inspection import DimensionSpectrumDisplay
-    >>> est = ManifoldDiffusionEstimator(max_iter=5, random_state=0).fit(Sphere(1).sample(300, 0))
+    >>> est = ManifoldDiffusionEstimator(max_iter=200, random_state=0).fit(Sphere(1, 3).sample(300, 0))
     >>> display = DimensionSpectrumDisplay.from_estimator(est)
     >>> display.plot(ax=display.ax_).spectrum.shape[1]
     2
