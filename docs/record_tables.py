@@ -91,7 +91,8 @@ def write(folder):
     (folder / "manifolds.rst").write_text(to_rst(printed(manifolds.report, RESULTS / "manifolds.jsonl")))
     (folder / "one_column.rst").write_text(to_rst(printed(one_column.report, [RESULTS / "one_column.jsonl"])))
     (folder / "dimensions.rst").write_text(to_rst(printed(dimensions.report, RESULTS / "dimensions.jsonl")))
-    (folder / "floors.rst").write_text(to_rst((RESULTS / "floors.txt").read_text()))
+    for name in ("floors", "care_bounds", "care_streams", "care_latency", "out_of_core"):
+        (folder / f"{name}.rst").write_text(to_rst((RESULTS / f"{name}.txt").read_text()))
     growth = printed(scaling.report, [RESULTS / "scaling.jsonl"], str(folder / "scaling.png"))
     (folder / "scaling.rst").write_text(to_rst(growth))
     (folder / "cost.rst").write_text(to_rst(printed(scaling.report_formulas, [RESULTS / "scaling.jsonl"])))
