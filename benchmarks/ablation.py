@@ -149,27 +149,33 @@ def report(files):
         report_of([r for r in records if r["n"] == n])
 
 
-def report_of(records):
-    """The table of one number of samples."""
+def changes(records):
+    """Of one number of samples: variant -> set -> change of nats, of those of the diffusion alone, ratio of seconds;
+    and the sets."""
     table = defaultdict(list)
     for r in records:
         table[r["variant"], r["dataset"]].append(r)
     names = sorted({name for _, name in table})
-    print("| variant | " + " | ".join(names) + " | median | seconds, ratio |\n" + "|---" * (len(names) + 3) + "|")
+    out = {}
     for variant in VARIANTS:
-        gaps, ratios, line = [], [], []
         for name in names:
             ours, base = table.get((variant, name), []), table["default", name]
             pairs = [(a, b) for a in ours for b in base if a["seed"] == b["seed"]]
-            if not pairs:
-                line.append("")
-                continue
-            gaps.append(np.mean([a["nats"] - b["nats"] for a, b in pairs]))
-            alone = np.mean([a["diffusion"] - b["diffusion"] for a, b in pairs])
-            ratios.append(np.mean([a["fit_s"] / b["fit_s"] for a, b in pairs]))
-            line.append(f"{gaps[-1]:+.3f} ({alone:+.3f})")
-        if gaps:
-            print(f"| {variant} | " + " | ".join(line) + f" | {np.median(gaps):+.3f} | {np.median(ratios):.2f} |")
+            if pairs and variant != "default":
+                gap, alone = (np.mean([a[key] - b[key] for a, b in pairs]) for key in ("nats", "diffusion"))
+                ratio = np.mean([a["fit_s"] / b["fit_s"] for a, b in pairs])
+                out.setdefault(variant, {})[name] = gap, alone, ratio
+    return out, names
+
+
+def report_of(records):
+    """The table of one number of samples."""
+    by, names = changes(records)
+    print("| variant | " + " | ".join(names) + " | median | seconds, ratio |\n" + "|---" * (len(names) + 3) + "|")
+    for variant, sets in by.items():
+        line = ["{:+.3f} ({:+.3f})".format(*sets[name]) if name in sets else "" for name in names]
+        median, _, ratio = np.median(list(sets.values()), axis=0)
+        print(f"| {variant} | " + " | ".join(line) + f" | {median:+.3f} | {ratio:.2f} |")
 
 
 def chosen(arguments):

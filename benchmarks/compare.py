@@ -353,7 +353,7 @@ def forest_means(tables):
 def peer_table(samples):
     """Each estimator over all sets it finished."""
     head = "estimator, sets, nats below the best of all (median), W1 ratio, C2ST, W1_test / copy, coverage, fit s, "
-    head += "rows scored / s, rows drawn / s"
+    head += "samples scored / s, samples drawn / s"
     print("\n| " + " | ".join(head.split(", ")) + " |\n" + "|---" * 10 + "|")
     for who in [OURS, *PEERS, *REFERENCES]:
         mine = [(r, r if who == OURS else r["peers"].get(who)) for r in samples]
@@ -375,7 +375,8 @@ def peer_table(samples):
             values = [m[key] for _, m in mine if np.isfinite(m.get(key, np.nan)) and who not in REFERENCES]
             speed.append(f"{np.median(values):.3g}" if values else "")
         protocol = [f"{np.mean(v):.3f}" if v else "" for v in (copies, cover)]
-        print("| " + " | ".join([who, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")
+        name = "training samples" if who in REFERENCES else who
+        print("| " + " | ".join([name, str(len(mine)), below, f"{ratio:.3f}", f"{c2st:.3f}", *protocol, *speed]) + " |")
 
 
 def draw_figure(samples, path):
@@ -385,8 +386,8 @@ def draw_figure(samples, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
-    titles = ("held-out nats below the best", "W1 of samples over its floor", "rows scored a second")
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.9), layout="constrained")
+    titles = ("held-out nats below the best", "W1 ratio of samples", "samples scored a second")
     for index, who in enumerate([OURS, *PEERS]):
         points = defaultdict(list)
         for r in samples:
@@ -400,7 +401,11 @@ def draw_figure(samples, path):
             for panel, value in enumerate(values):
                 if value is not None:
                     points[panel].append((mine["fit_s"], value))
-        style = {"color": "black" if who == OURS else f"C{index}", "marker": "*" if who == OURS else "o"}
+        style = (
+            {"color": "black", "marker": "*"}
+            if who == OURS
+            else {"color": f"C{index}", "marker": "os^vDPXd"[index - 1]}
+        )
         for panel, axis in enumerate(axes):
             if not points[panel]:
                 continue
@@ -410,7 +415,7 @@ def draw_figure(samples, path):
             size, order = (140, 4) if who == OURS else (60, 3)
             axis.scatter(*center, s=size, label=who, edgecolors="white", zorder=order, **style)
     for axis, title in zip(axes, titles):
-        axis.set(xscale="log", xlabel="fit, CPU seconds", title=title)
+        axis.set(xscale="log", xlabel="fit (CPU seconds)", title=title)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("symlog", linthresh=0.03)
     axes[0].set_ylim(60, -0.005)
@@ -421,7 +426,7 @@ def draw_figure(samples, path):
     axes[1].minorticks_off()
     axes[2].set_yscale("log")
     handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -53,8 +53,8 @@ def run_cell(name, n, seed, data):
 def report(files):
     """One line a set."""
     records = [r for r in cells.read(*files) if r["d"] <= MAX_FEATURES]
-    print("| set | columns | KL from the teacher, nats | held-out nats, teacher | student | ", end="")
-    print("rows scored a second, teacher | student | kernel kept | seconds to distill |\n" + "|---" * 9 + "|")
+    print("| set | features | KL from the teacher, nats | held-out nats, teacher | student | ", end="")
+    print("samples scored a second, teacher | student | kernel kept | seconds to distill |\n" + "|---" * 9 + "|")
     for r in sorted(records, key=lambda r: (r["d"], r["dataset"], r["seed"])):
         line = [r["dataset"], r["d"], f"{r['divergence']:.4f} ({r['error']:.4f})", f"{r['teacher_nats']:.3f}"]
         line += [f"{r['nats']:.3f}", f"{r['teacher_rate']:.0f}", f"{r['rate']:.0f}"]
@@ -64,7 +64,7 @@ def report(files):
     print(
         f"\nDivergence: median {np.median(divergences):.4f}, largest {divergences.max():.3f}, at most 0.05 on ", end=""
     )
-    print(f"{(divergences <= 0.05).sum()} of {len(records)} sets. Median rows a second: ", end="")
+    print(f"{(divergences <= 0.05).sum()} of {len(records)} sets. Median samples a second: ", end="")
     for text, kept in (("without a kernel", False), ("with one", True)):
         rates = [r["rate"] for r in records if ("kernel" in r["weights"]) == kept]
         print(f"{np.median(rates):.0f} {text}" if rates else f"none {text}", end="; " if not kept else ".\n")

@@ -127,14 +127,14 @@ def report_formulas(files):
 def report(files, figure=""):
     """The points, then the exponents in samples and in features."""
     table = points(cells.read(*files))
-    print("| rows | columns | estimator | nats below the truth | seconds to fit | to the fixed excess | ", end="")
-    print("ms a row scored | ms a row drawn | MB |\n" + "|---" * 9 + "|")
+    print("| samples | features | estimator | nats below the truth | seconds to fit | to the fixed excess | ", end="")
+    print("ms a sample scored | ms a sample drawn | MB |\n" + "|---" * 9 + "|")
     for (n, d), by in sorted(table.items(), key=lambda kv: (kv[0][1] != SAMPLES_D, kv[0])):
         for who, r in by.items():
             reached = f"{r['to_excess']:.2f}" if np.isfinite(r["to_excess"]) else ""
             line = [n, d, who, f"{r['excess']:.3f}", f"{r['fit_s']:.2f}", reached, f"{r['score_ms']:.3f}"]
             print("| " + " | ".join(map(str, [*line, f"{r['sample_ms']:.4f}", f"{r['all_mb']:.0f}"])) + " |")
-    print(f"\nExponents: of rows at {SAMPLES_D} columns, of columns at {FEATURES_N} rows.\n")
+    print(f"\nExponents: of samples at {SAMPLES_D} features, of features at {FEATURES_N} samples.\n")
     keys = {
         "fit": "fit_s",
         "to the fixed excess": "to_excess",
@@ -161,10 +161,10 @@ def draw_figure(table, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    panels = {"fit, seconds": "fit_s", "score, ms a row": "score_ms", "draw, ms a row": "sample_ms"}
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex="row")
+    panels = {"fit (seconds)": "fit_s", "score (ms a sample)": "score_ms", "draw (ms a sample)": "sample_ms"}
+    figure, axes = plt.subplots(2, 3, figsize=(10, 5.6), layout="constrained", sharex="row")
     for who, color in zip(BUDGETS, ("black", "#1f4e79", "#b5441f")):
-        for line, (fixed, other, name) in enumerate(((1, SAMPLES_D, "rows"), (0, FEATURES_N, "columns"))):
+        for line, (fixed, other, name) in enumerate(((1, SAMPLES_D, "samples"), (0, FEATURES_N, "features"))):
             chosen = sorted((k[1 - fixed], by[who]) for k, by in table.items() if k[fixed] == other and who in by)
             for axis, (title, key) in zip(axes[line], panels.items()):
                 axis.loglog([x for x, _ in chosen], [r[key] for _, r in chosen], "o-", color=color, label=who)

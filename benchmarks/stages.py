@@ -107,13 +107,14 @@ def draw_figure(records, path):
     import matplotlib.pyplot as plt
 
     sizes = sorted({r["n"] for r in records})
-    figure, axes = plt.subplots(1, len(sizes), figsize=(4.2 * len(sizes), 3.4), squeeze=False, layout="constrained")
+    colors = plt.get_cmap("cividis")(np.linspace(0, 1, len(STAGES)))
+    figure, axes = plt.subplots(1, len(sizes), figsize=(3.4 * len(sizes), 3.4), squeeze=False, layout="constrained")
     for ax, n in zip(axes[0], sizes):
         here = [r for r in records if r["n"] == n][::-1]
         left, places = np.zeros(len(here)), np.arange(len(here))
         for k, stage in enumerate(STAGES):
             seconds = np.array([r["seconds"][stage] for r in here])
-            ax.barh(places, seconds, left=left, color=plt.get_cmap("tab10")(k), label=stage)
+            ax.barh(places, seconds, left=left, color=colors[k], edgecolor="white", linewidth=0.5, label=stage)
             left += seconds
         ax.set_yticks(places, [r["dataset"] for r in here])
         ax.set(title=f"n = {n}", xlabel="CPU seconds")

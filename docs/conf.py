@@ -11,7 +11,7 @@ from pathlib import Path
 
 import skdiffusion
 
-sys.path.insert(0, str(Path(__file__).parent))  # of record_tables
+sys.path.insert(0, str(Path(__file__).parent))  # of record_tables and record_figures
 
 project = "skdiffusion"
 author = "The skdiffusion developers"
@@ -51,9 +51,9 @@ ALONE = """
     quickstart guide coming_from blend fit_quality cost nats tables regression care scale distributed benchmarks
     robustness extending glossary api
 """.split()
-html_sidebars = {page: [] for page in ALONE}
+html_sidebars = {page: [] for page in [*ALONE, "generated/*"]}
 html_static_path = ["static"]
-html_css_files = ["records.css"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 
 RUN_EXAMPLES = os.environ.get("SPHINX_GALLERY", "1") != "0"
@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
+    "reset_modules": ("matplotlib", "record_figures.use_style"),
     "show_memory": False,
     "min_reported_time": 0,
 }

@@ -2,9 +2,10 @@
 What does a scaler in front do to log-densities?
 ================================================
 
-A scaler in front of a density estimator changes its log-densities by the log of the scales, and scikit-learn's Pipeline
-does not know. `make_density_pipeline` keeps the Jacobian: nats stay those of the original features, samples come back
-in them, and a search over the transformer itself becomes fair.
+A scaler in front of a density estimator changes its log-densities by the log of the scales, and
+scikit-learn's Pipeline does not know. `make_density_pipeline` keeps the Jacobian: nats stay those
+of the original features, samples come back in them, and a search over the transformer itself
+becomes fair.
 """
 
 import matplotlib.pyplot as plt
@@ -29,35 +30,35 @@ direct = clone(density).fit(train)
 shift = np.log(exact.steps[0][1].scale_).sum()
 scores = [model.score(test) for model in (plain, exact, direct)]
 print("Pipeline {:.3f} nats, density pipeline {:.3f}, no scaler {:.3f}".format(*scores))
-print(f"the difference of the first two is the sum of the log scales: {scores[0] - scores[1]:.3f}, {shift:.3f}")
+print(f"difference of the first two {scores[0] - scores[1]:.3f}, sum of the log scales {shift:.3f}")
 
 # %%
-# A search over the first step, scored by held-out nats in the original units. A power transformer sees that incomes are
-# log-normal; the estimator's own map of the features is switched off to show the effect.
+# A search over the first step, scored by held-out nats in the original units. A power transformer
+# sees that incomes are log-normal; the estimator's own map of the features is switched off to show
+# the effect.
 
 search = GridSearchCV(
-    make_density_pipeline(StandardScaler(), density.set_params(feature_transform=None, components=None)),
+    make_density_pipeline(
+        StandardScaler(), density.set_params(feature_transform=None, components=None)
+    ),
     {"standardscaler": [StandardScaler(), PowerTransformer("box-cox")]},
     cv=KFold(3, shuffle=True, random_state=0),
 ).fit(train)
 for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"]):
     print(f"{type(params['standardscaler']).__name__:20} {score:.3f} nats")
 
-fig, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharex=True, sharey=True)
-for ax, samples, title, color in zip(
-    axes, (train, search.best_estimator_.sample(600, random_state=0)), ("data", "samples, in the units of the data"),
-    ("#1f4e79", "#b5441f"),
-):  # fmt: skip
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharex=True, sharey=True)
+drawn = search.best_estimator_.sample(600, random_state=0)
+for ax, samples, title, color in zip(axes, (train, drawn), ("data", "samples"), ("C0", "C1")):
     ax.loglog(*samples.T, ".", markersize=4, alpha=0.5, color=color)
-    ax.set(title=title, xlabel="income")
-    ax.spines[["top", "right"]].set_visible(False)
-axes[0].set_ylabel("rent")
-fig.savefig("plot_mixed_pipeline.png", dpi=120)
+    ax.set(title=title, xlabel="income (thousands a year)")
+axes[0].set_ylabel("rent (thousands a year)")
+plt.show()
 
 assert abs(scores[0] - scores[1] - shift) < 1e-6
 assert isinstance(search.best_params_["standardscaler"], PowerTransformer)
 assert search.best_estimator_.sample(200, random_state=1).min() > 0
 
 # %%
-# Where it fails: a transformer that throws features away (a PCA of few components) has no density to give back, and is
-# refused with a reason.
+# Where it fails: a transformer that throws features away (a PCA of few components) has no density
+# to give back, and is refused with a reason.

@@ -2,10 +2,11 @@
 Is a smoother density learned faster?
 =====================================
 
-For a density of smoothness s on a line the best possible total variation falls as :math:`n^{-s/(2s+1)}` (Oko,
-Akiyama and Suzuki, 2023, show that diffusion models reach it, up to logarithms). Two densities made of B-spline
-wavelets, one of smoothness 0.5 and one of 2.5, and the pure diffusion fitted to more and more samples of each, beside a
-kernel density that is told the best bandwidth for every sample by the truth itself.
+For a density of smoothness s on a line the best possible total variation falls as
+:math:`n^{-s/(2s+1)}` (Oko, Akiyama and Suzuki, 2023, show that diffusion models reach it, up to
+logarithms). Two densities made of B-spline wavelets, one of smoothness 0.5 and one of 2.5, and the
+pure diffusion fitted to more and more samples of each, beside a kernel density that is told the
+best bandwidth for every sample by the truth itself.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +26,7 @@ def distance(target, log_q):
 
 
 def oracle_kernel(target, X):
-    """Total variation of a kernel density, reflected at both ends, with the bandwidth that makes it least."""
+    """Least total variation of a kernel density, reflected at both ends, over its bandwidths."""
     mirrored = np.concatenate([X, -2 - X, 2 - X])
     best = np.inf
     for bandwidth in np.geomspace(0.004, 0.3, 16):
@@ -36,10 +37,12 @@ def oracle_kernel(target, X):
 
 sizes = (300, 1200, 4800)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-for smoothness, color in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
+for smoothness, color in ((0.5, "C1"), (2.5, "C0")):
     target = BesovDensity(smoothness)
     grid = np.linspace(-1, 1, 1000)[:, None]
-    axes[0].plot(grid, target.density(grid), color=color, linewidth=1, label=f"smoothness {smoothness}")
+    axes[0].plot(
+        grid, target.density(grid), color=color, linewidth=1, label=f"smoothness {smoothness}"
+    )
     ours, kernel = [], []
     for n in sizes:
         X = target.sample(n, random_state=0)
@@ -50,23 +53,27 @@ for smoothness, color in ((0.5, "#b5441f"), (2.5, "#1f4e79")):
     axes[1].loglog(sizes, kernel, "s--", color=color, alpha=0.5)
     rate = np.array([rate_tv(n, smoothness, 1) for n in sizes])
     axes[1].loglog(sizes, rate * ours[0] / rate[0], ":", color="0.4")
-    print(
-        f"smoothness {smoothness}: diffusion {np.round(ours, 3)}, kernel with the best bandwidth {np.round(kernel, 3)}"
-    )
+    print(f"smoothness {smoothness}: total variation of the diffusion {np.round(ours, 3)},")
+    print(f"    of the kernel with the best bandwidth {np.round(kernel, 3)}")
     assert ours[-1] < ours[0]
     assert ours[-1] < 1.5 * kernel[-1]
 axes[0].set(xlabel="x", ylabel="density")
-axes[0].legend(frameon=False)
-axes[1].set(xlabel="rows", ylabel="total variation")
+axes[0].legend()
+axes[1].set(xlabel="samples", ylabel="total variation")
 axes[1].set_xticks(sizes, sizes)
 axes[1].set_yticks([0.02, 0.04, 0.08], ["0.02", "0.04", "0.08"])
 axes[1].minorticks_off()
-for style, text in (("o-", "diffusion"), ("s--", "kernel, best bandwidth"), (":", "rate of the theory")):
+for style, text in (
+    ("o-", "diffusion"),
+    ("s--", "kernel, best bandwidth"),
+    (":", "rate of the theory"),
+):
     axes[1].plot([], [], style, color="0.4", label=text)
-axes[1].legend(frameon=False)
-fig.savefig("plot_rates_and_smoothness.png", dpi=120)
+axes[1].legend()
+plt.show()
 
 # %%
-# Where it fails: with few samples the pure diffusion is well behind a kernel that knows the best bandwidth, by almost a
-# factor two at 300 samples of the smooth density. The default blends in a kernel density for that reason. One sample a
-# point is a rough picture of a slope, and the constants of the theory are not known.
+# Where it fails: with few samples the pure diffusion is well behind a kernel that knows the best
+# bandwidth, by almost a factor two at 300 samples of the smooth density. The default blends in a
+# kernel density for that reason. One sample a point is a rough picture of a slope, and the
+# constants of the theory are not known.

@@ -2,8 +2,9 @@
 Which samples are unusual?
 ==========================
 
-Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few samples of another class
-are slipped in. The detectors are fitted on the mixed samples without labels and judged by average precision.
+Tables with known outliers are made from scikit-learn's data: one class is the rule, and a few
+samples of another class are slipped in. The detectors are fitted on the mixed samples without
+labels and judged by average precision.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ from skdiffusion import DiffusionOutlierDetector
 
 
 def table(load, rule, odd, n_odd, n_features, seed):
-    """Samples of the class `rule` and a few of `odd`, in principal components where there are many features."""
+    """Samples of the class `rule` and a few of `odd`, in at most `n_features` components."""
     data = load()
     rng = np.random.default_rng(seed)
     common, strange = np.flatnonzero(data.target == rule), np.flatnonzero(data.target == odd)
@@ -55,22 +56,22 @@ for name, spec in tables.items():
 # %%
 # Bars are means over three draws of the outliers, and dots the draws.
 
-fig, ax = plt.subplots(figsize=(8.5, 4), layout="constrained")
-for i, (label, color) in enumerate(zip(detectors, ("#b5441f", "0.55", "#1f4e79"))):
+fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
+for i, (label, color) in enumerate(zip(detectors, ("C1", "0.55", "C0"))):
     x = np.arange(len(tables)) + 0.27 * (i - 1)
     runs = np.array([precision[name, label] for name in tables])
     ax.bar(x, runs.mean(1), 0.24, color=color, label=label, alpha=0.85)
     ax.plot(np.repeat(x, runs.shape[1]), runs.ravel(), ".", color="black", markersize=4)
 ax.set_xticks(range(len(tables)), tables)
 ax.set(ylabel="average precision", ylim=(0, 1.02))
-fig.legend(frameon=False, ncols=3, loc="outside upper center")
-ax.spines[["top", "right"]].set_visible(False)
-fig.savefig("plot_outliers.png", dpi=120)
+fig.legend(ncols=3, loc="outside upper center")
+plt.show()
 
 means = {label: np.mean([precision[name, label] for name in tables]) for label in detectors}
 print("mean over the tables:", {label: round(float(v), 3) for label, v in means.items()})
 assert means["skdiffusion"] > means["IsolationForest"]
 
 # %%
-# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a density, and their
-# samples are then not rare. A detector that never sees them in `fit` has no such trouble.
+# Where it fails: outliers that form a tight cluster of their own are a mode like any other to a
+# density, and their samples are then not rare. A detector that never sees them in `fit` has no such
+# trouble.

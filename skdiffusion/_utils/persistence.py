@@ -79,6 +79,20 @@ def load(path: str | os.PathLike) -> Any:
     -----
     InconsistentVersionWarning
         If another version of skdiffusion has written the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import skdiffusion
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> path = Path(tempfile.mkdtemp()) / "est.skd"
+    >>> est.save(path)
+    >>> bool((skdiffusion.load(path).score_samples(X) == est.score_samples(X)).all())
+    True
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"The 'path' must be a string or a path. Got {path!r} instead.")

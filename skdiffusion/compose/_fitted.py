@@ -18,14 +18,58 @@ MAX_ATTEMPTS = 20
 
 
 def chosen_estimator(estimator: BaseEstimator) -> BaseEstimator:
-    """The best estimator of a fitted search, or of a search of searches; any other estimator itself."""
+    """The best estimator of a fitted search, or of a search of searches; any other estimator itself.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+
+    Returns
+    -------
+    estimator
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skdiffusion.compose import chosen_estimator
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2]}).fit(X)
+    >>> type(chosen_estimator(search)).__name__
+    'GaussianMixture'
+    """
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     return estimator
 
 
 def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator, ArrayLike]:
-    """The last step of a fitted Pipeline, and X as that step sees it; the best estimator of a search, or any other."""
+    """The last step of a fitted Pipeline, and X as that step sees it; the best estimator of a search, or any other.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+    X : array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    estimator
+    X : array-like of shape (n_samples, n_features_of_the_step)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdiffusion.compose import at_last_step
+    >>> X = np.random.default_rng(0).normal(5.0, 2.0, size=(100, 2))
+    >>> pipe = make_pipeline(StandardScaler(), GaussianMixture(random_state=0)).fit(X)
+    >>> mixture, Z = at_last_step(pipe, X)
+    >>> type(mixture).__name__, bool(abs(Z.mean()) < 1e-12)
+    ('GaussianMixture', True)
+    """
     estimator = chosen_estimator(estimator)
     while isinstance(estimator, Pipeline):
         *transformers, (_, last) = active_steps(estimator)
@@ -36,7 +80,27 @@ def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator,
 
 
 def log_density_of(estimator: BaseEstimator, samples: np.ndarray) -> np.ndarray:
-    """Log-densities of samples in an array, under an estimator that may have been fitted on a frame."""
+    """Log-densities of samples in an array, under an estimator that may have been fitted on a frame.
+
+    Parameters
+    ----------
+    estimator : fitted density estimator
+    samples : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        In nats.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from skdiffusion.compose import log_density_of
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> log_density_of(GaussianMixture(random_state=0).fit(X), X).shape
+    (100,)
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return estimator.score_samples(samples)
@@ -47,6 +111,24 @@ def training_scale(estimator: BaseEstimator, X: np.ndarray) -> np.ndarray:
 
     An estimator gives them as `feature_scale_`; KernelDensity and GaussianMixture are known. For any other they are
     those of `X`.
+
+    Parameters
+    ----------
+    estimator : fitted density estimator
+    X : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skdiffusion.compose import training_scale
+    >>> X = np.array([[0.0, 1.0], [4.0, 1.0]])
+    >>> training_scale(KernelDensity().fit(X), X)
+    array([2., 1.])
     """
     estimator = chosen_estimator(estimator)
     if hasattr(estimator, "feature_scale_"):
@@ -95,6 +177,15 @@ def draw_samples(estimator: BaseEstimator, n_samples: int, random_state: RandomS
         If the estimator cannot draw samples, or if a step of the Pipeline cannot be inverted.
     ValueError
         If hardly any draw of the last step has a preimage under the transformers of the Pipeline.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skdiffusion.compose import draw_samples
+    >>> kernel = KernelDensity(bandwidth=0.5).fit(np.random.default_rng(0).normal(size=(100, 2)))
+    >>> draw_samples(kernel, 5, random_state=0).shape
+    (5, 2)
     """
     estimator = chosen_estimator(estimator)
     seed = generator_seed(random_state)

@@ -154,6 +154,15 @@ def log_abs_det_jacobian(transformer: BaseEstimator, X: ArrayLike) -> np.ndarray
     ------
     TypeError
         If the map is not invertible, or its Jacobian not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdiffusion.compose import log_abs_det_jacobian
+    >>> scaler = StandardScaler().fit([[0.0], [4.0]])  # of standard deviation 2
+    >>> np.exp(log_abs_det_jacobian(scaler, [[1.0]]))
+    array([0.5])
     """
     if hasattr(transformer, "log_abs_det_jacobian"):
         return np.asarray(transformer.log_abs_det_jacobian(X), dtype=np.float64)

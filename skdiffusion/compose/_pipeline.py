@@ -69,6 +69,8 @@ class DensityPipeline(Pipeline):
     >>> plain = GaussianMixture(random_state=0, reg_covar=0).fit(X)
     >>> bool(abs(scaled.score(X) - plain.score(X)) < 1e-9)
     True
+    >>> scaled.score_samples(X).shape, scaled.sample(5, random_state=0).shape
+    ((300,), (5, 2))
     """
 
     def fit(self, X: ArrayLike, y: None = None, **params: Any) -> "DensityPipeline":
@@ -222,5 +224,16 @@ def make_density_pipeline(*steps: BaseEstimator, memory: Any = None, verbose: bo
     Returns
     -------
     DensityPipeline
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdiffusion.compose import make_density_pipeline
+    >>> X = np.random.default_rng(0).normal(5.0, 2.0, size=(300, 2))
+    >>> pipe = make_density_pipeline(StandardScaler(), GaussianMixture(random_state=0)).fit(X)
+    >>> pipe.score_samples(X).shape, pipe.sample(5, random_state=0).shape
+    ((300,), (5, 2))
     """
     return DensityPipeline(_name_estimators(steps), memory=memory, verbose=verbose)

@@ -25,6 +25,13 @@ def mean_log_density(log_density: np.ndarray, sample_weight: ArrayLike | None = 
     -----
     ZeroDensityWarning
         With the number of samples of density zero, if there are any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.compose import mean_log_density
+    >>> mean_log_density(np.array([-1.0, -3.0]), sample_weight=[3, 1])
+    -1.5
     """
     if sample_weight is not None:
         w = check_weights(sample_weight, log_density[:, None])

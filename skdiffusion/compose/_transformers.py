@@ -161,6 +161,16 @@ def inverse_samples(transformer: BaseEstimator, Z: ArrayLike) -> np.ndarray:
     ------
     TypeError
         If the transformer has no inverse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import PowerTransformer
+    >>> from skdiffusion.compose import inverse_samples
+    >>> X = np.random.default_rng(0).exponential(size=(100, 2))
+    >>> power = PowerTransformer().fit(X)
+    >>> bool(np.allclose(inverse_samples(power, power.transform(X)), X))
+    True
     """
     rule = rule_for(INVERSES, transformer)
     if rule is not None:

@@ -59,11 +59,14 @@ options
     >>> import dask.array as da
     >>> from distributed import Client, LocalCluster
     >>> from skdiffusion.dask import DaskDiffusionDensityEstimator
-    >>> with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+    >>> settings = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    >>> with LocalCluster(**settings) as cluster, Client(cluster) as client:
     ...     X = da.random.default_rng(0).normal(size=(200, 2), chunks=(100, 2))
     ...     est = DaskDiffusionDensityEstimator(client=client, max_iter=5, random_state=0).fit(X)
-    ...     est.score_samples(X).mean().compute().round() < 0
-    np.True_
+    ...     est.score_samples(X).compute().shape, est.impute(X).compute().shape
+    ((200,), (200, 2))
+    >>> type(est.to_local()).__name__
+    'DiffusionDensityEstimator'
     """
 
     _parameter_constraints: dict = {**DiffusionDensityEstimator._parameter_constraints, "client": [Client, None]}

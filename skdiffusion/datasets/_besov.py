@@ -56,6 +56,13 @@ class BesovDensity:
     >>> distribution = BesovDensity(1.5)
     >>> distribution.sample(100, random_state=0).shape
     (100, 1)
+    >>> import numpy as np
+    >>> X = distribution.sample(5, random_state=0)
+    >>> bool(np.allclose(np.exp(distribution.log_prob(X)), distribution.density(X)))
+    True
+    >>> log_density, score = distribution.diffused(X, 0.5)
+    >>> log_density.shape, score.shape
+    ((5,), (5, 1))
     """
 
     @validated(
@@ -95,7 +102,16 @@ class BesovDensity:
         return np.where(inside, total / 2**self.n_features, 0.0)
 
     def log_prob(self, X: ArrayLike) -> np.ndarray:
-        """Log-density of samples in nats, with the shapes of `density`; -inf outside the cube."""
+        """Log-density of samples in nats, with the shapes of `density`; -inf outside the cube.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.density(X))
 

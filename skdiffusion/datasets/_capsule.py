@@ -29,6 +29,8 @@ class Capsule(Embedded):
     >>> capsule = Capsule()
     >>> bool(np.allclose(capsule.distance(capsule.sample(5, random_state=0)), 0.0))
     True
+    >>> capsule.project([[2.0, 2.0, 2.0]]).shape, capsule.log_prob(capsule.sample(5, random_state=0)).shape
+    ((1, 3), (5,))
     """
 
     dimension = 2

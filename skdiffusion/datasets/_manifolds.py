@@ -60,6 +60,15 @@ class Sphere(Embedded):
     noise : float, default=0
         Standard deviation of isotropic noise.
     rotation_seed : int, default=0
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.datasets import Sphere
+    >>> target = Sphere(2)
+    >>> X = target.sample(5, random_state=0)
+    >>> bool(target.distance(X).max() < 1e-6), target.project(X + 0.01).shape, target.log_prob(X).shape
+    (True, (5, 3), (5,))
     """
 
     concentration = 2.0  # of the von Mises-Fisher distribution
@@ -126,6 +135,15 @@ class Torus(Surface):
     n_features : int, default=3
     density : {"uniform", "kinked"}, default="uniform"
     noise, rotation_seed : as for `Sphere`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.datasets import Torus
+    >>> target = Torus()
+    >>> X = target.sample(5, random_state=0)
+    >>> bool(target.distance(X).max() < 1e-6), target.project(X + 0.01).shape, target.log_prob(X).shape
+    (True, (5, 3), (5,))
     """
 
     tube = 0.4
@@ -160,6 +178,15 @@ class SwissRoll(Surface):
     n_features : int, default=3
     density : {"uniform", "kinked"}, default="uniform"
     noise, rotation_seed : as for `Sphere`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.datasets import SwissRoll
+    >>> target = SwissRoll()
+    >>> X = target.sample(5, random_state=0)
+    >>> bool(target.distance(X).max() < 1e-6), target.project(X + 0.01).shape, target.log_prob(X).shape
+    (True, (5, 3), (5,))
     """
 
     scale, low, high, width = 0.1, 1.5 * np.pi, 4.5 * np.pi, 20.0
@@ -221,6 +248,15 @@ class Subspace(Embedded):
         The distribution of the coordinates, of mean 0 and covariance near the identity.
     frame : ndarray of shape (n_features, k)
         Orthonormal basis of the subspace.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.datasets import Subspace
+    >>> target = Subspace(2, 8)
+    >>> X = target.sample(5, random_state=0)
+    >>> bool(target.distance(X).max() < 1e-6), target.project(X + 0.01).shape, target.log_prob(X).shape
+    (True, (5, 8), (5,))
     """
 
     @validated(dimension=COUNT, **EMBEDDING)

@@ -66,6 +66,10 @@ class DiffusionClassifier(CallbackSupportMixin, ClassifierMixin, SavableEstimato
     >>> model = DiffusionClassifier(DiffusionDensityEstimator(max_iter=5, random_state=0)).fit(X, y)
     >>> model.predict([[0.0, 0.0], [3.0, np.nan]]).tolist()
     ['near', 'far']
+    >>> model.predict_proba(X).shape, model.predict_log_proba(X).shape
+    ((200, 2), (200, 2))
+    >>> bool(model.score(X, y) > 0.9)
+    True
     """
 
     _saved = ("n_features_in_", "feature_names_in_", "classes_", "estimator_", "_table")

@@ -64,154 +64,108 @@ MIN_WEIGHT = 1e-12  # of the largest, of a sample that counts
 class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensityEstimator):
     r"""Density estimation by a diffusion model, blended with densities in closed form.
 
-    Samples are mapped to whitened coordinates, a small ensemble of networks learns the score of the noised samples, and
-    the probability-flow equation turns it into a density and a sampler. The result is blended with Gaussian mixtures,
-    autoregressive regressions, a kernel density and a Student-t, by weights that are learned on samples left out:
-
-    .. math::
-        p = w_1 p_{\rm diffusion} + w_2 p_{\rm mixture} + w_3 p_{\rm student} + w_4 p_{\rm regression}
-        + w_5 p_{\rm kernel}.
-
-    Components are chosen by what they add to the blend, so that a kernel density may serve near copies of samples
-    alone, and a mixture leave far samples to the others. Log-densities are in nats, in the units of the features: the
-    Jacobian of every internal map is included. A scaler placed before the estimator in a Pipeline shifts them by the
-    sum of its log scales (`skdiffusion.compose.DensityPipeline` does not).
+    Networks learn the score of noised samples, behind transforms of the features, and the probability-flow equation
+    makes a density and a sampler of it. Gaussian mixtures, regressions of the features on each other, a kernel density
+    and a Student-t join it, by weights that are learned on samples left out:
+    :math:`p(x) = \sum_k w_k\, p_k(x)`. Log-densities are in nats, in the units of the features: the Jacobian of every
+    internal map is included. A scaler before the estimator in a Pipeline shifts them by the sum of its log scales
+    (`skdiffusion.compose.DensityPipeline` does not).
 
     Parameters
     ----------
     hidden_layer_sizes : "auto", tuple of int or list of tuples, default="auto"
-        Widths of the hidden layers. "auto" follows the effective number of samples: two layers of 32 units up to 150
-        samples, 64 below 1000, 96 below 20000 and 128 beyond; with two features, from 151 samples on, three layers of
-        48 units, and of 64 from 5000 on. The divergence of two layers costs about one more hidden product whatever the
-        number of features, that of three ``2 * n_features``, that of other depths as many passes as there are features.
-        With several noise intervals (see `Options`) it may be a list of widths, one tuple for each.
+        Widths of the hidden layers. "auto" follows the numbers of samples and features: two layers of 32 to 128 units,
+        or three of 48 or 64 with two features. A list has a tuple for each noise interval of `Options`.
     n_estimators : "auto" or int, default="auto"
         Networks of the ensemble, whose velocities are averaged. Each leaves out a different fold.
     max_iter : "auto" or int, default="auto"
-        Passes over the samples (epochs). "auto" follows the numbers of samples and features, and ends early where the
-        other components leave the networks next to no weight in the blend: see `min_trial_weight` of `Options`.
+        Passes over the samples. "auto" follows the numbers of samples and features, and ends early where the networks
+        get next to no weight in the blend.
     early_stopping : bool, default=True
         Keep the weights of lowest loss on the samples left out, and stop when it no longer falls.
     feature_transform : "auto", "yeo-johnson", "gaussianize" or None, default="auto"
-        Map of every feature before whitening. "auto" chooses on samples left out; it also narrows the empty gaps
-        between far groups of values, and takes signed logarithms of values over many decades.
+        Map of every feature before whitening. "auto" chooses on samples left out.
     bounds : pair (low, high) or None, default=None
         Known bounds of the features, scalars or arrays of shape (n_features,), infinite where open. The density is zero
-        outside, and reaches the bounds without leaking over them. Next to a bound, where few per cent of the samples
-        lie, it follows a shape that is fitted there, with a positive limit on the bound unless the samples speak
-        for zero or infinity.
+        outside, and reaches the bounds without leaking over them.
     components : "auto", list of str or None, default="auto"
-        Densities in closed form to blend the diffusion with, among "mixture", "student", "regression", "steps" and
-        "kernel". "auto" is all of them, as far as they add to the blend. None is the pure diffusion. "steps", averages
-        of Pólya trees, is for a single feature. A kernel density keeps the training samples in the fitted object, and
-        is left out beyond 20000 of them.
+        Densities in closed form to blend the diffusion with, among "mixture", "student", "regression", "kernel" and,
+        for a single feature, "steps". "auto" is all of them, as far as they add to the blend; None is the diffusion
+        alone. "kernel" keeps up to 20000 training samples in the fitted object.
     n_steps : "auto" or int, default="auto"
-        Steps of the flow. "auto" takes the number that is cheapest on samples left out, of those that leave their
-        log-densities and the total mass stable.
+        Steps of the flow. "auto" is the fewest that leave log-densities of samples left out and the total mass stable.
     max_fit_seconds : float or None, default=None
-        Wall-clock time that `fit` should take at most: training is shortened, with its schedule, to end in time,
-        mixtures have fewer components, fewer samples are left out to weigh components by, and the families of
-        components for which there is no time are not fitted. What is left takes about five seconds with 100000 samples
-        of 8 features.
+        Wall-clock time that `fit` should take at most. Training and searches are shortened to end in time; about five
+        seconds with 100000 samples of 8 features cannot be saved.
     warm_start : bool, default=False
         Continue from the networks of the previous `fit`, keeping its feature transforms.
     device : str, default="auto"
         Torch device. "auto" is a CUDA GPU if there is one, else the CPU.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
-        Columns of categories, whose probabilities are learned as such: a mask, numbers or names. "from_dtype" are those
-        of a frame with the dtypes of categories, text and booleans, but of 8 and more ordered categories the places in
-        their order are rounded numbers; an array has none. None takes every column as numbers. At most 256 categories a
-        column. Unless it is None, columns of zeros and ones that exclude each other
-        in all samples, beyond chance, are one category too, as an encoder made them, but those that are named here:
-        exactly one of them is one, or at most one, in generated samples as in those of `fit`. They are looked for in
-        `fit`, not in streams nor in more samples than `reservoir_size` of `Options`, and where the other parameters
-        are those that a table with categories takes.
+        Columns of categories, at most 256 each: a mask, numbers or names. "from_dtype" are those of a frame that hold
+        categories, text or booleans, and groups of one-hot columns in a frame or array. None takes all as numbers.
     atoms : "auto", dict or None, default=None
-        Values of numeric features that carry mass, as the zeros of a zero-inflated feature: the density there is a
-        probability, and the rest of the feature is continuous. A dictionary has lists of values by feature, named or
-        numbered. "auto" is what `find_atoms` finds. Log-densities of two fits compare only with the same atoms. None
-        spreads such values over narrow cells, as those of other ties.
+        Values of numeric features that carry mass, as the zeros of a zero-inflated feature: lists of values by name or
+        number of the feature, or "auto", those of `find_atoms`. None spreads such values over narrow cells. Fits
+        compare only with the same atoms.
     n_jobs : int or None, default=None
-        Threads that `score_samples` and the other methods that look at samples run at most, with the same bits
-        whatever their number; `fit` and `sample` run on one, where two were slower. ``None`` means 1 unless in a
-        :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
+        Threads of `score_samples` and the other methods that look at samples, which give the same bits whatever their
+        number; `fit` and `sample` run on one. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 all.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     fit_conditionals : "auto" or bool, default="auto"
-        Whether to train networks for the densities of any features given any others, which then answer where features
-        are unknown: `score_samples` and `impute` of incomplete samples, `conditional`, `marginal` and
-        ``sample(given=)``, whatever the number of unknown features. "auto" does where X has gaps. Without them, these
-        answer from closed forms, quadrature and importance sampling. The density of complete samples is the same; `fit`
-        takes two to three times as long. There is nothing to train for a single feature.
+        Whether to train networks for any features given any others, which then answer where features are unknown.
+        "auto" does where X has gaps. `fit` takes two to three times as long; complete samples have the same density.
     verbose : int, default=0
-        If positive, show a progress bar with the losses and the time left. From scikit-learn 1.9 on the estimator
-        also takes callbacks (`set_callbacks`), for instance `sklearn.callback.ProgressBar`.
+        If positive, show a progress bar with the losses and the time left. See also `set_callbacks`.
     options : Options or None, default=None
-        Everything else: learning rate, noise levels, solver, fine-tuning, limits of the components. None takes the
-        defaults.
+        Everything else: learning rate, noise levels, solver, fine-tuning, limits of the components.
 
     Attributes
     ----------
     n_features_in_ : int
-        Number of features seen in `fit`.
     feature_names_in_ : ndarray of str
         Names of the features, where `X` had them.
     feature_scale_ : ndarray of shape (n_features,)
         Standard deviations of the training features; NaN for categories.
     blend_ : Blend
-        The fitted density: ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)`` in the
-        units of the features.
+        The fitted density; ``blend_.densities`` holds every component, with ``log_prob(X)`` and ``score(X)``.
     component_weights_ : dict
-        Weight of every component: "diffusion", "mixture", "student", "regression", "steps", "kernel"; ``mapped_``
-        stands before those behind the feature transforms that suit these samples best, ``power_`` before those behind
-        power transforms, ``bic_`` before the mixture of a single feature whose size that criterion chooses. A weight
-        below 1e-4 is zero, and its component is never evaluated.
+        Weight of every component: "diffusion" and those in closed form, with ``mapped_``, ``power_`` or ``bic_`` before
+        names of variants. A weight below 1e-4 is zero.
     conditional_blend_ : Blend or None
-        The density that answers where features are unknown, with weights of its own, after `fit_conditionals`; None
-        where `blend_` does.
+        The density that answers where features are unknown, after `fit_conditionals`; None where `blend_` does.
     preprocessor_ : Preprocessor
         The map from features to whitened samples; of a table with categories or atoms the bounds alone.
-    atoms_ : dict
-        Rising atoms by number of the feature; empty without `atoms`.
-    one_hot_groups_ : list of list of int
-        Numbers of the columns of every one-hot group that was found: see `categorical_features`.
-    n_iter_ : int
-        Epochs run.
-    n_samples_seen_ : int
-        Samples of positive weight that `fit` and all calls of `partial_fit` since were given.
-    loss_curve_ : ndarray of shape (n_checks, 2)
-        Optimizer step and training loss; 1 is the loss of the standard normal distribution.
-    validation_scores_ : ndarray of shape (n_checks, 2)
-        Optimizer step and 1 - loss on the samples left out: the explained part.
+    atoms_, one_hot_groups_ : dict and list of list of int
+        Atoms by number of the feature, and the numbers of the columns of every one-hot group that was found.
+    n_iter_, n_samples_seen_ : int
+        Epochs run, and samples of positive weight given to `fit` and all calls of `partial_fit` since.
+    loss_curve_, validation_scores_ : ndarray of shape (n_checks, 2)
+        Optimizer step, and training loss (1 for the standard normal) or 1 - loss on the samples left out.
     best_validation_score_ : float
         Largest of `validation_scores_`.
     loss_by_noise_ : ndarray of shape (n_levels, 2)
-        Noise level, in standard deviations of whitened samples or of features, and validation loss there at the best
-        check, before any fine-tuning.
+        Noise level, in standard deviations, and loss there on samples left out, before any fine-tuning.
     likelihood_curve_ : ndarray of shape (n_checks, 2)
-        Step of the fine-tuning and mean log-density of the blend on samples left out, in nats; empty without
-        fine-tuning.
+        Step of the fine-tuning and mean log-density on samples left out, in nats; empty without fine-tuning.
     network_gain_ : float
-        What the networks gain on samples left out over the Gaussian that they start from, behind the same feature
-        transforms, in nats a feature. It is 0 where early stopping kept the untrained networks: other
-        `hidden_layer_sizes` change nothing then, unless a longer training does.
+        What the networks gain over the Gaussian that they start from on samples left out, in nats a feature.
 
     References
     ----------
-    Song et al. (2021), Score-based generative modeling through stochastic differential equations.
-    Cole and Lu (2024), Score-based generative models break the curse of dimensionality in learning a family of
-    sub-Gaussian distributions. Smyth and Wolpert (1999), Linearly combining density estimators via stacking.
+    Song et al. (2021), Score-based generative modeling through stochastic differential equations. Cole and Lu (2024),
+    Score-based generative models break the curse of dimensionality in learning a family of sub-Gaussian distributions.
+    Smyth and Wolpert (1999), Linearly combining density estimators via stacking.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
     >>> from skdiffusion import DiffusionDensityEstimator
-    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> X = load_iris(as_frame=True).data
     >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
-    >>> est.score_samples(X[:3]).shape
-    (3,)
-    >>> est.sample(5, random_state=0).shape
-    (5, 2)
+    >>> est.score_samples(X).shape, est.sample(5).shape
+    ((150,), (5, 4))
     """
 
     _saved = (
@@ -368,6 +322,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0)
+        >>> est.partial_fit(X[:50]).partial_fit(X[50:]).n_samples_seen_
+        100
         """
         with restored_on_failure(self), workers(1), everywhere(self, goes_on=True):
             if hasattr(self, "blend_"):
@@ -394,6 +357,16 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         -------
         DistilledDensityEstimator
             Fitted; its `divergence_` is the Kullback-Leibler divergence from this density, in nats.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> fast = est.distill(n_draws=5000, n_training_steps=100, random_state=0)
+        >>> fast.score_samples(X).shape
+        (100,)
         """
         refuse_table(self, "distill", "its fast density is of numbers; fit it to the numeric features alone")
         seed = self.random_state if random_state is None else random_state
@@ -415,6 +388,15 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         ScoreModel
             In whitened coordinates, or in features of unit variance; ``score_model().field.place`` takes whitened
             samples there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.score_model("ve").score(X[:5], 0.5).shape
+        (5, 2)
         """
         return ScoreModel(self._flow.field, resolve_process(process))
 

@@ -86,6 +86,8 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
     >>> fast = teacher.distill(n_draws=5000, n_training_steps=100)
     >>> fast.score_samples(X).shape
     (200,)
+    >>> fast.sample(5, random_state=0).shape
+    (5, 2)
     """
 
     _saved = (

@@ -73,8 +73,10 @@ class DiffusionImputer(CallbackSupportMixin, TransformerMixin, SavableEstimator)
     >>> X = np.column_stack([x, x + 0.1 * rng.normal(size=200)])
     >>> X[::4, 1] = np.nan
     >>> imputer = DiffusionImputer(DiffusionDensityEstimator(max_iter=5, random_state=0), random_state=0)
-    >>> bool(np.abs(imputer.fit_transform(X) - x[:, None]).max() < 1)
+    >>> bool(np.abs(imputer.fit(X).transform(X) - x[:, None]).max() < 1)
     True
+    >>> imputer.get_feature_names_out(["a", "b"]).tolist()
+    ['a', 'b']
     """
 
     _saved = ("n_features_in_", "feature_names_in_", "estimator_", "_known_features", "_indicated", "_sample_seed")

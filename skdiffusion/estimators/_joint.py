@@ -91,6 +91,16 @@ class JointDensityEstimator(FlowDensityEstimator):
         -----
         InaccurateDensityWarning
             Where the features that are unknown could be integrated over by few draws only.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> X[0, 1] = np.nan  # unknown
+        >>> est.score_samples(X[:5]).shape
+        (5,)
         """
         return np.concatenate(list(self.score_chunks(X, measure=measure)))
 
@@ -108,6 +118,15 @@ class JointDensityEstimator(FlowDensityEstimator):
         -------
         ndarray of shape (n_samples,)
             Non-negative; 0 for samples outside `bounds`, whose density is known to be zero.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> bool(est.log_density_error(X).max() < 0.1)  # nats
+        True
         """
         if measure == "lebesgue":
             return super().log_density_error(X)
@@ -264,6 +283,20 @@ class JointDensityEstimator(FlowDensityEstimator):
         MarginalDensity
             With `score_samples`, `sample`, `mean`, `cov`, and for one feature `quantile` and `cdf`. The latter four are
             of numbers: not of categories.
+
+        Raises
+        ------
+        ValueError
+            If a feature is unknown, or named twice or not at all.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.marginal([1]).score_samples([0.0, 1.0]).shape
+        (2,)
         """
         check_is_fitted(self)
         names = [features] if isinstance(features, (str, int, np.integer)) else list(features)
@@ -293,6 +326,20 @@ class JointDensityEstimator(FlowDensityEstimator):
         Returns
         -------
         ndarray or frame of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If `given` holds several samples, or one that lies outside `bounds`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.sample(3, random_state=0, given={0: 0.5})[:, 0]
+        array([0.5, 0.5, 0.5])
         """
         if given is None:
             return super().sample(n_samples, random_state, as_frame=as_frame)
@@ -407,6 +454,15 @@ class JointDensityEstimator(FlowDensityEstimator):
         ------
         ValueError
             If a sample lies outside `bounds`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.impute([[0.5, np.nan]], n_draws=10, random_state=0).shape
+        (10, 1, 2)
         """
         X = self._checked(X, allow_nan=True).astype(np.float64)
         if n_draws is not None:
@@ -447,6 +503,15 @@ class JointDensityEstimator(FlowDensityEstimator):
         -------
         ndarray of shape (n_samples,)
             From 0, below all generated samples, to 1. Its standard error is at most 0.008.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> X = np.random.default_rng(0).normal(size=(100, 2))
+        >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+        >>> est.tail_level([[0.0, 0.0], [9.0, -9.0]])[1]
+        np.float64(0.0)
         """
         X = self._checked(X)
         generated = super().sample(TAIL_DRAWS, random_state, as_frame=False)

@@ -211,6 +211,13 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     (1, 'nonlinear')
     >>> bool(circle.distance(est.sample(100)).max() < 0.01)
     True
+    >>> X = circle.sample(5, 1)
+    >>> bool(est.distance(X).max() < 0.01), est.project(X).shape, est.tangent_space(X).shape
+    (True, (5, 3), (5, 3, 1))
+    >>> est.local_dimension(X)
+    array([1, 1, 1, 1, 1])
+    >>> est.intrinsic_log_density(X).shape, est.score_samples(X).shape
+    ((5,), (5,))
     """
 
     _parameter_constraints: dict = {

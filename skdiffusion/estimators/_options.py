@@ -246,6 +246,13 @@ class OptionsMixin(BaseEstimator):
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> from skdiffusion import DiffusionDensityEstimator
+        >>> est = DiffusionDensityEstimator().set_params(max_iter=5, options__batch_size=128)
+        >>> est.options
+        Options(batch_size=128)
         """
         if self.options is None and any(name.startswith("options__") for name in params):
             self.options = Options()

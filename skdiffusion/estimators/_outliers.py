@@ -80,6 +80,8 @@ class DiffusionOutlierDetector(CallbackSupportMixin, OutlierMixin, SavableEstima
     >>> detector = DiffusionOutlierDetector(model, random_state=0).fit(X)
     >>> detector.predict([[0.0, 0.0], [6.0, -6.0]])
     array([ 1, -1])
+    >>> bool((detector.decision_function(X[:5]) == detector.score_samples(X[:5]) - detector.offset_).all())
+    True
     """
 
     _saved = ("n_features_in_", "feature_names_in_", "estimator_", "offset_")

@@ -133,6 +133,12 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
     (3, 2)
     >>> reg.log_prob(X[:3], y[:3]).shape
     (3,)
+    >>> reg.predict(X[:3]).shape, reg.cdf(X[:3], y[:3]).shape
+    ((3,), (3,))
+    >>> reg.predict_quantiles(X[:3], [0.1, 0.9]).shape, reg.sample_y(X[:3], 20, random_state=0).shape
+    ((3, 2), (3, 20))
+    >>> bool(reg.score(X, y) > 0.5)
+    True
     """
 
     _saved = (
@@ -446,6 +452,11 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         -------
         ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
             Lower and upper ends; of outputs after the first by 256 evenly spread draws.
+
+        Raises
+        ------
+        ValueError
+            If `coverage` is not between 0 and 1, or `kind` is unknown.
         """
         (coverage,) = check_probabilities(coverage, "coverage")
         if kind == "central":
@@ -501,6 +512,11 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         -------
         ndarray of shape (n_samples,)
             Uniform on (0, 1) for new samples of a calibrated fit without atoms.
+
+        Raises
+        ------
+        ValueError
+            If the fit has several outputs: fit one alone.
         """
         X = self._checked(X)
         Y, d = self._checked_targets(y, X), X.shape[1]

@@ -116,6 +116,10 @@ class StackedDensityEstimator(MeanLogDensity):
     >>> blend = StackedDensityEstimator(random_state=0).fit(X)
     >>> sorted(blend.component_weights_)
     ['kernel', 'mixture']
+    >>> blend.score_samples(X[:5]).shape, blend.sample(5, random_state=0).shape
+    ((5,), (5, 2))
+    >>> bool(blend.score(X) < 0)
+    True
     """
 
     _parameter_constraints: dict = {

@@ -142,6 +142,18 @@ class SupportedDensityEstimator(MeanLogDensity):
         Returns
         -------
         ndarray of shape (n_samples, intrinsic_dimension)
+
+        Examples
+        --------
+        >>> from skdiffusion import ManifoldDiffusionEstimator
+        >>> from skdiffusion.datasets import Subspace
+        >>> X = Subspace(2, 8).sample(300, 0)
+        >>> est = ManifoldDiffusionEstimator(support="linear", max_iter=5, random_state=0)
+        >>> codes = est.fit_transform(X)
+        >>> codes.shape
+        (300, 2)
+        >>> bool(abs(est.inverse_transform(est.transform(X)) - X).max() < 1e-8)
+        True
         """
         return self._coordinates(self._validated(X))[0]
 
@@ -171,6 +183,11 @@ class SupportedDensityEstimator(MeanLogDensity):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If the codes have another shape.
         """
         check_is_fitted(self)
         codes = np.asarray(codes, dtype=np.float64)

@@ -26,6 +26,17 @@ class TrainingDisplay(CurveDisplay):
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import TrainingDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = TrainingDisplay.from_estimator(est)
+    >>> display.plot(ax=display.ax_).loss_curve.shape[1]
+    2
     """
 
     def __init__(self, loss_curve: np.ndarray, validation_curve: np.ndarray) -> None:
@@ -69,6 +80,17 @@ class NoiseLossDisplay(CurveDisplay):
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import NoiseLossDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = NoiseLossDisplay.from_estimator(est)
+    >>> display.plot(ax=display.ax_).loss_by_noise.shape[1]
+    2
     """
 
     def __init__(self, loss_by_noise: Any) -> None:
@@ -110,6 +132,16 @@ class DimensionSpectrumDisplay(CurveDisplay):
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
+
+    Examples
+    --------
+    >>> from skdiffusion import ManifoldDiffusionEstimator
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.inspection import DimensionSpectrumDisplay
+    >>> est = ManifoldDiffusionEstimator(max_iter=200, random_state=0).fit(Sphere(1, 3).sample(300, 0))
+    >>> display = DimensionSpectrumDisplay.from_estimator(est)
+    >>> display.plot(ax=display.ax_).spectrum.shape[1]
+    2
     """
 
     def __init__(self, spectrum: np.ndarray, levels: np.ndarray, dimension: int) -> None:

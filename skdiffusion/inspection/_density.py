@@ -34,6 +34,17 @@ class DensityDisplay(AxesDisplay):
     ----------
     ax_, figure_ : matplotlib artists
     contours_ : matplotlib contour set
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import DensityDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = DensityDisplay.from_estimator(est, X, n_grid=20)
+    >>> display.plot(ax=display.ax_).log_density.shape
+    (20, 20)
     """
 
     def __init__(self, xx: np.ndarray, yy: np.ndarray, log_density: np.ndarray, names: Any = ("x0", "x1")) -> None:
@@ -123,6 +134,17 @@ class CalibrationDisplay(AxesDisplay):
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import CalibrationDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = CalibrationDisplay.from_estimator(est, X)
+    >>> display.plot(ax=display.ax_).coverage.shape
+    (19,)
     """
 
     def __init__(self, levels: np.ndarray, coverage: np.ndarray, n_points: int) -> None:

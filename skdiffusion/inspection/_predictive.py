@@ -22,7 +22,7 @@ EDGE = 0.002  # share of the distribution left out on each side of the densities
 N_GRID = 100  # values of the feature at which quantiles are shown
 N_VALUES = 300  # of y, at which each density is evaluated
 MAX_BINS, SAMPLES_PER_BIN = 20, 20
-DENSITY_COLORS = ("#1f4e79", "#b5441f", "#4f7f3a", "#7a4a8a", "0.35")
+DENSITY_COLORS = (DATA, MODEL, "#56b4e9", "#e8b040", "0.35")
 
 
 class ConditionalDensityDisplay:
@@ -50,6 +50,19 @@ class ConditionalDensityDisplay:
     ----------
     axes_ : ndarray of matplotlib axes of shape (3,)
     figure_ : matplotlib figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionRegressor
+    >>> from skdiffusion.inspection import ConditionalDensityDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(size=(200, 1))
+    >>> y = X[:, 0] + 0.1 * rng.normal(size=200)
+    >>> reg = DiffusionRegressor(max_iter=5, random_state=0).fit(X, y)
+    >>> display = ConditionalDensityDisplay.from_estimator(reg, X, y)
+    >>> display.plot(axes=display.axes_).pit.shape
+    (200, 2)
     """
 
     def __init__(self, fan: Any, slices: Any, pit: np.ndarray, samples: Any, names: Any = ("x0", "y")) -> None:
@@ -121,9 +134,14 @@ class ConditionalDensityDisplay:
         Returns
         -------
         ConditionalDensityDisplay
+
+        Raises
+        ------
+        ValueError
+            If `axes` does not hold three axes.
         """
         if axes is None:
-            axes = pyplot().subplots(1, 3, figsize=(13, 3.8), layout="constrained")[1]
+            axes = pyplot().subplots(1, 3, figsize=(10, 3.4), layout="constrained")[1]
         self.axes_ = np.asarray(axes, dtype=object).ravel()
         if len(self.axes_) != 3:
             raise ValueError(f"The 'axes' argument must hold 3 axes. Got {len(self.axes_)} instead.")

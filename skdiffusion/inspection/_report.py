@@ -19,7 +19,19 @@ N_ERRORS = 3.0  # standard errors beyond which the verdict names a fault
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over samples and its standard error."""
+    """A mean over samples and its standard error.
+
+    Parameters
+    ----------
+    value, standard_error : float
+
+    Examples
+    --------
+    >>> from skdiffusion.inspection import Estimate
+    >>> lead = Estimate(value=0.4, standard_error=0.1)
+    >>> print(lead, lead.exceeds(0.0), lead.exceeds(0.2))
+    0.40 (standard error 0.10) True False
+    """
 
     value: float
     standard_error: float
@@ -37,7 +49,16 @@ class Estimate:
         return f"{self.value:.2f} (standard error {self.standard_error:.2f})"
 
     def exceeds(self, bound: float) -> bool:
-        """Whether it lies above a bound by more than chance explains."""
+        """Whether it lies above a bound by more than chance explains: by three standard errors.
+
+        Parameters
+        ----------
+        bound : float
+
+        Returns
+        -------
+        bool
+        """
         return self.value - bound > N_ERRORS * self.standard_error
 
 

@@ -42,6 +42,17 @@ class PairDisplay:
     ----------
     axes_ : ndarray of matplotlib axes
     figure_ : matplotlib figure
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import PairDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = PairDisplay.from_estimator(est, X)
+    >>> display.plot().axes_.shape
+    (2, 2)
     """
 
     def __init__(self, X: np.ndarray, samples: np.ndarray, names: list[str]) -> None:
@@ -140,6 +151,17 @@ class TrajectoryDisplay(AxesDisplay):
     Attributes
     ----------
     ax_, figure_ : matplotlib artists
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion import DiffusionDensityEstimator
+    >>> from skdiffusion.inspection import TrajectoryDisplay
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> est = DiffusionDensityEstimator(max_iter=5, random_state=0).fit(X)
+    >>> display = TrajectoryDisplay.from_estimator(est, n_samples=20, n_times=10)
+    >>> display.plot(ax=display.ax_).paths.shape
+    (10, 20, 2)
     """
 
     def __init__(self, paths: np.ndarray, noise_levels: np.ndarray, names: list[str]) -> None:

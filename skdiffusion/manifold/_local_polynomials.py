@@ -31,6 +31,12 @@ def coarse_samples(n: int) -> int:
     Returns
     -------
     int
+
+    Examples
+    --------
+    >>> from skdiffusion.manifold import coarse_samples
+    >>> coarse_samples(2000)
+    19
     """
     return int(np.ceil(2.4 * np.log(n)))
 

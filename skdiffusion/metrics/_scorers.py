@@ -50,6 +50,16 @@ def mean_log_likelihood(estimator: BaseEstimator, X: ArrayLike, y: None = None) 
     -----
     ZeroDensityWarning
         If samples of density zero make it -inf.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.neighbors import KernelDensity
+    >>> from skdiffusion.metrics import mean_log_likelihood
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> cross_val_score(KernelDensity(), X, scoring=mean_log_likelihood).shape
+    (5,)
     """
     return mean_log_density(estimator.score_samples(X))
 

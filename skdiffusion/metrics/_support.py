@@ -26,6 +26,15 @@ def fidelity(draws: ArrayLike, distance: Callable[[np.ndarray], np.ndarray]) -> 
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import fidelity
+    >>> circle = Sphere(1)
+    >>> train, fresh, draws = (circle.sample(200, random_state=seed) for seed in range(3))
+    >>> bool(fidelity(draws, circle.distance) < 1e-6)
+    True
     """
     (generated,) = check_same_features(draws=draws)
     return float(np.median(distance(generated)))
@@ -47,6 +56,15 @@ def novelty(draws: ArrayLike, train: ArrayLike, fresh: ArrayLike) -> float:
     -------
     float
         0 for copies of training samples, 1 for samples as new as fresh ones, more for samples off the support.
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import novelty
+    >>> circle = Sphere(1)
+    >>> train, fresh, draws = (circle.sample(200, random_state=seed) for seed in range(3))
+    >>> float(novelty(train, train, fresh)), bool(novelty(draws, train, fresh) > 0.7)
+    (0.0, True)
     """
     generated, known, unknown = check_same_features(draws=draws, train=train, fresh=fresh)
     tree = cKDTree(known)
@@ -73,6 +91,20 @@ def memorized_fraction(draws: ArrayLike, train: ArrayLike) -> float:
     -------
     float
         Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two training samples.
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import memorized_fraction
+    >>> circle = Sphere(1)
+    >>> train, fresh, draws = (circle.sample(200, random_state=seed) for seed in range(3))
+    >>> float(memorized_fraction(train, train)), bool(memorized_fraction(draws, train) < 0.5)
+    (1.0, True)
     """
     generated, known = check_same_features(draws=draws, train=train)
     if len(known) < 2:
@@ -93,6 +125,15 @@ def memorized_excess(draws: ArrayLike, train: ArrayLike, fresh: ArrayLike) -> fl
     -------
     float
         About 0 for the true distribution, 1 for copies; negative where samples avoid the training samples.
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import memorized_excess
+    >>> circle = Sphere(1)
+    >>> train, fresh, draws = (circle.sample(200, random_state=seed) for seed in range(3))
+    >>> float(memorized_excess(train, train, fresh)), bool(abs(memorized_excess(draws, train, fresh)) < 0.2)
+    (1.0, True)
     """
     base = memorized_fraction(fresh, train)
     return (memorized_fraction(draws, train) - base) / max(1.0 - base, 1e-12)
@@ -134,6 +175,15 @@ def delta_coverage(
     ------
     ValueError
         If so many samples of `target` are equal that there is no smallest radius.
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import delta_coverage
+    >>> circle = Sphere(1)
+    >>> draws, target, centers = (circle.sample(n, random_state=n) for n in (2000, 20_000, 50))
+    >>> bool(0 < delta_coverage(draws, target, centers) < 1)
+    True
     """
     generated, truth, points = check_same_features(draws=draws, target=target, centers=centers)
     smallest = np.quantile(cKDTree(truth).query(points, k=[min(20, len(truth))])[0], 0.9)
@@ -172,6 +222,16 @@ def density_comparability(
     -------
     lowest, highest : float
         1 and 1 for equal distributions, up to the noise of counts.
+
+    Examples
+    --------
+    >>> from skdiffusion.datasets import Sphere
+    >>> from skdiffusion.metrics import density_comparability
+    >>> circle = Sphere(1)
+    >>> draws, target = (circle.sample(5000, random_state=seed) for seed in (0, 1))
+    >>> low, high = density_comparability(draws, target)
+    >>> bool(0.5 < low < 1 < high < 2)
+    True
     """
     from sklearn.cluster import KMeans
 
@@ -195,6 +255,18 @@ def subspace_error(basis_a: ArrayLike, basis_b: ArrayLike) -> float:
     -------
     float
         Between 0 (the same) and 2 k (orthogonal).
+
+    Raises
+    ------
+    ValueError
+        If the bases have different numbers of features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.metrics import subspace_error
+    >>> float(subspace_error(np.eye(4)[:, :2], np.eye(4)[:, 2:]))
+    4.0
     """
     a, b = (np.linalg.qr(check_array(m, dtype=np.float64))[0] for m in (basis_a, basis_b))
     if len(a) != len(b):

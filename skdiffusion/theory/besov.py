@@ -35,6 +35,12 @@ def rate_tv(n: float, smoothness: float, n_features: int) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import rate_tv
+    >>> round(float(rate_tv(10_000, smoothness=1.0, n_features=2)), 4)
+    0.1
     """
     return float(n ** (-smoothness / (2 * smoothness + n_features)))
 
@@ -50,6 +56,12 @@ def rate_w1(n: float, smoothness: float, n_features: int) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import rate_w1
+    >>> round(float(rate_w1(10_000, smoothness=1.0, n_features=2)), 4)
+    0.01
     """
     return float(max(n ** (-(smoothness + 1) / (2 * smoothness + n_features)), n**-0.5))
 
@@ -65,6 +77,12 @@ def effective_size(n: float, smoothness: float, n_features: int) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import effective_size
+    >>> round(float(effective_size(10_000, smoothness=1.0, n_features=2)), 4)
+    100.0
     """
     return float(n ** (n_features / (2 * smoothness + n_features)))
 
@@ -81,6 +99,12 @@ def stopping_level(n: float, smoothness: float, n_features: int, loss: str = "tv
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import stopping_level
+    >>> round(float(stopping_level(10_000, smoothness=1.0, n_features=2)), 4)
+    0.1
     """
     power = max(1.0, smoothness) if loss == "tv" else smoothness + 1
     return float(n ** (-power / (2 * smoothness + n_features)))
@@ -99,6 +123,12 @@ def clipping_level(n: float, constant: float = 2.0) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import clipping_level
+    >>> round(float(clipping_level(10_000)), 4)
+    6.0697
     """
     return float(constant * np.sqrt(np.log(n)))
 
@@ -125,6 +155,13 @@ def time_partition(
     edges : ndarray of shape (n_intervals + 1,)
     sizes : ndarray of shape (n_intervals,)
         Numbers of basis functions, at least 1.
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import time_partition
+    >>> edges, sizes = time_partition(10_000, smoothness=1.0, n_features=2)
+    >>> len(edges) - len(sizes), bool((sizes[:-1] >= sizes[1:]).all())
+    (1, True)
     """
     if first is None:
         first = stopping_level(n, smoothness, n_features, "w1") ** 2 / 2
@@ -154,6 +191,13 @@ class Design:
     n_nonzero_weights : int or None
         Of every network; None if all its weights may differ from zero.
     weight_bound : float or None
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.besov import design
+    >>> plan = design(10_000, smoothness=1.0, n_features=2)
+    >>> type(plan).__name__, len(plan.widths)
+    ('Design', 1)
     """
 
     effective_size: float

@@ -48,6 +48,12 @@ def unit_mixture_tilt(X: ArrayLike, weights: ArrayLike, means: ArrayLike) -> np.
     Returns
     -------
     ndarray of shape (n_samples,)
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.gaussian import unit_mixture_tilt
+    >>> unit_mixture_tilt([[0.0, 0.0]], weights=[0.5, 0.5], means=[[1.0, 0.0], [-1.0, 0.0]])
+    array([-0.5])
     """
     x, w, m = _checked(X, weights, means)
     return logsumexp(x @ m.T - 0.5 * (m**2).sum(1), b=w, axis=1)
@@ -68,6 +74,13 @@ def unit_mixture_relative_score(X: ArrayLike, theta: float, weights: ArrayLike, 
     -------
     ndarray of shape (n_samples, n_features)
         Never longer than the longest mean.
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.gaussian import unit_mixture_relative_score
+    >>> score = unit_mixture_relative_score([[2.0, 0.0]], 0.5, weights=[0.5, 0.5], means=[[1.0, 0.0], [-1.0, 0.0]])
+    >>> score.shape, bool(0 < score[0, 0] < 1)
+    ((1, 2), True)
     """
     x, w, m = _checked(X, weights, means)
     alpha = np.cos(theta)
@@ -94,6 +107,14 @@ def relative_score(
     Returns
     -------
     ndarray of shape (n_samples, n_features)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdiffusion.theory.gaussian import relative_score
+    >>> noise = np.random.default_rng(0).normal(size=(10_000, 1))
+    >>> relative_score(np.ones_like, lambda x: x[:, 0], [[0.3]], 0.5, noise).round(6)  # f(x) = x
+    array([[1.]])
     """
     x = np.asarray(X, dtype=float)
     out = np.empty_like(x)

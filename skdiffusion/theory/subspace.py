@@ -33,6 +33,12 @@ def score_rate(n: float, dimension: int, n_features: int) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.subspace import score_rate
+    >>> round(float(score_rate(1000, dimension=2, n_features=64)), 4)
+    0.5995
     """
     return float(n ** (-2 / (dimension + 5)) + n_features * n ** (-(dimension + 3) / (dimension + 5)))
 
@@ -48,6 +54,12 @@ def stopping_time(n: float, dimension: int) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.subspace import stopping_time
+    >>> round(float(stopping_time(1000, dimension=2)), 4)
+    0.3728
     """
     return float(n ** (-1 / (dimension + 5)))
 
@@ -71,6 +83,12 @@ def subspace_error(n: float, n_features: int, noise: float, latent_variances: Ar
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.subspace import subspace_error
+    >>> round(float(subspace_error(1000, n_features=64, noise=0.1, latent_variances=[1.0, 1.0])), 6)
+    0.002505
     """
     variances = check_array(latent_variances, dtype=np.float64, ensure_2d=False, input_name="latent_variances").ravel()
     ratio = noise**2 / variances
@@ -93,6 +111,12 @@ def coarse_level(n: float, dimension: int, volume: float = 1.0) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.subspace import coarse_level
+    >>> round(float(coarse_level(1000, dimension=2)), 4)
+    0.0831
     """
     return float((volume * np.log(n) / n) ** (1 / dimension))
 
@@ -112,5 +136,11 @@ def projection_rate(n: float, dimension: int, smoothness: float) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> from skdiffusion.theory.subspace import projection_rate
+    >>> round(float(projection_rate(1000, dimension=2, smoothness=4)), 6)
+    4.8e-05
     """
     return float((np.log(n) / n) ** (smoothness / dimension))
