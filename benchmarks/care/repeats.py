@@ -63,6 +63,17 @@ def rounded_copies(rng):
     return Table(np.repeat(np.round(X, 2), 5, axis=0), fresh, truth)
 
 
+def coarse(resample):
+    def draw(rng):
+        """Tenths, drawn again from 500 samples twice as often, or not; truth and scores are of a step shared evenly."""
+        X = np.round(rng.standard_normal((500, 2)), 1)
+        k = np.round(10 * rng.standard_normal((N_FRESH, 2)))
+        truth = np.log((norm.cdf((k + 0.5) / 10) - norm.cdf((k - 0.5) / 10)) / 0.1).sum(1).mean()
+        return Table(X[rng.integers(500, size=1000)] if resample else X, k / 10, truth)
+
+    return draw
+
+
 def panel(grouped):
     def draw(rng):
         """100 subjects with ten samples each, which vary by a twentieth of what the subjects do."""
@@ -164,6 +175,8 @@ CASES = {
     "chain": chain,
     "near copies": near_copies,
     "rounded copies": rounded_copies,
+    "coarse": coarse(False),
+    "coarse bootstrap": coarse(True),
     "panel": panel(False),
     "panel with groups": panel(True),
     "code -999": coded(-999.0),

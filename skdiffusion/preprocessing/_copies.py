@@ -14,16 +14,14 @@ from scipy.spatial import KDTree
 from scipy.stats import poisson
 
 from skdiffusion.preprocessing._completed import CompletedSamples
-from skdiffusion.preprocessing._ties import SPIKE_SHARE, Ties, is_regular
+from skdiffusion.preprocessing._rounded_copies import rounded_originals
+from skdiffusion.preprocessing._ties import Ties, is_regular
 
 NEAR = 1e-5  # distance of near copies in every feature, in its local scale
 MAX_CHANCE = 0.1  # near pairs that chance may make, in samples
 SCALE_SHARE = 0.1  # of the distinct values of a feature, whose shortest interval gives the local scale
 FURTHER = 100.0  # times the distance of near copies, where samples that are no copies show how many chance makes
 RANGE = 5.0  # local scales within which most pairs of samples lie
-MIN_ROUNDED = 30  # values of a feature on a grid that tell samples apart
-STANDS_OUT = 3.0  # times the samples of the values beside it on the grid, which a spike holds
-GRID_STEPS = 5  # within which samples of values on grids show how many are equal by chance
 MAX_COUNTED = 4000  # samples among which pairs are counted
 UNLIKELY = 10.0  # times the pairs that chance makes, which are none of chance
 
@@ -61,19 +59,16 @@ def originals(X: np.ndarray) -> np.ndarray:
     """For every sample the number of the first one that it is a copy of, its own where it is none, (n_samples,).
 
     A sample is a copy if all its values are those of another, one of which is of a feature whose values do not repeat
-    by themselves: equal samples of counts or categories are no copies. Of rounded values, equal samples are copies
-    where they are too many for chance, and so are samples that differ by next to nothing in every feature.
+    by themselves: equal samples of counts or categories are no copies, unless all values repeat and the equal samples
+    are too many for chance. Samples that differ by next to nothing in every feature are copies as well.
     """
-    distinct, first, inverse = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    distinct, first, inverse, counts = np.unique(X, axis=0, return_index=True, return_inverse=True, return_counts=True)
     inverse, numbers = inverse.ravel(), np.arange(len(X))
     individual = _individual_entries(X, distinct)
-    rounded = not individual.any()
-    if rounded:
-        individual = _rounded_entries(distinct)
+    if not individual.any():
+        return rounded_originals(distinct, inverse, counts)
     own = np.asarray(individual.any(axis=1))
     source = np.where(own[inverse], first[inverse], numbers)
-    if rounded and not _more_than_chance(X[:, individual.any(axis=0)], source):
-        return numbers
     candidates = np.flatnonzero(own[inverse] & (source == numbers))
     near = candidates[_near_copies(X[candidates], individual[inverse[candidates]])]
     return np.where(own[inverse], np.append(near, 0)[np.searchsorted(candidates, source)], numbers)
@@ -89,31 +84,6 @@ def _individual_entries(X: np.ndarray, distinct: np.ndarray) -> np.ndarray:
     return out
 
 
-def _rounded_entries(distinct: np.ndarray) -> np.ndarray:
-    """Which values of the distinct samples are among many of a grid, shape (n_distinct, n_features) of bool."""
-    out = np.zeros(distinct.shape, dtype=bool)
-    for j, x in enumerate(distinct.T):
-        values, counts = np.unique(x, return_counts=True)
-        around = np.pad(counts, 1)
-        # Of few values many hold much: a spike stands out from those beside it.
-        spiked = counts > np.maximum(SPIKE_SHARE * len(x), STANDS_OUT * np.maximum(around[:-2], around[2:]))
-        if (~spiked).sum() >= MIN_ROUNDED:
-            out[:, j] = ~spiked[np.searchsorted(values, x)]
-    return out
-
-
-def _more_than_chance(X: np.ndarray, source: np.ndarray) -> bool:
-    """Whether more samples of values on grids equal another, their `source`, than independent ones do by chance."""
-    counts = np.bincount(source)
-    n_equal = (counts * (counts - 1) / 2).sum()
-    if not n_equal or X.shape[1] < 2:
-        return False
-    steps = np.array([np.diff(np.unique(x)).min() for x in X.T])
-    # Values within k steps of each other are those of intervals 2 k + 1 steps wide.
-    ratio, span = 2 * GRID_STEPS + 1, 2 * (np.ptp(X, axis=0) / steps).max() + 1
-    return n_equal > _most_by_chance(X / steps, GRID_STEPS, ratio, span, nearby=0.5)
-
-
 def _near_copies(X: np.ndarray, individual: np.ndarray) -> np.ndarray:
     """For each of distinct samples, the number of the first that it is a near copy of; its own where it is none."""
     n, numbers, n_individual = len(X), np.arange(len(X)), individual.sum(axis=0)
@@ -126,7 +96,7 @@ def _near_copies(X: np.ndarray, individual: np.ndarray) -> np.ndarray:
     first = order[individual[:, order].argmax(axis=1)]
     members = [(j, np.flatnonzero(first == j)) for j in order]
     near = np.concatenate([rows[_pairs_within(scaled[rows], distance, j)] for j, rows in members])
-    if not len(near) or len(near) < _most_by_chance(scaled, FURTHER * distance, FURTHER, RANGE / distance, distance):
+    if not len(near) or len(near) < _most_by_chance(scaled, distance):
         return numbers
     linked = coo_array((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(n, n))
     labels = connected_components(linked, directed=False)[1]
@@ -150,22 +120,18 @@ def _pairs_within(X: np.ndarray, distance: float, feature: int) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def _most_by_chance(X: np.ndarray, further: float, ratio: float, span: float, nearby: float | None = None) -> float:
-    """The most pairs nearby that independent samples may have.
+def _most_by_chance(X: np.ndarray, distance: float) -> float:
+    """The most pairs within a distance that independent samples may have.
 
-    Their number falls as a power of the distance, which follows from the pairs within the distance `further`, `ratio`
-    times that of pairs nearby, and from all pairs, which lie within `span` times it. Pairs within the distance `nearby`
-    do not count. Of many samples some are counted.
+    Their number falls as a power of the distance, which follows from the pairs that are further apart, though not much,
+    and from all pairs. Of many samples some are counted.
     """
     tree = KDTree(X[:: -(-len(X) // MAX_COUNTED)])
     n_pairs = tree.n * (tree.n - 1) / 2
-
-    def count(distance: float) -> float:
-        return (tree.count_neighbors(tree, distance, p=np.inf) - tree.n) / 2
-
-    n_further = 1 + count(further) - (0.0 if nearby is None else count(nearby))
-    power = np.log(n_pairs / n_further) / np.log(span / ratio)
-    by_chance = n_further * ratio**-power * (len(X) / tree.n) ** 2
+    near, further = ((tree.count_neighbors(tree, r, p=np.inf) - tree.n) / 2 for r in (distance, FURTHER * distance))
+    n_further = 1 + further - near
+    power = np.log(n_pairs / n_further) / np.log(RANGE / distance / FURTHER)
+    by_chance = n_further * FURTHER**-power * (len(X) / tree.n) ** 2
     return max(UNLIKELY * by_chance, float(poisson.isf(1e-6, by_chance)))
 
 
