@@ -19,7 +19,6 @@ from skdiffusion.densities.predictive import (
     fit_atoms,
 )
 from skdiffusion.densities.predictive._bins import Bins
-from skdiffusion.densities.predictive._blend import BlendedDistributions
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
 from skdiffusion.densities.predictive._flow import TargetFlow
@@ -27,6 +26,7 @@ from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
 from skdiffusion.densities.predictive._network import MixtureNetworks
 from skdiffusion.densities.predictive._network_fit import MixtureLikelihood
+from skdiffusion.densities.predictive._pool import BlendedDistributions
 from skdiffusion.densities.predictive._trees import Categories, Trees
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import SplitField, split_network
