@@ -19,14 +19,15 @@ from skdiffusion.densities.predictive import (
     fit_atoms,
 )
 from skdiffusion.densities.predictive._bins import Bins
-from skdiffusion.densities.predictive._blend import BlendedDistributions
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
 from skdiffusion.densities.predictive._flow import TargetFlow
 from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
+from skdiffusion.densities.predictive._medians import WithMedians, median_share
 from skdiffusion.densities.predictive._network import MixtureNetworks
 from skdiffusion.densities.predictive._network_fit import MixtureLikelihood
+from skdiffusion.densities.predictive._pool import BlendedDistributions
 from skdiffusion.densities.predictive._trees import Categories, Trees
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import SplitField, split_network
@@ -111,6 +112,49 @@ def test_draws_of_a_blend_have_its_distribution():
     drawn = np.sort(one.take(np.zeros(n, dtype=int)).sample(noise))
     gap = one.cdf(drawn[None])[0] - (np.arange(n) + 0.5) / n
     assert np.abs(gap).max() < 1.95 / np.sqrt(n)  # Kolmogorov's, at one in a thousand
+
+
+def draws_of(distributions, n, rng):
+    """Rising draws of a single distribution."""
+    first, *others = (TargetNoise(rng.standard_normal(n), rng.random(n), rng.random(n)) for _ in range(3))
+    noise = first._replace(others=tuple(others))
+    return np.sort(distributions.take(np.zeros(n, dtype=int)).sample(noise))
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.4, 0.999])
+def test_a_share_of_medians_has_one_density_distribution_function_quantiles_mean_and_draws(share):
+    rng, n = np.random.default_rng(4), 20_000
+    pool = BlendedDistributions(
+        1, np.array([0.6, 0.4]), [random_mixtures(rng, 1), StudentTs(np.ones(1), np.ones(1), 5.0)]
+    )
+    ours = WithMedians(pool, share)
+    z = np.linspace(-60, 60, 240_001)
+    density = np.exp(ours.take(np.zeros(len(z), dtype=int)).log_prob(z))
+    below = np.cumsum(density) * (z[1] - z[0])
+    assert_allclose(ours.cdf(z[None])[0], below, atol=3e-4)
+    assert_allclose((density * z).sum() * (z[1] - z[0]), (ours.nodes()[0] * ours.nodes()[1]).sum(), atol=0.01)
+    levels = np.append(PROBABILITIES, 1e-7)[None]
+    assert_allclose(ours.cdf(ours.quantiles(levels)), levels, atol=1e-7, rtol=1e-4)
+    gap = ours.cdf(draws_of(ours, n, rng)[None])[0] - (np.arange(n) + 0.5) / n
+    assert np.abs(gap).max() < 1.95 / np.sqrt(n)  # Kolmogorov's, at one in a thousand
+
+
+def test_a_pool_of_two_that_know_one_part_each_is_too_broad_and_medians_mend_it():
+    rng, n = np.random.default_rng(5), 4000
+    a, b, weight = *rng.standard_normal((2, n)), np.ones(n)
+    y = a + b + 0.5 * rng.standard_normal(n)
+    ones = np.ones((n, 1))
+    parts = [NormalMixtures(ones, mean[:, None], np.sqrt(1.25) * ones) for mean in (a, b)]  # both are calibrated
+    pool = BlendedDistributions(n, np.array([0.5, 0.5]), parts)
+    fit, new = np.arange(n // 2), np.arange(n // 2, n)
+    share = median_share(pool.cdf(y[:, None])[fit, 0], weight[fit])
+    mended = WithMedians(pool, share).take(new)
+    assert mended.log_prob(y[new]).mean() > pool.take(new).log_prob(y[new]).mean() + 0.01
+    covered = [((u > 0.05) & (u < 0.95)).mean() for u in (d.cdf(y[new, None])[:, 0] for d in (pool.take(new), mended))]
+    assert covered[0] > 0.93
+    assert abs(covered[1] - 0.9) < 0.02
+    assert median_share(rng.random(n), weight) < 0.1  # of a blend that is right
+    assert median_share(np.median(rng.random((3, n)), axis=0), weight) > 0.9
 
 
 def test_rising_curves_are_pchip_within_their_points():

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skdiffusion import DiffusionRegressor
 from tests.linear_gaussian import LinearGaussianRegressor
@@ -110,6 +110,26 @@ def test_number_coded_categories_are_held_at_their_most_frequent_value(rng, give
         grid, quantiles, _ = show(est, samples, y).fan
         held = pd.DataFrame({"size": grid, "kind": 2.0})
         np.testing.assert_allclose(quantiles[:, 2], est.predict(held))
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_categories_are_seen_through_transformers_that_keep_their_names(rng, as_frame):
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"kind": np.repeat([0.0, 1.0, 2.0], [70, 40, 90]), "size": rng.normal(size=200)})
+    y = X["size"] + 5 * X["kind"] + rng.normal(size=200)
+    columns = make_column_transformer((StandardScaler(), ["size"]), remainder="passthrough")
+    pipeline = make_pipeline(columns, LinearGaussianRegressor())
+    if as_frame:
+        pipeline.set_output(transform="pandas")
+    pipeline.fit(X, y)
+    pipeline[-1].categorical_features = ["remainder__kind"] if as_frame else [1]
+    grid, quantiles, _ = show(pipeline, X, y, feature="size").fan
+    held = pd.DataFrame({"kind": 2.0, "size": grid})
+    np.testing.assert_allclose(quantiles[:, 2], pipeline.predict(held))
+    unnamed = make_pipeline(FunctionTransformer(), LinearGaussianRegressor()).fit(X, y)
+    unnamed[-1].categorical_features = [0]  # of what has no names: held at its median
+    grid, quantiles, _ = show(unnamed, X, y, feature="size").fan
+    np.testing.assert_allclose(quantiles[:, 2], unnamed.predict(held.assign(kind=1.0, size=grid)))
 
 
 def test_axes_can_be_given_and_reused(fitted):

@@ -79,6 +79,19 @@ def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator,
     return estimator, X
 
 
+def names_at_last_step(estimator: BaseEstimator, names: list[str]) -> tuple[BaseEstimator, list[str] | None]:
+    """The same step, and the names of the features as it sees them; None where a transformer gives none."""
+    estimator, seen = chosen_estimator(estimator), names
+    while isinstance(estimator, Pipeline):
+        *transformers, (_, last) = active_steps(estimator)
+        for _, transformer in transformers:
+            if seen is not None:
+                named = hasattr(transformer, "get_feature_names_out")
+                seen = [str(name) for name in transformer.get_feature_names_out(seen)] if named else None
+        estimator = chosen_estimator(last)
+    return estimator, seen
+
+
 def log_density_of(estimator: BaseEstimator, samples: np.ndarray) -> np.ndarray:
     """Log-densities of samples in an array, under an estimator that may have been fitted on a frame.
 

@@ -40,7 +40,12 @@ from skdiffusion.densities._regression_fit import fit_regression, informative_or
 from skdiffusion.densities._regression_head import LeftOut, choose_head, fit_head
 from skdiffusion.densities._residuals import ResidualDistribution, fit_residuals
 from skdiffusion.densities._split import SplitDensity
-from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
+from skdiffusion.densities._stacking import (
+    blend_log_density,
+    choose_and_rescale,
+    choose_component,
+    stacking_weights,
+)
 from skdiffusion.densities._state_chain import (
     StateChain,
     affordable_chain_samples,
@@ -98,6 +103,7 @@ __all__ = [
     "best_of_restarts",
     "blend_log_density",
     "blend_weights",
+    "choose_and_rescale",
     "choose_component",
     "choose_head",
     "choose_product_setting",

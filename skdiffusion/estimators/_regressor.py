@@ -347,19 +347,21 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
                 distributions = model.given(X).take(rows)
             else:
                 distributions = model.given(np.column_stack([X[rows], out[:, :j]]))
-            out[:, j] = distributions.sample(TargetNoise(*(numbers.ravel() for numbers in own)))
+            out[:, j] = distributions.sample(own.apply(np.ravel))
         return out.reshape(n, n_draws, -1)
 
     def _marginal_draws(self, X: np.ndarray) -> np.ndarray:
         """Draws (n_samples, n_draws, n_outputs) by the same evenly spread numbers for every sample."""
         k = len(self.models_)
-        spread = qmc.Sobol(3 * k, seed=0).random(MARGINAL_DRAWS)
+        spread = qmc.Sobol(9 * k, seed=0).random(MARGINAL_DRAWS)
         spread = np.clip(spread, 1e-9, 1 - 1e-9)
-        numbers = np.broadcast_to(spread, (len(X), *spread.shape))
-        noise = [
-            TargetNoise(ndtri(numbers[..., 3 * j]), numbers[..., 3 * j + 1], numbers[..., 3 * j + 2]) for j in range(k)
-        ]
-        return self._drawn(X, noise)
+        columns = np.broadcast_to(spread, (len(X), *spread.shape)).transpose(2, 0, 1)
+
+        def of_draw(number: int) -> TargetNoise:
+            normal, uniform, choice = columns[3 * number : 3 * number + 3]
+            return TargetNoise(ndtri(normal), uniform, choice)
+
+        return self._drawn(X, [_with_others(of_draw, j, k) for j in range(k)])
 
     def _summaries(
         self,
@@ -546,16 +548,27 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         """
         X = self._checked(X)
         check_count(n_samples)
-        k, seeds = self.n_outputs_, np.random.SeedSequence(draw_seed(self, random_state)).spawn(3 * self.n_outputs_)
+        k, seeds = self.n_outputs_, np.random.SeedSequence(draw_seed(self, random_state)).spawn(9 * self.n_outputs_)
         streams = [np.random.default_rng(seed) for seed in seeds]
-        shape, noise = (n_samples, len(X)), []
-        for j in range(k):
-            normal, uniform, choice = streams[3 * j : 3 * j + 3]
-            noise.append(TargetNoise(normal.standard_normal(shape).T, uniform.random(shape).T, choice.random(shape).T))
+        shape = n_samples, len(X)
+
+        def of_draw(number: int) -> TargetNoise:
+            normal, uniform, choice = streams[3 * number : 3 * number + 3]
+            return TargetNoise(normal.standard_normal(shape).T, uniform.random(shape).T, choice.random(shape).T)
+
+        noise = [
+            _with_others(of_draw, j, k) if model.blend.median_share else of_draw(j)
+            for j, model in enumerate(self.models_)
+        ]
 
         def drawn(block: np.ndarray, part: slice) -> np.ndarray:
-            own = [TargetNoise(*(whole_vectors(numbers[part]) for numbers in one)) for one in noise]
-            return self._drawn(block, own)
+            return self._drawn(block, [one.apply(lambda numbers: whole_vectors(numbers[part])) for one in noise])
 
         out = self._by_parts(drawn, X, (n_samples, k))
         return out[:, :, 0] if k == 1 else out
+
+
+def _with_others(of_draw: Callable[[int], TargetNoise], j: int, n_outputs: int) -> TargetNoise:
+    """The numbers of a draw of output j, with those of two more draws, all by the number of the draw."""
+    first, second = n_outputs + 2 * j, n_outputs + 2 * j + 1
+    return of_draw(j)._replace(others=(of_draw(first), of_draw(second)))

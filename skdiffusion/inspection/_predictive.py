@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
 
 from skdiffusion._utils.frames import as_numbers, frame_library
-from skdiffusion.compose import at_last_step
+from skdiffusion.compose import at_last_step, names_at_last_step
 from skdiffusion.inspection._axes import DATA, MODEL, QUIET, feature_names, feature_positions, hide_box, pyplot, span
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ConditionalDensityDisplay:
         X : array-like of shape (n_samples, n_features)
             Samples left out of the fit. They set the range of the feature, and where the other features are held: at
             their medians, but at their most frequent values the columns of a pandas frame that hold no numbers, and
-            those that the `categorical_features` of the estimator name.
+            those that the `categorical_features` of the regressor name, through transformers that keep their names.
         y : array-like of shape (n_samples,)
         feature : int or str, default=0
             Feature along which the quantiles are shown, a numeric one.
@@ -217,14 +217,19 @@ def _column(X: Any, position: int) -> np.ndarray:
 
 
 def _category_positions(estimator: Any, names: list[str]) -> set[int]:
-    """Numbers of the features that the parameters of an estimator name as categories."""
-    given = getattr(estimator, "categorical_features", None)
-    if given is None or isinstance(given, str):
+    """Numbers of the features that the parameters of the last step name as categories.
+
+    Transformers of a pipeline pass a feature on under its own name, maybe behind the name of a transformer of its
+    column; what they make of several features, or without names, is no category of the display's.
+    """
+    regressor, seen = names_at_last_step(estimator, names)
+    given = getattr(regressor, "categorical_features", None)
+    if given is None or isinstance(given, str) or seen is None:
         return set()
     features = np.asarray(given)
-    if features.dtype == bool:
-        return set(np.flatnonzero(features).tolist())
-    return set(feature_positions(features.tolist(), names, len(features)))
+    numbers = np.flatnonzero(features) if features.dtype == bool else feature_positions(features.tolist(), seen)
+    own = [seen[j] if seen[j] in names else seen[j].partition("__")[2] for j in numbers]
+    return {names.index(name) for name in own if name in names}
 
 
 @dataclass(frozen=True)

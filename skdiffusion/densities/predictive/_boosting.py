@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from skdiffusion.densities import ResidualDistribution, fit_residuals
 from skdiffusion.densities.predictive._bins import Bins
-from skdiffusion.densities.predictive._data import FoldedInputs, RegressionData
+from skdiffusion.densities.predictive._data import FoldedInputs, LeftOut, RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, MeanOfTrees, Trees, baseline
 
@@ -87,8 +87,8 @@ class BoostedFit(NamedTuple):
     """Boosted trees, with what those fitted without a sample say of it."""
 
     trees: BoostedTrees
-    left_out: Outputs
-    log_prob: np.ndarray  # (n_samples,), of the mapped target
+    outputs: Outputs
+    left_out: LeftOut
 
 
 def fit_boosted(data: RegressionData) -> BoostedFit:
@@ -102,13 +102,16 @@ def fit_boosted(data: RegressionData) -> BoostedFit:
     log_variances, log_variance = fit_trees(beside, squares, "gamma", VARIANCES)
     scale = _scales(log_variance, middle, data.min_scale)
     standard, share = ((z - mean) / scale)[:, None], w * (data.n_effective / w.sum())
-    log_prob = np.empty(len(z))
-    for fold in data.folds:
+
+    def without(k: int) -> NormalMixtures:
+        fold = data.folds[k]
         others = data.target.without(fold)
         residuals = fit_residuals(standard[others], share[others] * (data.n_effective / share[others].sum()))
-        log_prob[fold] = data.log_prob_of(_distributions(residuals, Outputs(mean[fold], scale[fold])), fold)
+        return _distributions(residuals, Outputs(mean[fold], scale[fold]))
+
+    left_out = data.left_out(without)
     trees = BoostedTrees(means, log_variances, middle, data.min_scale, fit_residuals(standard, share))
-    return BoostedFit(trees, Outputs(mean, scale), log_prob)
+    return BoostedFit(trees, Outputs(mean, scale), left_out)
 
 
 def _scales(log_variance: np.ndarray, middle: float, least: float) -> np.ndarray:
@@ -140,7 +143,7 @@ def fit_trees(
     folds = _left_out_together(inputs.folds, len(target))
     n_trial = len(folds) if len(target) <= FEW_SAMPLES else min(N_TRIAL_FOLDS, len(folds))
     bins = Bins.of(inputs.X, inputs.weight, np.setdiff1d(np.arange(inputs.X.shape[1]), inputs.categories))
-    make = partial(_LeftOut, inputs._replace(X=bins.binned(inputs.X)), bins, target, loss)
+    make = partial(_WithoutFold, inputs._replace(X=bins.binned(inputs.X)), bins, target, loss)
     runs = [[make(setting, fold).run() for fold in folds[:n_trial]] for setting in settings]
     curves = [_mean_curve(of_setting) for of_setting in runs]
     best = int(np.argmin([curve.min() for curve in curves]))
@@ -160,14 +163,14 @@ def _left_out_together(folds: tuple[np.ndarray, ...], n_samples: int) -> tuple[n
     return tuple(np.sort(np.concatenate(folds[i : i + 2])) for i in range(0, len(folds), 2))
 
 
-def _mean_curve(runs: list[_LeftOut]) -> np.ndarray:
+def _mean_curve(runs: list[_WithoutFold]) -> np.ndarray:
     """Mean loss on samples left out by the number of trees, as long as the shortest of the runs."""
     length = min(len(one.curve) for one in runs)
     total = sum(one.weight for one in runs)
     return np.sum([one.weight / total * one.curve[:length] for one in runs], axis=0)
 
 
-class _LeftOut:
+class _WithoutFold:
     """A fit of trees without one fold."""
 
     def __init__(
@@ -197,7 +200,7 @@ class _LeftOut:
             random_state=0,  # of the samples that choose the bins, where these are many
         )
 
-    def run(self, n_trees: int | None = None) -> _LeftOut:
+    def run(self, n_trees: int | None = None) -> _WithoutFold:
         """Boost up to a number of trees, or as long as samples left out gain."""
         if self.single:
             self.curve = np.array([self._loss_of(np.full(len(self.fold), self._log_odds))])

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion.densities.predictive._blend import BlendedDistributions
 from skdiffusion.densities.predictive._distributions import MIN_MASS, TargetNoise
+from skdiffusion.densities.predictive._medians import WithMedians
+from skdiffusion.densities.predictive._pool import BlendedDistributions
 from skdiffusion.preprocessing import Preprocessor
 
 
@@ -22,12 +23,12 @@ class MappedDistributions:
 
     Parameters
     ----------
-    blend : BlendedDistributions
+    blend : BlendedDistributions or WithMedians
         Of the mapped target.
     target_map : Preprocessor
     """
 
-    blend: BlendedDistributions
+    blend: BlendedDistributions | WithMedians
     target_map: Preprocessor
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -42,6 +43,17 @@ class FoldedInputs(NamedTuple):
     weight: np.ndarray  # (n_samples,)
     folds: tuple[np.ndarray, ...]
     categories: tuple[int, ...]
+
+
+class LeftOut(NamedTuple):
+    """What a component says of samples that it has not seen, arrays of shape (n_samples,)."""
+
+    log_prob: np.ndarray  # of the mapped target; on a coarse grid that of cells
+    cdf: np.ndarray  # the distribution function there
+
+    def take(self, samples: np.ndarray) -> LeftOut:
+        """Of some samples."""
+        return LeftOut(self.log_prob[samples], self.cdf[samples])
 
 
 @dataclass(frozen=True)
@@ -134,10 +146,20 @@ class RegressionData:
         z, edges = self.z[samples], self.mapped_edges
         if not len(edges):
             return distributions.log_prob(z)
-        cell = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, len(edges) - 2)
-        heights = distributions.cdf(np.stack([edges[cell], edges[cell + 1]], axis=1))
-        mass = np.maximum(np.diff(heights, axis=1)[:, 0], MIN_MASS)
-        return np.log(mass / (edges[cell + 1] - edges[cell]))
+        return even_in_cells(z, edges, distributions.cdf).log_prob
+
+    def left_out(self, given: Callable[[int], Distributions]) -> LeftOut:
+        """What components without each of the folds say of it, from the distributions of the samples of a fold by its
+        number."""
+        out = LeftOut(np.empty(len(self.z)), np.empty(len(self.z)))
+        for k, fold in enumerate(self.folds):
+            z, distributions = self.z[fold], given(k)
+            if len(self.mapped_edges):
+                log_prob, cdf = even_in_cells(z, self.mapped_edges, distributions.cdf)
+            else:
+                log_prob, cdf = distributions.log_prob(z), distributions.cdf(z[:, None])[:, 0]
+            out.log_prob[fold], out.cdf[fold] = log_prob, cdf
+        return out
 
     @property
     def numeric(self) -> np.ndarray:
@@ -148,6 +170,16 @@ class RegressionData:
     def min_scale(self) -> float:
         """Standard deviation of the cells over which a target on a grid was spread, when mapped; 0 off a grid."""
         return float(np.exp(np.median(self.log_det)) * self.target.resolution.step[0] / np.sqrt(12.0))
+
+
+def even_in_cells(z: np.ndarray, edges: np.ndarray, cdf: Callable[[np.ndarray], np.ndarray]) -> LeftOut:
+    """Log-densities and distribution functions at one number for every sample (n,), the mass of each cell evenly spread
+    over it, from the distribution functions (n, 2) at both ends of its cell (n, 2)."""
+    cell = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, len(edges) - 2)
+    ends = np.stack([edges[cell], edges[cell + 1]], axis=1)
+    below, above = cdf(ends).T
+    width, mass = ends[:, 1] - ends[:, 0], above - below
+    return LeftOut(np.log(np.maximum(mass, MIN_MASS) / width), below + mass * (z - ends[:, 0]) / width)
 
 
 def power_map_of(x: np.ndarray, weight: np.ndarray) -> str | None:

@@ -26,10 +26,16 @@ class TargetNoise(NamedTuple):
     normal: np.ndarray
     uniform: np.ndarray
     choice: np.ndarray  # uniform, of the component of a blend
+    others: tuple[TargetNoise, ...] = ()  # two, where some draws are medians of three
+
+    def apply(self, function: Callable[[np.ndarray], np.ndarray]) -> TargetNoise:
+        """A function of every array."""
+        others = tuple(other.apply(function) for other in self.others)
+        return TargetNoise(function(self.normal), function(self.uniform), function(self.choice), others)
 
     def take(self, samples: np.ndarray | slice) -> TargetNoise:
         """Those of some samples."""
-        return TargetNoise(*(numbers[samples] for numbers in self))
+        return self.apply(lambda numbers: numbers[samples])
 
 
 class Distributions(ABC):

@@ -15,11 +15,12 @@ from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import ComponentOptions, stacking_weights
 from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
 from skdiffusion.densities.predictive._boosting import fit_boosted
-from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._data import LeftOut, RegressionData
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._flow import fit_target_flow
 from skdiffusion.densities.predictive._forest import fit_forest
 from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
+from skdiffusion.densities.predictive._medians import median_share
 from skdiffusion.densities.predictive._network_fit import fit_networks, network_plan
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
@@ -74,35 +75,35 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
     validated = np.concatenate(data.target.validation_folds)
     boosted, design = fit_boosted(data), Design.of(data)
     columns = design.transform(data.X)
-    found: dict[str, tuple[PredictiveComponent, np.ndarray]] = {"trees": (boosted.trees, boosted.log_prob[validated])}
+    found: dict[str, tuple[PredictiveComponent, LeftOut]] = {"trees": (boosted.trees, boosted.left_out.take(validated))}
     in_time = time.perf_counter() < plan.search_deadline
     if "forest" in plan.names and (in_time or len(plan.names) == 1):
-        forest, log_prob = fit_forest(data, rng.spawn(1)[0])
-        found["forest"] = forest, log_prob[validated]
+        forest, left_out = fit_forest(data, rng.spawn(1)[0])
+        found["forest"] = forest, left_out.take(validated)
     in_time = time.perf_counter() < plan.search_deadline
     if "mixture" in plan.names and (in_time or len(plan.names) == 1):
-        mixture, log_prob = fit_joint_mixture(data, columns, rng, plan.search_deadline)
-        found["mixture"] = mixture, log_prob[validated]
+        mixture, left_out = fit_joint_mixture(data, columns, rng, plan.search_deadline)
+        found["mixture"] = mixture, left_out.take(validated)
     if "student" in plan.names:
-        student, log_prob = fit_joint_student_t(data, columns)
-        found["student"] = student, log_prob[validated]
+        student, left_out = fit_joint_student_t(data, columns)
+        found["student"] = student, left_out.take(validated)
     if plan.trains_networks:
         options = plan.options if "diffusion" not in plan.names else _early(plan.options)
-        networks, log_prob, result = fit_networks(data, columns, options, rng, progress)
-        found["network"] = networks, log_prob[validated]
-        gaps = floored(boosted.log_prob, 1) - floored(log_prob, 1)
+        networks, left_out, result = fit_networks(data, columns, options, rng, progress)
+        found["network"] = networks, left_out.take(validated)
+        gaps = floored(boosted.left_out.log_prob, 1) - floored(left_out.log_prob, 1)
         trees_lead, trained = np.average(gaps, weights=data.weight) > 0, network_plan(plan.options.training)
     ended = result is not None and (result.interrupted or progress.stopped)
     if "diffusion" in plan.names and not ended:
-        left_out = boosted.left_out if trees_lead else None
-        flow, log_prob, result = fit_target_flow(data, columns, left_out, plan.options, progress)
-        found["diffusion"], trained = (flow, log_prob), plan.options.training
+        outputs = boosted.outputs if trees_lead else None
+        flow, left_out, result = fit_target_flow(data, columns, outputs, plan.options, progress)
+        found["diffusion"], trained = (flow, left_out), plan.options.training
     named = {name: found[name] for name in found if name in plan.names} or {"trees": found["trees"]}
-    weights = _weights({name: log_prob for name, (_, log_prob) in named.items()}, data.weight[validated])
     components = {name: component for name, (component, _) in named.items()}
+    pool = _pool({name: left_out for name, (_, left_out) in named.items()}, data.weight[validated])
     n_seen = 0 if result is None else result.n_steps * trained.batch_size
     n_epochs = max(1, -(-n_seen // len(data.z)))
-    return PredictiveFit(PredictiveBlend(design, boosted.trees, components, weights), result, n_epochs)
+    return PredictiveFit(PredictiveBlend(design, boosted.trees, components, *pool), result, n_epochs)
 
 
 def _early(options: DiffusionOptions) -> DiffusionOptions:
@@ -111,15 +112,19 @@ def _early(options: DiffusionOptions) -> DiffusionOptions:
     return options.ending_at(now + NETWORK_SHARE * (deadline - now), deadline)
 
 
-def _weights(log_prob: Mapping[str, np.ndarray], sample_weight: np.ndarray) -> dict[str, float]:
-    """Weights of the components of greatest out-of-fold log-density; a Student-t keeps some."""
+def _pool(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> tuple[dict[str, float], float]:
+    """Weights of the components of greatest out-of-fold log-density, of which a Student-t keeps some, and the share of
+    medians that then raises it most."""
     options = ComponentOptions()
-    least = np.array([options.min_student_weight if name == "student" else 0.0 for name in log_prob])
-    if len(log_prob) == 1:
-        return dict.fromkeys(log_prob, 1.0)
-    weights = stacking_weights(np.stack([*log_prob.values()], axis=1), sample_weight, least)
-    weights[weights < options.negligible_weight] = 0.0
-    return dict(zip(log_prob, (weights / weights.sum()).tolist()))
+    least = np.array([options.min_student_weight if name == "student" else 0.0 for name in left_out])
+    weights = np.ones(1)
+    if len(left_out) > 1:
+        log_prob = np.stack([one.log_prob for one in left_out.values()], axis=1)
+        weights = stacking_weights(log_prob, sample_weight, least)
+        weights[weights < options.negligible_weight] = 0.0
+        weights /= weights.sum()
+    cdf = np.sum([weight * one.cdf for weight, one in zip(weights, left_out.values())], axis=0)
+    return dict(zip(left_out, weights.tolist())), median_share(cdf, sample_weight)
 
 
 def network_shape(n_samples: int, n_columns: int) -> tuple[int, int]:

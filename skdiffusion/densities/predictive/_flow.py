@@ -19,8 +19,8 @@ from skdiffusion._utils.progress import FitProgress
 from skdiffusion._utils.protocols import Density
 from skdiffusion.densities.predictive._boosting import Outputs
 from skdiffusion.densities.predictive._curves import RisingCurves, refined_curves
-from skdiffusion.densities.predictive._data import RegressionData
-from skdiffusion.densities.predictive._distributions import MIN_MASS, Distributions, TargetNoise
+from skdiffusion.densities.predictive._data import LeftOut, RegressionData, even_in_cells
+from skdiffusion.densities.predictive._distributions import Distributions, TargetNoise
 from skdiffusion.diffusion.networks import Split
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.out_of_fold import averaged_log_prob
@@ -177,14 +177,32 @@ class _Member(Density):
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         if not len(self.edges):
             return self.flow.conditional_log_prob(X, self.split)
-        u, mean, log_scale = (X * self.scale + self.shift)[:, :3].T
-        cell = np.searchsorted(self.edges, mean + np.exp(log_scale) * u, side="right") - 1
-        cell, heights, ends = np.clip(cell, 0, len(self.edges) - 2), [], []
-        for k in (0, 1):
-            ends.append(((self.edges[cell + k] - mean) / np.exp(log_scale) - self.shift[0]) / self.scale[0])
-            complete = np.column_stack([ends[k], X[:, 1:]])
-            heights.append(ndtr(self.flow.codes(complete, self.split)[:, 0]))
-        return np.log(np.maximum(heights[1] - heights[0], MIN_MASS) / (ends[1] - ends[0]))
+        _, log_scale = self._outputs(X)
+        return self._even(X).log_prob + log_scale + np.log(self.scale[0])
+
+    def cdf(self, X: np.ndarray) -> np.ndarray:
+        """Distribution functions at the targets of samples X (n, n_features), shape (n,)."""
+        return self._even(X).cdf if len(self.edges) else self._cdf(X)
+
+    def _cdf(self, X: np.ndarray) -> np.ndarray:
+        return ndtr(self.flow.codes(X, self.split)[:, 0])
+
+    def _outputs(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What trees say of samples: means and logarithms of standard deviations."""
+        _, mean, log_scale = (X * self.scale + self.shift)[:, :3].T
+        return mean, log_scale
+
+    def _even(self, X: np.ndarray) -> LeftOut:
+        """Log-densities and distribution functions of the mapped target, even within cells."""
+        mean, log_scale = self._outputs(X)
+        scale = np.exp(log_scale)
+
+        def cdf(ends: np.ndarray) -> np.ndarray:
+            standard = ((ends - mean[:, None]) / scale[:, None] - self.shift[0]) / self.scale[0]
+            return np.stack([self._cdf(np.column_stack([end, X[:, 1:]])) for end in standard.T], axis=1)
+
+        z = mean + scale * (X[:, 0] * self.scale[0] + self.shift[0])
+        return even_in_cells(z, self.edges, cdf)
 
 
 def target_split(n_features: int) -> Split:
@@ -199,22 +217,22 @@ def _features(u: np.ndarray, design: np.ndarray, outputs: Outputs) -> np.ndarray
 def fit_target_flow(
     data: RegressionData,
     design: np.ndarray,
-    left_out: Outputs | None,
+    trees: Outputs | None,
     options: DiffusionOptions,
     progress: FitProgress,
-) -> tuple[TargetFlow, np.ndarray, TrainingResult]:
+) -> tuple[TargetFlow, LeftOut, TrainingResult]:
     """Train networks, one without each fold, on the out-of-fold residuals of trees, or on the target if there are none.
 
     Returns
     -------
     flow : TargetFlow
-    log_prob : array of shape (n_validated,)
-        Out-of-fold log-densities of the mapped target, of the samples of the validation folds.
+    left_out : LeftOut
+        What networks say of the validation folds, each of its own; the log-densities are those expected of their mean.
     result : TrainingResult
     """
-    of_residuals, w = left_out is not None, data.weight
-    left_out = Outputs.standard(len(data.z)) if left_out is None else left_out
-    features = _features((data.z - left_out.mean) / left_out.scale, design, left_out)
+    of_residuals, w = trees is not None, data.weight
+    trees = Outputs.standard(len(data.z)) if trees is None else trees
+    features = _features((data.z - trees.mean) / trees.scale, design, trees)
     shift = np.average(features, axis=0, weights=w)
     scale = np.sqrt(np.average((features - shift) ** 2, axis=0, weights=w))
     scale = np.where(scale > 1e-9, scale, 1.0)
@@ -223,13 +241,15 @@ def fit_target_flow(
     plan = single_split_plan(replace(options.training, monitor=progress))
     rng = data.target.rng.spawn(1)[0]
     flow, result = fit_split_flow(data.target, (standard, covariance), options, plan, rng, n_targets=1)
-    log_det = -np.log(scale[0] * left_out.scale)
+    log_det = -np.log(scale[0] * trees.scale)
     mapped = MappedData(data.target_map, standard, standard, log_det)
     split = target_split(standard.shape[1])
     members = [_Member(member, split, shift, scale, data.mapped_edges) for member in flow.members()]
-    log_prob = averaged_log_prob(members, mapped, data.target.validation_folds)
+    folds = data.target.validation_folds
+    log_prob = averaged_log_prob(members, mapped, folds)
+    cdf = np.concatenate([member.cdf(standard[fold]) for member, fold in zip(members, folds)])
     low, high = standard.min(0) - MARGIN, standard.max(0) + MARGIN
-    return TargetFlow(flow, shift, scale, low, high, of_residuals), log_prob, result
+    return TargetFlow(flow, shift, scale, low, high, of_residuals), LeftOut(log_prob, cdf), result
 
 
 def _shrunk(standard: np.ndarray, weight: np.ndarray, n_effective: float) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from skdiffusion.densities.predictive._bins import Bins
-from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._data import LeftOut, RegressionData
 from skdiffusion.densities.predictive._distributions import NormalMixtures
 from skdiffusion.densities.predictive._trees import Categories, Trees
 
@@ -52,23 +52,25 @@ def _distributions(values: np.ndarray, scale: float) -> NormalMixtures:
     return NormalMixtures(np.full(values.shape, 1 / values.shape[1]), values, np.full(values.shape, scale))
 
 
-def fit_forest(data: RegressionData, rng: np.random.Generator) -> tuple[Forest, np.ndarray]:
-    """Trees without each of the folds, with the size of leaves and the scale of best out-of-fold log-density, and this.
+def fit_forest(data: RegressionData, rng: np.random.Generator) -> tuple[Forest, LeftOut]:
+    """Trees without each of the folds, with the size of leaves and the scale of best out-of-fold log-density, and what
+    they say of these.
 
     The forest takes some trees without each of the folds.
     """
     bins, categories = Bins.of(data.X, data.weight, data.numeric), Categories.of(data.X, data.categories)
-    make = partial(_LeftOut.of, data, categories.encoded(bins.binned(data.X)), int(rng.integers(2**30)))
+    make = partial(_WithoutFold.of, data, categories.encoded(bins.binned(data.X)), int(rng.integers(2**30)))
     scales, places = np.unique(np.maximum(SCALES, data.min_scale)), range(len(data.folds))
     trials = {size: [make(size, k) for k in places[:N_TRIAL_FOLDS]] for size in LEAF_SIZES}
     best = max(LEAF_SIZES, key=lambda size: _best(data, trials[size], scales)[0])
     runs = [*trials[best], *(make(best, k) for k in places[N_TRIAL_FOLDS:])]
-    _, scale, log_prob = _best(data, runs, scales)
+    _, scale = _best(data, runs, scales)
     kept = [tree for run in runs for tree in run.trees[: -(-len(run.trees) // len(runs))]]
-    return Forest(Trees.of_forest(kept, categories, bins), scale), log_prob
+    left_out = data.left_out(lambda k: _distributions(runs[k].values, scale))
+    return Forest(Trees.of_forest(kept, categories, bins), scale), left_out
 
 
-class _LeftOut(NamedTuple):
+class _WithoutFold(NamedTuple):
     """Trees without one fold, and what they say of it."""
 
     fold: np.ndarray
@@ -76,7 +78,7 @@ class _LeftOut(NamedTuple):
     values: np.ndarray  # (n_left_out, n_trees)
 
     @classmethod
-    def of(cls, data: RegressionData, binned: np.ndarray, seed: int, size: int, k: int) -> _LeftOut:
+    def of(cls, data: RegressionData, binned: np.ndarray, seed: int, size: int, k: int) -> _WithoutFold:
         """The trees without fold k with leaves of so many samples at least."""
         fold, train = data.folds[k], data.target.without(data.folds[k])
         n_trees = N_OF_FEW if len(binned) <= FEW_SAMPLES else N_OF_MANY
@@ -88,13 +90,10 @@ class _LeftOut(NamedTuple):
         return cls(fold, [tree.tree_ for tree in forest.estimators_], np.stack(values, axis=1))
 
 
-def _best(data: RegressionData, runs: list[_LeftOut], scales: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """The greatest mean out-of-fold log-density of forests, its scale, and the log-densities of all samples, of which
-    those in no fold are 0."""
-    found = []
-    for scale in scales:
-        log_prob, seen = np.zeros(len(data.z)), np.concatenate([run.fold for run in runs])
-        for run in runs:
-            log_prob[run.fold] = data.log_prob_of(_distributions(run.values, float(scale)), run.fold)
-        found.append((float(np.average(log_prob[seen], weights=data.weight[seen])), float(scale), log_prob))
+def _best(data: RegressionData, runs: list[_WithoutFold], scales: np.ndarray) -> tuple[float, float]:
+    """The greatest mean out-of-fold log-density of forests, and its scale."""
+    found, weight = [], data.weight[np.concatenate([run.fold for run in runs])]
+    for scale in scales.tolist():
+        log_prob = [data.log_prob_of(_distributions(run.values, scale), run.fold) for run in runs]
+        found.append((float(np.average(np.concatenate(log_prob), weights=weight)), scale))
     return max(found, key=lambda one: one[0])

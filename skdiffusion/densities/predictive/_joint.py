@@ -15,7 +15,7 @@ from skdiffusion.densities import (
     StudentTDensity,
     fit_student_t,
 )
-from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._data import LeftOut, RegressionData
 from skdiffusion.densities.predictive._distributions import Distributions, NormalMixtures, StudentTs
 
 LOG_2PI = np.log(2 * np.pi)
@@ -117,24 +117,23 @@ def informative_columns(data: RegressionData, design: np.ndarray, train: np.ndar
     return np.sort(np.argsort(-np.abs(correlation), kind="stable")[:MAX_COLUMNS])
 
 
-def fit_joint_student_t(data: RegressionData, design: np.ndarray) -> tuple[JointStudentT, np.ndarray]:
-    """The Student-t of all samples, and out-of-fold log-densities of the mapped target."""
+def fit_joint_student_t(data: RegressionData, design: np.ndarray) -> tuple[JointStudentT, LeftOut]:
+    """The Student-t of all samples, and what those without each of the folds say of it."""
 
     def fitted(train: np.ndarray | slice) -> JointStudentT:
         columns = informative_columns(data, design, train)
         joint = np.column_stack([data.z, design[:, columns]])
         return JointStudentT(fit_student_t(joint[train], data.weight[train]), columns)
 
-    log_prob = np.empty(len(design))
-    for fold in data.folds:
-        log_prob[fold] = data.log_prob_of(fitted(data.target.without(fold)).given(design[fold]), fold)
-    return fitted(slice(None)), log_prob
+    left_out = data.left_out(lambda k: fitted(data.target.without(data.folds[k])).given(design[data.folds[k]]))
+    return fitted(slice(None)), left_out
 
 
 def fit_joint_mixture(
     data: RegressionData, design: np.ndarray, rng: np.random.Generator, deadline: float
-) -> tuple[JointMixture, np.ndarray]:
-    """The mixture of the size and prior of best out-of-fold conditional log-density, and these of the mapped target.
+) -> tuple[JointMixture, LeftOut]:
+    """The mixture of the size and prior of best out-of-fold conditional log-density, and what those without each of the
+    folds say of it.
 
     After the deadline, a moment of `time.perf_counter`, no larger mixture is tried.
     """
@@ -160,9 +159,8 @@ def fit_joint_mixture(
                 n_worse += 1
             if n_worse == MAX_WORSE:
                 break
-    log_prob = np.empty(len(joint))
-    log_prob[np.concatenate(folds)] = search.log_prob(best, folds)
-    return JointMixture(EM.fit(joint, data.weight, best, rng), columns), log_prob
+    left_out = data.left_out(lambda k: search.given(best, folds[k]))
+    return JointMixture(EM.fit(joint, data.weight, best, rng), columns), left_out
 
 
 def _strong(joint: np.ndarray) -> float:
@@ -180,9 +178,10 @@ class _Search:
 
     def log_prob(self, setting: MixtureSetting, folds: tuple[np.ndarray, ...]) -> np.ndarray:
         """Conditional log-densities of the targets of folds by mixtures without these."""
-        return np.concatenate([self.data.log_prob_of(self._given(setting, fold), fold) for fold in folds])
+        return np.concatenate([self.data.log_prob_of(self.given(setting, fold), fold) for fold in folds])
 
-    def _given(self, setting: MixtureSetting, fold: np.ndarray) -> Distributions:
+    def given(self, setting: MixtureSetting, fold: np.ndarray) -> Distributions:
+        """Distributions of the targets of a fold by a mixture without it."""
         train = self.data.target.without(fold)
         columns = informative_columns(self.data, self.design, train)
         joint = np.column_stack([self.data.z, self.design[:, columns]])

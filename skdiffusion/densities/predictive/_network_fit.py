@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.progress import FitProgress
-from skdiffusion.densities.predictive._data import RegressionData
+from skdiffusion.densities.predictive._data import LeftOut, RegressionData
 from skdiffusion.densities.predictive._network import LOG_SCALES, MixtureNetworks
 from skdiffusion.diffusion.fitting import member_sets
 from skdiffusion.diffusion.options import DiffusionOptions
@@ -127,7 +127,7 @@ def fit_networks(
     options: DiffusionOptions,
     rng: np.random.Generator,
     progress: FitProgress,
-) -> tuple[MixtureNetworks, np.ndarray, TrainingResult]:
+) -> tuple[MixtureNetworks, LeftOut, TrainingResult]:
     """Train a network without each of the folds.
 
     Parameters
@@ -142,8 +142,8 @@ def fit_networks(
     Returns
     -------
     networks : MixtureNetworks
-    log_prob : array of shape (n_samples,)
-        Out-of-fold log-densities of the mapped target.
+    left_out : LeftOut
+        What the network without each of the folds says of it.
     result : TrainingResult
     """
     plan = replace(network_plan(options.training), monitor=progress)
@@ -154,7 +154,5 @@ def fit_networks(
     result = run(MixtureLikelihood(sets, width, log_scales, plan, rng), plan)
     weights, offsets = tuple(result.network[::2]), tuple(result.network[1::2])
     networks = MixtureNetworks(weights, offsets, log_scales)
-    log_prob = np.empty(len(data.z))
-    for m, fold in enumerate(data.folds):
-        log_prob[fold] = data.log_prob_of(networks.alone(m).given(design[fold]), fold)
-    return networks, log_prob, result
+    left_out = data.left_out(lambda m: networks.alone(m).given(design[data.folds[m]]))
+    return networks, left_out, result
