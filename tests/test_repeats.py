@@ -40,6 +40,41 @@ def test_values_computed_in_several_ways_are_one_value():
     assert len(np.unique(without_round_off(X, EPSILON))) == 199
 
 
+def walk(rng, n, step):
+    return np.cumsum(step * rng.integers(-1, 2, n))
+
+
+SUMS = {
+    "beside products": lambda rng: np.concatenate([np.cumsum(np.full(5000, 0.1)), 0.1 * np.arange(1, 5001)]),
+    "beside quotients, from an offset": lambda rng: np.concatenate(
+        [np.cumsum(np.append(7.3, np.full(4000, 0.01))), 7.3 + np.arange(4001) / 100]
+    ),
+    "downwards": lambda rng: np.concatenate([100 - np.cumsum(np.full(3000, 0.3)), 100 - 0.3 * np.arange(1, 3001)]),
+    "of a walk": lambda rng: walk(rng, 20_000, 0.1),
+    "of single precision": lambda rng: np.concatenate(
+        [np.cumsum(np.full(300, 0.1, np.float32)), np.float32(0.1) * np.arange(1, 301, dtype=np.float32)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_values_of_sums_that_drift_from_their_grid_are_on_it(name, rng):
+    x = SUMS[name](rng)
+    step = {"beside quotients, from an offset": 0.01, "downwards": 0.3}.get(name, 0.1)
+    n_true = len(np.unique(np.round((x - x[0]) / step)))
+    precision = np.finfo(x.dtype).eps
+    merged = without_round_off(x.astype(float)[:, None], precision)
+    assert len(np.unique(x)) > n_true
+    assert len(np.unique(merged)) == n_true
+    assert np.abs(merged[:, 0] - x).max() < 1e-3 * step
+
+
+def test_values_near_a_grid_by_more_than_the_drift_of_a_sum_stay(rng):
+    x = np.repeat(0.1 * np.arange(500), 4)
+    X = (x + 1e-10 * rng.standard_normal(len(x)))[:, None]
+    assert without_round_off(X, EPSILON) is X
+
+
 def test_values_that_went_through_single_precision_are_those_that_did_not():
     x = np.repeat(np.arange(-300, 300) / 10, 3)
     mixed = np.where(np.arange(len(x)) % 3 == 1, x.astype(np.float32), x)[:, None]

@@ -54,6 +54,41 @@ def slope(n, values):
     return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
 
 
+def jackknifed(statistic, *tables):
+    """A statistic of tables with a column for each seed, and its standard error, by leaving out every seed in turn."""
+    tables = [np.asarray(table, dtype=float) for table in tables]
+    n_seeds = tables[0].shape[-1]
+    if n_seeds == 1:
+        return float(statistic(*tables)), 0.0
+    left = [statistic(*(np.delete(table, k, axis=-1) for table in tables)) for k in range(n_seeds)]
+    return float(statistic(*tables)), float(np.std(left) * np.sqrt(n_seeds - 1))
+
+
+def bootstrapped(statistic, *tables, n_draws=400):
+    """The 95 % interval of a statistic of tables with a column for each seed, which are drawn anew together.
+
+    For medians, of which leaving out seeds in turn does not give the error.
+    """
+    rng, tables = np.random.default_rng(0), [np.asarray(table, dtype=float) for table in tables]
+    picks = rng.integers(tables[0].shape[-1], size=(n_draws, tables[0].shape[-1]))
+    low, high = np.quantile([statistic(*(table[..., pick] for table in tables)) for pick in picks], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_ratio(values, others):
+    """Mean of values over that of others: a number, or one for each row."""
+    return np.mean(values, axis=-1) / np.mean(others, axis=-1)
+
+
+def median_interval(values):
+    """The 95 % interval of the median of a distribution from samples, by its order statistics."""
+    from scipy.stats import binom
+
+    rank = max(1, int(binom.ppf(0.025, len(values), 0.5)))
+    ordered = np.sort(values)
+    return float(ordered[rank - 1]), float(ordered[-rank])
+
+
 def divergence(log_p, log_q):
     """Divergence of q from p by samples of p: the mean of log(p/q), with q/p - 1, whose mean is 0, as its control.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import cells
 from benchmarks.theory import coarse
-from benchmarks.theory.records import divergence, entry, share, slope, source
+from benchmarks.theory.records import bootstrapped, divergence, entry, jackknifed, share, slope, source, spread
 from skdiffusion.densities import GaussianMixtureDensity
 
 
@@ -53,8 +53,8 @@ def error_of_the_subspace(quick, kept):
                 samples
             )
             measured.append(subspace_error(est.components_.T, target.frame))
-            spread = np.linalg.eigvalsh(np.cov((samples @ target.frame).T)) - eta**2
-            predicted.append(subspace.subspace_error(n, 64, eta, spread))
+            variances = np.linalg.eigvalsh(np.cov((samples @ target.frame).T)) - eta**2
+            predicted.append(subspace.subspace_error(n, 64, eta, variances))
         ratio = np.mean(measured) / np.mean(predicted)
         error = np.std(measured) / np.mean(predicted) / np.sqrt(len(measured))
         claim = f"squared error of the plane / formula, n = {n}, noise {eta}"
@@ -69,17 +69,26 @@ def irregular_density(quick, kept):
     from skdiffusion.manifold import LocalPolynomials, sample_spacing
     from skdiffusion.metrics import fidelity
 
-    slopes = {}
+    errors, spacing = {}, {}
     for density in ("uniform", "kinked"):
-        target, spacing, errors = Sphere(1, density=density), [], []
+        target, errors[density], spacing[density] = Sphere(1, density=density), [], []
         for n in (250, 1000, 4000):
             X = [target.sample(n, seed) for seed in range(4 if quick else 12)]
-            spacing.append(np.mean([sample_spacing(samples) for samples in X]))
-            fits = [LocalPolynomials(samples, 1, spacing[-1], 2, 12.0) for samples in X]
-            errors.append(np.median([fidelity(f.project(target.sample(300, 50)), target.distance) for f in fits]))
-        slopes[density] = np.polyfit(np.log(spacing), np.log(errors), 1)[0]
-    ratio = slopes["kinked"] / slopes["uniform"]
-    shown = f"{ratio:.2f} ({slopes['uniform']:.2f} uniform, {slopes['kinked']:.2f} kinked)"
+            scale = np.mean([sample_spacing(samples) for samples in X])
+            fits = [LocalPolynomials(samples, 1, scale, 2, 12.0) for samples in X]
+            errors[density].append([fidelity(f.project(target.sample(300, 50)), target.distance) for f in fits])
+            spacing[density].append(scale)
+
+    def slope_of_medians(density, table):
+        return np.polyfit(np.log(spacing[density]), np.log(np.median(table, axis=-1)), 1)[0]
+
+    def ratio_of_slopes(kinked, uniform):
+        return slope_of_medians("kinked", kinked) / slope_of_medians("uniform", uniform)
+
+    tables = errors["kinked"], errors["uniform"]
+    ratio, (low, high) = ratio_of_slopes(*tables), bootstrapped(ratio_of_slopes, *tables)
+    uniform, kinked = (slope_of_medians(density, errors[density]) for density in ("uniform", "kinked"))
+    shown = f"{ratio:.2f} [{low:.2f}, {high:.2f}] ({uniform:.2f} uniform, {kinked:.2f} kinked)"
     return [
         entry("manifold", "slope of the distance, kinked density / uniform", "1 +- 0.2", shown, abs(ratio - 1) <= 0.2)
     ]
@@ -147,14 +156,19 @@ def features_cell(n_features, seed):
     return float(est.intrinsic_log_density(target.sample(2000, 1000 + seed)).mean())
 
 
+def relative_range(table):
+    """Range of the means of rows, relative to their own mean."""
+    means = np.mean(table, axis=-1)
+    return float(np.ptp(means) / abs(means.mean()))
+
+
 @source("Theorem 3: errors on the subspace do not depend on D", "recalled")
 def features_do_not_matter(quick, kept):
     """E5a."""
     ambient, seeds = (4, 64) if quick else (4, 16, 64, 256), range(1 if quick else 3)
     nats = {d: [kept(features_cell, "columns", d, seed) for seed in seeds] for d in ambient}
-    means = np.array([np.mean(v) for v in nats.values()])
-    change = np.ptp(means) / abs(means.mean())
-    shown = f"{change:.1%}: " + ", ".join(f"D = {d}: {np.mean(v):.3f}" for d, v in nats.items())
+    change, error = jackknifed(relative_range, list(nats.values()))
+    shown = f"{change:.2%} ({error:.2%}): " + ", ".join(f"D = {d}: {spread(v)}" for d, v in nats.items())
     return [
         entry(
             "subspace",
@@ -240,7 +254,7 @@ def across_the_subspace(quick, kept):
         left = samples - est.inverse_transform(est.transform(samples))
         stated = np.sqrt(est.noise_variance_ + est.noise_floor_**2)
         ratios.append(np.sqrt((left**2).sum(1).mean() / 14) / stated)
-    measured = f"{min(ratios):.4f} ... {max(ratios):.4f}"
+    measured = f"{spread(ratios, 4)}; {min(ratios):.4f} ... {max(ratios):.4f}"
     passed = all(abs(r - 1) <= 0.01 for r in ratios)
     return [
         entry(
@@ -259,7 +273,7 @@ def dimension_is_found(quick, kept):
             "subspace",
             f"dimension found, {len(hits)} runs (record)",
             ">= 90 %",
-            f"{np.mean(hits):.0%}",
+            "{:.0%} [{:.0%}, {:.0%}]".format(np.mean(hits), *share(sum(hits), len(hits))),
             np.mean(hits) >= 0.9,
         )
     ]

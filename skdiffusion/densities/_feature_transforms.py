@@ -6,10 +6,11 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from skdiffusion._utils.numerics import effective_number, floored
+from skdiffusion._utils.numerics import clearly_better, effective_number, floored
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.preprocessing import (
@@ -25,11 +26,19 @@ Transform = str | float | None  # of one feature
 FEATURE_TRANSFORMS: tuple[Transform, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1)
 MAX_TRAINING_SAMPLES = 2000
 MIN_SELECTION_SAMPLES = 8
-LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logarithms: less may be chance
+LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logarithms
+LOGARITHM_MARGIN = 2.0  # standard errors by which those of several features must as well: less may be chance
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
 EM = ExpectationMaximization(max_iter=50, tol=1e-3, max_k_means_runs=2)
+
+
+class _Score(NamedTuple):
+    """Out-of-fold log-density, in nats and units of X: the mean, and that of every sample of the folds."""
+
+    mean: float
+    log_prob: np.ndarray
 
 
 class _Selection:
@@ -43,7 +52,7 @@ class _Selection:
                 train = np.sort(data.rng.choice(train, MAX_TRAINING_SAMPLES, replace=False))
             self.splits.append((train, fold))
 
-    def score_all(self, candidates: Sequence[Sequence[FeatureTransform]]) -> list[tuple[float, np.ndarray]]:
+    def score_all(self, candidates: Sequence[Sequence[FeatureTransform]]) -> list[tuple[_Score, np.ndarray]]:
         """`_score` of candidates, each a transform for each fold, side by side."""
         tasks = []
         for transforms in candidates:
@@ -52,18 +61,18 @@ class _Selection:
         sums = side_by_side(tasks)
         return [self._score(sums[i : i + len(self.splits)]) for i in range(0, len(sums), len(self.splits))]
 
-    def _score(self, sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, np.ndarray]:
-        """Mean log-density of the best mixture behind a transform for each fold, and what each feature alone adds.
+    def _score(self, sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[_Score, np.ndarray]:
+        """The score of the best mixture behind a transform for each fold, and what each feature alone adds.
 
         The latter are sums by fold, shape (n_folds, n_features), as if the feature were Gaussian behind its map.
         """
-        total = 0.0
-        for _, fold in self.splits:
-            total += self.data.sample_weight[fold].sum()
-        of_mixtures = np.zeros(len(N_COMPONENTS))
-        for part, _ in sums:
-            of_mixtures += part
-        return float(of_mixtures.max() / total), np.stack([by_feature for _, by_feature in sums])
+        total, of_mixtures = 0.0, np.zeros(len(N_COMPONENTS))
+        for (_, fold), (log_prob, _) in zip(self.splits, sums):
+            w = self.data.sample_weight[fold]
+            total += w.sum()
+            of_mixtures += [w @ of_samples for of_samples in log_prob]
+        log_prob = np.concatenate([log_prob[of_mixtures.argmax()] for log_prob, _ in sums])
+        return _Score(float(of_mixtures.max() / total), log_prob), np.stack([by_feature for _, by_feature in sums])
 
     def _starts(self, train: np.ndarray) -> dict[int, KMeansStart | None]:
         """Starts of the mixtures that there are samples for, by their number of components."""
@@ -74,29 +83,36 @@ class _Selection:
     def _fold_sums(
         self, train: np.ndarray, fold: np.ndarray, transform: FeatureTransform, starts: dict[int, KMeansStart | None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of the log-densities of a fold under the mixtures behind a transform, and under each feature alone."""
+        """Log-densities of a fold under the mixtures behind a transform, and their sums under each feature alone."""
         X, w, d = self.data.X, self.data.sample_weight, self.data.n_features
         preprocessor = Preprocessor(X[train], w[train], transform, self.data.bounds, self.first)
         z, _ = preprocessor.transform(X[train])
         z_left_out, log_det = preprocessor.transform(X[fold])
-        sums = np.full(len(N_COMPONENTS), -np.inf)
+        log_prob = np.full((len(N_COMPONENTS), len(fold)), -np.inf)
         for k, start in starts.items():
             mixture = EM.fit(z, w[train], MixtureSetting(k, 2.0 + d), start=start)
-            sums[N_COMPONENTS.index(k)] = w[fold] @ floored(mixture.log_prob(z_left_out) + log_det, d)
+            log_prob[N_COMPONENTS.index(k)] = floored(mixture.log_prob(z_left_out) + log_det, d)
         # Each feature is scored alone: there is no other whose far values would add up.
-        return sums, w[fold] @ floored(preprocessor.feature_log_density(X[fold]), 0)
+        return log_prob, w[fold] @ floored(preprocessor.feature_log_density(X[fold]), 0)
 
 
 def select_feature_transforms(
     data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS, first: FirstMaps | None = None
 ) -> dict[FeatureTransform, float]:
-    """Out-of-fold mean log-density, in nats and units of X, of the best closed form behind every candidate transform.
+    """Out-of-fold mean log-density, in nats and units of X, of the best closed form behind each candidate transform."""
+    return {transform: score.mean for transform, score in _scores(data, candidates, first).items()}
+
+
+def _scores(
+    data: TrainingData, candidates: Sequence[Transform], first: FirstMaps | None
+) -> dict[FeatureTransform, _Score]:
+    """Scores of the best closed form behind every candidate transform.
 
     The candidates are the same transform for all features, and the transform that is best for each feature alone (a
     tuple) if these are better than the first candidate on samples that did not choose them. The closed forms are a
     Gaussian and a mixture; all folds of the data are left out in turn. All are behind the `first` maps.
     """
-    scores: dict[FeatureTransform, float] = {}
+    scores: dict[FeatureTransform, _Score] = {}
     selection, n_folds, by_feature = _Selection(data, first), len(data.folds), []
     for candidate, (score, sums) in zip(candidates, selection.score_all([[c] * n_folds for c in candidates])):
         scores[candidate] = score
@@ -112,7 +128,7 @@ def select_feature_transforms(
         chosen_without = [best_by_feature(np.delete(every, i)) for i in every]
         (score, _), (score_without, _) = selection.score_all([[mixed] * n_folds, chosen_without])
         # Among many features there is always one that a transform suits by chance.
-        if score_without > scores[candidates[0]]:
+        if score_without.mean > scores[candidates[0]].mean:
             scores[mixed] = score
     return scores
 
@@ -134,12 +150,20 @@ def feature_transform_candidates(
         return None, [candidates[0]]
     data = replace(data, folds=data.folds[: 2 if data.n_effective > 600 else 4])
     first, *others = first_maps_candidates(data.X, data.sample_weight, data.bounds) if asked == "auto" else [None]
-    scores = select_feature_transforms(data, candidates, first)
+    scores = _scores(data, candidates, first)
+    best = max(scores, key=lambda c: scores[c].mean)
+    weight = np.concatenate([data.sample_weight[fold] for fold in data.folds])
     for other in others:
         # A copy of the stream, so that no fit depends on what was only tried.
-        scores_of_other = select_feature_transforms(replace(data, rng=copy.deepcopy(data.rng)), candidates, other)
-        if max(scores_of_other.values()) > max(scores.values()) + LOGARITHM_GAIN * data.n_features:
-            first, scores = other, scores_of_other
-    best, plain = max(scores, key=lambda c: scores[c]), candidates[0]
-    clear = scores[best] - scores[plain] > CLEAR_GAIN * data.n_features
+        of_other = _scores(replace(data, rng=copy.deepcopy(data.rng)), candidates, other)
+        best_of_other = max(of_other, key=lambda c: of_other[c].mean)
+        gain = of_other[best_of_other].mean - scores[best].mean
+        # Mixtures see all that there is to see of one feature, but other components see more of several.
+        clear = data.n_features == 1 or clearly_better(
+            of_other[best_of_other].log_prob, scores[best].log_prob, weight / weight.sum(), LOGARITHM_MARGIN
+        )
+        if gain > LOGARITHM_GAIN * data.n_features and clear:
+            first, scores, best = other, of_other, best_of_other
+    plain = candidates[0]
+    clear = scores[best].mean - scores[plain].mean > CLEAR_GAIN * data.n_features
     return first, [best] if best == plain or clear else [best, plain]

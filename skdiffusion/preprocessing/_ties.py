@@ -42,7 +42,9 @@ def without_round_off(X: np.ndarray, precision: float) -> np.ndarray:
             merged = X.copy() if merged is None else merged
             merged[:, j] = x
         order = np.argsort(x, kind="stable")
-        first, last = _runs_of_round_off(x[order], precision)
+        first, last = _runs_of_drift(x[order], precision)
+        if not len(first):
+            first, last = _runs_of_round_off(x[order], precision)
         if len(first):
             merged = X.copy() if merged is None else merged
             for start, stop in zip(first, last + 1):
@@ -95,6 +97,26 @@ def _runs_of_round_off(ranked: np.ndarray, precision: float) -> tuple[np.ndarray
     alone = np.minimum(between[1:], between[:-1]) > ISOLATION * width
     found = (width > 0) & (width <= tolerance[ends]) & (n_distinct <= MAX_VARIANTS) & alone
     return starts[found], ends[found]
+
+
+def _runs_of_drift(ranked: np.ndarray, precision: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last places of the runs of sorted values that are one value of a grid but for the drift of a sum.
+
+    The round-off of a cumulative sum rises with its number of terms, so that the sums of steps of a tenth leave the
+    tenths by more than that of one operation. All values must be on the grid, up to a tiny part of its step.
+    """
+    none, gaps = np.empty(0, dtype=int), np.diff(ranked)
+    tolerance = len(ranked) * precision * np.abs(ranked).max(initial=0.0)
+    ends = np.flatnonzero(np.append(gaps > tolerance, True))
+    starts = np.append(0, ends[:-1] + 1)
+    width, steps = ranked[ends] - ranked[starts], np.diff(ranked[starts])
+    if not width.any() or len(steps) < MIN_REST:
+        return none, none
+    multiples = steps / steps.min()
+    off_grid = np.abs(multiples - np.round(multiples)).max()
+    if width.max() > min(tolerance, GRID_TOLERANCE * steps.min()) or off_grid > GRID_TOLERANCE:
+        return none, none
+    return starts[width > 0], ends[width > 0]
 
 
 class Ties(NamedTuple):

@@ -5,7 +5,18 @@ import pytest
 
 from benchmarks.theory import __main__ as command
 from benchmarks.theory import besov, coarse, few_directions, gaussian, supports, wasserstein
-from benchmarks.theory.records import Kept, divergence, share, slope, source, spread
+from benchmarks.theory.records import (
+    Kept,
+    bootstrapped,
+    divergence,
+    jackknifed,
+    mean_ratio,
+    median_interval,
+    share,
+    slope,
+    source,
+    spread,
+)
 
 SHORT = besov.Training(steps=800, passes=1)
 
@@ -160,6 +171,26 @@ def test_slopes_and_shares():
     assert shown == "-0.500 (0.000)"
     low, high = share(14, 16)
     assert (low, high) == pytest.approx((0.617, 0.984), abs=0.001)
+
+
+def test_errors_over_seeds(rng):
+    """Leaving out seeds gives the standard error of a mean; intervals hold 95 % of the statistics of new samples."""
+    table = rng.standard_normal((3, 12))
+    _, error = jackknifed(lambda t: t[0].mean(), table)
+    assert error == pytest.approx(table[0].std(ddof=1) / np.sqrt(12))
+    ratio, error = jackknifed(mean_ratio, [2.0, 4.0], [1.0, 2.0])
+    assert (ratio, error) == (2.0, 0.0)
+    assert jackknifed(mean_ratio, [3.0], [2.0]) == (1.5, 0.0)
+    inside = [low < 0 < high for low, high in (median_interval(rng.standard_normal(60)) for _ in range(400))]
+    assert 0.92 < np.mean(inside) < 0.99
+    low, high = bootstrapped(lambda t: t.mean(), rng.standard_normal(100))
+    assert high - low == pytest.approx(2 * 1.96 / 10, rel=0.25)
+
+
+def test_the_range_of_slopes_is_that_of_means():
+    n = np.array([100, 1000, 10_000])
+    tables = np.array([np.outer(n**p, [1.0, 2.0]) for p in (-0.5, -0.9, -0.6)])
+    assert few_directions.range_of_slopes(n, tables) == pytest.approx(0.4)
 
 
 def test_stored_values_are_not_computed_again(tmp_path):
