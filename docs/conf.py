@@ -34,6 +34,7 @@ nitpick_ignore_regex = [("py:.*", r"(numpy|np|torch|scipy|sklearn|joblib)\..*")]
 
 autosummary_generate = True
 autosummary_ignore_module_all = False  # the page of a module lists what its __all__ names
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings state types, with shapes and units
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
