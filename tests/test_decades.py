@@ -263,6 +263,26 @@ def test_a_fit_of_far_clusters_loses_little():
     assert (near > 12).mean() < 0.005
 
 
+def chosen_maps(X, seed=0):
+    """The first maps of the features, as a fit chooses them."""
+    return DiffusionDensityEstimator(**SMALL | {"random_state": seed}).fit(X).preprocessor_.first
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_funnel_has_logarithms_only_where_they_gain_clearly(seed):
+    # Mixtures gain by them, by less than two standard errors, and what regressions make of the features is lost.
+    z = np.random.default_rng([seed, 1]).standard_normal((200, 5))
+    funnel = np.column_stack([3 * z[:, 0], np.exp(1.5 * z[:, :1]) * z[:, 1:]])
+    assert len(first_maps_candidates(funnel, np.ones(200))) == 2
+    assert not any(chosen_maps(funnel, seed))
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_log_normal_features_have_logarithms(d, rng):
+    X = np.exp(3 * (rng.standard_normal((300, d)) + rng.standard_normal((300, 1))))
+    assert all(isinstance(maps[-1], SignedLogMap) for maps in chosen_maps(X))
+
+
 @pytest.mark.parametrize("sigma", [2.0, 4.0])
 def test_a_fit_of_log_normal_features_loses_little_and_stays_positive(sigma, tmp_path):
     distribution = stats.lognorm(sigma)

@@ -71,8 +71,10 @@ def split(X, rng):
     return X[order[: len(X) // 10]], X[order[len(X) // 10 :]]
 
 
-def train(validation, samples, kind, rng, sigma_c=0.0, *, n_steps=2000, weight_decay=1e-4, learning_rate=3e-3):
+def train(validation, samples, kind, rng, sigma_c=0.0, *, weight_decay=1e-4, **schedule):
     """A network with the weights that are best on validation samples, the untrained ones among them.
+
+    `schedule` holds fields of a `TrainingPlan`: its steps and their learning rates.
 
     Returns the field, and by how much its squared error on these samples, summed over the features, is below that of
     the untrained network, the Gaussian.
@@ -84,7 +86,8 @@ def train(validation, samples, kind, rng, sigma_c=0.0, *, n_steps=2000, weight_d
     network = FilmEnsemble(d, (WIDTH, WIDTH), "silu")
     network.initialize(rng, 1.0, 1.2)
     average = network.with_flat(network.flat.clone())
-    field, plan = Parametrised(average, kind, sigma_c), TrainingPlan(n_steps=n_steps, learning_rate=learning_rate)
+    plan = TrainingPlan(**({"n_steps": 2000, "learning_rate": 3e-3} | schedule))
+    field = Parametrised(average, kind, sigma_c)
     batches, checked = Draws(samples, field, plan, rng), Draws(validation, field, plan, rng)(256)
     passes, optimizer = Passes(network, N_LEVELS, 16), AdamW(network.flat, weight_decay)
     checks = Passes(average, N_LEVELS, 256)
@@ -96,7 +99,7 @@ def train(validation, samples, kind, rng, sigma_c=0.0, *, n_steps=2000, weight_d
     with torch.no_grad():
         untrained = best = validation_loss()
         kept = average.flat.clone()
-        for step in range(n_steps):
+        for step in range(plan.n_steps):
             z, features, target, skip, scale, weight = batches(16)
             error = (skip * z + scale * passes.velocity(z, features) - target) * weight
             optimizer.step(passes.gradient(error * weight * scale * (2 / (256 * d))), plan.learning_rate_at(step))

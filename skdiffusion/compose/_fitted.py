@@ -81,7 +81,8 @@ def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator,
 
 def names_at_last_step(estimator: BaseEstimator, names: list[str]) -> tuple[BaseEstimator, list[str] | None]:
     """The same step, and the names of the features as it sees them; None where a transformer gives none."""
-    estimator, seen = chosen_estimator(estimator), names
+    estimator = chosen_estimator(estimator)
+    seen: list[str] | None = names
     while isinstance(estimator, Pipeline):
         *transformers, (_, last) = active_steps(estimator)
         for _, transformer in transformers:
