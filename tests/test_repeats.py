@@ -188,6 +188,11 @@ def cents(rng, n, d):
     return np.where(rng.random((n, d)) < 0.3, 0.0, np.round(rng.gamma(2.0, 10.0, (n, d)), 2))
 
 
+def amounts(rng, share_of_none):
+    """Two whole amounts, of a share of samples both zero."""
+    return np.where(rng.random((4000, 1)) < share_of_none, 0.0, np.round(rng.gamma(2.0, 50.0, (4000, 2))))
+
+
 TABLES_OF_TIES = {
     "counts": lambda rng: rng.poisson(3.0, (2000, 1)),
     "two features of 0 to 9": lambda rng: rng.integers(10, size=(2000, 2)),
@@ -217,6 +222,11 @@ TABLES_OF_TIES = {
         rng.standard_normal((3000, 1)) + 0.1 * rng.standard_normal((3000, 2)), 1
     ),
     "zero-inflated cents": lambda rng: cents(rng, 2000, 2),
+    "amounts of some": lambda rng: amounts(rng, 0.8),
+    "amounts of most": lambda rng: amounts(rng, 0.05),
+    "a design": lambda rng: np.repeat(np.argwhere(np.ones((40, 50))), 2, axis=0),
+    "a design with gaps": lambda rng: np.repeat(np.argwhere(rng.random((40, 50)) < 0.8), 3, axis=0),
+    "a design of one feature": lambda rng: np.repeat(0.1 * np.arange(60), 10)[:, None],
     "straight answers": lambda rng: np.where(
         rng.random((2000, 1)) < 0.2, rng.integers(1, 6, (2000, 1)), rng.integers(1, 6, (2000, 8))
     ),

@@ -121,7 +121,8 @@ def originals_in_table(states: np.ndarray, x: np.ndarray) -> np.ndarray:
     sources = np.arange(len(x))
     for samples, features in Patterns.of(x).parts():
         if len(features):
-            sources[samples] = samples[originals(x[np.ix_(samples, features)])]
+            both = np.column_stack([x[np.ix_(samples, features)], states[samples]])
+            sources[samples] = samples[originals(both)]
     _, first, inverse = np.unique(np.column_stack([sources, states]), axis=0, return_index=True, return_inverse=True)
     return first[inverse.ravel()]
 

@@ -29,9 +29,9 @@ def find_atoms(X: Any) -> dict[Any, list[float]]:
     """Values that carry mass in the numeric features of a table: zero inflation, codes, the ends of censored ranges.
 
     In a feature whose other values hardly repeat, every value that holds one in a hundred samples and five of them is
-    an atom, and so is one of twenty samples that holds ten times as many as any of the others. Among values on a grid,
-    as counts and rounded numbers are, an atom holds ten times as many samples as any value nearby, or is far from all
-    others.
+    an atom, and so is one of twenty samples that holds ten times as many as any that holds fewer. Among values on a
+    grid, as counts and rounded numbers are, an atom holds ten times as many samples as any value nearby, or is far from
+    all others.
 
     Log-densities of two fits compare only if their atoms are the same, because the reference measure depends on them.
     Pass what this function finds as the parameter `atoms` of every fit of a search.

@@ -15,6 +15,8 @@ from scipy.stats import poisson
 from skdiffusion.preprocessing._ties import SPIKE_SHARE
 
 MIN_MULTIPLES = 20  # distinct samples whose numbers have a common factor: by chance half of them at most would
+DESIGN_SHARE = 0.5  # of all combinations of values that occur, in a design
+HEAVY = 10.0  # times the samples of most distinct ones, at one that is no individual but a spike of several features
 MIN_ROUNDED = 30  # values of a feature on a grid that tell samples apart
 STANDS_OUT = 3.0  # times the samples of the values beside it on the grid, which a spike holds
 GRID_STEPS = np.array([2.5, 5.5, 10.5])  # within which other samples are counted
@@ -30,10 +32,24 @@ def rounded_originals(distinct: np.ndarray, inverse: np.ndarray, counts: np.ndar
 
     Given are the distinct samples, the place of every sample among them and their numbers, as by `numpy.unique`.
     """
-    factor = np.gcd.reduce(counts)
     # Each of independent numbers is a multiple of two or more with a probability below a half.
-    number = counts // factor if len(counts) >= MIN_MULTIPLES else counts
+    factor = 1 if len(counts) < MIN_MULTIPLES or _is_design(distinct, counts) else np.gcd.reduce(counts)
+    number = counts // factor
     return _first_of_blocks(inverse, counts, _n_originals(distinct, number, _individual_entries(distinct)))
+
+
+def _is_design(distinct: np.ndarray, counts: np.ndarray) -> bool:
+    """Whether samples may be the replicates of a balanced design: equally many at most combinations of the values.
+
+    They are no copies, since what was measured there differs from one to the next. Of a single feature, all places of a
+    grid are a design.
+    """
+    values = [v for v in map(np.unique, distinct.T) if len(v) > 1]
+    if len(values) > 1:
+        complete = len(distinct) > DESIGN_SHARE * np.prod([float(len(v)) for v in values])
+    else:
+        complete = len(values) == 1 and bool(np.ptp(gaps := np.diff(values[0])) < 1e-6 * gaps.max())
+    return complete and bool((counts == counts[0]).all())
 
 
 def _individual_entries(distinct: np.ndarray) -> np.ndarray:
@@ -55,6 +71,7 @@ def _n_originals(distinct: np.ndarray, counts: np.ndarray, individual: np.ndarra
     How often an original occurs in the mean is seen among the samples of the most frequent pattern of individual
     values, and holds for all that have any.
     """
+    individual = individual & (counts <= HEAVY * np.median(counts))[:, None]
     own = individual.any(axis=1)
     if counts[own] @ counts[own] < MIN_COPIES * counts[own].sum():
         return counts

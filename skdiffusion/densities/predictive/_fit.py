@@ -124,7 +124,8 @@ def _pool(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> tuple[d
         weights[weights < options.negligible_weight] = 0.0
         weights /= weights.sum()
     cdf = np.sum([weight * one.cdf for weight, one in zip(weights, left_out.values())], axis=0)
-    return dict(zip(left_out, weights.tolist())), median_share(cdf, sample_weight)
+    share = median_share(cdf, sample_weight)
+    return dict(zip(left_out, weights.tolist())), share if share > options.negligible_weight else 0.0
 
 
 def network_shape(n_samples: int, n_columns: int) -> tuple[int, int]:
