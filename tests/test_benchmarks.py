@@ -212,6 +212,7 @@ def test_values_become_a_density_whose_distribution_function_is_its_integral():
 
 def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     scores = {"nats": 0.0, "crps": 1.0, "covered": 0.9, "width": 0.5, "predict_s": 0.0, "fit_s": 2.0, "record": -0.25}
+    scores["cell_covered"] = 0.87
 
     def record(who, seed, cell_nats):
         return scores | {"set": "yacht", "who": who, "seed": seed, "cell_nats": cell_nats, "fresh_nats": 2 * cell_nats}
@@ -227,6 +228,7 @@ def test_regressions_are_compared_on_the_same_splits(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "| yacht | NGBoost | 2 | 0.000 | 1.500 | 3.000 | 0.100 (0.000) | 0.200 (0.000) |  |" in text
     assert "| yacht | ours | 3 | 0.000 | 1.100 | 2.200 |  |  | 0.250 (0.000) |" in text
+    assert "| 1.000 (0.000) | 0.900 | 0.870 |" in text
     assert "| edge | ours | 2000 | 2 | 0.030 (0.010) |" in text
 
 

@@ -80,7 +80,33 @@ def at_last_step(estimator: BaseEstimator, X: ArrayLike) -> tuple[BaseEstimator,
 
 
 def names_at_last_step(estimator: BaseEstimator, names: list[str]) -> tuple[BaseEstimator, list[str] | None]:
-    """The same step, and the names of the features as it sees them; None where a transformer gives none."""
+    """The last step of a fitted pipeline, and the names of the features as it sees them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: a pipeline, a search over one, or anything else, which is its own last step.
+    names : list of str
+        Of the features that the estimator takes.
+
+    Returns
+    -------
+    step : estimator
+    names : list of str or None
+        None where a transformer gives no names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import PolynomialFeatures
+    >>> from skdiffusion.compose import names_at_last_step
+    >>> x = np.arange(4.0)[:, None]
+    >>> model = make_pipeline(PolynomialFeatures(2), LinearRegression()).fit(x, x[:, 0])
+    >>> names_at_last_step(model, ["age"])[1]
+    ['1', 'age', 'age^2']
+    """
     estimator = chosen_estimator(estimator)
     seen: list[str] | None = names
     while isinstance(estimator, Pipeline):

@@ -46,7 +46,7 @@ def _is_design(distinct: np.ndarray, counts: np.ndarray) -> bool:
     """
     values = [v for v in map(np.unique, distinct.T) if len(v) > 1]
     if len(values) > 1:
-        complete = len(distinct) > DESIGN_SHARE * np.prod([float(len(v)) for v in values])
+        complete = len(distinct) > DESIGN_SHARE * float(np.prod([float(len(v)) for v in values]))
     else:
         complete = len(values) == 1 and bool(np.ptp(gaps := np.diff(values[0])) < 1e-6 * gaps.max())
     return complete and bool((counts == counts[0]).all())
