@@ -10,8 +10,9 @@ import numpy as np
 from skdiffusion._utils.blocks import in_parts
 from skdiffusion._utils.parallel import workers
 from skdiffusion.estimators._conditional import ConditionalDensity, ConditionalError, check_probabilities
+from skdiffusion.estimators._known_values import KnownValues
 from skdiffusion.estimators._table_summaries import NumberCurve, moments_of_draws, number_curves
-from skdiffusion.estimators._tables import KnownValues, UnknownValues
+from skdiffusion.estimators._tables import UnknownValues
 from skdiffusion.preprocessing import contradicts, settled
 
 if TYPE_CHECKING:

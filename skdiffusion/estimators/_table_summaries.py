@@ -13,7 +13,8 @@ import numpy as np
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
-from skdiffusion.estimators._tables import BLOCK_DRAWS, UnknownValues, component_shares
+from skdiffusion.estimators._known_values import component_shares
+from skdiffusion.estimators._tables import BLOCK_DRAWS, UnknownValues
 
 N_CONDITIONAL, N_MARGINAL = 192, 64  # first nodes: draws given the known features, and whatever they are
 BEYOND = 2.0 ** np.arange(-6, 2)  # and nodes so many ranges of these outside them, for the tails
