@@ -43,7 +43,7 @@ def draw_leads(samples, path):
 
 
 def draw_two_samples(samples, path):
-    """How often a classifier tells samples of each estimator from held-out ones: a dot for each set, and the mean."""
+    """How often a classifier distinguishes generated from held-out samples: a dot for each set, and the mean."""
     from benchmarks.compare import OURS, PEERS
 
     figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
@@ -92,7 +92,7 @@ def draw_ablation(path):
     )
     for axis, n, (by, names) in zip(axes, sizes, changes):
         values = np.array([[by[v].get(name, (np.nan,) * 3)[0] for name in names] for v in by])
-        shown = np.sign(values) * np.log1p(np.abs(values) / 0.01)  # small changes are told apart, large ones fit
+        shown = np.sign(values) * np.log1p(np.abs(values) / 0.01)  # small changes are seen, large ones fit
         axis.imshow(shown, cmap="PuOr", vmin=-5, vmax=5, aspect="auto")
         for (i, j), value in np.ndenumerate(values):
             text = "" if np.isnan(value) else f"{value:+.2f}" if abs(value) >= 0.005 else "0"

@@ -5,7 +5,7 @@ Is a smoother density learned faster?
 For a density of smoothness s on a line the best possible total variation falls as
 :math:`n^{-s/(2s+1)}` (Oko, Akiyama and Suzuki, 2023, show that diffusion models reach it, up to
 logarithms). Two densities made of B-spline wavelets, one of smoothness 0.5 and one of 2.5, and the
-pure diffusion fitted to more and more samples of each, beside a kernel density that is told the
+pure diffusion fitted to more and more samples of each, beside a kernel density that knows the
 best bandwidth for every sample by the truth itself.
 """
 
