@@ -24,10 +24,10 @@ from skdiffusion.densities.predictive._curves import RisingCurves, refined_curve
 from skdiffusion.densities.predictive._flow import TargetFlow
 from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
-from skdiffusion.densities.predictive._medians import WithMedians, median_share
 from skdiffusion.densities.predictive._network import MixtureNetworks
 from skdiffusion.densities.predictive._network_fit import MixtureLikelihood
 from skdiffusion.densities.predictive._pool import BlendedDistributions
+from skdiffusion.densities.predictive._sharpening import SharpenedDistributions, Sharpening, l_skewness
 from skdiffusion.densities.predictive._trees import Categories, Trees
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import SplitField, split_network
@@ -121,13 +121,13 @@ def draws_of(distributions, n, rng):
     return np.sort(distributions.take(np.zeros(n, dtype=int)).sample(noise))
 
 
-@pytest.mark.parametrize("share", [1e-6, 0.4, 0.999])
-def test_a_share_of_medians_has_one_density_distribution_function_quantiles_mean_and_draws(share):
+@pytest.mark.parametrize("shares", [(1e-6, 0.0), (0.4, 0.0), (0.999, 0.0), (0.6, 0.39), (0.6, -0.39), (0.5, 0.1)])
+def test_sharper_draws_have_one_density_distribution_function_quantiles_mean_and_samples(shares):
     rng, n = np.random.default_rng(4), 20_000
     pool = BlendedDistributions(
         1, np.array([0.6, 0.4]), [random_mixtures(rng, 1), StudentTs(np.ones(1), np.ones(1), 5.0)]
     )
-    ours = WithMedians(pool, share)
+    ours = SharpenedDistributions(pool, Sharpening(*shares))
     z = np.linspace(-60, 60, 240_001)
     density = np.exp(ours.take(np.zeros(len(z), dtype=int)).log_prob(z))
     below = np.cumsum(density) * (z[1] - z[0])
@@ -139,7 +139,7 @@ def test_a_share_of_medians_has_one_density_distribution_function_quantiles_mean
     assert np.abs(gap).max() < 1.95 / np.sqrt(n)  # Kolmogorov's, at one in a thousand
 
 
-def test_a_pool_of_two_that_know_one_part_each_is_too_broad_and_medians_mend_it():
+def test_a_pool_of_two_that_know_one_part_each_is_too_broad_and_sharper_draws_mend_it():
     rng, n = np.random.default_rng(5), 4000
     a, b, weight = *rng.standard_normal((2, n)), np.ones(n)
     y = a + b + 0.5 * rng.standard_normal(n)
@@ -147,14 +147,39 @@ def test_a_pool_of_two_that_know_one_part_each_is_too_broad_and_medians_mend_it(
     parts = [NormalMixtures(ones, mean[:, None], np.sqrt(1.25) * ones) for mean in (a, b)]  # both are calibrated
     pool = BlendedDistributions(n, np.array([0.5, 0.5]), parts)
     fit, new = np.arange(n // 2), np.arange(n // 2, n)
-    share = median_share(pool.cdf(y[:, None])[fit, 0], weight[fit])
-    mended = WithMedians(pool, share).take(new)
+    sharpening = Sharpening.fit(pool.cdf(y[:, None])[fit, 0], weight[fit], 0.0)
+    mended = SharpenedDistributions(pool, sharpening).take(new)
     assert mended.log_prob(y[new]).mean() > pool.take(new).log_prob(y[new]).mean() + 0.01
     covered = [((u > 0.05) & (u < 0.95)).mean() for u in (d.cdf(y[new, None])[:, 0] for d in (pool.take(new), mended))]
     assert covered[0] > 0.93
     assert abs(covered[1] - 0.9) < 0.02
-    assert median_share(rng.random(n), weight) < 0.1  # of a blend that is right
-    assert median_share(np.median(rng.random((3, n)), axis=0), weight) > 0.9
+    assert Sharpening.fit(rng.random(n), weight, 0.0).share < 0.1  # of a blend that is right
+    assert Sharpening.fit(np.median(rng.random((3, n)), axis=0), weight, 0.0).medians > 0.9
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sharper_draws_keep_the_mean_of_skewed_distributions_whose_scales_differ(sign):
+    rng, n = np.random.default_rng(6), 400
+    scale, weight = np.exp(rng.standard_normal(n)), rng.random(n)
+    levels = (np.arange(2000) + 0.5) / 2000
+    y = np.sort(sign * scale[:, None] * -np.log(levels), axis=1)  # exponential, of L-skewness 1/3
+    mass = np.full(y.shape, 1 / 2000)
+    skewness = l_skewness(y, mass, weight)
+    assert_allclose(skewness, sign / 3, atol=2e-3)
+    sharpening = Sharpening.fit(np.median(rng.random((3, n)), axis=0), weight, skewness)
+    assert sharpening.share > 0.5
+    assert_allclose(sharpening.extremes, sharpening.medians * skewness)
+    ends = sharpening.cdf(np.linspace(0, 1, 2001))
+    assert_allclose(y @ np.diff(ends), y.mean(1), rtol=2e-3)
+    of_medians = Sharpening(sharpening.medians, 0.0).cdf(np.linspace(0, 1, 2001))
+    assert ((y @ np.diff(of_medians)) / y.mean(1) < 0.95).all()  # without the greater or lesser of two
+
+
+def test_the_inverse_of_sharpening_keeps_the_digits_of_small_probabilities():
+    levels = np.concatenate([10.0 ** np.arange(-300, 0, 20), np.linspace(0.001, 0.999, 400)])
+    for medians, extremes in [(0.9, 0.0), (0.7, 0.29), (0.7, -0.29), (0.5, 0.4999), (1e-9, -1e-10)]:
+        sharpening = Sharpening(medians, extremes)
+        assert_allclose(sharpening.cdf(sharpening.inverse(levels)), levels, rtol=1e-10)
 
 
 def test_rising_curves_are_pchip_within_their_points():

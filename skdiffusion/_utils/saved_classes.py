@@ -80,6 +80,7 @@ CLASSES = {
     "TargetModel": "skdiffusion.densities.predictive._target",
     "AtomProbabilities": "skdiffusion.densities.predictive._atoms",
     "PredictiveBlend": "skdiffusion.densities.predictive._blend",
+    "Sharpening": "skdiffusion.densities.predictive._sharpening",
     "BoostedTrees": "skdiffusion.densities.predictive._boosting",
     "Forest": "skdiffusion.densities.predictive._forest",
     "MeanOfTrees": "skdiffusion.densities.predictive._trees",

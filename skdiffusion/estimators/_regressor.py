@@ -367,12 +367,13 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         self,
         X: Any,
         of_distributions: Callable[[TargetDistributions], np.ndarray],
-        of_draws: Callable[[np.ndarray], np.ndarray],
+        of_draws: Callable[[np.ndarray, TargetModel], np.ndarray],
         n_values: int,
     ) -> np.ndarray:
         """Values (n_samples, n_values) or (n_samples, n_values, n_outputs) of every sample.
 
-        Those of the first output follow from its distribution, those of others from draws (n_samples, n_draws).
+        Those of the first output follow from its distribution, those of others from draws (n_samples, n_draws) and
+        their model.
         """
         X, k = self._checked(X), self.n_outputs_
 
@@ -381,13 +382,16 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
             if k == 1:
                 return first[:, :, None]
             draws = self._marginal_draws(block)
-            return np.stack([first, *(of_draws(draws[:, :, j]) for j in range(1, k))], axis=2)
+            return np.stack([first, *(of_draws(draws[:, :, j], self.models_[j]) for j in range(1, k))], axis=2)
 
         out = self._by_parts(summaries, X, (n_values, k))
         return out[:, :, 0] if k == 1 else out
 
     def predict(self, X: Any) -> np.ndarray:
         """Mean of y given X.
+
+        A value more than the range of the y of the fit beyond this range counts as if it lay there: densities of
+        logarithms with heavy tails have no mean else.
 
         Parameters
         ----------
@@ -398,8 +402,11 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Of outputs after the first by 256 evenly spread draws.
         """
-        means = self._summaries(X, lambda d: d.mean()[:, None], lambda draws: draws.mean(1, keepdims=True), 1)
-        return means[:, 0]
+
+        def of_draws(draws: np.ndarray, model: TargetModel) -> np.ndarray:
+            return np.clip(draws, *model.reach).mean(1, keepdims=True)
+
+        return self._summaries(X, lambda d: d.mean()[:, None], of_draws, 1)[:, 0]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Coefficient of determination R^2 of the means; `skdiffusion.metrics` scores the whole distributions.
@@ -436,7 +443,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         def exact(distributions: TargetDistributions) -> np.ndarray:
             return distributions.quantiles(np.repeat(levels[None], len(distributions), axis=0))
 
-        return self._summaries(X, exact, lambda draws: np.quantile(draws, levels, axis=1).T, len(levels))
+        return self._summaries(X, exact, lambda draws, _: np.quantile(draws, levels, axis=1).T, len(levels))
 
     def predict_interval(self, X: Any, coverage: float = 0.9, kind: str = "central") -> np.ndarray:
         """Intervals that hold y with a given probability.
@@ -476,7 +483,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         def exact(distributions: TargetDistributions) -> np.ndarray:
             return shortest(distributions.quantiles(np.repeat(levels[None], len(distributions), axis=0)))
 
-        return self._summaries(X, exact, lambda draws: shortest(np.quantile(draws, levels, axis=1).T), 2)
+        return self._summaries(X, exact, lambda draws, _: shortest(np.quantile(draws, levels, axis=1).T), 2)
 
     def log_prob(self, X: Any, y: Any) -> np.ndarray:
         """Log-density of y given X, in nats, in the units of y.
@@ -557,7 +564,7 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
             return TargetNoise(normal.standard_normal(shape).T, uniform.random(shape).T, choice.random(shape).T)
 
         noise = [
-            _with_others(of_draw, j, k) if model.blend.median_share else of_draw(j)
+            of_draw(j) if model.blend.sharpening is None else _with_others(of_draw, j, k)
             for j, model in enumerate(self.models_)
         ]
 

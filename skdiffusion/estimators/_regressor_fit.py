@@ -133,7 +133,7 @@ class RegressionFit:
         fit = fit_predictive(data, replace(plan, options=replace(plan.options, network=network)), progress)
         if fit.training is not None:
             warn_if_interrupted(fit.training, plan.options.training.n_steps)
-        return TargetModel(data.target_map, fit.blend, probabilities, data.cell_edges), fit
+        return TargetModel(data.target_map, data.reach, fit.blend, probabilities, data.cell_edges), fit
 
     def _n_folds(self, plan: PredictivePlan, n_samples: int) -> int:
         given = self.settings.options

@@ -1,5 +1,7 @@
 """DiffusionRegressor: what its distributions say agrees with itself and with known ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,6 +137,34 @@ def test_atoms_are_found_by_weights_as_by_copies():
     copies = np.repeat(np.arange(n), np.where(y == 0, 2, 3))
     by_copies = reg.fit(X[copies], y[copies]).log_prob(X, y)
     assert_array_equal(reg.fit(X, y, np.where(y == 0, 2.0, 3.0)).log_prob(X, y), by_copies)
+
+
+def log_normal(n, seed):
+    """y whose logarithm bends with x, of which components say different things where n is small."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 4))
+    return X, np.exp(X[:, 0] + np.sin(2 * X[:, 1]) + 0.7 * rng.standard_normal(n))
+
+
+def test_sharper_draws_keep_the_mean_of_skewed_targets():
+    X, y = log_normal(200, 0)
+    regressor = small(components=["trees", "mixture", "student"]).fit(X, y)
+    (model,) = regressor.models_
+    assert model.blend.sharpening.extremes > 0.01
+    sharper = regressor.predict(X)
+    regressor.models_ = [replace(model, blend=replace(model.blend, sharpening=None))]
+    assert sharper.mean() == pytest.approx(regressor.predict(X).mean(), rel=2e-3)
+
+
+def test_means_of_heavy_tails_behind_a_map_of_powers_stay_near_the_values_of_the_fit():
+    X, y = log_normal(200, 0)
+    regressor = small(components=["student"]).fit(X, y)
+    (model,) = regressor.models_
+    assert model.target_map.inverse_transform(np.array([[40.0]])) > 100 * y.max()  # where a tail of three degrees does lie
+    assert model.reach == pytest.approx((y.min() - np.ptp(y), y.max() + np.ptp(y)))
+    means = regressor.predict(np.vstack([X, 30 * X]))
+    assert means.max() < y.max()
+    assert regressor.score(X, y) > 0
 
 
 def test_values_do_not_depend_on_the_other_samples(fitted):

@@ -14,9 +14,9 @@ from skdiffusion.densities.predictive._distributions import Distributions
 from skdiffusion.densities.predictive._flow import TABLE_TOLERANCE, TargetFlow
 from skdiffusion.densities.predictive._forest import Forest
 from skdiffusion.densities.predictive._joint import JointMixture, JointStudentT
-from skdiffusion.densities.predictive._medians import WithMedians
 from skdiffusion.densities.predictive._network import MixtureNetworks
 from skdiffusion.densities.predictive._pool import BlendedDistributions
+from skdiffusion.densities.predictive._sharpening import SharpenedDistributions, Sharpening
 
 PredictiveComponent = BoostedTrees | Forest | JointMixture | JointStudentT | MixtureNetworks | TargetFlow
 
@@ -50,23 +50,23 @@ class PredictiveBlend:
     components : dict of str to component
     weights : dict of str to float
         Of the same names; non-negative, sum 1. A component of weight zero is never evaluated.
-    median_share : float
-        Of draws that are medians of three, in [0, 1).
+    sharpening : Sharpening or None
+        Of draws that are order statistics of several; None where all are single ones.
     """
 
     design: Design
     trees: BoostedTrees
     components: Mapping[str, PredictiveComponent]
     weights: dict[str, float]
-    median_share: float
+    sharpening: Sharpening | None
 
-    def given(self, X: np.ndarray) -> BlendedDistributions | WithMedians:
+    def given(self, X: np.ndarray) -> BlendedDistributions | SharpenedDistributions:
         """The distributions of the mapped target given inputs X (n_samples, n_inputs)."""
         inputs = Inputs(X, self.design, self.trees)
         used = [name for name, weight in self.weights.items() if weight > 0]
         parts = [_given(self.components[name], inputs, self.weights[name]) for name in used]
         pool = BlendedDistributions(len(X), np.array([self.weights[name] for name in used]), parts)
-        return WithMedians(pool, self.median_share) if self.median_share else pool
+        return pool if self.sharpening is None else SharpenedDistributions(pool, self.sharpening)
 
 
 def _given(component: PredictiveComponent, inputs: Inputs, weight: float) -> Distributions:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdiffusion.densities.predictive._distributions import MIN_MASS, TargetNoise
-from skdiffusion.densities.predictive._medians import WithMedians
 from skdiffusion.densities.predictive._pool import BlendedDistributions
+from skdiffusion.densities.predictive._sharpening import SharpenedDistributions
 from skdiffusion.preprocessing import Preprocessor
 
 
@@ -23,13 +23,16 @@ class MappedDistributions:
 
     Parameters
     ----------
-    blend : BlendedDistributions or WithMedians
+    blend : BlendedDistributions or SharpenedDistributions
         Of the mapped target.
     target_map : Preprocessor
+    reach : pair of float
+        Least and greatest value for means, which heavy tails behind a map of powers would not have.
     """
 
-    blend: BlendedDistributions | WithMedians
+    blend: BlendedDistributions | SharpenedDistributions
     target_map: Preprocessor
+    reach: tuple[float, float]
 
     def __len__(self) -> int:
         return len(self.blend)
@@ -66,9 +69,9 @@ class MappedDistributions:
         return self._from_mapped(self.blend.quantiles(probabilities))
 
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights of a quadrature of every distribution, each (n, n_nodes)."""
+        """Nodes, within the reach, and weights of a quadrature of every distribution, each (n, n_nodes)."""
         z, weights = self.blend.nodes()
-        return np.where(weights > 0, self._from_mapped(z), 0.0), weights
+        return np.clip(np.where(weights > 0, self._from_mapped(z), 0.0), *self.reach), weights
 
     def mean(self) -> np.ndarray:
         """Means, shape (n,)."""
@@ -81,7 +84,7 @@ class MappedDistributions:
 
     def take(self, samples: np.ndarray) -> MappedDistributions:
         """Those of some samples, by their numbers."""
-        return MappedDistributions(self.blend.take(samples), self.target_map)
+        return MappedDistributions(self.blend.take(samples), self.target_map, self.reach)
 
 
 @dataclass(frozen=True)
@@ -161,4 +164,4 @@ class EvenInCells(MappedDistributions):
         return np.where(inside & (above - below > MIN_MASS), even, y)
 
     def take(self, samples: np.ndarray) -> EvenInCells:
-        return EvenInCells(self.blend.take(samples), self.target_map, self.edges)
+        return EvenInCells(self.blend.take(samples), self.target_map, self.reach, self.edges)

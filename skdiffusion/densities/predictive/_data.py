@@ -130,6 +130,13 @@ class RegressionData:
         """The number of samples of equal weight that tell as much."""
         return effective_number(self.weight)
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Ends of the values of the target, moved apart by their distance each, and within its bounds."""
+        y, least, greatest = self.target.X[:, 0], self.target_map.low[0], self.target_map.high[0]
+        span = y.max() - y.min()
+        return float(max(y.min() - span, least)), float(min(y.max() + span, greatest))
+
     @cached_property
     def cell_edges(self) -> np.ndarray:
         """Rising ends of the cells of a coarse grid of the target, in its own units; none off such a grid."""

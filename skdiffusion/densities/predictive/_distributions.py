@@ -26,7 +26,7 @@ class TargetNoise(NamedTuple):
     normal: np.ndarray
     uniform: np.ndarray
     choice: np.ndarray  # uniform, of the component of a blend
-    others: tuple[TargetNoise, ...] = ()  # two, where some draws are medians of three
+    others: tuple[TargetNoise, ...] = ()  # two, where some draws are order statistics of several
 
     def apply(self, function: Callable[[np.ndarray], np.ndarray]) -> TargetNoise:
         """A function of every array."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,18 +15,20 @@ from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import ComponentOptions, stacking_weights
 from skdiffusion.densities.predictive._blend import PredictiveBlend, PredictiveComponent
 from skdiffusion.densities.predictive._boosting import fit_boosted
+from skdiffusion.densities.predictive._cells import MappedDistributions
 from skdiffusion.densities.predictive._data import LeftOut, RegressionData
 from skdiffusion.densities.predictive._design import Design
 from skdiffusion.densities.predictive._flow import fit_target_flow
 from skdiffusion.densities.predictive._forest import fit_forest
 from skdiffusion.densities.predictive._joint import fit_joint_mixture, fit_joint_student_t
-from skdiffusion.densities.predictive._medians import median_share
 from skdiffusion.densities.predictive._network_fit import fit_networks, network_plan
+from skdiffusion.densities.predictive._sharpening import Sharpening, l_skewness, rising
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.training import TrainingResult
 
 COMPONENTS = ("trees", "forest", "mixture", "student", "network", "diffusion")
 NETWORK_SHARE = 0.3  # of the time that is left for all networks
+N_OF_SKEWNESS = 256  # samples of whose distributions the L-moments are averaged
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,13 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
         found["diffusion"], trained = (flow, left_out), plan.options.training
     named = {name: found[name] for name in found if name in plan.names} or {"trees": found["trees"]}
     components = {name: component for name, (component, _) in named.items()}
-    pool = _pool({name: left_out for name, (_, left_out) in named.items()}, data.weight[validated])
+    by_name = {name: left_out for name, (_, left_out) in named.items()}
+    weights = _weights(by_name, data.weight[validated])
+    blend = PredictiveBlend(design, boosted.trees, components, weights, None)
+    blend = replace(blend, sharpening=_sharpening(blend, by_name, data, validated))
     n_seen = 0 if result is None else result.n_steps * trained.batch_size
     n_epochs = max(1, -(-n_seen // len(data.z)))
-    return PredictiveFit(PredictiveBlend(design, boosted.trees, components, *pool), result, n_epochs)
+    return PredictiveFit(blend, result, n_epochs)
 
 
 def _early(options: DiffusionOptions) -> DiffusionOptions:
@@ -112,9 +117,8 @@ def _early(options: DiffusionOptions) -> DiffusionOptions:
     return options.ending_at(now + NETWORK_SHARE * (deadline - now), deadline)
 
 
-def _pool(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> tuple[dict[str, float], float]:
-    """Weights of the components of greatest out-of-fold log-density, of which a Student-t keeps some, and the share of
-    medians that then raises it most."""
+def _weights(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> dict[str, float]:
+    """Weights of the components of greatest out-of-fold log-density, of which a Student-t keeps some."""
     options = ComponentOptions()
     least = np.array([options.min_student_weight if name == "student" else 0.0 for name in left_out])
     weights = np.ones(1)
@@ -123,9 +127,18 @@ def _pool(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> tuple[d
         weights = stacking_weights(log_prob, sample_weight, least)
         weights[weights < options.negligible_weight] = 0.0
         weights /= weights.sum()
-    cdf = np.sum([weight * one.cdf for weight, one in zip(weights, left_out.values())], axis=0)
-    share = median_share(cdf, sample_weight)
-    return dict(zip(left_out, weights.tolist())), share if share > options.negligible_weight else 0.0
+    return dict(zip(left_out, weights.tolist()))
+
+
+def _sharpening(
+    blend: PredictiveBlend, left_out: Mapping[str, LeftOut], data: RegressionData, validated: np.ndarray
+) -> Sharpening | None:
+    """The shares of order statistics that raise the log-density of the blend most and keep the mean of y."""
+    cdf = np.sum([blend.weights[name] * one.cdf for name, one in left_out.items()], axis=0)
+    some = np.unique(np.linspace(0, len(data.X) - 1, N_OF_SKEWNESS).round().astype(int))
+    y, mass = MappedDistributions(blend.given(data.X[some]), data.target_map, data.reach).nodes()
+    sharpening = Sharpening.fit(cdf, data.weight[validated], l_skewness(*rising(y, mass), data.weight[some]))
+    return sharpening if sharpening.share > ComponentOptions().negligible_weight else None
 
 
 def network_shape(n_samples: int, n_columns: int) -> tuple[int, int]:

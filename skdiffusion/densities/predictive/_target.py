@@ -24,6 +24,8 @@ class TargetModel:
     ----------
     target_map : Preprocessor
         Of the target, to the number that the blend is of.
+    reach : pair of float
+        Least and greatest value for means.
     blend : PredictiveBlend
     atoms : AtomProbabilities or None
     edges : array of shape (n_cells + 1,)
@@ -31,6 +33,7 @@ class TargetModel:
     """
 
     target_map: Preprocessor
+    reach: tuple[float, float]
     blend: PredictiveBlend
     atoms: AtomProbabilities | None
     edges: np.ndarray
@@ -40,8 +43,8 @@ class TargetModel:
         shares = None if self.atoms is None else self.atoms(X)
         blend = self.blend.given(X)
         if len(self.edges):
-            return TargetDistributions(self.atoms, EvenInCells(blend, self.target_map, self.edges), shares)
-        return TargetDistributions(self.atoms, MappedDistributions(blend, self.target_map), shares)
+            return TargetDistributions(self.atoms, EvenInCells(blend, self.target_map, self.reach, self.edges), shares)
+        return TargetDistributions(self.atoms, MappedDistributions(blend, self.target_map, self.reach), shares)
 
 
 @dataclass(frozen=True)
