@@ -9,6 +9,7 @@ import pytest
 
 from skdiffusion import DiffusionDensityEstimator, Options, find_atoms, load
 from skdiffusion.densities._products_em import ProductSamples
+from skdiffusion.estimators._numbers_of_categories import numbers_of_categories
 from skdiffusion.estimators._table_data import TableData
 from skdiffusion.estimators._table_fit import TableFit
 from skdiffusion.exceptions import DegenerateDataWarning, InaccurateDensityWarning
@@ -659,3 +660,34 @@ def test_maps_of_present_values_follow_heaps_and_no_chance():
     assert missing_wide > 0.2
     transform = maps.maps[1].feature_transform
     assert not isinstance(transform, float) or transform >= 0.3
+
+
+def coded_pairs(n, rng):
+    """A code of a label, with one label unknown and a code unknown, beside numbers that the label does not decide."""
+    label = rng.choice(4, n).astype(float)
+    code = np.array([7.0, 3.0, 5.0, 7.0])[label.astype(int)]
+    label[0], code[1] = np.nan, np.nan
+    return np.column_stack([code, label, 10 * label + rng.integers(0, 3, n), np.full(n, 2.0), rng.normal(size=n)])
+
+
+def test_numbers_that_a_category_decides_are_found_and_others_are_not():
+    X = coded_pairs(200, np.random.default_rng(0))
+    categories = {1: np.arange(4.0)}
+    numeric = np.array([0, 2, 3, 4])
+    assert numbers_of_categories(X, categories, numeric) == {0: 1}
+    assert numbers_of_categories(X[:20], categories, numeric) == {}  # it may be a coincidence
+    own = np.column_stack([np.arange(200.0), X[:, 4]])  # a category of each sample decides nothing
+    assert numbers_of_categories(own, {0: np.arange(200.0)}, np.array([1])) == {}
+    X[5, 0] = 8.0  # one sample of another code
+    assert numbers_of_categories(X, categories, numeric) == {}
+
+
+def test_a_fit_warns_of_numbers_that_a_category_decides_and_as_a_category_they_keep_to_it():
+    X = coded_pairs(300, np.random.default_rng(1))[2:, [0, 1, 4]]
+    with pytest.warns(DegenerateDataWarning, match=r"0 in each category of 1.*Add \[0\]"):
+        DiffusionDensityEstimator(**SMALL, categorical_features=[1]).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DegenerateDataWarning)
+        est = DiffusionDensityEstimator(**SMALL, categorical_features=[0, 1]).fit(X)
+    code, label, _ = est.sample(4000, random_state=0).T
+    assert (code != np.array([7.0, 3.0, 5.0, 7.0])[label.astype(int)]).mean() < 0.02

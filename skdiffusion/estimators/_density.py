@@ -45,6 +45,7 @@ from skdiffusion.estimators._distributed import checkpoint_of, everywhere
 from skdiffusion.estimators._fit_input import FitInput
 from skdiffusion.estimators._joint import MIN_NODES, JointDensityEstimator
 from skdiffusion.estimators._large import Given, chunks_of, within_memory
+from skdiffusion.estimators._numbers_of_categories import warn_of_numbers_of_categories
 from skdiffusion.estimators._numeric_fit import NumericFit
 from skdiffusion.estimators._online import ROUND_SHARE, Round, log_prob_of_others
 from skdiffusion.estimators._options import Options, OptionsMixin
@@ -476,6 +477,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         if self._table is None:
             NumericFit(self, begun).run()
         else:
+            warn_of_numbers_of_categories(samples.X, self._table, kinds)
             TableFit(self, self._table, begun).run()
             self.__dict__.pop("_replay", None)  # of an earlier fit
         if checkpoint is not None:

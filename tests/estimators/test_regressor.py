@@ -160,7 +160,9 @@ def test_means_of_heavy_tails_behind_a_map_of_powers_stay_near_the_values_of_the
     X, y = log_normal(200, 0)
     regressor = small(components=["student"]).fit(X, y)
     (model,) = regressor.models_
-    assert model.target_map.inverse_transform(np.array([[40.0]])) > 100 * y.max()  # where a tail of three degrees does lie
+    assert (
+        model.target_map.inverse_transform(np.array([[40.0]])) > 100 * y.max()
+    )  # where a tail of three degrees does lie
     assert model.reach == pytest.approx((y.min() - np.ptp(y), y.max() + np.ptp(y)))
     means = regressor.predict(np.vstack([X, 30 * X]))
     assert means.max() < y.max()
