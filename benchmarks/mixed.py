@@ -157,7 +157,11 @@ def whole_cell(name, seconds, seed, folder):
         raise RuntimeError("sdmetrics or XGBoost is not installed: whole tables are left out")
     roles, (train, test) = whole_tables.roles_of(name, folder), whole_tables.split(name, folder)
     X, start = whole_tables.to_fit(train, roles), time.process_time()
-    est = DiffusionDensityEstimator(random_state=seed, atoms=find_atoms(X), max_fit_seconds=seconds or None).fit(X)
+    categories = whole_tables.categorical_features(X)
+    atoms = {column: values for column, values in find_atoms(X).items() if column not in categories}
+    est = DiffusionDensityEstimator(
+        random_state=seed, categorical_features=categories, atoms=atoms, max_fit_seconds=seconds or None
+    ).fit(X)
     out = {"whole": name, "n": seconds, "seed": seed, "n_train": len(X), "fit_s": time.process_time() - start}
     out |= {"ours": est.score(whole_tables.to_fit(test, roles)), "weights": est.component_weights_}
     start = time.process_time()

@@ -68,6 +68,17 @@ def to_fit(frame, roles):
     return frame.astype(dict.fromkeys(categories, str)).astype(dict.fromkeys(categories, "category"))
 
 
+def categorical_features(X):
+    """The columns of categories of rows to fit: those by their dtype, and numbers that one of these decides."""
+    categories = list(X.select_dtypes("category"))
+
+    def decided(column):
+        of_each = (X.groupby(c, observed=True)[column].nunique() for c in categories)
+        return X[column].nunique() > 1 and any((counts <= 1).all() for counts in of_each)
+
+    return categories + [column for column in X if column not in categories and decided(column)]
+
+
 def as_published(generated, like):
     """Generated rows with the dtypes of the training rows."""
     import pandas as pd

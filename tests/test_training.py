@@ -343,6 +343,20 @@ def test_longer_training_than_the_default_has_a_smaller_learning_rate():
     assert plan(max_iter=300, options=Options(learning_rate=0.02)).learning_rate == 0.02
 
 
+def test_networks_without_fine_tuning_see_all_samples_as_often_as_those_of_5000():
+    def plan(n, **given):
+        est = DiffusionDensityEstimator(**given)
+        options = resolve_options(est, (n, 6), torch.device("cpu"), fine_tunes=False)
+        assert options.fine_tuning is None
+        return options.training
+
+    assert plan(2000).n_steps == resolve_options(DiffusionDensityEstimator(), (2000, 6), "cpu").training.n_steps
+    assert plan(20_000).n_steps == 4 * plan(5000).n_steps
+    assert plan(20_000).learning_rate == pytest.approx(plan(5000).learning_rate / 2)
+    assert plan(10**6).n_steps == 10 * plan(5000).n_steps
+    assert plan(20_000, options=Options(n_training_steps=700)).n_steps == 700
+
+
 def test_weight_decay_is_derived_from_features_and_samples():
     def weight_decay(n, d, **given):
         est = DiffusionDensityEstimator(options=Options(**given))

@@ -21,6 +21,7 @@ from skdiffusion.diffusion.options import (
     default_training,
     equal_edges,
     fine_tuning_pays,
+    steps_without_fine_tuning,
     stops_apart,
     trial_pays,
 )
@@ -120,7 +121,7 @@ def interval_edges(noise_intervals: Any, solver: SolverOptions) -> tuple[float, 
 
 
 def resolve_options(
-    est: Any, shape: tuple[int, int], device: torch.device, initial: Network | None = None
+    est: Any, shape: tuple[int, int], device: torch.device, initial: Network | None = None, fine_tunes: bool = True
 ) -> DiffusionOptions:
     """What the parameters of an estimator ask for, for a table of this shape.
 
@@ -131,6 +132,8 @@ def resolve_options(
     device : torch device
     initial : network, optional
         Of an earlier fit, whose architecture is kept.
+    fine_tunes : bool, default=True
+        Whether there is a likelihood fine-tuning of such networks.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def resolve_options(
     network = replace(network, device=device, activation=given.activation, initial=initial)
     solver = _resolve_solver(est, given)
     edges = interval_edges(given.noise_intervals, solver)
-    training, n_pilot_steps = _resolve_training(est, given, shape)
+    training, n_pilot_steps = _resolve_training(est, given, shape, fine_tunes)
     training = replace(training, sigma_range=(float(np.tan(solver.theta_min)), float(given.sigma_max)))
     n_folds = _resolve_folds(est, given, shape[0], network.n_members)
     network = replace(network, n_members=int(min(network.n_members, n_folds)), edges=edges)
@@ -162,7 +165,7 @@ def resolve_options(
         adapts_sigma_min=isinstance(given.sigma_min, str),
         equal_intervals=isinstance(given.noise_intervals, Integral),
     )
-    return replace(options, fine_tuning=_resolve_fine_tuning(est, given, shape, options))
+    return replace(options, fine_tuning=_resolve_fine_tuning(est, given, shape, options) if fine_tunes else None)
 
 
 def _resolve_network(
@@ -189,7 +192,7 @@ def _resolve_folds(est: Any, given: Options, n_samples: int, n_members: int) -> 
     return min(n_samples, int(given.n_folds))
 
 
-def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple[TrainingPlan, int]:
+def _resolve_training(est: Any, given: Options, shape: tuple[int, int], fine_tunes: bool) -> tuple[TrainingPlan, int]:
     """The plan of training that the parameters ask for, and the steps of the short runs before it."""
     default, n_pilot_steps = default_training(*shape)
     asked = {"batch_size": given.batch_size, "learning_rate": given.learning_rate, "patience": given.patience}
@@ -200,7 +203,8 @@ def _resolve_training(est: Any, given: Options, shape: tuple[int, int]) -> tuple
         raise ValueError(
             "'max_iter' and the 'n_training_steps' option both set the length of training: leave one of them at 'auto'."
         )
-    n_steps = plan.n_steps if given.n_training_steps == "auto" else int(given.n_training_steps)
+    automatic = plan.n_steps if fine_tunes else steps_without_fine_tuning(plan, shape[0])
+    n_steps = automatic if given.n_training_steps == "auto" else int(given.n_training_steps)
     if est.max_iter != "auto":
         n_steps = int(np.ceil(est.max_iter * shape[0] / plan.batch_size))
     if n_steps != default.n_steps or est.max_iter != "auto":

@@ -163,8 +163,7 @@ class TableFit:
 
     def _resolved(self, shape: tuple[int, int]) -> DiffusionOptions:
         device = resolve_device(self.estimator.device)
-        options = resolve_options(self.estimator, shape, device).kept_in(self.checkpoint)
-        return replace(options, fine_tuning=None)
+        return resolve_options(self.estimator, shape, device, fine_tunes=False).kept_in(self.checkpoint)
 
     def _behind(self, data: TableData, transforms: tuple) -> MappedTable:
         maps = fit_present_maps(data.x, data.sample_weight, data.ends, transforms, self.rng)
