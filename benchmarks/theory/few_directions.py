@@ -199,7 +199,8 @@ def excess_in_many_features(quick, kept):
             claim = f"excess / parametric floor, {target}, d = {d}, n = {n}"
             shown = spread(in_floors, 1)
             if target == "ridge":
-                shown += f" (the spectrum of fourth moments shows the ridge from {detection_size(d, RIDGE_KURTOSIS):.0f} samples on)"
+                needed = detection_size(d, RIDGE_KURTOSIS)
+                shown += f" (the spectrum of fourth moments shows the ridge from {needed:.0f} samples on)"
             out.append(entry("gaussian", claim, "<= 10", shown, in_floors.mean() <= 10))
     return out
 
