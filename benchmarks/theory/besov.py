@@ -83,11 +83,14 @@ def oracle_kernel(target, X):
     return best
 
 
-def line_cell(smoothness, n, seed, training=FULL):
-    """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1)."""
+def line_cell(smoothness, n, seed, training=FULL, options=None, **given):
+    """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1).
+
+    `options` and `given` are other arguments of the estimator than the experiment's.
+    """
     target = line_density(smoothness)
     X = target.sample(n, random_state=seed)
-    est = fit(X, smoothness, seed, training=training, options=LINE_OPTIONS)
+    est = fit(X, smoothness, seed, training=training, options=LINE_OPTIONS | (options or {}), **given)
     tv, w1 = distances(target, np.exp(est.score_samples(MIDPOINTS)))
     below = (X <= MIDPOINTS[:, 0] + 1 / CELLS).mean(0)
     exact = np.cumsum(target.density(MIDPOINTS)) * 2 / CELLS
