@@ -132,7 +132,9 @@ def draw_excess(path):
                 axis.errorbar(sizes, means, errors, fmt="o-", color=color, capsize=3, label=f"{d} features")
         if target == "ridge":
             axis.axhline(0.189, color="0.5", linestyle=":", label="the Gaussian")
-            axis.axvline(detection_size(64, -2 * 0.9**4), color="C1", linestyle=":", label="detection, 64 features")
+            axis.axvline(
+                detection_size(64, -2 * 0.9**4), color="C1", linestyle=":", label="in the spectrum, 64 features"
+            )
         axis.set(xscale="log", yscale="log", xlabel="samples", title=target)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     axes[0, 0].set_ylabel("excess nats over the truth")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.theory.records import entry, jackknifed, mean_ratio, slope, source, spread
+from benchmarks.theory.records import entry, jackknifed, mean_ratio, slope, source, spread, with_error
 
 SMOOTHNESS = (0.5, 1.0, 1.5, 2.5)
 CELLS = 4096
@@ -83,11 +83,14 @@ def oracle_kernel(target, X):
     return best
 
 
-def line_cell(smoothness, n, seed, training=FULL):
-    """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1)."""
+def line_cell(smoothness, n, seed, training=FULL, options=None, **given):
+    """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1).
+
+    `options` and `given` are other arguments of the estimator than the experiment's.
+    """
     target = line_density(smoothness)
     X = target.sample(n, random_state=seed)
-    est = fit(X, smoothness, seed, training=training, options=LINE_OPTIONS)
+    est = fit(X, smoothness, seed, training=training, options=LINE_OPTIONS | (options or {}), **given)
     tv, w1 = distances(target, np.exp(est.score_samples(MIDPOINTS)))
     below = (X <= MIDPOINTS[:, 0] + 1 / CELLS).mean(0)
     exact = np.cumsum(target.density(MIDPOINTS)) * 2 / CELLS
@@ -130,7 +133,7 @@ def ratios_over_samples(values, others):
 def largest_ratio(sizes, ratios):
     """The largest of `ratios_over_samples`, and a text with where it is."""
     k = int(np.argmax([r for r, _ in ratios]))
-    return ratios[k][0], f"{ratios[k][0]:.2f} ({ratios[k][1]:.2f}) at n = {sizes[k]}"
+    return ratios[k][0], f"{with_error(*ratios[k], '.2f')} at n = {sizes[k]}"
 
 
 @source("beyond the paper, which bounds no constant: beside the oracle kernel", "derived")
@@ -152,8 +155,7 @@ def constant_on_a_line(quick, kept):
     out.append(entry("besov", "largest of these ratios (aim of our own)", "<= 1.25", shown, passed))
     if not quick:
         claim = f"ratio at s = 2.5, n = {sizes[-1]}, to a kernel whose rate ends at s = 2 (aim of our own)"
-        ratio, error = last[2.5]
-        out.append(entry("besov", claim, "< 1", f"{ratio:.2f} ({error:.2f})", ratio < 1))
+        out.append(entry("besov", claim, "< 1", with_error(*last[2.5], ".2f"), last[2.5][0] < 1))
     return out
 
 
@@ -167,7 +169,7 @@ def w1_on_a_line(quick, kept):
 
     for s, table in line_tables(quick, kept):
         found, error = jackknifed(difference, table["w1"], table["rows"])
-        shown = f"{found:.3f} ({error:.3f}): {slope(sizes, table['w1'])[1]} less {slope(sizes, table['rows'])[1]}"
+        shown = f"{with_error(found, error)}: {slope(sizes, table['w1'])[1]} less {slope(sizes, table['rows'])[1]}"
         claim = f"slope of W1 less that of the samples themselves, s = {s:g}, n = {sizes[0]} ... {sizes[-1]}"
         out.append(entry("besov", claim, "<= 0.05", shown, found <= 0.05))
         largest[s] = largest_ratio(sizes, ratios_over_samples(table["w1"], table["rows"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from benchmarks.theory.records import entry, jackknifed, mean_ratio, source, spread
+from benchmarks.theory.records import entry, jackknifed, mean_ratio, source, spread, with_error
 from skdiffusion._utils.protocols import VelocityField
 
 N_LEVELS, WIDTH = 16, 64
@@ -72,12 +72,9 @@ def split(X, rng):
 
 
 def train(validation, samples, kind, rng, sigma_c=0.0, *, weight_decay=1e-4, **schedule):
-    """A network with the weights that are best on validation samples, the untrained ones among them.
+    """The field of a network with the weights that are best on validation samples, the untrained ones among them.
 
     `schedule` holds fields of a `TrainingPlan`: its steps and their learning rates.
-
-    Returns the field, and by how much its squared error on these samples, summed over the features, is below that of
-    the untrained network, the Gaussian.
     """
     from skdiffusion.diffusion.networks import FilmEnsemble, Passes
     from skdiffusion.diffusion.training import AdamW, TrainingPlan
@@ -97,8 +94,7 @@ def train(validation, samples, kind, rng, sigma_c=0.0, *, weight_decay=1e-4, **s
         return float(((skip * z + scale * checks.velocity(z, features) - target) * weight).square().mean())
 
     with torch.no_grad():
-        untrained = best = validation_loss()
-        kept = average.flat.clone()
+        best, kept = validation_loss(), average.flat.clone()
         for step in range(plan.n_steps):
             z, features, target, skip, scale, weight = batches(16)
             error = (skip * z + scale * passes.velocity(z, features) - target) * weight
@@ -108,13 +104,13 @@ def train(validation, samples, kind, rng, sigma_c=0.0, *, weight_decay=1e-4, **s
                 loss = validation_loss()
                 if loss < best:
                     best, kept = loss, average.flat.clone()
-    return Parametrised(network.with_flat(kept), kind, sigma_c), d * (untrained - best)
+    return Parametrised(network.with_flat(kept), kind, sigma_c)
 
 
 def fit(X, kind, seed, sigma_c=0.0, n_steps=2000, weight_decay=1e-4):
     """Train one network on nine tenths of the samples, and keep the weights that are best on the others."""
     rng = np.random.default_rng([seed, 9])
-    return train(*split(X, rng), kind, rng, sigma_c, n_steps=n_steps, weight_decay=weight_decay)[0]
+    return train(*split(X, rng), kind, rng, sigma_c, n_steps=n_steps, weight_decay=weight_decay)
 
 
 @source("S = -x + alpha E[grad f(x_0) given x_t]: a zero network is N(0, I)", "derived")
@@ -176,7 +172,7 @@ def growth_without_reference(quick, kept):
         growth, error = jackknifed(mean_ratio, runs[dimensions[-1]], runs[dimensions[0]])
         shown = ", ".join(f"d = {d}: {spread(v, 4)}" for d, v in runs.items())
         claim = f"excess nats, {target}, noise predicted without reference, n = {n}: growth"
-        out.append(entry("gaussian", claim, ">= 3", f"{shown}; growth {growth:.0f} ({error:.0f})", growth >= 3))
+        out.append(entry("gaussian", claim, ">= 3", f"{shown}; growth {with_error(growth, error, '.0f')}", growth >= 3))
     return out
 
 

@@ -34,12 +34,19 @@ def share(hits, n):
     return float(interval.low), float(interval.high)
 
 
+def with_error(value, error, form=".3f"):
+    """A value and its standard error in brackets, as text; without brackets where one seed gives none, NaN."""
+    return f"{value:{form}}" if np.isnan(error) else f"{value:{form}} ({error:{form}})"
+
+
+def standard_error(values):
+    """Standard error of the mean of values; NaN of a single one."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
+
+
 def spread(values, digits=3):
     """Mean and standard error, as text."""
-    values = np.asarray(values, dtype=float)
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{values.mean():.{digits}f} ({values.std(ddof=1) / np.sqrt(len(values)):.{digits}f})"
+    return with_error(np.mean(values), standard_error(values), f".{digits}f")
 
 
 def slope(n, values):
@@ -49,17 +56,18 @@ def slope(n, values):
     """
     found = np.polyfit(np.log(n), np.log(np.mean(values, axis=1)), 1)[0]
     single = [np.polyfit(np.log(n), np.log(v), 1)[0] for v in np.transpose(values)]
-    if len(single) == 1:
-        return found, f"{found:.3f}"
-    return found, f"{found:.3f} ({np.std(single, ddof=1) / np.sqrt(len(single)):.3f})"
+    return found, with_error(found, standard_error(single))
 
 
 def jackknifed(statistic, *tables):
-    """A statistic of tables with a column for each seed, and its standard error, by leaving out every seed in turn."""
+    """A statistic of tables with a column for each seed, and its standard error, by leaving out every seed in turn.
+
+    The error of one seed is NaN.
+    """
     tables = [np.asarray(table, dtype=float) for table in tables]
     n_seeds = tables[0].shape[-1]
     if n_seeds == 1:
-        return float(statistic(*tables)), 0.0
+        return float(statistic(*tables)), np.nan
     left = [statistic(*(np.delete(table, k, axis=-1) for table in tables)) for k in range(n_seeds)]
     return float(statistic(*tables)), float(np.std(left) * np.sqrt(n_seeds - 1))
 

@@ -6,7 +6,17 @@ import numpy as np
 
 from benchmarks import cells
 from benchmarks.theory import coarse
-from benchmarks.theory.records import bootstrapped, divergence, entry, jackknifed, share, slope, source, spread
+from benchmarks.theory.records import (
+    bootstrapped,
+    divergence,
+    entry,
+    jackknifed,
+    share,
+    slope,
+    source,
+    spread,
+    with_error,
+)
 from skdiffusion.densities import GaussianMixtureDensity
 
 
@@ -168,7 +178,7 @@ def features_do_not_matter(quick, kept):
     ambient, seeds = (4, 64) if quick else (4, 16, 64, 256), range(1 if quick else 3)
     nats = {d: [kept(features_cell, "columns", d, seed) for seed in seeds] for d in ambient}
     change, error = jackknifed(relative_range, list(nats.values()))
-    shown = f"{change:.2%} ({error:.2%}): " + ", ".join(f"D = {d}: {spread(v)}" for d, v in nats.items())
+    shown = f"{with_error(change, error, '.2%')}: " + ", ".join(f"D = {d}: {spread(v)}" for d, v in nats.items())
     return [
         entry(
             "subspace",

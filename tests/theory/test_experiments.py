@@ -16,6 +16,7 @@ from benchmarks.theory.records import (
     slope,
     source,
     spread,
+    with_error,
 )
 
 SHORT = besov.Training(steps=800, passes=1)
@@ -77,8 +78,7 @@ def test_the_reference_reduces_the_excess_loss(rng):
 def test_a_network_that_learns_nothing_is_the_gaussian(rng):
     """Early stopping returns the untrained network where every step makes the validation samples less likely."""
     X = rng.standard_normal((60, 6))
-    field, gain = gaussian.train(X[:20], X[20:], "v", np.random.default_rng(0), n_steps=100)
-    assert gain == 0
+    field = gaussian.train(X[:20], X[20:], "v", np.random.default_rng(0), n_steps=100)
     assert not field(rng.standard_normal((5, 6)), 0.3)[0].any()
 
 
@@ -94,10 +94,24 @@ def test_a_newton_step_turns_a_basis_towards_the_ridge():
     true = density.means[1][:, None] / 0.9
     X = gaussian.draw(density, 6000, rng)
     off = np.linalg.qr(true + 0.3 * np.eye(6)[:, :1])[0]
-    field = gaussian.train(X[:600] @ off, X[600:] @ off, "v", rng, n_steps=300)[0]
+    field = gaussian.train(X[:600] @ off, X[600:] @ off, "v", rng, n_steps=300)
     turned = few_directions.turned(off, field, X[600:], rng)
     before, after = (1 - float((basis.T @ true)[0, 0]) ** 2 for basis in (off, turned))
     assert after < 0.3 * before
+
+
+def test_fields_are_compared_on_the_same_noise():
+    """A field is as far off as itself in other coordinates, the true velocity less than the Gaussian's."""
+    density = gaussian.target_density("mixture", 2)
+    validation = gaussian.draw(density, 200, np.random.default_rng(0))
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((2, 2)))[0]
+    turned = few_directions.Along(few_directions.Along(density, turn), turn.T)
+    exact, same, other = (
+        few_directions.held_out_error(field, validation, 0)
+        for field in (density, turned, few_directions.Along(density, np.zeros((2, 2))))
+    )
+    assert same == pytest.approx(exact, rel=1e-12)
+    assert exact < 0.95 * other
 
 
 def test_the_divergence_is_that_of_gaussians(rng):
@@ -180,7 +194,9 @@ def test_errors_over_seeds(rng):
     assert error == pytest.approx(table[0].std(ddof=1) / np.sqrt(12))
     ratio, error = jackknifed(mean_ratio, [2.0, 4.0], [1.0, 2.0])
     assert (ratio, error) == (2.0, 0.0)
-    assert jackknifed(mean_ratio, [3.0], [2.0]) == (1.5, 0.0)
+    assert with_error(ratio, error) == "2.000 (0.000)"
+    assert with_error(*jackknifed(mean_ratio, [3.0], [2.0])) == "1.500"
+    assert with_error(381.2, 23.4, ".0f") == "381 (23)"
     inside = [low < 0 < high for low, high in (median_interval(rng.standard_normal(60)) for _ in range(400))]
     assert 0.92 < np.mean(inside) < 0.99
     low, high = bootstrapped(lambda t: t.mean(), rng.standard_normal(100))
