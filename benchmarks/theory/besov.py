@@ -24,12 +24,13 @@ class Training(NamedTuple):
     steps: int = 1000
     passes: int = 64
 
-    def epochs(self, n):
-        """Passes over n samples in batches of 256."""
-        return max(self.passes, int(np.ceil(self.steps * 256 / n)))
+    def epochs(self, n, batch_size=256):
+        """Passes over n samples in batches of a size."""
+        return max(self.passes, int(np.ceil(self.steps * batch_size / n)))
 
 
 FULL = Training()
+ON_A_LINE = Training(passes=16)  # in batches of 64: as many steps as 64 passes in batches of 256
 
 
 def line_density(smoothness):
@@ -45,8 +46,10 @@ def learning_rate(width):
 
 
 # The learning rate falls from the first step on: over the last three tenths alone, as by default, long trainings end
-# far from the minimum of the loss, which W1 shows. No samples stop the networks, so that each leaves out few.
-LINE_OPTIONS = {"decay_fraction": 1.0, "n_folds": 64}
+# far from the minimum of the loss, which W1 shows. No samples stop the networks, so that each leaves out few. The noise
+# of a step is mostly that of the samples whose posterior means are its targets, and hardly that of the points at which
+# it takes them: 2048 samples and 64 points cost no more than 512 and 256, and leave half of the noise.
+LINE_OPTIONS = {"decay_fraction": 1.0, "n_folds": 64, "batch_size": 64, "n_target_samples": 2048}
 
 
 def fit(X, smoothness, seed, n_features=1, loss="tv", training=FULL, options=None, **given):
@@ -54,13 +57,13 @@ def fit(X, smoothness, seed, n_features=1, loss="tv", training=FULL, options=Non
     from skdiffusion import DiffusionDensityEstimator
     from skdiffusion.theory.besov import design
 
+    options = {"weight_decay": 1e-4, "batch_size": 256} | (options or {})
     chosen = design(len(X), smoothness, n_features, loss=loss).parameters | {
-        "bounds": (-1, 1), "feature_transform": None, "n_estimators": 4,
-        "max_iter": training.epochs(len(X)), "early_stopping": False, "random_state": seed,
+        "bounds": (-1, 1), "feature_transform": None, "n_estimators": 4, "early_stopping": False, "random_state": seed,
+        "max_iter": training.epochs(len(X), options["batch_size"]),
     } | given  # fmt: skip
-    rate = learning_rate(np.max(chosen["hidden_layer_sizes"]))
+    options = {"learning_rate": learning_rate(np.max(chosen["hidden_layer_sizes"]))} | options
     est = DiffusionDensityEstimator(**chosen)
-    options = {"weight_decay": 1e-4, "batch_size": 256, "learning_rate": rate} | (options or {})
     return est.set_params(**{f"options__{name}": value for name, value in options.items()}).fit(X)
 
 
@@ -83,7 +86,7 @@ def oracle_kernel(target, X):
     return best
 
 
-def line_cell(smoothness, n, seed, training=FULL, options=None, **given):
+def line_cell(smoothness, n, seed, training=ON_A_LINE, options=None, **given):
     """Distances of the diffusion, of the oracle kernel, and of the samples themselves (W1).
 
     `options` and `given` are other arguments of the estimator than the experiment's.
