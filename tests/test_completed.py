@@ -1,5 +1,7 @@
 """Completed samples that stand for incomplete ones: what is known of these is what counts, and they count once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,7 +17,9 @@ from skdiffusion.densities import (
     TransformedDensity,
     fit_incomplete_student_t,
 )
+from skdiffusion.densities._feature_transforms import _is_clear
 from skdiffusion.preprocessing import CompletedSamples, MappedData, Preprocessor, TrainingData
+from skdiffusion.preprocessing._copies import WeightedSamples
 from tests.conftest import draw
 
 
@@ -41,6 +45,7 @@ def test_numbers_of_sources_by_hand():
     values = np.log([1.0, 2.0, 3.0, 5.0, 7.0])
     expected = np.log([np.exp(-0.5) * 6 / 3, (np.exp(-1) * 5 + np.exp(-2) * 7) / 2])
     assert_allclose(completed.observed(values, fold), expected)
+    assert_allclose(completed.mean(np.array([1.0, 2.0, 3.0, 5.0, 7.0]), fold), [2, 6])
     assert completed.information(weight) == pytest.approx(
         effective_number(np.array([1, 1, 2, 0.6])) / effective_number(weight)
     )
@@ -127,6 +132,17 @@ def test_draws_of_one_sample_are_one_sample_in_the_search_for_a_mixture(oracle, 
     setting = once._leading(once._strong, 1, 0.0)[0]
     single = setting._replace(n_components=1)
     assert_allclose(thrice._out_of_fold(single, 4), once._out_of_fold(single, 4), atol=1e-6)
+
+
+def test_draws_of_one_sample_are_one_sample_in_the_choice_of_logarithms(rng):
+    """A gain of 1.5 standard errors of the samples is none, though of three draws of each it would be one of 2.6."""
+    gain, source = rng.standard_normal(200), np.repeat(np.arange(200), 3)
+    gain += 1.5 * gain.std() / np.sqrt(200) - gain.mean()
+    completed = CompletedSamples(source, np.zeros(600), np.ones((600, 2), bool))
+    samples = WeightedSamples(rng.standard_normal((600, 2)), np.full(600, 1 / 3), None, completed)
+    data = replace(TrainingData.of(samples, None, rng), folds=tuple(np.split(np.arange(600), 4)))
+    assert not _is_clear(data, np.repeat(gain, 3))
+    assert _is_clear(data, np.repeat(gain + gain.mean(), 3))
 
 
 def test_the_student_t_of_a_fit_is_that_of_what_is_known(oracle):

@@ -118,6 +118,12 @@ def test_the_gain_by_further_runs_is_foreseen(whole_gain, expected):
     assert expected == 8 or left[expected - 1] < 0.002 <= (left[expected - 2] if expected > 2 else np.inf)
 
 
+def test_a_run_that_gains_nothing_by_chance_does_not_end_those_that_gained():
+    by_runs = np.array([0.0, 0.1, 0.1, 0.12, 0.14])
+    runs = worthwhile_runs(lambda k: by_runs[k - 1 : k], 5, lambda later, earlier: later[0] - earlier[0], 0.002)
+    assert runs == 5
+
+
 def test_the_gain_of_what_is_improved_is_that_of_the_blend_and_a_standard_error_more():
     rng, w = np.random.default_rng(0), np.random.default_rng(1).uniform(0.5, 2, 300)
     table, seen = rng.normal(0, 1, (300, 3)), []

@@ -193,6 +193,33 @@ def amounts(rng, share_of_none):
     return np.where(rng.random((4000, 1)) < share_of_none, 0.0, np.round(rng.gamma(2.0, 50.0, (4000, 2))))
 
 
+def of_classes(rng, n, shape, concentration):
+    """Categories of some features, which are independent within each of some classes; the shape is of all tables."""
+    tables, of = rng.dirichlet(np.full(shape[-1], concentration), shape[:2]), rng.integers(shape[0], size=n)
+    return (rng.random((n, shape[1], 1)) > tables.cumsum(axis=-1)[of]).sum(axis=-1)
+
+
+def rounded_by_each(rng, n, d):
+    """Incomes, of which people round some to thousands and some to hundreds."""
+    step = rng.choice([1, 100, 500, 1000], (n, 1), p=[0.1, 0.2, 0.2, 0.5])
+    return step * np.round(rng.lognormal(10.5, 0.6, (n, d)) / step)
+
+
+def answers(rng, n, d):
+    """From 1 to 5, correlated by a half."""
+    return np.clip(np.round(3 + 0.8 * rng.standard_normal((n, 1)) + 0.8 * rng.standard_normal((n, d))), 1, 5)
+
+
+def bought(rng, n, n_items):
+    """The numbers of the items of a shop that are bought, most of them one of the first, by a law of Zipf."""
+    share = 1 / np.arange(1, n_items + 1)
+    return rng.choice(n_items, n, p=share / share.sum())
+
+
+def prices(rng, n_items):
+    return np.round(rng.gamma(2.0, 10.0, n_items), 2)
+
+
 TABLES_OF_TIES = {
     "counts": lambda rng: rng.poisson(3.0, (2000, 1)),
     "two features of 0 to 9": lambda rng: rng.integers(10, size=(2000, 2)),
@@ -229,6 +256,21 @@ TABLES_OF_TIES = {
     "a design of one feature": lambda rng: np.repeat(0.1 * np.arange(60), 10)[:, None],
     "straight answers": lambda rng: np.where(
         rng.random((2000, 1)) < 0.2, rng.integers(1, 6, (2000, 1)), rng.integers(1, 6, (2000, 8))
+    ),
+    "categories of classes": lambda rng: of_classes(rng, 2000, (5, 6, 5), 0.3),
+    "incomes rounded by each": lambda rng: rounded_by_each(rng, 2000, 1),
+    "incomes and ages": lambda rng: np.column_stack(
+        [rounded_by_each(rng, 1500, 1), np.round(rng.normal(45, 12, 1500))]
+    ),
+    "counts of overdispersion": lambda rng: rng.poisson(rng.gamma(0.5, 2.0, (2000, 3))),
+    "prices of a list": lambda rng: prices(rng, 40)[bought(rng, 20_000, 40), None],
+    "values of a list": lambda rng: rng.gamma(2.0, 10.0, 40)[bought(rng, 20_000, 40), None],
+    "prices and costs": lambda rng: np.column_stack([prices(rng, 40), prices(rng, 40)])[bought(rng, 20_000, 40)],
+    "prices and quantities": lambda rng: np.column_stack(
+        [prices(rng, 200)[bought(rng, 2000, 200)], 1 + rng.poisson(1.0, 2000)]
+    ),
+    "prices, quantities and totals": lambda rng: np.column_stack(
+        [x := prices(rng, 40)[bought(rng, 20_000, 40)], q := 1 + rng.poisson(1.0, 20_000), x * q]
     ),
 }
 
@@ -271,6 +313,12 @@ RESAMPLED = {
     "coarse and fine": lambda rng: np.column_stack([np.round(rng.standard_normal(400), k) for k in (1, 2)]),
     "zero-inflated cents": lambda rng: cents(rng, 500, 3),
     "cents and tenths": lambda rng: np.column_stack([cents(rng, 500, 1), np.round(rng.standard_normal(500), 1)]),
+    "answers": lambda rng: answers(rng, 500, 6),
+    "many answers": lambda rng: answers(rng, 500, 12),
+    "cents and a code": lambda rng: np.column_stack([np.round(rng.gamma(2, 10, 500), 2), rng.integers(5, size=500)]),
+    "tenths and codes": lambda rng: np.column_stack(
+        [np.round(rng.gamma(2, 10, 500), 1), rng.integers(5, size=(500, 2))]
+    ),
 }
 RESAMPLINGS = {
     "bootstrap": lambda n, rng: np.bincount(rng.integers(n, size=2 * n), minlength=n),
@@ -286,6 +334,15 @@ def test_uneven_copies_of_rounded_samples_are_found(name, resampling, rng):
     number = RESAMPLINGS[resampling](len(X), rng)
     # Originals may be equal by chance, and of many copies of one some count as those of another.
     assert n_distinct(np.repeat(X, number, axis=0)) == pytest.approx((number > 0).sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_bootstrap_of_halves_has_its_effective_number_of_samples(times, rng):
+    """Where many originals are equal by chance, so many samples remain as vary as much."""
+    X = np.round(2 * rng.standard_normal((500, 3))) / 2
+    number = np.bincount(rng.integers(500, size=500 * times), minlength=500)
+    effective = number.sum() ** 2 / (number @ number)
+    assert effective < n_distinct(np.repeat(X, number, axis=0)) < (number > 0).sum()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -133,8 +133,8 @@ def improved(
 def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, gain: Gain, min_gain: float) -> int:
     """How many runs to average, of which those that are left would together gain less than `min_gain`.
 
-    The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by the latest run
-    tells what the others will.
+    The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by all runs but the
+    first tells what the others will: the latest one alone may gain nothing by chance.
 
     Parameters
     ----------
@@ -146,12 +146,10 @@ def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, g
     min_gain : float
         Nats a sample.
     """
-    earlier = held_out_log_prob(1)
+    first = held_out_log_prob(1)
     for k in range(2, most):
-        later = held_out_log_prob(k)
-        if gain(later, earlier) * (1 / k - 1 / most) / (1 / (k - 1) - 1 / k) < min_gain:
+        if gain(held_out_log_prob(k), first) * (1 / k - 1 / most) / (1 - 1 / k) < min_gain:
             return k
-        earlier = later
     return most
 
 

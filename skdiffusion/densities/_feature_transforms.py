@@ -152,18 +152,24 @@ def feature_transform_candidates(
     first, *others = first_maps_candidates(data.X, data.sample_weight, data.bounds) if asked == "auto" else [None]
     scores = _scores(data, candidates, first)
     best = max(scores, key=lambda c: scores[c].mean)
-    weight = np.concatenate([data.sample_weight[fold] for fold in data.folds])
     for other in others:
         # A copy of the stream, so that no fit depends on what was only tried.
         of_other = _scores(replace(data, rng=copy.deepcopy(data.rng)), candidates, other)
         best_of_other = max(of_other, key=lambda c: of_other[c].mean)
         gain = of_other[best_of_other].mean - scores[best].mean
         # Mixtures see all that there is to see of one feature, but other components see more of several.
-        clear = data.n_features == 1 or clearly_better(
-            of_other[best_of_other].log_prob, scores[best].log_prob, weight / weight.sum(), LOGARITHM_MARGIN
-        )
+        clear = data.n_features == 1 or _is_clear(data, of_other[best_of_other].log_prob - scores[best].log_prob)
         if gain > LOGARITHM_GAIN * data.n_features and clear:
             first, scores, best = other, of_other, best_of_other
     plain = candidates[0]
     clear = scores[best].mean - scores[plain].mean > CLEAR_GAIN * data.n_features
     return first, [best] if best == plain or clear else [best, plain]
+
+
+def _is_clear(data: TrainingData, gain: np.ndarray) -> bool:
+    """Whether gains at the samples of all folds are more than chance: several that stand for one count once."""
+    samples = np.concatenate(data.folds)
+    if data.completed is not None:
+        gain = data.completed.mean(gain, samples)
+    weight = data.weights_of(data.first(samples))
+    return clearly_better(gain, np.zeros(len(gain)), weight / weight.sum(), LOGARITHM_MARGIN)

@@ -28,7 +28,7 @@ N_VALIDATION = 4096  # fresh samples of the teacher that measure the divergence
 # narrow parts hard to learn; a network's tails are no heavier than a Gaussian's.
 MIN_KEPT_WEIGHT = {"student": 0.0, "kernel": 0.1}
 MIN_KEPT_WEIGHT |= dict.fromkeys(("mixture", "mapped_mixture", "bic_mixture", "steps"), 0.02)
-MIN_KEPT_WEIGHT |= dict.fromkeys(("regression", "power_regression", "mapped_regression"), 0.1)
+MIN_KEPT_WEIGHT |= dict.fromkeys(("regression", "plain_regression", "power_regression", "mapped_regression"), 0.1)
 
 
 class DistilledDensityEstimator(BlendedDensityEstimator):

@@ -70,6 +70,11 @@ class CompletedSamples:
         total = log_sum_exp_by_owner(log_prob - self.log_proposal[samples], owner, len(first))
         return total - np.log(np.bincount(owner, minlength=len(first)))
 
+    def mean(self, values: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        """Means of values of completed ones over those of each source, in the order of `first`."""
+        first, owner = self._sources(samples)
+        return np.bincount(owner, values) / np.bincount(owner, minlength=len(first))
+
     def information(self, weight: np.ndarray) -> float:
         """Share of their effective number that the completed ones of some weights are worth."""
         whole = self.whole_weight(weight)[self.first(np.arange(len(weight)))]

@@ -26,7 +26,7 @@ from skdiffusion.densities import (
     worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import MappedData, Preprocessor, ranges_beyond
+from skdiffusion.preprocessing import MappedData, Preprocessor, ranges_beyond, without_logarithms
 
 TRIAL_SAMPLES = 200  # out-of-fold samples at least, at which a regression must gain
 FOLDS_TOGETHER = 2  # that are left out at a time: a regression needs few samples
@@ -34,6 +34,9 @@ FOLDS_TOGETHER = 2  # that are left out at a time: a regression needs few sample
 
 class RegressionFamily(ComponentFamily):
     """Autoregressive regressions of the plain features, behind power maps and behind the feature transform.
+
+    Where features go through logarithms first, there are those of the features themselves too: mixtures choose
+    logarithms, while a regression, whose scale follows its inputs, may have heavy tails without.
 
     One regression of each space is tried on the first folds; only where it adds to the blend of the others is it fitted
     on all folds.
@@ -51,10 +54,12 @@ class RegressionFamily(ComponentFamily):
     def _spaces(fit: ComponentFit) -> dict[str, Preprocessor]:
         """The spaces by name; power maps are made if they are not the feature transform."""
         data, plain, mapped = fit.data, fit.spaces.plain, fit.spaces.mapped
+        spaces, first = {"regression": plain}, without_logarithms(plain.first)
+        if first != plain.first:
+            spaces["plain_regression"] = Preprocessor(data.X, data.sample_weight, None, data.bounds, first)
         if mapped is not None and mapped.feature_transform == "yeo-johnson":
-            return {"regression": plain, "power_regression": mapped}
-        power = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds, plain.first)
-        spaces = {"regression": plain, "power_regression": power}
+            return {**spaces, "power_regression": mapped}
+        spaces["power_regression"] = Preprocessor(data.X, data.sample_weight, "yeo-johnson", data.bounds, plain.first)
         return spaces if mapped is None else {**spaces, "mapped_regression": mapped}
 
 
