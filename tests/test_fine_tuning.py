@@ -14,7 +14,8 @@ from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField
 from skdiffusion.diffusion.ode import power_grid
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingSets, fine_tune
-from skdiffusion.diffusion.training._likelihood import Likelihood, negative_log_likelihood, random_grid
+from skdiffusion.diffusion.training._likelihood import STEPPER, Likelihood, negative_log_likelihood, random_grid
+from skdiffusion.diffusion.training._likelihood_passes import LikelihoodPasses
 from skdiffusion.estimators._resolve import resolve_options
 from skdiffusion.exceptions import InterruptedFitWarning
 
@@ -53,6 +54,41 @@ def test_the_gradient_is_that_of_finite_differences(rng, reference, hidden):
         )
     assert_allclose(float((gradient * direction).sum()), float(up - down) / 2e-5, rtol=1e-6)
     assert abs(float(up - down)) > 1e-6
+
+
+@references
+@pytest.mark.parametrize("activation", ["silu", "gelu", "tanh"])
+def test_the_gradient_by_hand_is_that_of_automatic_differentiation(rng, reference, activation):
+    network = FilmEnsemble(3, (8, 7), activation, 3).to(torch.float64)
+    network.flat.copy_(torch.as_tensor(0.3 * rng.standard_normal(tuple(network.flat.shape))))
+    passes = LikelihoodPasses(network, reference, 5, STEPPER, 20)
+    for _ in range(2):  # the second time in memory that has been used
+        x, grid = torch.as_tensor(rng.standard_normal((3, 5, 3))), random_grid(rng, *ENDS, FineTuningPlan()).tolist()
+        flat = network.flat.clone().requires_grad_(True)
+        expected = negative_log_likelihood(network.with_flat(flat), reference, x, grid)
+        (expected_gradient,) = torch.autograd.grad(expected.sum(), flat)
+        losses, gradient = passes.losses_and_gradient(network, x, grid, share=0.25)
+        assert_allclose(4 * losses, expected.detach(), rtol=1e-12)
+        assert_allclose(4 * gradient, expected_gradient, rtol=1e-9, atol=1e-12)
+
+
+@references
+@pytest.mark.parametrize("hidden", [(96, 96), (48, 48, 48)], ids=str)
+def test_members_have_the_same_bits_in_one_pass_and_in_two(rng, reference, hidden):
+    network = network_of(rng, members=4, dtype=torch.float32, hidden=hidden)
+    x, grid = torch.randn(4, 128, 3), random_grid(rng, *ENDS, FineTuningPlan()).tolist()
+
+    def of(members):
+        flat = network.flat[members].clone().requires_grad_(len(hidden) > 2)
+        part = network.with_flat(flat)
+        if len(hidden) == 2:
+            return LikelihoodPasses(part, reference, 128, STEPPER, 20).losses_and_gradient(part, x[members], grid)
+        losses = negative_log_likelihood(part, reference, x[members], grid)
+        return losses.detach(), *torch.autograd.grad(losses.sum(), flat)
+
+    together, halves = of(slice(4)), [of(slice(2)), of(slice(2, 4))]
+    for whole, parts in zip(together, zip(*halves)):
+        assert_array_equal(whole, torch.cat(parts))
 
 
 @references

@@ -46,7 +46,9 @@ def _silu_slope(p: Tensor, value: Tensor, kept: Tensor, out: Tensor | None = Non
 
 
 def _silu_curve(p: Tensor, value: Tensor, kept: Tensor) -> Tensor:
-    return (1 - kept).mul_(torch.addcmul(2 * kept, value, 1 - 2 * kept))
+    # (1 - kept) (2 kept + value (1 - 2 kept)) in one new array
+    inner = torch.addcmul(kept, kept, value, value=-1).mul_(2).add_(value)
+    return inner.addcmul_(inner, kept, value=-1)
 
 
 def _gelu(p: Tensor, out: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:

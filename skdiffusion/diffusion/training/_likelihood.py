@@ -22,15 +22,21 @@ from skdiffusion._utils.collective import collective
 from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
-from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, MembersEvaluator, WhitenedField
+from skdiffusion.diffusion.networks import (
+    FilmEnsemble,
+    FlowPasses,
+    GaussianReference,
+    MembersEvaluator,
+    WhitenedField,
+)
 from skdiffusion.diffusion.ode import power_grid, solve
+from skdiffusion.diffusion.training._groups import member_groups
+from skdiffusion.diffusion.training._likelihood_passes import LikelihoodPasses
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import FineTuningPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 
-# In one pass, which costs the interpreter hardly more than one of them. The number is fixed: a member has the same bits
-# whatever the number of workers.
-MEMBERS_TOGETHER = 2
+STEPPER = "ab2"  # of the flow
 
 
 def random_grid(rng: np.random.Generator, theta_min: float, theta_max: float, plan: FineTuningPlan) -> np.ndarray:
@@ -47,13 +53,13 @@ def negative_log_likelihood(
 ) -> torch.Tensor:
     """Minus the mean log-density of each member's whitened samples x (n_members, n, d), in nats, shape (n_members,).
 
-    It is differentiable in the parameters.
+    It is differentiable in the parameters, for architectures whose gradient `LikelihoodPasses` does not write.
     """
     field: VelocityField = MembersEvaluator(network, grid)
     if reference is not None:
         # These levels never come again: a copy keeps their matrices only for this call.
         field = WhitenedField(field, copy(reference), departure=reference.relative)
-    end = solve(field, x.flatten(0, 1), grid, "ab2", divergence=True)
+    end = solve(field, x.flatten(0, 1), grid, STEPPER, divergence=True)
     loss = 0.5 * end.z.square().sum(1) + end.log_density_change
     return loss.view(x.shape[:2]).mean(1) + 0.5 * x.shape[2] * np.log(2 * np.pi)
 
@@ -76,6 +82,7 @@ class Likelihood(Objective):
         self.validation_score, self.plan, self.rng = validation_score, plan, rng
         self._streams = sets.streams(sets.training, rng)
         self._gradient = torch.zeros_like(self.flat)
+        self._passes: dict[tuple[int, int], LikelihoodPasses] = {}  # by the first member and samples of each
 
     def _draw(self) -> tuple[list[float], np.ndarray]:
         """The grid of a step, and the samples of every member."""
@@ -89,7 +96,7 @@ class Likelihood(Objective):
         grid, picks = self._draw()
         own = picks[:, collective().share(picks.shape[1])]
         x, share = self.samples[torch.as_tensor(own).to(self.samples.device)], own.shape[1] / picks.shape[1]
-        groups = [slice(start, start + MEMBERS_TOGETHER) for start in range(0, len(x), MEMBERS_TOGETHER)]
+        groups = member_groups(self.network, own.shape[1])
         losses = side_by_side([partial(self._group_gradient, members, x[members], share, grid) for members in groups])
         collective().add_up(self._gradient)
         self._clip()
@@ -100,11 +107,25 @@ class Likelihood(Objective):
         if not share:
             self._gradient[members] = 0.0
             return torch.zeros(len(x), device=x.device)
+        if FlowPasses.can_pass(self.network):
+            network = self.network.with_flat(self.flat[members])
+            losses, self._gradient[members] = self._passes_of(network, members, x.shape[1]).losses_and_gradient(
+                network, x, grid, share
+            )
+            return losses
         with torch.enable_grad():
             own = self.flat[members].clone().requires_grad_(True)
             losses = share * negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
             (self._gradient[members],) = torch.autograd.grad(losses.sum(), own)
         return losses.detach()
+
+    def _passes_of(self, network: FilmEnsemble, members: slice, n_samples: int) -> LikelihoodPasses:
+        """The passes of some members, in memory of their own."""
+        key = members.start, n_samples
+        if key not in self._passes:
+            most = self.plan.solver_steps[1]
+            self._passes[key] = LikelihoodPasses(network, self.reference, n_samples, STEPPER, most)
+        return self._passes[key]
 
     def _clip(self) -> None:
         """Shorten gradients to the largest norm; one that overflows, by a far sample, is left out."""
