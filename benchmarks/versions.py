@@ -107,8 +107,8 @@ def report(files):
             spread = np.sqrt(np.mean([r["gain_se"] ** 2 for r in records]) / len(records))
             table.append((fit, score, sample, gain))
             print(
-                f"| {name} | {records[0]['d']} | {len(records)} | {mine:.1f} | {theirs:.1f} | {fit:.2f} | {score:.2f} | "
-                f"{sample:.2f} | {errors[0]:.4f} | {errors[1]:.4f} | {gain:+.3f} ± {spread:.3f} |"
+                f"| {name} | {records[0]['d']} | {len(records)} | {mine:.1f} | {theirs:.1f} | {fit:.2f} | "
+                f"{score:.2f} | {sample:.2f} | {errors[0]:.4f} | {errors[1]:.4f} | {gain:+.3f} ± {spread:.3f} |"
             )
         fit, score, sample, gain = np.median(table, axis=0)
         print(f"| median | | | | | {fit:.2f} | {score:.2f} | {sample:.2f} | | | {gain:+.3f} |\n")

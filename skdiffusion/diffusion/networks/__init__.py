@@ -12,7 +12,7 @@ from skdiffusion.diffusion.networks._split_field import NUMBER, SplitField, Spli
 from skdiffusion.diffusion.networks._switched import SwitchedNetworks
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "FilmEnsemble", "FlowPasses", "GaussianReference", "LevelMatrices",
-    "MaskedNetwork", "MembersEvaluator", "NetworkField", "NUMBER", "Passes", "Split", "SplitField", "SplitGaussians", "SplitsField",
+    "ACTIVATIONS", "Activation", "FilmEnsemble", "FlowPasses", "GaussianReference", "LevelMatrices", "MaskedNetwork",
+    "MembersEvaluator", "NetworkField", "NUMBER", "Passes", "Split", "SplitField", "SplitGaussians", "SplitsField",
     "SwitchedNetworks", "WhitenedField", "noise_features", "split_network", "times",
 ]  # fmt: skip
