@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import torch
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import best_blend, clearly_better, effective_number, log_sum_exp
@@ -45,6 +46,8 @@ class KernelSamples:
         self.centered = samples - mean
         self.norms, self.shares = (self.centered**2).sum(1), weights / weights.sum()
         self.places = self.centered if seen_from is None else seen_from - mean
+        # (n_features + 2, n_samples): what squared distances are linear in
+        self.terms = torch.from_numpy(np.vstack([self.centered.T, self.norms, np.ones(len(samples))]))
 
     def density(self, bandwidth: float) -> GaussianKernelDensity:
         """The kernel density of all samples."""
@@ -73,8 +76,8 @@ class _LeftOut:
     def __init__(self, kernels: KernelSamples, block: np.ndarray):
         samples, d = kernels.centered, kernels.samples.shape[1]
         self.kernels, self.own_samples, self.n_features = kernels, samples[block], d
-        own, self.gram = kernels.norms[block, None], samples[block] @ samples.T
-        apart = own + kernels.norms - 2 * self.gram
+        own, gram = kernels.norms[block, None], samples[block] @ samples.T
+        apart = own + kernels.norms - 2 * gram
         same = apart <= 2e-12 * (1 + own)
         missing = np.minimum((same * kernels.shares).sum(1)[:, None], 1 - 1e-9)
         self.log_weights = np.where(same, -np.inf, np.log(kernels.shares / (1 - missing)))
@@ -93,26 +96,28 @@ class _LeftOut:
         self.leverage = np.minimum(kernels.whitened * self.odds * own, MAX_LEVERAGE)
         self.log_det = 0.5 * (d * np.log1p(-self.missing) - np.log1p(-self.leverage))[:, 0]
         self.places = kernels.places[block]
-        self.products = self.gram if kernels.places is kernels.centered else self.places @ samples.T
+        self.squared_gram = torch.from_numpy(np.square(gram, out=gram)) if kernels.whitened else None
 
     def log_prob(self, bandwidth: float) -> np.ndarray:
         """Log-densities, in nats, shape (n_block,)."""
-        kept, whitened = np.sqrt(1 - bandwidth**2), self.kernels.whitened
+        kept = np.sqrt(1 - bandwidth**2)
         moved = (1 - kept) * self.odds
         place = self.places + moved * self.own_samples
-        along, tilt = (self.own_samples * place).sum(1)[:, None], whitened * self.odds / (1 - self.leverage)
-        # Squared distances |place - kept sample|^2 + tilt (own . place - kept own . sample)^2: a polynomial of the gram
-        # matrix takes half as many passes over all pairs.
-        squared = (tilt * kept**2) * self.gram if whitened else np.zeros_like(self.gram)
-        squared -= 2 * kept * (moved + tilt * along)
-        squared *= self.gram
-        squared -= (2 * kept) * self.products
-        squared += kept**2 * self.kernels.norms
-        squared += (place**2).sum(1)[:, None] + tilt * along**2
-        np.maximum(squared, 0.0, out=squared)
-        squared *= self.half_precisions * ((self.missing - 1) / bandwidth**2)
-        squared += self.log_weights
-        total = log_sum_exp(squared, axis=1)
+        along = (self.own_samples * place).sum(1)[:, None]
+        tilt = self.kernels.whitened * self.odds / (1 - self.leverage)
+        precision = (1 - self.missing) / bandwidth**2
+        # Squared distances |place - kept sample|^2 + tilt (own . place - kept own . sample)^2: but for the square of the
+        # gram matrix a product of few columns, where sums of whole matrices would pass over all pairs many times.
+        linear = -2 * kept * (place + tilt * along * self.own_samples)
+        constant = (place**2).sum(1)[:, None] + tilt * along**2
+        columns = np.hstack([linear, np.full(constant.shape, kept**2), constant])
+        energy = torch.from_numpy(-precision * columns) @ self.kernels.terms
+        if self.squared_gram is not None:
+            energy.addcmul_(self.squared_gram, torch.from_numpy(-precision * tilt * kept**2))
+        log_joint = energy.clamp_(max=0.0).numpy()
+        log_joint *= self.half_precisions
+        log_joint += self.log_weights
+        total = log_sum_exp(log_joint, axis=1)
         return total + self.log_det - 0.5 * self.n_features * (2 * np.log(bandwidth) + LOG_2PI)
 
 
