@@ -106,8 +106,8 @@ class _LeftOut:
         along = (self.own_samples * place).sum(1)[:, None]
         tilt = self.kernels.whitened * self.odds / (1 - self.leverage)
         precision = (1 - self.missing) / bandwidth**2
-        # Squared distances |place - kept sample|^2 + tilt (own . place - kept own . sample)^2: but for the square of the
-        # gram matrix a product of few columns, where sums of whole matrices would pass over all pairs many times.
+        # Squared distances |place - kept sample|^2 + tilt (own . place - kept own . sample)^2: but for the square of
+        # the gram matrix a product of few columns, where sums of whole matrices would pass over all pairs many times.
         linear = -2 * kept * (place + tilt * along * self.own_samples)
         constant = (place**2).sum(1)[:, None] + tilt * along**2
         columns = np.hstack([linear, np.full(constant.shape, kept**2), constant])
