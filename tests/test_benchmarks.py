@@ -11,7 +11,18 @@ import torch
 from scipy.stats import kstest, multivariate_normal, norm
 
 import benchmarks
-from benchmarks import compare, conditional, few_samples, gpu, imputation, one_column, regression, regressors, samples
+from benchmarks import (
+    compare,
+    conditional,
+    few_samples,
+    gpu,
+    imputation,
+    one_column,
+    regression,
+    regressors,
+    samples,
+    versions,
+)
 from benchmarks.dependent_tables import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
@@ -296,3 +307,22 @@ def test_pooled_intervals_of_the_complete_samples_hold_their_regression():
     assert imputation.pooled_intervals(np.stack([X, X]), X) == 1
     assert imputation.pooled_intervals(X[None], X) == 1
     assert imputation.pooled_intervals(np.stack([X, X]) + [0, 0, 0, 9], X) < 1
+
+
+def test_two_versions_are_timed_by_turns_on_the_same_samples(tmp_path, capsys):
+    X, file = np.random.default_rng(0).normal(size=(60, 2)), str(tmp_path / "samples.npz")
+    np.savez(file, X=X, scored=X[:10])
+    values, log_prob = versions.measured(versions.OWN, file, 0)
+    assert np.isfinite(log_prob).all()
+    assert min(values["seconds"].values()) > 0
+    records = [
+        {"dataset": name, "n": 60, "seed": seed, "n_train": 60, "d": 2, "gain": gain, "gain_se": 0.1}
+        | {"now": values, "before": values | {"seconds": {k: 2 * s for k, s in values["seconds"].items()}}}
+        for name, gain in (("a", 0.5), ("b", 0.1))
+        for seed in (0, 1)
+    ]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    versions.report([path])
+    *_, median, _ = capsys.readouterr().out.splitlines()
+    assert median == "| median | | | | | 0.50 | 0.50 | 0.50 | | | +0.300 |"
