@@ -1,11 +1,13 @@
 r"""Gaussian mixtures and Student-t of samples some features of which are unknown, by EM on what is known.
 
-With the known features o of a sample, the expectations of the unknown ones under every component follow from
+Given the known features o of a sample, the unknown features u have under every component, of precision
+:math:`P = C^{-1}`, the moments
 
-.. math:: \hat x = m + C\,G\,(x - m),\quad \mathrm{cov}(x \mid x_o) = C - C\,G\,C ,
+.. math:: \mathrm E[x_u \mid x_o] = m_u - P_{uu}^{-1} P_{uo} (x_o - m_o),\quad
+    \mathrm{cov}(x_u \mid x_o) = P_{uu}^{-1},\quad \log\det C_{oo} = \log\det C + \log\det P_{uu} :
 
-where G is the inverse of :math:`C_{oo}`, with zeros for the unknown features. The likelihood of what is known is what
-rises, so that values may be missing in dependence on those that are known.
+of every pattern only the block of the few unknown features is inverted. The likelihood of what is known is what rises,
+so that values may be missing in dependence on those that are known.
 
 References
 ----------
@@ -33,10 +35,39 @@ TOL = 1e-6  # nats by which the mean log-density must rise in a step
 class Distances(NamedTuple):
     """How far what is known of samples is from a center, by the covariance of the known features."""
 
-    inverses: np.ndarray  # (n_patterns, n_features, n_features), G above
-    log_det: np.ndarray  # (n_samples,), of the covariances of the known features
-    pulled: np.ndarray  # (n_samples, n_features), G (x - m)
+    deviations: np.ndarray  # (n_samples, n_features), from the center; of unknown features their expectations
     squared: np.ndarray  # (n_samples,)
+    log_det: np.ndarray  # (n_samples,), of the covariances of the known features
+    conditional: list[np.ndarray]  # of every group of patterns the covariances of the unknown features given the others
+
+
+class PatternGroup(NamedTuple):
+    """The incomplete samples with as many unknown features."""
+
+    samples: np.ndarray  # (n,), their numbers
+    which: np.ndarray  # (n,), the pattern of each
+    unknown: np.ndarray  # (n_patterns, n_unknown), numbers of the unknown features of every pattern
+
+    @property
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the unknown features of the samples, among all samples and features."""
+        return self.samples[:, None], self.unknown[self.which]
+
+    @property
+    def blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the unknown features of the patterns in the matrices of all features."""
+        return self.unknown[:, :, None], self.unknown[:, None, :]
+
+
+def pattern_groups(patterns: Patterns) -> list[PatternGroup]:
+    """Patterns with unknown features, by the number of these."""
+    n_unknown, groups = (~patterns.known).sum(1), []
+    for n in np.unique(n_unknown[n_unknown > 0]):
+        own = np.flatnonzero(n_unknown == n)
+        samples = np.flatnonzero(np.isin(patterns.which, own))
+        unknown = np.nonzero(~patterns.known[own])[1].reshape(-1, n)
+        groups.append(PatternGroup(samples, np.searchsorted(own, patterns.which[samples]), unknown))
+    return groups
 
 
 class IncompleteSamples:
@@ -54,13 +85,7 @@ class IncompleteSamples:
         self.X = np.where(self.known, X, 0.0)
         self.effective = float(weights.sum() ** 2 / (weights @ weights))
         self.w = weights * (self.effective / weights.sum())
-        self.patterns, self.which = Patterns.of(X)
-
-    def _inverses(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inverses of the blocks of the known features of every pattern, with zeros elsewhere, and log-determinants."""
-        both = self.patterns[:, :, None] & self.patterns[:, None]
-        blocks = np.where(both, covariance, np.eye(covariance.shape[0]))
-        return np.where(both, np.linalg.inv(blocks), 0.0), np.linalg.slogdet(blocks)[1]
+        self.groups = pattern_groups(Patterns.of(X))
 
     def log_joint(self, mixture: GaussianMixtureDensity) -> np.ndarray:
         """Log-densities of what is known under the components, with their weights, (n_samples, n_components)."""
@@ -70,21 +95,40 @@ class IncompleteSamples:
         """Log-density of what is known, in nats, shape (n_samples,)."""
         return log_sum_exp(self.log_joint(mixture), axis=1)
 
-    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """`log_joint`, and for every component the inverses by pattern and G (x - m) of every sample."""
+    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[Distances]]:
+        """`log_joint`, and the distances from every component."""
         out, parts, n_known = np.empty((len(self.X), len(mixture.weights))), [], self.known.sum(1)
         for k, (weight, mean, covariance) in enumerate(zip(mixture.weights, mixture.means, mixture.covariances)):
-            inverses, log_det, pulled, squared = self.distances(mean, covariance)
-            out[:, k] = np.log(weight) - 0.5 * (squared + log_det + n_known * LOG_2PI)
-            parts.append((inverses, pulled))
+            parts.append(self.distances(mean, covariance))
+            out[:, k] = np.log(weight) - 0.5 * (parts[-1].squared + parts[-1].log_det + n_known * LOG_2PI)
         return out, parts
 
     def distances(self, mean: np.ndarray, covariance: np.ndarray) -> Distances:
         """Squared Mahalanobis distances of what is known, and what they are made of."""
-        inverses, log_det = self._inverses(covariance)
-        centered = np.where(self.known, self.X - mean, 0.0)
-        pulled = np.einsum("nij,nj->ni", inverses[self.which], centered)
-        return Distances(inverses, log_det[self.which], pulled, (centered * pulled).sum(1))
+        precision = np.linalg.inv(covariance)
+        deviations = np.where(self.known, self.X - mean, 0.0)
+        pulled = deviations @ precision
+        squared = (pulled * deviations).sum(1)
+        log_det, conditional = np.full(len(self.X), np.linalg.slogdet(covariance)[1]), []
+        for group in self.groups:
+            blocks, entries = precision[group.blocks], group.entries
+            conditional.append(np.linalg.inv(blocks))
+            own = pulled[entries]
+            expected = (conditional[-1][group.which] @ own[:, :, None])[:, :, 0]
+            deviations[entries] = -expected
+            squared[group.samples] -= (own * expected).sum(1)
+            log_det[group.samples] += np.linalg.slogdet(blocks)[1][group.which]
+        return Distances(deviations, squared, log_det, conditional)
+
+    def left(self, conditional: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+        """The sum, by weights (n_samples,), of the covariances of unknown features given the known ones."""
+        d = self.X.shape[1]
+        out = np.zeros(d * d)
+        for group, covariances in zip(self.groups, conditional):
+            by_pattern = np.bincount(group.which, weights[group.samples], len(group.unknown))
+            rows, columns = group.blocks
+            out += np.bincount((rows * d + columns).ravel(), (by_pattern[:, None, None] * covariances).ravel(), d * d)
+        return out.reshape(d, d)
 
     def step(self, mixture: GaussianMixtureDensity, strength: float) -> tuple[GaussianMixtureDensity, float]:
         """One step of EM, with `strength` samples of the covariance within components as the prior of each; and the
@@ -94,14 +138,12 @@ class IncompleteSamples:
         share = np.exp(log_joint - log_prob[:, None]) * self.w[:, None]
         d = self.X.shape[1]
         mass, means, scatter = np.maximum(share.sum(0), 1e-10), [], []
-        for k, (inverses, pulled) in enumerate(parts):
-            mean, covariance, r = mixture.means[k], mixture.covariances[k], share[:, k]
-            expected = np.where(self.known, self.X, mean + pulled @ covariance)
-            means.append(r @ expected / mass[k])
-            centered = expected - means[-1]
-            by_pattern = np.bincount(self.which, r, len(self.patterns))
-            left = mass[k] * covariance - covariance @ np.tensordot(by_pattern, inverses, 1) @ covariance
-            scatter.append(centered.T @ (centered * r[:, None]) + left)
+        for k, part in enumerate(parts):
+            r = share[:, k]
+            moved = r @ part.deviations / mass[k]
+            means.append(mixture.means[k] + moved)
+            centered = part.deviations - moved
+            scatter.append(centered.T @ (centered * r[:, None]) + self.left(part.conditional, r))
         within = sum(scatter) / self.effective
         covariances = (np.stack(scatter) + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(d)
         covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
@@ -111,10 +153,7 @@ class IncompleteSamples:
         """Samples with the expectations of their unknown features, (n_samples, n_features)."""
         log_joint, parts = self._joint(mixture)
         share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
-        parted = (
-            r[:, None] * (mean + pulled @ covariance)
-            for r, mean, covariance, (_, pulled) in zip(share.T, mixture.means, mixture.covariances, parts)
-        )
+        parted = (r[:, None] * (mean + part.deviations) for r, mean, part in zip(share.T, mixture.means, parts))
         return np.where(self.known, self.X, sum(parted))
 
 
@@ -184,10 +223,9 @@ def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> St
             density = StudentTDensity(location, shrunk_scale(scale, samples.effective), nu)
             distances = samples.distances(location, density.scale)
             u = w * (nu + known.sum(1)) / (nu + distances.squared)
-            expected = np.where(known, samples.X, location + distances.pulled @ density.scale)
+            expected = location + distances.deviations
             moved = (u @ expected) / u.sum()
-            by_pattern = np.bincount(samples.which, w, len(samples.patterns))
-            left = density.scale - density.scale @ np.tensordot(by_pattern, distances.inverses, 1) @ density.scale
+            left = samples.left(distances.conditional, w)
             scale = (expected - moved).T @ ((expected - moved) * u[:, None]) + left
             change = np.abs(moved - location).max() / np.sqrt(np.diag(density.scale).max())
             location = moved
