@@ -83,7 +83,8 @@ class Truth:
     def cdf(self, y, j, values):
         """Of one mapped feature given the others of a sample."""
         return sum(
-            np.exp(w) * (norm.cdf if np.isinf(nu) else lambda x, nu=nu: t.cdf(x, nu))((values - m[0]) / np.sqrt(C[0, 0]))
+            np.exp(w)
+            * (norm.cdf if np.isinf(nu) else lambda x, nu=nu: t.cdf(x, nu))((values - m[0]) / np.sqrt(C[0, 0]))
             for w, m, C, nu in self.conditionals(y, np.array([j]))
         )
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
@@ -29,34 +30,37 @@ from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 from skdiffusion.densities._student import DEGREES, StudentTDensity, shrunk_scale
 
 MAX_ITER = 200
+MAX_NUMBERS = 4_000_000  # of a matrix for every sample under the components that are worked on at a time
 TOL = 1e-6  # nats by which the mean log-density must rise in a step
 
 
 class Distances(NamedTuple):
-    """How far what is known of samples is from a center, by the covariance of the known features."""
+    """How far what is known of samples is from the centers of components, by the covariances of the known features."""
 
-    deviations: np.ndarray  # (n_samples, n_features), from the center; of unknown features their expectations
-    squared: np.ndarray  # (n_samples,)
-    log_det: np.ndarray  # (n_samples,), of the covariances of the known features
-    conditional: list[np.ndarray]  # of every group of patterns the covariances of the unknown features given the others
+    deviations: np.ndarray  # (n_components, n_samples, n_features), from the centers; of unknown features expected ones
+    squared: np.ndarray  # (n_components, n_samples)
+    log_det: np.ndarray  # (n_components, n_samples), of the covariances of the known features
+    conditional: list[
+        np.ndarray
+    ]  # (n_unknown, n_unknown, n_patterns, n_components) of groups: covariances given the rest
 
 
 class PatternGroup(NamedTuple):
-    """The incomplete samples with as many unknown features."""
+    """The incomplete samples with as many unknown features, pattern by pattern."""
 
     samples: np.ndarray  # (n,), their numbers
-    which: np.ndarray  # (n,), the pattern of each
-    unknown: np.ndarray  # (n_patterns, n_unknown), numbers of the unknown features of every pattern
+    which: np.ndarray  # (n,), the pattern of each, rising
+    unknown: np.ndarray  # (n_unknown, n_patterns), numbers of the unknown features of every pattern
 
     @property
     def entries(self) -> tuple[np.ndarray, np.ndarray]:
         """Places of the unknown features of the samples, among all samples and features."""
-        return self.samples[:, None], self.unknown[self.which]
+        return self.samples, self.unknown[:, self.which]
 
     @property
     def blocks(self) -> tuple[np.ndarray, np.ndarray]:
         """Places of the unknown features of the patterns in the matrices of all features."""
-        return self.unknown[:, :, None], self.unknown[:, None, :]
+        return self.unknown[:, None], self.unknown[None]
 
 
 def pattern_groups(patterns: Patterns) -> list[PatternGroup]:
@@ -65,9 +69,34 @@ def pattern_groups(patterns: Patterns) -> list[PatternGroup]:
     for n in np.unique(n_unknown[n_unknown > 0]):
         own = np.flatnonzero(n_unknown == n)
         samples = np.flatnonzero(np.isin(patterns.which, own))
-        unknown = np.nonzero(~patterns.known[own])[1].reshape(-1, n)
+        samples = samples[np.argsort(patterns.which[samples], kind="stable")]
+        unknown = np.nonzero(~patterns.known[own])[1].reshape(-1, n).T
         groups.append(PatternGroup(samples, np.searchsorted(own, patterns.which[samples]), unknown))
     return groups
+
+
+def inverses(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses of positive definite matrices (n, n, ...), and log-determinants (...).
+
+    By the elimination of Gauss and Jordan in all of them at once: LAPACK takes most of its time to begin with a small
+    matrix.
+    """
+    out, log_det = blocks.copy(), np.zeros(blocks.shape[2:])
+    for i in range(len(out)):
+        pivot, column = out[i, i].copy(), out[:, i].copy()
+        row = out[i] / pivot
+        out -= column[:, None] * row
+        out[i], out[:, i], out[i, i] = row, -column / pivot, 1 / pivot
+        log_det += np.log(pivot)
+    return out, log_det
+
+
+def sums_by(places: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Sums of values (n_values, ...) by their places among n, shape (n, ...)."""
+    out, order = np.zeros((n, *values.shape[1:])), np.argsort(places, kind="stable")
+    found, first = np.unique(places[order], return_index=True)
+    out[found] = np.add.reduceat(values[order], first)
+    return out
 
 
 class IncompleteSamples:
@@ -95,40 +124,43 @@ class IncompleteSamples:
         """Log-density of what is known, in nats, shape (n_samples,)."""
         return log_sum_exp(self.log_joint(mixture), axis=1)
 
-    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[Distances]]:
-        """`log_joint`, and the distances from every component."""
-        out, parts, n_known = np.empty((len(self.X), len(mixture.weights))), [], self.known.sum(1)
-        for k, (weight, mean, covariance) in enumerate(zip(mixture.weights, mixture.means, mixture.covariances)):
-            parts.append(self.distances(mean, covariance))
-            out[:, k] = np.log(weight) - 0.5 * (parts[-1].squared + parts[-1].log_det + n_known * LOG_2PI)
-        return out, parts
+    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[tuple[slice, Distances]]]:
+        """`log_joint`, and the distances from the components, a few at a time."""
+        n, d = self.X.shape
+        parts = [
+            (some, self.distances(mixture.means[some], mixture.covariances[some]))
+            for some in slices(len(mixture.weights), max(1, MAX_NUMBERS // (n * d**2)))
+        ]
+        energy = np.concatenate([part.squared + part.log_det for _, part in parts])
+        return np.log(mixture.weights) - 0.5 * (energy + self.known.sum(1) * LOG_2PI).T, parts
 
-    def distances(self, mean: np.ndarray, covariance: np.ndarray) -> Distances:
-        """Squared Mahalanobis distances of what is known, and what they are made of."""
-        precision = np.linalg.inv(covariance)
-        deviations = np.where(self.known, self.X - mean, 0.0)
-        pulled = deviations @ precision
-        squared = (pulled * deviations).sum(1)
-        log_det, conditional = np.full(len(self.X), np.linalg.slogdet(covariance)[1]), []
+    def distances(self, means: np.ndarray, covariances: np.ndarray) -> Distances:
+        """Squared Mahalanobis distances of what is known from centers (n_components, n_features), and their parts."""
+        precisions = np.linalg.inv(covariances)
+        deviations = np.where(self.known, self.X - means[:, None], 0.0)
+        pulled = deviations @ precisions
+        squared = (pulled * deviations).sum(2)
+        log_det, conditional = np.repeat(np.linalg.slogdet(covariances)[1][:, None], len(self.X), axis=1), []
         for group in self.groups:
-            blocks, entries = precision[group.blocks], group.entries
-            conditional.append(np.linalg.inv(blocks))
-            own = pulled[entries]
-            expected = (conditional[-1][group.which] @ own[:, :, None])[:, :, 0]
-            deviations[entries] = -expected
-            squared[group.samples] -= (own * expected).sum(1)
-            log_det[group.samples] += np.linalg.slogdet(blocks)[1][group.which]
+            of_patterns, of_blocks = inverses(precisions.transpose(1, 2, 0)[group.blocks])
+            conditional.append(of_patterns)
+            own = pulled.transpose(1, 2, 0)[group.entries]
+            expected = (of_patterns[:, :, group.which] * own).sum(1)
+            deviations.transpose(1, 2, 0)[group.entries] = -expected
+            squared[:, group.samples] -= (own * expected).sum(0).T
+            log_det[:, group.samples] += of_blocks[group.which].T
         return Distances(deviations, squared, log_det, conditional)
 
     def left(self, conditional: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
-        """The sum, by weights (n_samples,), of the covariances of unknown features given the known ones."""
-        d = self.X.shape[1]
-        out = np.zeros(d * d)
+        """Sums, by weights (n_samples, n_components), of the covariances of unknown features given the known ones,
+        shape (n_components, n_features, n_features)."""
+        (n, k), d = weights.shape, self.X.shape[1]
+        out = np.zeros((d**2, k))
         for group, covariances in zip(self.groups, conditional):
-            by_pattern = np.bincount(group.which, weights[group.samples], len(group.unknown))
             rows, columns = group.blocks
-            out += np.bincount((rows * d + columns).ravel(), (by_pattern[:, None, None] * covariances).ravel(), d * d)
-        return out.reshape(d, d)
+            by_pattern = sums_by(group.which, weights[group.samples], covariances.shape[2])
+            out += sums_by((rows * d + columns).ravel(), (by_pattern * covariances).reshape(-1, k), d**2)
+        return out.T.reshape(k, d, d)
 
     def step(self, mixture: GaussianMixtureDensity, strength: float) -> tuple[GaussianMixtureDensity, float]:
         """One step of EM, with `strength` samples of the covariance within components as the prior of each; and the
@@ -136,25 +168,27 @@ class IncompleteSamples:
         log_joint, parts = self._joint(mixture)
         log_prob = log_sum_exp(log_joint, axis=1)
         share = np.exp(log_joint - log_prob[:, None]) * self.w[:, None]
-        d = self.X.shape[1]
-        mass, means, scatter = np.maximum(share.sum(0), 1e-10), [], []
-        for k, part in enumerate(parts):
-            r = share[:, k]
-            moved = r @ part.deviations / mass[k]
-            means.append(mixture.means[k] + moved)
-            centered = part.deviations - moved
-            scatter.append(centered.T @ (centered * r[:, None]) + self.left(part.conditional, r))
-        within = sum(scatter) / self.effective
-        covariances = (np.stack(scatter) + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(d)
+        mass, moved, scatter = np.maximum(share.sum(0), 1e-10), [], []
+        for some, part in parts:
+            r = share[:, some]
+            moved.append(np.einsum("nk,knj->kj", r, part.deviations) / mass[some, None])
+            centered = part.deviations - moved[-1][:, None]
+            weighted = (centered * r.T[:, :, None]).transpose(0, 2, 1)
+            scatter.append(weighted @ centered + self.left(part.conditional, r))
+        scatters = np.concatenate(scatter)
+        within = scatters.sum(0) / self.effective
+        covariances = (scatters + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(len(within))
         covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
-        return GaussianMixtureDensity(mass, np.stack(means), covariances), float(self.w @ log_prob / self.effective)
+        means = mixture.means + np.concatenate(moved)
+        return GaussianMixtureDensity(mass, means, covariances), float(self.w @ log_prob / self.effective)
 
     def expected(self, mixture: GaussianMixtureDensity) -> np.ndarray:
         """Samples with the expectations of their unknown features, (n_samples, n_features)."""
         log_joint, parts = self._joint(mixture)
-        share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
-        parted = (r[:, None] * (mean + part.deviations) for r, mean, part in zip(share.T, mixture.means, parts))
-        return np.where(self.known, self.X, sum(parted))
+        share, out = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None]), np.zeros(self.X.shape)
+        for some, part in parts:
+            out += np.einsum("nk,knj->nj", share[:, some], mixture.means[some][:, None] + part.deviations)
+        return np.where(self.known, self.X, out)
 
 
 def fit_incomplete_mixture(
@@ -196,9 +230,9 @@ def _steps(
 def student_t_log_prob(samples: IncompleteSamples, density: StudentTDensity) -> np.ndarray:
     """Log-density of what is known of samples under a Student-t, in nats, shape (n_samples,)."""
     nu, n_known = density.degrees, samples.known.sum(1)
-    distances = samples.distances(density.location, density.scale)
+    distances = samples.distances(density.location[None], density.scale[None])
     constant = gammaln((nu + n_known) / 2) - gammaln(nu / 2) - n_known / 2 * np.log(nu * np.pi)
-    return constant - 0.5 * distances.log_det - (nu + n_known) / 2 * np.log1p(distances.squared / nu)
+    return constant - 0.5 * distances.log_det[0] - (nu + n_known) / 2 * np.log1p(distances.squared[0] / nu)
 
 
 def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> StudentTDensity:
@@ -221,11 +255,11 @@ def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> St
     for nu in sorted(DEGREES, reverse=True):
         for _ in range(n_iter):
             density = StudentTDensity(location, shrunk_scale(scale, samples.effective), nu)
-            distances = samples.distances(location, density.scale)
-            u = w * (nu + known.sum(1)) / (nu + distances.squared)
-            expected = location + distances.deviations
+            distances = samples.distances(location[None], density.scale[None])
+            u = w * (nu + known.sum(1)) / (nu + distances.squared[0])
+            expected = location + distances.deviations[0]
             moved = (u @ expected) / u.sum()
-            left = samples.left(distances.conditional, w)
+            left = samples.left(distances.conditional, w[:, None])[0]
             scale = (expected - moved).T @ ((expected - moved) * u[:, None]) + left
             change = np.abs(moved - location).max() / np.sqrt(np.diag(density.scale).max())
             location = moved
