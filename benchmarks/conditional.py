@@ -53,8 +53,8 @@ ORACLES = {
 FAMILIES = ("gaussian4", "gaussian16", "mixture8")  # full Gaussian mixtures
 # Fine about zero, where a funnel is narrow, and as fine as 0.6 % of the distance elsewhere.
 GRID = 1e-3 * np.sinh(np.linspace(-13, 13, 4001))
-# The same about a conditional mean, in conditional standard deviations: the distribution of one feature may be wide with
-# a narrow peak, and a Student-t of a small share beside a narrow distribution reaches far.
+# The same about a conditional mean, in conditional standard deviations: a wide distribution may have a narrow peak, and
+# a Student-t of a small share beside a narrow distribution reaches far.
 FAR_GRID = 1e-3 * np.sinh(np.linspace(-16, 16, 4001))
 
 

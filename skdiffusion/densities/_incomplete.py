@@ -40,9 +40,8 @@ class Distances(NamedTuple):
     deviations: np.ndarray  # (n_components, n_samples, n_features), from the centers; of unknown features expected ones
     squared: np.ndarray  # (n_components, n_samples)
     log_det: np.ndarray  # (n_components, n_samples), of the covariances of the known features
-    conditional: list[
-        np.ndarray
-    ]  # (n_unknown, n_unknown, n_patterns, n_components) of groups: covariances given the rest
+    # (n_unknown, n_unknown, n_patterns, n_components) of every group: covariances of unknown features given the others
+    conditional: list[np.ndarray]
 
 
 class PatternGroup(NamedTuple):
@@ -154,7 +153,7 @@ class IncompleteSamples:
     def left(self, conditional: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
         """Sums, by weights (n_samples, n_components), of the covariances of unknown features given the known ones,
         shape (n_components, n_features, n_features)."""
-        (n, k), d = weights.shape, self.X.shape[1]
+        k, d = weights.shape[1], self.X.shape[1]
         out = np.zeros((d**2, k))
         for group, covariances in zip(self.groups, conditional):
             rows, columns = group.blocks

@@ -41,9 +41,8 @@ WEIGHTS = np.concatenate([_HALF_WEIGHTS[:0:-1], _HALF_WEIGHTS])
 GAUSS = np.zeros(15)
 GAUSS[1::2] = legendre.leggauss(7)[1]
 # Integrals of a polynomial from -1 to the places, from its values there.
-CUMULATIVE = legendre.legval(PLACES, legendre.legint(np.eye(15), lbnd=-1)).T @ np.linalg.inv(
-    legendre.legvander(PLACES, 14)
-)
+_INTEGRALS = legendre.legval(PLACES, legendre.legint(np.eye(15), lbnd=-1)).T
+CUMULATIVE = _INTEGRALS @ np.linalg.inv(legendre.legvander(PLACES, 14))
 N_BETWEEN = 4  # places of a distribution function for every node
 
 
