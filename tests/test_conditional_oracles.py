@@ -1,4 +1,4 @@
-"""Conditionals whose truth is known: components in closed form to round-off, the numerical ones on copulas and a ring."""
+"""Conditionals whose truth is known: closed forms to round-off, and numerical ones on copulas and a ring."""
 
 import numpy as np
 import pytest
