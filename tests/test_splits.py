@@ -254,7 +254,12 @@ def test_training_learns_what_a_gaussian_lacks_and_repeats():
 
 @pytest.mark.parametrize(
     ("sizes", "n_members", "expected"),
-    [((96, 96), 4, ((64, 64), 4)), ((64, 64), 8, ((64, 64), 4)), ((16, 16), 2, ((16, 16), 2)), ((150,), 3, ((100, 100), 3))],
+    [
+        ((96, 96), 4, ((64, 64), 4)),
+        ((64, 64), 8, ((64, 64), 4)),
+        ((16, 16), 2, ((16, 16), 2)),
+        ((150,), 3, ((100, 100), 3)),
+    ],
 )
 def test_networks_of_all_splits_are_smaller_ensembles(sizes, n_members, expected):
     found = all_splits_network(NetworkOptions(sizes, n_members))
