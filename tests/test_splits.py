@@ -253,22 +253,22 @@ def test_training_learns_what_a_gaussian_lacks_and_repeats():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "n_members", "expected"),
+    ("sizes", "n_members", "n_samples", "expected"),
     [
-        ((96, 96), 4, ((64, 64), 4)),
-        ((64, 64), 8, ((64, 64), 4)),
-        ((16, 16), 2, ((16, 16), 2)),
-        ((150,), 3, ((100, 100), 3)),
+        ((96, 96), 4, 1000, ((64, 64), 4)),
+        ((96, 96), 4, 2000, ((96, 96), 4)),
+        ((64, 64), 8, 500, ((64, 64), 4)),
+        ((16,), 2, 500, ((16, 16), 2)),
     ],
 )
-def test_networks_of_all_splits_are_smaller_ensembles(sizes, n_members, expected):
-    found = all_splits_network(NetworkOptions(sizes, n_members))
+def test_networks_of_all_splits_are_smaller_ensembles(sizes, n_members, n_samples, expected):
+    found = all_splits_network(NetworkOptions(sizes, n_members), n_samples)
     assert (found.hidden_layer_sizes, found.n_members) == expected
 
 
-@pytest.mark.parametrize(("n_steps", "expected"), [(300, 900), (800, 2400), (1000, 2400), (4000, 8000)])
-def test_networks_of_all_splits_take_two_or_three_times_the_steps_of_one_density(n_steps, expected):
-    plan = split_plan(TrainingPlan(n_steps=n_steps, patience=n_steps // 4))
+@pytest.mark.parametrize(("n_samples", "expected"), [(100, 800), (512, 2000), (1000, 2400), (5000, 2400)])
+def test_networks_of_all_splits_take_more_steps_but_for_a_thousand_passes(n_samples, expected):
+    plan = split_plan(TrainingPlan(n_steps=800, batch_size=256, patience=200), n_samples)
     assert plan.n_steps == expected
     assert plan.patience == expected // 4
 

@@ -39,8 +39,8 @@ def fit_conditional_blend(
     covariance = preprocessor.whitening.correlation
     narrowest = min([1.0, *(c.density.narrowest for c in components)]) * np.sqrt(np.linalg.eigvalsh(covariance)[0])
     options = plan.diffusion.adapted_to(float(narrowest)).ending_at(plan.deadline(), plan.deadline())
-    options = replace(options, network=all_splits_network(options.network))
-    training = split_plan(replace(options.training, monitor=progress))
+    options = replace(options, network=all_splits_network(options.network, data.n_trained))
+    training = split_plan(replace(options.training, monitor=progress), data.n_trained)
     unwhitened = preprocessor.unwhitened()
     mapped = data.mapped(unwhitened)
     flow, result = fit_split_flow(data, (mapped.z, covariance), options, training, data.rng.spawn(1)[0])
@@ -55,9 +55,9 @@ def fit_conditional_blend(
     return Blend.of([own, *known], data.validation_weight[: len(log_prob)], plan.components)
 
 
-def n_conditional_checks(plan: FitPlan) -> int:
+def n_conditional_checks(data: TrainingData, plan: FitPlan) -> int:
     """Reports of the training of these networks at most."""
-    return split_plan(plan.diffusion.training).n_checks
+    return split_plan(plan.diffusion.training, data.n_trained).n_checks
 
 
 def joint_part(plan: FitPlan) -> FitPlan:
