@@ -72,12 +72,13 @@ class Pinwheel:
 
 
 class Rings:
-    """Three concentric rings of Gaussian thickness."""
+    """Concentric rings of Gaussian thickness, by default three."""
 
-    radii, sd = np.array([1.0, 2.0, 3.0]), 0.08
+    def __init__(self, radii=(1.0, 2.0, 3.0), sd=0.08):
+        self.radii, self.sd = np.array(radii), sd
 
     def sample(self, n, rng):
-        c = self.radii[rng.integers(3, size=n)]
+        c = self.radii[rng.integers(len(self.radii), size=n)]
         r = truncnorm.rvs(-c / self.sd, np.inf, c, self.sd, random_state=rng)
         a = rng.uniform(0, 2 * np.pi, n)
         return np.column_stack([r * np.cos(a), r * np.sin(a)])
@@ -85,7 +86,7 @@ class Rings:
     def log_prob(self, X):
         r = np.linalg.norm(X, axis=1)[:, None]
         each = norm.logpdf(r, self.radii, self.sd) - norm.logcdf(self.radii / self.sd) - np.log(2 * np.pi * r)
-        return logsumexp(each, axis=1) - np.log(3)
+        return logsumexp(each, axis=1) - np.log(len(self.radii))
 
 
 class Triangular:
@@ -136,6 +137,26 @@ class StudentCopula:
             - (nu + 5) / 2 * np.log1p(q / nu)
         )
         return joint + (t.logpdf(X, self.dof) - t.logpdf(T, nu)).sum(1)
+
+
+class ClaytonCopula:
+    """A Clayton copula, whose dependence is all in the lower tail, with standard normal margins."""
+
+    def __init__(self, theta=2.0, d=3):
+        self.theta, self.d = theta, d
+
+    def sample(self, n, rng):
+        V, E = rng.gamma(1 / self.theta, size=(n, 1)), rng.standard_exponential((n, self.d))
+        log_u = -np.log1p(E / V) / self.theta  # Marshall and Olkin (1988)
+        return np.where(log_u < -1, norm.ppf(np.exp(log_u)), norm.isf(-np.expm1(log_u)))
+
+    def log_prob(self, X):
+        theta, d, log_u = self.theta, self.d, norm.logcdf(X)
+        log_sum = logsumexp(-theta * log_u, axis=1)
+        log_sum += np.log1p(-(d - 1) * np.exp(-log_sum))
+        constant = np.log1p(theta * np.arange(d)).sum()
+        copula = constant - (theta + 1) * log_u.sum(1) - (d + 1 / theta) * log_sum
+        return copula + norm.logpdf(X).sum(1)
 
 
 class RoughDensity:

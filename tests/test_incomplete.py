@@ -36,6 +36,28 @@ def test_the_density_of_what_is_known_is_the_marginal_one(mixture, gaps):
         assert log_prob == pytest.approx(expected, abs=1e-10)
 
 
+def test_moments_of_unknown_features_are_those_of_the_conditional_gaussian(rng):
+    """Of every pattern, complete and empty samples included."""
+    d, root = 5, rng.standard_normal((5, 5))
+    covariances = np.stack([root @ root.T + 0.1 * np.eye(d), np.eye(d)])
+    means, X = rng.standard_normal((2, d)), rng.standard_normal((32, d))
+    known = (np.arange(32)[:, None] >> np.arange(d)) & 1 == 1
+    samples = IncompleteSamples(np.where(known, X, np.nan), np.ones(32))
+    found = samples.distances(means, covariances)
+    for k, (mean, C) in enumerate(zip(means, covariances)):
+        for i, (x, o) in enumerate(zip(X, known)):
+            u, expected, conditional = ~o, np.where(o, x - mean, 0.0), np.zeros((d, d))
+            gain = np.linalg.solve(C[np.ix_(o, o)], C[np.ix_(o, u)]).T
+            expected[u] = gain @ expected[o]
+            conditional[np.ix_(u, u)] = C[np.ix_(u, u)] - gain @ C[np.ix_(o, u)]
+            squared = (x - mean)[o] @ np.linalg.solve(C[np.ix_(o, o)], (x - mean)[o])
+            left = samples.left(found.conditional, np.outer(np.eye(32)[i], [1.0, 1.0]))
+            assert_allclose(found.deviations[k, i], expected, atol=1e-10)
+            assert_allclose(left[k], conditional, atol=1e-10)
+            assert found.squared[k, i] == pytest.approx(squared, abs=1e-10)
+            assert found.log_det[k, i] == pytest.approx(np.linalg.slogdet(C[np.ix_(o, o)])[1], abs=1e-10)
+
+
 def test_a_step_raises_the_likelihood_of_what_is_known(mixture, gaps):
     samples = IncompleteSamples(gaps[1], np.random.default_rng(1).uniform(0.5, 2, 600))
     found = []

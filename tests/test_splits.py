@@ -15,8 +15,10 @@ from skdiffusion.densities import SplitDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import NUMBER, Split, SplitField, SplitGaussians, SplitsField, split_network
 from skdiffusion.diffusion.networks._split_kernels import Runs
+from skdiffusion.diffusion.options import NetworkOptions
 from skdiffusion.diffusion.split import SplitFlow
-from skdiffusion.diffusion.training import SplitPlan, TrainingSets, random_splits, train_splits
+from skdiffusion.diffusion.split_fitting import all_splits_network, split_plan
+from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingSets, random_splits, train_splits
 from skdiffusion.diffusion.training._split_batches import SplitTensors
 from skdiffusion.preprocessing import BoundaryRegion, Preprocessor
 
@@ -248,6 +250,27 @@ def test_training_learns_what_a_gaussian_lacks_and_repeats():
     again, _ = trained(X, 0)
     assert torch.equal(flow.field.network.flat, again.field.network.flat)
     assert not torch.equal(flow.field.network.flat, trained(X, 1, 100)[0].field.network.flat)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_members", "n_samples", "expected"),
+    [
+        ((96, 96), 4, 1000, ((64, 64), 4)),
+        ((96, 96), 4, 2000, ((96, 96), 4)),
+        ((64, 64), 8, 500, ((64, 64), 4)),
+        ((16,), 2, 500, ((16, 16), 2)),
+    ],
+)
+def test_networks_of_all_splits_are_smaller_ensembles(sizes, n_members, n_samples, expected):
+    found = all_splits_network(NetworkOptions(sizes, n_members), n_samples)
+    assert (found.hidden_layer_sizes, found.n_members) == expected
+
+
+@pytest.mark.parametrize(("n_samples", "expected"), [(100, 800), (512, 2000), (1000, 2400), (5000, 2400)])
+def test_networks_of_all_splits_take_more_steps_but_for_a_thousand_passes(n_samples, expected):
+    plan = split_plan(TrainingPlan(n_steps=800, batch_size=256, patience=200), n_samples)
+    assert plan.n_steps == expected
+    assert plan.patience == expected // 4
 
 
 def test_given_only_features_are_learned_from():

@@ -30,7 +30,7 @@ from skdiffusion.densities._kernel_sources import KernelSources
 from skdiffusion.densities._mixture import GaussianMixtureDensity, gaussian_flow_map
 from skdiffusion.densities._mixture_bic import mixture_by_bic
 from skdiffusion.densities._mixture_search import MixtureChoice, MixtureSearch
-from skdiffusion.densities._nodes import Nodes
+from skdiffusion.densities._nodes import Nodes, distribution_curve
 from skdiffusion.densities._options import ComponentOptions
 from skdiffusion.densities._products import ProductMixture
 from skdiffusion.densities._products_em import FOLD_EFFORT, ProductSamples, ProductSetting, one_hot
@@ -110,6 +110,7 @@ __all__ = [
     "choose_step_settings",
     "completed_samples",
     "completed_together",
+    "distribution_curve",
     "feature_transform_candidates",
     "fit_head",
     "fit_incomplete_student_t",

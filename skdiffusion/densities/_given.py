@@ -20,7 +20,7 @@ from skdiffusion._utils.blocks import whole_vectors
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.protocols import Density, SampleNoise
 from skdiffusion.densities._blend import Blend
-from skdiffusion.densities._nodes import Nodes, adaptive_panels
+from skdiffusion.densities._nodes import Nodes, adaptive_panels, distribution_curve
 from skdiffusion.densities._stacking import blend_log_density, choose_component
 from skdiffusion.densities._student import StudentTDensity
 from skdiffusion.densities._transformed import TransformedDensity
@@ -381,9 +381,8 @@ class GivenBlend:
             if nodes.drawn:
                 out[mine] = of_sample[np.minimum(np.searchsorted(np.cumsum(shares), u, side="right"), len(shares) - 1)]
             else:
-                order = np.argsort(of_sample[:, 0])
-                ranked = shares[order]
-                out[mine, 0] = np.interp(u, np.cumsum(ranked) - ranked / 2, of_sample[order, 0])
+                values, levels = distribution_curve(of_sample[:, 0], shares)
+                out[mine, 0] = np.interp(u, levels, values)
         return out
 
 

@@ -1,11 +1,13 @@
 r"""Gaussian mixtures and Student-t of samples some features of which are unknown, by EM on what is known.
 
-With the known features o of a sample, the expectations of the unknown ones under every component follow from
+Given the known features o of a sample, the unknown features u have under every component, of precision
+:math:`P = C^{-1}`, the moments
 
-.. math:: \hat x = m + C\,G\,(x - m),\quad \mathrm{cov}(x \mid x_o) = C - C\,G\,C ,
+.. math:: \mathrm E[x_u \mid x_o] = m_u - P_{uu}^{-1} P_{uo} (x_o - m_o),\quad
+    \mathrm{cov}(x_u \mid x_o) = P_{uu}^{-1},\quad \log\det C_{oo} = \log\det C + \log\det P_{uu} :
 
-where G is the inverse of :math:`C_{oo}`, with zeros for the unknown features. The likelihood of what is known is what
-rises, so that values may be missing in dependence on those that are known.
+of every pattern only the block of the few unknown features is inverted. The likelihood of what is known is what rises,
+so that values may be missing in dependence on those that are known.
 
 References
 ----------
@@ -20,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
+from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
@@ -27,16 +30,72 @@ from skdiffusion.densities._mixture import LOG_2PI, GaussianMixtureDensity
 from skdiffusion.densities._student import DEGREES, StudentTDensity, shrunk_scale
 
 MAX_ITER = 200
+MAX_NUMBERS = 4_000_000  # of a matrix for every sample under the components that are worked on at a time
 TOL = 1e-6  # nats by which the mean log-density must rise in a step
 
 
 class Distances(NamedTuple):
-    """How far what is known of samples is from a center, by the covariance of the known features."""
+    """How far what is known of samples is from the centers of components, by the covariances of the known features."""
 
-    inverses: np.ndarray  # (n_patterns, n_features, n_features), G above
-    log_det: np.ndarray  # (n_samples,), of the covariances of the known features
-    pulled: np.ndarray  # (n_samples, n_features), G (x - m)
-    squared: np.ndarray  # (n_samples,)
+    deviations: np.ndarray  # (n_components, n_samples, n_features), from the centers; of unknown features expected ones
+    squared: np.ndarray  # (n_components, n_samples)
+    log_det: np.ndarray  # (n_components, n_samples), of the covariances of the known features
+    # (n_unknown, n_unknown, n_patterns, n_components) of every group: covariances of unknown features given the others
+    conditional: list[np.ndarray]
+
+
+class PatternGroup(NamedTuple):
+    """The incomplete samples with as many unknown features, pattern by pattern."""
+
+    samples: np.ndarray  # (n,), their numbers
+    which: np.ndarray  # (n,), the pattern of each, rising
+    unknown: np.ndarray  # (n_unknown, n_patterns), numbers of the unknown features of every pattern
+
+    @property
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the unknown features of the samples, among all samples and features."""
+        return self.samples, self.unknown[:, self.which]
+
+    @property
+    def blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the unknown features of the patterns in the matrices of all features."""
+        return self.unknown[:, None], self.unknown[None]
+
+
+def pattern_groups(patterns: Patterns) -> list[PatternGroup]:
+    """Patterns with unknown features, by the number of these."""
+    n_unknown, groups = (~patterns.known).sum(1), []
+    for n in np.unique(n_unknown[n_unknown > 0]):
+        own = np.flatnonzero(n_unknown == n)
+        samples = np.flatnonzero(np.isin(patterns.which, own))
+        samples = samples[np.argsort(patterns.which[samples], kind="stable")]
+        unknown = np.nonzero(~patterns.known[own])[1].reshape(-1, n).T
+        groups.append(PatternGroup(samples, np.searchsorted(own, patterns.which[samples]), unknown))
+    return groups
+
+
+def inverses(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses of positive definite matrices (n, n, ...), and log-determinants (...).
+
+    By the elimination of Gauss and Jordan in all of them at once: LAPACK takes most of its time to begin with a small
+    matrix.
+    """
+    out, log_det = blocks.copy(), np.zeros(blocks.shape[2:])
+    for i in range(len(out)):
+        pivot, column = out[i, i].copy(), out[:, i].copy()
+        row = out[i] / pivot
+        out -= column[:, None] * row
+        out[i], out[:, i], out[i, i] = row, -column / pivot, 1 / pivot
+        log_det += np.log(pivot)
+    return out, log_det
+
+
+def sums_by(places: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Sums of values (n_values, ...) by their places among n, shape (n, ...)."""
+    out, order = np.zeros((n, *values.shape[1:])), np.argsort(places, kind="stable")
+    found, first = np.unique(places[order], return_index=True)
+    out[found] = np.add.reduceat(values[order], first)
+    return out
 
 
 class IncompleteSamples:
@@ -54,13 +113,7 @@ class IncompleteSamples:
         self.X = np.where(self.known, X, 0.0)
         self.effective = float(weights.sum() ** 2 / (weights @ weights))
         self.w = weights * (self.effective / weights.sum())
-        self.patterns, self.which = Patterns.of(X)
-
-    def _inverses(self, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inverses of the blocks of the known features of every pattern, with zeros elsewhere, and log-determinants."""
-        both = self.patterns[:, :, None] & self.patterns[:, None]
-        blocks = np.where(both, covariance, np.eye(covariance.shape[0]))
-        return np.where(both, np.linalg.inv(blocks), 0.0), np.linalg.slogdet(blocks)[1]
+        self.groups = pattern_groups(Patterns.of(X))
 
     def log_joint(self, mixture: GaussianMixtureDensity) -> np.ndarray:
         """Log-densities of what is known under the components, with their weights, (n_samples, n_components)."""
@@ -70,21 +123,43 @@ class IncompleteSamples:
         """Log-density of what is known, in nats, shape (n_samples,)."""
         return log_sum_exp(self.log_joint(mixture), axis=1)
 
-    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """`log_joint`, and for every component the inverses by pattern and G (x - m) of every sample."""
-        out, parts, n_known = np.empty((len(self.X), len(mixture.weights))), [], self.known.sum(1)
-        for k, (weight, mean, covariance) in enumerate(zip(mixture.weights, mixture.means, mixture.covariances)):
-            inverses, log_det, pulled, squared = self.distances(mean, covariance)
-            out[:, k] = np.log(weight) - 0.5 * (squared + log_det + n_known * LOG_2PI)
-            parts.append((inverses, pulled))
-        return out, parts
+    def _joint(self, mixture: GaussianMixtureDensity) -> tuple[np.ndarray, list[tuple[slice, Distances]]]:
+        """`log_joint`, and the distances from the components, a few at a time."""
+        n, d = self.X.shape
+        parts = [
+            (some, self.distances(mixture.means[some], mixture.covariances[some]))
+            for some in slices(len(mixture.weights), max(1, MAX_NUMBERS // (n * d**2)))
+        ]
+        energy = np.concatenate([part.squared + part.log_det for _, part in parts])
+        return np.log(mixture.weights) - 0.5 * (energy + self.known.sum(1) * LOG_2PI).T, parts
 
-    def distances(self, mean: np.ndarray, covariance: np.ndarray) -> Distances:
-        """Squared Mahalanobis distances of what is known, and what they are made of."""
-        inverses, log_det = self._inverses(covariance)
-        centered = np.where(self.known, self.X - mean, 0.0)
-        pulled = np.einsum("nij,nj->ni", inverses[self.which], centered)
-        return Distances(inverses, log_det[self.which], pulled, (centered * pulled).sum(1))
+    def distances(self, means: np.ndarray, covariances: np.ndarray) -> Distances:
+        """Squared Mahalanobis distances of what is known from centers (n_components, n_features), and their parts."""
+        precisions = np.linalg.inv(covariances)
+        deviations = np.where(self.known, self.X - means[:, None], 0.0)
+        pulled = deviations @ precisions
+        squared = (pulled * deviations).sum(2)
+        log_det, conditional = np.repeat(np.linalg.slogdet(covariances)[1][:, None], len(self.X), axis=1), []
+        for group in self.groups:
+            of_patterns, of_blocks = inverses(precisions.transpose(1, 2, 0)[group.blocks])
+            conditional.append(of_patterns)
+            own = pulled.transpose(1, 2, 0)[group.entries]
+            expected = (of_patterns[:, :, group.which] * own).sum(1)
+            deviations.transpose(1, 2, 0)[group.entries] = -expected
+            squared[:, group.samples] -= (own * expected).sum(0).T
+            log_det[:, group.samples] += of_blocks[group.which].T
+        return Distances(deviations, squared, log_det, conditional)
+
+    def left(self, conditional: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+        """Sums, by weights (n_samples, n_components), of the covariances of unknown features given the known ones,
+        shape (n_components, n_features, n_features)."""
+        k, d = weights.shape[1], self.X.shape[1]
+        out = np.zeros((d**2, k))
+        for group, covariances in zip(self.groups, conditional):
+            rows, columns = group.blocks
+            by_pattern = sums_by(group.which, weights[group.samples], covariances.shape[2])
+            out += sums_by((rows * d + columns).ravel(), (by_pattern * covariances).reshape(-1, k), d**2)
+        return out.T.reshape(k, d, d)
 
     def step(self, mixture: GaussianMixtureDensity, strength: float) -> tuple[GaussianMixtureDensity, float]:
         """One step of EM, with `strength` samples of the covariance within components as the prior of each; and the
@@ -92,30 +167,27 @@ class IncompleteSamples:
         log_joint, parts = self._joint(mixture)
         log_prob = log_sum_exp(log_joint, axis=1)
         share = np.exp(log_joint - log_prob[:, None]) * self.w[:, None]
-        d = self.X.shape[1]
-        mass, means, scatter = np.maximum(share.sum(0), 1e-10), [], []
-        for k, (inverses, pulled) in enumerate(parts):
-            mean, covariance, r = mixture.means[k], mixture.covariances[k], share[:, k]
-            expected = np.where(self.known, self.X, mean + pulled @ covariance)
-            means.append(r @ expected / mass[k])
-            centered = expected - means[-1]
-            by_pattern = np.bincount(self.which, r, len(self.patterns))
-            left = mass[k] * covariance - covariance @ np.tensordot(by_pattern, inverses, 1) @ covariance
-            scatter.append(centered.T @ (centered * r[:, None]) + left)
-        within = sum(scatter) / self.effective
-        covariances = (np.stack(scatter) + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(d)
+        mass, moved, scatter = np.maximum(share.sum(0), 1e-10), [], []
+        for some, part in parts:
+            r = share[:, some]
+            moved.append(np.einsum("nk,knj->kj", r, part.deviations) / mass[some, None])
+            centered = part.deviations - moved[-1][:, None]
+            weighted = (centered * r.T[:, :, None]).transpose(0, 2, 1)
+            scatter.append(weighted @ centered + self.left(part.conditional, r))
+        scatters = np.concatenate(scatter)
+        within = scatters.sum(0) / self.effective
+        covariances = (scatters + strength * within) / (mass + strength)[:, None, None] + FLOOR * np.eye(len(within))
         covariances = (covariances + covariances.transpose(0, 2, 1)) / 2
-        return GaussianMixtureDensity(mass, np.stack(means), covariances), float(self.w @ log_prob / self.effective)
+        means = mixture.means + np.concatenate(moved)
+        return GaussianMixtureDensity(mass, means, covariances), float(self.w @ log_prob / self.effective)
 
     def expected(self, mixture: GaussianMixtureDensity) -> np.ndarray:
         """Samples with the expectations of their unknown features, (n_samples, n_features)."""
         log_joint, parts = self._joint(mixture)
-        share = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None])
-        parted = (
-            r[:, None] * (mean + pulled @ covariance)
-            for r, mean, covariance, (_, pulled) in zip(share.T, mixture.means, mixture.covariances, parts)
-        )
-        return np.where(self.known, self.X, sum(parted))
+        share, out = np.exp(log_joint - log_sum_exp(log_joint, axis=1)[:, None]), np.zeros(self.X.shape)
+        for some, part in parts:
+            out += np.einsum("nk,knj->nj", share[:, some], mixture.means[some][:, None] + part.deviations)
+        return np.where(self.known, self.X, out)
 
 
 def fit_incomplete_mixture(
@@ -157,9 +229,9 @@ def _steps(
 def student_t_log_prob(samples: IncompleteSamples, density: StudentTDensity) -> np.ndarray:
     """Log-density of what is known of samples under a Student-t, in nats, shape (n_samples,)."""
     nu, n_known = density.degrees, samples.known.sum(1)
-    distances = samples.distances(density.location, density.scale)
+    distances = samples.distances(density.location[None], density.scale[None])
     constant = gammaln((nu + n_known) / 2) - gammaln(nu / 2) - n_known / 2 * np.log(nu * np.pi)
-    return constant - 0.5 * distances.log_det - (nu + n_known) / 2 * np.log1p(distances.squared / nu)
+    return constant - 0.5 * distances.log_det[0] - (nu + n_known) / 2 * np.log1p(distances.squared[0] / nu)
 
 
 def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> StudentTDensity:
@@ -182,12 +254,11 @@ def fit_incomplete_student_t(samples: IncompleteSamples, n_iter: int = 40) -> St
     for nu in sorted(DEGREES, reverse=True):
         for _ in range(n_iter):
             density = StudentTDensity(location, shrunk_scale(scale, samples.effective), nu)
-            distances = samples.distances(location, density.scale)
-            u = w * (nu + known.sum(1)) / (nu + distances.squared)
-            expected = np.where(known, samples.X, location + distances.pulled @ density.scale)
+            distances = samples.distances(location[None], density.scale[None])
+            u = w * (nu + known.sum(1)) / (nu + distances.squared[0])
+            expected = location + distances.deviations[0]
             moved = (u @ expected) / u.sum()
-            by_pattern = np.bincount(samples.which, w, len(samples.patterns))
-            left = density.scale - density.scale @ np.tensordot(by_pattern, distances.inverses, 1) @ density.scale
+            left = samples.left(distances.conditional, w[:, None])[0]
             scale = (expected - moved).T @ ((expected - moved) * u[:, None]) + left
             change = np.abs(moved - location).max() / np.sqrt(np.diag(density.scale).max())
             location = moved

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.polynomial import legendre
+from scipy.interpolate import PchipInterpolator
 
 from skdiffusion._utils.numerics import log_sum_exp_by_owner
 
@@ -37,7 +39,11 @@ _HALF_WEIGHTS = [
 PLACES = np.concatenate([-np.array(_HALF_PLACES[:0:-1]), _HALF_PLACES])
 WEIGHTS = np.concatenate([_HALF_WEIGHTS[:0:-1], _HALF_WEIGHTS])
 GAUSS = np.zeros(15)
-GAUSS[1::2] = np.polynomial.legendre.leggauss(7)[1]
+GAUSS[1::2] = legendre.leggauss(7)[1]
+# Integrals of a polynomial from -1 to the places, from its values there.
+_INTEGRALS = legendre.legval(PLACES, legendre.legint(np.eye(15), lbnd=-1)).T
+CUMULATIVE = _INTEGRALS @ np.linalg.inv(legendre.legvander(PLACES, 14))
+N_BETWEEN = 4  # places of a distribution function for every node
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,36 @@ class Nodes:
         """Means, by shares of the nodes, of values (n_nodes, n_values), shape (n_samples, n_values)."""
         sums = [np.bincount(self.owner, shares * column, self.n_samples) for column in values.T]
         return np.stack(sums, axis=1) if sums else np.empty((self.n_samples, 0))
+
+
+def distribution_curve(values: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distribution function of one feature of one sample, whose nodes are those of a quadrature.
+
+    Within a panel the density is a polynomial; between its nodes the function rises as PCHIP does.
+
+    Parameters
+    ----------
+    values, shares : arrays of shape (n_nodes,)
+        Of the nodes; shares have the sum 1.
+
+    Returns
+    -------
+    values, levels : arrays of shape (n_places,)
+        Rising.
+    """
+    parts = shares.reshape(-1, 15)
+    order = np.argsort(values.reshape(-1, 15)[:, 7])
+    ends = np.cumsum(parts[order].sum(1))
+    levels = (ends - parts[order].sum(1))[:, None] + (parts[order] / WEIGHTS) @ CUMULATIVE.T
+    levels = np.maximum.accumulate(np.clip(levels.ravel(), 0.0, 1.0))
+    values = values.reshape(-1, 15)[order].ravel()
+    last = np.append(np.diff(values) > 0, True)  # of equal values, as at a bound
+    values, levels = values[last], levels[last]
+    if len(values) < 3:
+        return values, levels
+    steps = np.diff(values)[:, None] * np.arange(N_BETWEEN) / N_BETWEEN
+    places = np.append((values[:-1, None] + steps).ravel(), values[-1])
+    return places, np.maximum.accumulate(PchipInterpolator(values, levels)(places))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResu
 from skdiffusion.preprocessing import TrainingData
 
 LENGTH = 3  # of the training, in that of one density: it learns many
+MAX_PASSES = 1000  # over the samples, beyond which nothing is gained
+MAX_MEMBERS = 4  # of which the mean has hardly more noise than that of eight
+WIDE_SAMPLES, NARROW = 2000, 64  # with fewer samples, wider networks gain nothing
 RATE = 0.5  # of the learning rate of one density, beyond which the noise of the splits hides small gains
 GAIN = 2.0  # of the first weights: of four times the inputs most are zero
 # Steps of the flow, which all splits share: log-densities are off by 0.001 nats at most in the mean, samples by 0.002
@@ -69,10 +72,19 @@ def hidden_layers(options: NetworkOptions) -> Sequence[int]:
     return [max(width for sizes in options.sizes_by_interval for width in sizes)] * 2
 
 
-def split_plan(plan: TrainingPlan) -> SplitPlan:
-    """The plan of a split network that follows from that of one density."""
+def all_splits_network(options: NetworkOptions, n_samples: int) -> NetworkOptions:
+    """The ensemble for all splits that follows from that of one density: fewer networks, of few samples less wide."""
+    width, _ = hidden_layers(options)
+    if n_samples < WIDE_SAMPLES:
+        width = min(width, NARROW)
+    return replace(options, hidden_layer_sizes=(width, width), n_members=min(options.n_members, MAX_MEMBERS))
+
+
+def split_plan(plan: TrainingPlan, n_samples: int) -> SplitPlan:
+    """The plan of a split network, for so many samples, that follows from that of one density."""
+    length = max(1.0, min(LENGTH, MAX_PASSES * n_samples / (plan.batch_size * plan.n_steps)))
     given = _numbers(plan)
-    given |= {"n_steps": LENGTH * plan.n_steps, "patience": LENGTH * plan.patience}
+    given |= {"n_steps": round(length * plan.n_steps), "patience": round(length * plan.patience)}
     return SplitPlan(**given | {"learning_rate": RATE * plan.learning_rate})
 
 

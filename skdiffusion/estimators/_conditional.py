@@ -9,7 +9,7 @@ import numpy as np
 
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.validation import check_count, draw_seed
-from skdiffusion.densities import GivenBlend, Nodes
+from skdiffusion.densities import GivenBlend, Nodes, distribution_curve
 from skdiffusion.estimators._unknown import UnknownFeatures
 
 if TYPE_CHECKING:
@@ -208,8 +208,7 @@ class ConditionalDensity:
             values = nodes.X[:, self.unknown_features_[0]]
             for i, row in enumerate(rows):
                 first, last = np.searchsorted(nodes.owner, [i, i + 1])
-                order = first + np.argsort(values[first:last])
-                curves[row] = (values[order], np.cumsum(share[order]) - share[order] / 2)
+                curves[row] = distribution_curve(values[first:last], share[first:last])
         return curves
 
     def quantile(self, q: Any) -> np.ndarray:

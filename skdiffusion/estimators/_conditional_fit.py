@@ -10,7 +10,7 @@ from skdiffusion._utils.progress import FitProgress
 from skdiffusion.densities import Blend, Component, SplitDensity, TransformedDensity
 from skdiffusion.diffusion.fitting import DiffusionFit
 from skdiffusion.diffusion.out_of_fold import averaged_log_prob
-from skdiffusion.diffusion.split_fitting import fit_split_flow, split_plan
+from skdiffusion.diffusion.split_fitting import all_splits_network, fit_split_flow, split_plan
 from skdiffusion.estimators._stages import FitPlan, warn_if_interrupted
 from skdiffusion.preprocessing import TrainingData
 
@@ -20,8 +20,8 @@ def fit_conditional_blend(
 ) -> Blend:
     """Train the networks of all splits behind the feature transforms of the diffusion, and weigh them.
 
-    The weights are those of out-of-fold log-densities of complete samples by the networks that answer. Regressions,
-    whose marginals are not known, are left out.
+    The weights are those of out-of-fold log-densities of complete samples by the networks that answer, on as many
+    validation folds as there are networks. Regressions, whose marginals are not known, are left out.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ def fit_conditional_blend(
     covariance = preprocessor.whitening.correlation
     narrowest = min([1.0, *(c.density.narrowest for c in components)]) * np.sqrt(np.linalg.eigvalsh(covariance)[0])
     options = plan.diffusion.adapted_to(float(narrowest)).ending_at(plan.deadline(), plan.deadline())
-    training = split_plan(replace(options.training, monitor=progress))
+    options = replace(options, network=all_splits_network(options.network, data.n_trained))
+    training = split_plan(replace(options.training, monitor=progress), data.n_trained)
     unwhitened = preprocessor.unwhitened()
     mapped = data.mapped(unwhitened)
     flow, result = fit_split_flow(data, (mapped.z, covariance), options, training, data.rng.spawn(1)[0])
@@ -50,12 +51,13 @@ def fit_conditional_blend(
         return Blend({"diffusion": density}, {"diffusion": 1.0})
     log_prob = averaged_log_prob(flow.members(), mapped, data.validation_folds)
     own = Component("diffusion", density, log_prob, "diffusion")
-    return Blend.of([own, *known], data.validation_weight, plan.components)
+    known = [replace(c, held_out_log_prob=c.held_out_log_prob[: len(log_prob)]) for c in known]
+    return Blend.of([own, *known], data.validation_weight[: len(log_prob)], plan.components)
 
 
-def n_conditional_checks(plan: FitPlan) -> int:
+def n_conditional_checks(data: TrainingData, plan: FitPlan) -> int:
     """Reports of the training of these networks at most."""
-    return split_plan(plan.diffusion.training).n_checks
+    return split_plan(plan.diffusion.training, data.n_trained).n_checks
 
 
 def joint_part(plan: FitPlan) -> FitPlan:

@@ -65,7 +65,7 @@ class NumericFit:
         coordinates, components = self._closed_forms()
         narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
         plan = replace(self.plan, diffusion=self.plan.diffusion.adapted_to(narrowest))
-        n_checks = plan.diffusion.n_checks + self.conditionals * n_conditional_checks(plan)
+        n_checks = plan.diffusion.n_checks + self.conditionals * n_conditional_checks(data, plan)
         with FitProgress(estimator, n_checks) as progress:
             diffusion = fit_flow(data, coordinates, components, plan, progress)
             estimator.blend_, components = stack(data, diffusion, components, plan)

@@ -251,5 +251,5 @@ def tail_probability(X: np.ndarray) -> np.ndarray:
     scale = np.sqrt((np.where(known, X - center, 0.0) ** 2).sum(0) / share)
     samples = IncompleteSamples((X - center) / np.where(scale > 0, scale, 1.0), np.ones(len(X)))
     density, n_known = fit_incomplete_student_t(samples), np.maximum(known.sum(1), 1)
-    squared = samples.distances(density.location, density.scale).squared
+    squared = samples.distances(density.location[None], density.scale[None]).squared[0]
     return fdtrc(n_known, density.degrees, squared / n_known)

@@ -71,6 +71,19 @@ def test_auto_trains_where_values_are_missing():
         DiffusionDensityEstimator(**few, fit_conditionals="always").fit(X)
 
 
+def test_fewer_networks_of_splits_are_weighed_on_the_folds_that_they_have_not_seen():
+    X = curved(300)
+    given = SMALL | {"fit_conditionals": True, "n_estimators": 6, "components": ["student"], "max_iter": 60}
+    est = DiffusionDensityEstimator(**given).fit(X)
+    assert est.blend_.densities["diffusion"].density.field.network.n_members == 6
+    assert est.conditional_blend_.densities["diffusion"].density.field.network.n_members == 4
+    assert sum(est.conditional_blend_.weights.values()) == pytest.approx(1)
+    assert est.conditional_blend_.weights["diffusion"] > 0.5
+    values = np.linspace(-12, 30, 4001)
+    density = np.exp(est.conditional(hidden(X[:1], [1])).score_samples(values))
+    assert density.sum() * (values[1] - values[0]) == pytest.approx(1, abs=2e-3)
+
+
 @pytest.mark.parametrize("weights", ["joint", "fixed"])
 @pytest.mark.parametrize("feature", [0, 3])
 def test_conditionals_integrate_to_one_and_are_what_is_drawn(fitted, weights, feature):
