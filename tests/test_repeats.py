@@ -263,9 +263,6 @@ TABLES_OF_TIES = {
         [rounded_by_each(rng, 1500, 1), np.round(rng.normal(45, 12, 1500))]
     ),
     "counts of overdispersion": lambda rng: rng.poisson(rng.gamma(0.5, 2.0, (2000, 3))),
-    "prices of a list": lambda rng: prices(rng, 40)[bought(rng, 20_000, 40), None],
-    "values of a list": lambda rng: rng.gamma(2.0, 10.0, 40)[bought(rng, 20_000, 40), None],
-    "prices and costs": lambda rng: np.column_stack([prices(rng, 40), prices(rng, 40)])[bought(rng, 20_000, 40)],
     "prices and quantities": lambda rng: np.column_stack(
         [prices(rng, 200)[bought(rng, 2000, 200)], 1 + rng.poisson(1.0, 2000)]
     ),

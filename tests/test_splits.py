@@ -259,10 +259,11 @@ def test_training_learns_what_a_gaussian_lacks_and_repeats():
         ((96, 96), 4, 2000, ((96, 96), 4)),
         ((64, 64), 8, 500, ((64, 64), 4)),
         ((16,), 2, 500, ((16, 16), 2)),
+        ((128, 96), 6, 500, ((128, 128), 6)),  # what a user asked for
     ],
 )
-def test_networks_of_all_splits_are_smaller_ensembles(sizes, n_members, n_samples, expected):
-    found = all_splits_network(NetworkOptions(sizes, n_members), n_samples)
+def test_networks_of_all_splits_are_smaller_ensembles_by_default(sizes, n_members, n_samples, expected):
+    found = all_splits_network(NetworkOptions(sizes, n_members), (n_samples, 6))
     assert (found.hidden_layer_sizes, found.n_members) == expected
 
 

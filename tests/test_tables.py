@@ -678,6 +678,10 @@ def test_numbers_that_a_category_decides_are_found_and_others_are_not():
     assert numbers_of_categories(X[:20], categories, numeric) == {}  # it may be a coincidence
     own = np.column_stack([np.arange(200.0), X[:, 4]])  # a category of each sample decides nothing
     assert numbers_of_categories(own, {0: np.arange(200.0)}, np.array([1])) == {}
+    unknown = np.column_stack([np.where(X[:, 1] < 2, X[:, 0], np.nan), X[:, 1], np.full(200, np.nan)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of features that are unknown in a whole category, or everywhere
+        assert numbers_of_categories(unknown, categories, np.array([0, 2])) == {0: 1}
     X[5, 0] = 8.0  # one sample of another code
     assert numbers_of_categories(X, categories, numeric) == {}
 

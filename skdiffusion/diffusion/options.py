@@ -247,9 +247,10 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
 
 
 def steps_without_fine_tuning(plan: TrainingPlan, n: float) -> int:
-    """Steps for n samples where no likelihood fine-tuning follows: all samples are seen as often as those of 5000 are.
+    """Steps for n samples of tables, which have no likelihood fine-tuning: all are seen as often as those of 5000 are.
 
     With the steps of 5000 samples for all, large tables end long before their loss does (`benchmarks.mixed`, wholes).
+    The patience stays: those that overfit end as soon.
     """
     return round(plan.n_steps * min(max(n / LEAST_OF_MANY, 1.0), MOST_OF_MANY / LEAST_OF_MANY))
 

@@ -11,7 +11,7 @@ import torch
 
 from skdiffusion.diffusion.fitting import make_flow, member_sets
 from skdiffusion.diffusion.networks import SplitField, split_network
-from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions
+from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions, default_network
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResult, TrainingSets, train_splits
 from skdiffusion.preprocessing import TrainingData
@@ -72,12 +72,17 @@ def hidden_layers(options: NetworkOptions) -> Sequence[int]:
     return [max(width for sizes in options.sizes_by_interval for width in sizes)] * 2
 
 
-def all_splits_network(options: NetworkOptions, n_samples: int) -> NetworkOptions:
-    """The ensemble for all splits that follows from that of one density: fewer networks, of few samples less wide."""
-    width, _ = hidden_layers(options)
-    if n_samples < WIDE_SAMPLES:
+def all_splits_network(options: NetworkOptions, shape: tuple[int, int]) -> NetworkOptions:
+    """The ensemble for all splits that follows from that of one density, of so many samples and features.
+
+    The default has fewer networks, which are less wide for few samples; other sizes and numbers are what was asked for.
+    """
+    (width, _), default, n_members = hidden_layers(options), default_network(*shape), options.n_members
+    if shape[0] < WIDE_SAMPLES and options.hidden_layer_sizes == default.hidden_layer_sizes:
         width = min(width, NARROW)
-    return replace(options, hidden_layer_sizes=(width, width), n_members=min(options.n_members, MAX_MEMBERS))
+    if n_members == default.n_members:
+        n_members = min(n_members, MAX_MEMBERS)
+    return replace(options, hidden_layer_sizes=(width, width), n_members=n_members)
 
 
 def split_plan(plan: TrainingPlan, n_samples: int) -> SplitPlan:

@@ -39,7 +39,7 @@ def fit_conditional_blend(
     covariance = preprocessor.whitening.correlation
     narrowest = min([1.0, *(c.density.narrowest for c in components)]) * np.sqrt(np.linalg.eigvalsh(covariance)[0])
     options = plan.diffusion.adapted_to(float(narrowest)).ending_at(plan.deadline(), plan.deadline())
-    options = replace(options, network=all_splits_network(options.network, data.n_trained))
+    options = replace(options, network=all_splits_network(options.network, (data.n_trained, data.n_features)))
     training = split_plan(replace(options.training, monitor=progress), data.n_trained)
     unwhitened = preprocessor.unwhitened()
     mapped = data.mapped(unwhitened)

@@ -117,6 +117,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
     fit_conditionals : "auto" or bool, default="auto"
         Whether to train networks for any features given any others, which then answer where features are unknown.
         "auto" does where X has gaps. `fit` takes two to four times as long; complete samples have the same density.
+        By default these are at most four, and of fewer than 2000 samples at most 64 wide.
     verbose : int, default=0
         If positive, show a progress bar with the losses and the time left. See also `set_callbacks`.
     options : Options or None, default=None

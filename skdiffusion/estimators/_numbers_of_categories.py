@@ -38,7 +38,8 @@ def numbers_of_categories(X: np.ndarray, columns: dict[int, np.ndarray], numeric
         least, greatest = np.fmin.reduceat(x, first), np.fmax.reduceat(x, first)
         n_repeated = np.maximum(np.add.reduceat(~np.isnan(x), first) - 1, 0).sum(0)
         # Unknown in a whole category is NaN at both ends. More than one number in all, for a constant is none's.
-        one_each = ((least == greatest) | np.isnan(least)).all(0) & (np.nanmin(x, 0, initial=np.inf) < np.nanmax(x, 0))
+        varies = np.fmin.reduce(least) < np.fmax.reduce(greatest)
+        one_each = ((least == greatest) | np.isnan(least)).all(0) & varies
         for j in numeric[one_each & (n_repeated >= MIN_REPEATED)].tolist():
             found.setdefault(j, c)
     return found

@@ -15,7 +15,7 @@ from scipy.stats import poisson
 
 from skdiffusion.preprocessing._completed import CompletedSamples
 from skdiffusion.preprocessing._rounded_copies import rounded_originals
-from skdiffusion.preprocessing._ties import Ties, is_discrete, is_regular
+from skdiffusion.preprocessing._ties import Ties, is_regular
 
 NEAR = 1e-5  # distance of near copies in every feature, in its local scale
 MAX_CHANCE = 0.1  # near pairs that chance may make, in samples
@@ -60,8 +60,7 @@ def originals(X: np.ndarray) -> np.ndarray:
 
     A sample is a copy if all its values are those of another, one of which is of a feature whose values do not repeat
     by themselves: equal samples of counts or categories are no copies, unless all values repeat and the equal samples
-    are too many for chance. Nor are those of a few values that all have many samples, uneven ones, as the items of a
-    price list do. Samples that differ by next to nothing in every feature are copies as well.
+    are too many for chance. Samples that differ by next to nothing in every feature are copies as well.
     """
     distinct, first, inverse, counts = np.unique(X, axis=0, return_index=True, return_inverse=True, return_counts=True)
     inverse, numbers = inverse.ravel(), np.arange(len(X))
@@ -69,8 +68,6 @@ def originals(X: np.ndarray) -> np.ndarray:
     if not individual.any():
         return rounded_originals(distinct, inverse, counts)
     own = np.asarray(individual.any(axis=1))
-    if is_discrete(counts[own]):
-        return numbers
     source = np.where(own[inverse], first[inverse], numbers)
     candidates = np.flatnonzero(own[inverse] & (source == numbers))
     near = candidates[_near_copies(X[candidates], individual[inverse[candidates]])]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from skdiffusion.preprocessing._equal_pairs import excess_of_equal
-from skdiffusion.preprocessing._ties import is_discrete
 
 MIN_MULTIPLES = 20  # distinct samples whose numbers have a common factor: by chance half of them at most would
 DESIGN_SHARE = 0.5  # of all combinations of values that occur, in a design
@@ -23,8 +22,7 @@ def rounded_originals(distinct: np.ndarray, inverse: np.ndarray, counts: np.ndar
     # Each of independent numbers is a multiple of two or more with a probability below a half.
     factor = 1 if len(counts) < MIN_MULTIPLES or _is_design(distinct, counts) else np.gcd.reduce(counts)
     number = counts // factor
-    n_originals = number if is_discrete(number) else _n_originals(distinct, number)
-    return _first_of_blocks(inverse, counts, n_originals)
+    return _first_of_blocks(inverse, counts, _n_originals(distinct, number))
 
 
 def _is_design(distinct: np.ndarray, counts: np.ndarray) -> bool:

@@ -14,10 +14,6 @@ ISOLATION = 20.0  # widths of such variants to the nearest other value
 DISTINCT_FRACTION = 0.95  # a feature with fewer distinct values than this share of the samples has ties
 SPIKE_SHARE = 0.02  # a value that holds more samples than this is a spike
 MAX_COPIES = 10  # of one sample that resampling or integer weights make, or times as many as of most samples
-MIN_OFTEN = 5  # samples of most values of a discrete distribution; fewer may be copies, however uneven these are
-EVEN_SHARE = 0.4  # of the median number of samples, which nine tenths of the values of such a distribution have
-MAX_EVEN = 30  # times that samples are drawn on average by resampling, whose numbers are as even as those of chance
-UNEVEN = 2.0  # variance of numbers of samples, in means, from which they are less even
 REGULAR_GAPS = 0.1  # smallest gap between values on a grid, in median gaps; other values have far smaller ones
 GRID_TOLERANCE = 1e-3  # grid steps
 MIN_REST = 20  # samples beside the spikes that tell whether these are values on a grid
@@ -154,20 +150,6 @@ class Ties(NamedTuple):
 def nearest(values: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Those of some rising values that numbers (n,) are nearest to."""
     return values[np.searchsorted((values[1:] + values[:-1]) / 2, x)]
-
-
-def is_discrete(counts: np.ndarray) -> bool:
-    """Whether equal samples, so many of each, are those of a discrete distribution and no copies.
-
-    Samples of a chain that waits, or of resampling by weights, stand in a table once or twice as well as often; so do
-    all that were drawn a few times each. The numbers of the items that a shop sells are more uneven than by resampling,
-    and yet hardly any is small. Numbers with a common factor are those of copies.
-    """
-    number = counts // max(1, np.gcd.reduce(counts))
-    low, median = np.quantile(number, [0.1, 0.5]) if len(number) else (0.0, 0.0)
-    if low < max(MIN_OFTEN, EVEN_SHARE * median):
-        return False
-    return bool(median > MAX_EVEN or number.var() > UNEVEN * number.mean())
 
 
 def is_regular(values: np.ndarray) -> bool:

@@ -73,9 +73,9 @@ def test_auto_trains_where_values_are_missing():
 
 def test_fewer_networks_of_splits_are_weighed_on_the_folds_that_they_have_not_seen():
     X = curved(300)
-    given = SMALL | {"fit_conditionals": True, "n_estimators": 6, "components": ["student"], "max_iter": 60}
+    given = SMALL | {"fit_conditionals": True, "n_estimators": "auto", "components": ["student"], "max_iter": 60}
     est = DiffusionDensityEstimator(**given).fit(X)
-    assert est.blend_.densities["diffusion"].density.field.network.n_members == 6
+    assert est.blend_.densities["diffusion"].density.field.network.n_members == 8
     assert est.conditional_blend_.densities["diffusion"].density.field.network.n_members == 4
     assert sum(est.conditional_blend_.weights.values()) == pytest.approx(1)
     assert est.conditional_blend_.weights["diffusion"] > 0.5
