@@ -688,7 +688,7 @@ def test_numbers_that_a_category_decides_are_found_and_others_are_not():
 
 def test_a_fit_warns_of_numbers_that_a_category_decides_and_as_a_category_they_keep_to_it():
     X = coded_pairs(300, np.random.default_rng(1))[2:, [0, 1, 4]]
-    with pytest.warns(DegenerateDataWarning, match=r"0 in each category of 1.*Add \[0\]"):
+    with pytest.warns(DegenerateDataWarning, match=r"0 in each category of 1.*categorical_features=\[0, 1\]"):
         DiffusionDensityEstimator(**SMALL, categorical_features=[1]).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DegenerateDataWarning)

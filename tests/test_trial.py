@@ -78,6 +78,7 @@ def test_the_worth_of_a_diffusion_is_its_weight_and_gain_in_the_blend(data):
 
 def test_networks_without_weight_are_trained_for_a_part_of_the_steps(data):
     def n_steps(components="auto", **options):
+        # With random_state=0 the networks have no weight at all, and what they are worth is round-off.
         fitted = DiffusionDensityEstimator(
             (4, 4), n_estimators=2, components=components, n_steps=4, random_state=1, options=Options(**options)
         ).fit(data.X)

@@ -134,7 +134,7 @@ def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, g
     """How many runs to average, of which those that are left would together gain less than `min_gain`.
 
     The mean of k densities that differ by chance gains in proportion to 1 - 1/k, so that the gain by all runs but the
-    first tells what the others will: the latest one alone may gain nothing by chance.
+    first shows what the others will: the latest one alone may gain nothing by chance.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from skdiffusion.diffusion.training import Checkpoint, FineTuningPlan, TrainingP
 SIGMA_MIN, SIGMA_MAX = 0.01, 20.0  # noise levels of training, in whitened standard deviations
 MIN_SIGMA_MIN = 1e-3  # the lowest that narrow components of a mixture may ask for
 NARROWEST_SHARE = 0.2  # of the narrowest standard deviation of a mixture, at which the flow may stop
-LEAST_OF_MANY, MOST_OF_MANY = 5000, 50_000  # samples between which steps may grow with their number
+MIN_GROWTH, MAX_GROWTH = 5000, 50_000  # samples between which steps may grow with their number
 
 Sizes = tuple[int, ...]
 Network = FilmEnsemble | SwitchedNetworks
@@ -252,7 +252,7 @@ def steps_without_fine_tuning(plan: TrainingPlan, n: float) -> int:
     With the steps of 5000 samples for all, large tables end long before their loss does (`benchmarks.mixed`, wholes).
     The patience stays: those that overfit end as soon.
     """
-    return round(plan.n_steps * min(max(n / LEAST_OF_MANY, 1.0), MOST_OF_MANY / LEAST_OF_MANY))
+    return round(plan.n_steps * min(max(n / MIN_GROWTH, 1.0), MAX_GROWTH / MIN_GROWTH))
 
 
 def stops_apart(n: float, d: int) -> bool:

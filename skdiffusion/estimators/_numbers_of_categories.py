@@ -50,10 +50,11 @@ def warn_of_numbers_of_categories(X: np.ndarray, table: Table, kinds: Kinds) -> 
     numeric = np.setdiff1d(table.columns.numeric, [*table.columns.atoms, *table.label_codes])
     found = numbers_of_categories(X, table.columns.categories, numeric)
     if found:
+        asked = [kinds.name(j) for j in sorted({*kinds.categories, *found})]
         pairs = ", ".join(f"{kinds.name(j)!r} in each category of {kinds.name(c)!r}" for j, c in found.items())
         warn_user(
             f"Some features have one number only: {pairs}. They have no density given that category, and generated "
-            f"samples will break some pairs. Add {[kinds.name(j) for j in found]} to the 'categorical_features', which "
-            "keeps the numbers and gives them back as numbers, or leave them out.",
+            f"samples will break some pairs. Pass categorical_features={asked}, by which they keep to it and come back "
+            "as numbers, or leave them out.",
             DegenerateDataWarning,
         )

@@ -133,7 +133,10 @@ def _weights(left_out: Mapping[str, LeftOut], sample_weight: np.ndarray) -> dict
 def _sharpening(
     blend: PredictiveBlend, left_out: Mapping[str, LeftOut], data: RegressionData, validated: np.ndarray
 ) -> Sharpening | None:
-    """The shares of order statistics that raise the log-density of the blend most and keep the mean of y."""
+    """The shares of order statistics that raise the log-density of the blend most and keep the mean of y.
+
+    The log-density is of samples left out, the mean of distributions at samples of the fit: only their shape counts.
+    """
     cdf = np.sum([blend.weights[name] * one.cdf for name, one in left_out.items()], axis=0)
     some = np.unique(np.linspace(0, len(data.X) - 1, N_OF_SKEWNESS).round().astype(int))
     y, mass = MappedDistributions(blend.given(data.X[some]), data.target_map, data.reach).nodes()

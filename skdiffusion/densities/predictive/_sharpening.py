@@ -108,13 +108,19 @@ def l_skewness(y: np.ndarray, mass: np.ndarray, sample_weight: np.ndarray) -> fl
     y, mass : array of shape (n_samples, n_places)
     sample_weight : array of shape (n_samples,)
     """
-    ends = np.minimum(np.cumsum(mass, axis=1), 1.0)
-    ends[:, -1] = 1.0
+    ends = _ends(mass)
     moments = [
         sample_weight @ (y * np.diff(integral(ends), axis=1, prepend=0.0)).sum(1)
         for integral in (lambda u: u * (u - 1), lambda u: u * (u - 1) * (2 * u - 1))
     ]
     return float(np.clip(moments[1] / moments[0], -1.0, 1.0)) if moments[0] > 0 else 0.0
+
+
+def _ends(mass: np.ndarray) -> np.ndarray:
+    """Distribution functions at the ends of the intervals that places with this mass stand for, the last one 1."""
+    ends = np.minimum(np.cumsum(mass, axis=1), 1.0)
+    ends[:, -1] = 1.0
+    return ends
 
 
 @dataclass(frozen=True)
@@ -146,9 +152,7 @@ class SharpenedDistributions(Distributions):
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         """Those of the blend, in rising order, weighted by what the intervals that they stand for have."""
         z, shares = rising(*self.pool.nodes())
-        below = np.minimum(np.cumsum(shares, axis=1), 1.0)
-        below[:, -1] = 1.0
-        return z, np.diff(self.sharpening.cdf(below), axis=1, prepend=0.0)
+        return z, np.diff(self.sharpening.cdf(_ends(shares)), axis=1, prepend=0.0)
 
     def quantiles(self, probabilities: np.ndarray) -> np.ndarray:
         """Quantiles of every sample at its own probabilities (n, n_probabilities) within (0, 1)."""
