@@ -15,6 +15,12 @@ MODULES = [
     "skdiffusion.metrics", "skdiffusion.model_selection", "skdiffusion.testing", "skdiffusion.theory.besov",
     "skdiffusion.theory.gaussian", "skdiffusion.theory.subspace", "skdiffusion.theory.wasserstein",
 ]  # fmt: skip
+BUILDING_BLOCKS = [
+    "skdiffusion.preprocessing", "skdiffusion.densities", "skdiffusion.densities.predictive",
+    "skdiffusion.diffusion.schedules", "skdiffusion.diffusion.networks", "skdiffusion.diffusion.training",
+    "skdiffusion.diffusion.ode", "skdiffusion.diffusion.score_model", "skdiffusion.diffusion.flow",
+    "skdiffusion.manifold",
+]  # fmt: skip
 TWO_SCREENS = 105  # lines
 
 
@@ -98,3 +104,8 @@ def test_the_docstring_of_a_method_is_whole_and_an_example_calls_it(name):
 
 def test_the_docstring_of_the_main_estimator_fits_two_screens():
     assert len(inspect.getdoc(DiffusionDensityEstimator).splitlines()) <= TWO_SCREENS
+
+
+@pytest.mark.parametrize("name", BUILDING_BLOCKS)
+def test_the_page_of_a_building_block_opens_with_an_example(name):
+    assert ">>>" in importlib.import_module(name).__doc__

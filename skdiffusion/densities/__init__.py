@@ -2,6 +2,17 @@
 
 The noised density and score of the mixtures and kernels are known at every noise level: they are components of the
 blend and the oracle of every test. All arithmetic is float64. The folder `components` fits them for a blend.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.densities import Blend, GaussianMixtureDensity
+>>> narrow = GaussianMixtureDensity([0.5, 0.5], [[-1.0], [1.0]], [[[0.01]], [[0.01]]])
+>>> wide = GaussianMixtureDensity([1.0], [[0.0]], [[[4.0]]])
+>>> blend = Blend({"narrow": narrow, "wide": wide}, {"narrow": 0.9, "wide": 0.1})
+>>> x = np.linspace(-20, 20, 20001)[:, None]
+>>> float(np.round(np.exp(blend.log_prob(x)).sum() * 0.002, 6))  # the integral
+1.0
 """
 
 from skdiffusion.densities._bandwidth import BandwidthSearch, KernelSamples

@@ -8,6 +8,17 @@ The density of a whitened sample x is that of the flow stopped at :math:`\theta_
 A zero field gives the fitted Gaussian exactly, and samples have this very density. Few explicit steps put mass between
 separated modes, where no validation sample shows it. So a sample whose error indicator is large is solved again with
 doubled steps until its log-density stops changing. The decision depends on that sample alone.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.densities import GaussianMixtureDensity
+>>> from skdiffusion.diffusion.flow import ProbabilityFlow
+>>> exact = GaussianMixtureDensity([0.5, 0.5], [[-0.9], [0.9]], [[[0.19]], [[0.19]]])
+>>> flow = ProbabilityFlow(exact, np.arctan(1e-3), np.arctan(100.0), density_steps=32)
+>>> x = np.linspace(-2, 2, 9)[:, None]
+>>> bool(np.abs(flow.log_prob(x) - exact.log_prob(x)).max() < 0.01)  # nats
+True
 """
 
 from __future__ import annotations

@@ -4,6 +4,15 @@ A process adds noise to data by :math:`x_t = \alpha_t x_0 + \sigma_t \varepsilon
 :math:`\varepsilon\sim N(0, I)`, from data at :math:`t = 0` to noise at :math:`t = 1`. After division by
 :math:`\alpha_t` only the ratio :math:`\tau_t = \sigma_t / \alpha_t` is left, so all processes share one
 probability-flow equation (:mod:`skdiffusion.diffusion.ode`). Every function accepts floats or numpy arrays.
+
+Examples
+--------
+>>> from skdiffusion.diffusion.schedules import PROCESSES, VP
+>>> sorted(PROCESSES)
+['flow', 'subvp', 've', 'vp']
+>>> process = VP()
+>>> round(float(process.alpha(0.5) ** 2 + process.sigma(0.5) ** 2), 12)  # the variance stays
+1.0
 """
 
 from __future__ import annotations

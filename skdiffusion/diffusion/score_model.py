@@ -9,6 +9,17 @@ negative v-prediction, follow the denoiser, the noise and the score,
 
 A process maps its (x_t, t) to them by :math:`z = x_t/\sqrt{\alpha^2+\sigma^2}`,
 :math:`\theta = \arctan(\sigma/\alpha)`.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.densities import GaussianMixtureDensity
+>>> from skdiffusion.diffusion.schedules import VE
+>>> from skdiffusion.diffusion.score_model import ScoreModel
+>>> gaussian, process = GaussianMixtureDensity([1.0], [[0.0]], [[[1.0]]]), VE()
+>>> score = ScoreModel(gaussian, process).score(np.array([[3.0]]), 0.5)
+>>> bool(np.isclose(score[0, 0], -3.0 / (1 + process.sigma(0.5) ** 2)))
+True
 """
 
 from __future__ import annotations

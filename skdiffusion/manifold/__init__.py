@@ -1,4 +1,16 @@
-"""Low-dimensional supports: their dimension, projection onto them, and the density on them."""
+"""Low-dimensional supports: their dimension, projection onto them, and the density on them.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.manifold import linear_dimension
+>>> rng = np.random.default_rng(0)
+>>> X = rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(1000, 6))
+>>> variances = np.linalg.eigvalsh(np.cov(X.T))[::-1]
+>>> n_directions, noise_variance = linear_dimension(variances, len(X))
+>>> n_directions, round(noise_variance, 3)
+(2, 0.01)
+"""
 
 from skdiffusion.manifold._dimension import (
     PLATEAU,

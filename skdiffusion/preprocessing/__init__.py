@@ -5,6 +5,18 @@
 Before a fit, copies of samples become weights, and values that repeat are spread over the cells that they stand for.
 Features with far groups of values, or with values over many decades, go through a map to one scale first; see
 `first_maps_candidates`. A feature transform is a power map or a gaussianizing one; see `Preprocessor`.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.preprocessing import Preprocessor
+>>> incomes = np.exp(np.random.default_rng(0).normal(size=(500, 2)))
+>>> whitening = Preprocessor(incomes, np.ones(500), "yeo-johnson")
+>>> z, log_det = whitening.transform(incomes)
+>>> bool(np.allclose(z.std(axis=0), 1))
+True
+>>> bool(np.allclose(whitening.inverse_transform(z), incomes))
+True
 """
 
 from skdiffusion.preprocessing._atoms import atoms_of, find_atoms

@@ -2,6 +2,16 @@
 
 Every component says of a sample's inputs a distribution of the mapped target. The blend weighs these, by weights that
 do not depend on the inputs, so that its distribution function is their weighted sum.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion import DiffusionRegressor
+>>> rng = np.random.default_rng(0)
+>>> X = rng.normal(size=(120, 2))
+>>> model = DiffusionRegressor(components=["student", "trees"], random_state=0).fit(X, X[:, 0] + rng.normal(size=120))
+>>> sorted(model.models_[0].blend.components)
+['student', 'trees']
 """
 
 from skdiffusion.densities.predictive._atoms import AtomProbabilities, fit_atoms

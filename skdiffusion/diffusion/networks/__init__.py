@@ -1,4 +1,15 @@
-"""Networks (z, theta) -> velocity, with their divergence."""
+"""Networks (z, theta) -> velocity, with their divergence.
+
+Examples
+--------
+>>> import numpy as np
+>>> from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
+>>> network = FilmEnsemble(3, (16, 16), n_members=2)
+>>> network.initialize(np.random.default_rng(0), 1.0, 1.0)
+>>> velocity, divergence = NetworkField(network)(np.zeros((5, 3)), 0.4, True)
+>>> velocity.shape, divergence.shape
+((5, 3), (5,))
+"""
 
 from skdiffusion.diffusion.networks._activations import ACTIVATIONS, Activation
 from skdiffusion.diffusion.networks._field import NetworkField
