@@ -186,6 +186,33 @@ def draw_rates(path):
     save(figure, path)
 
 
+def draw_few_samples(path):
+    """Held-out nats that two layers of 64 units gain over two of 32, a point for each table and number of samples."""
+    from benchmarks import cells, few_samples
+
+    gains = defaultdict(list)
+    for record in few_samples.merged(cells.read(RESULTS / "few_samples.jsonl")).values():
+        if {32, 64} <= set(record["by_width"]):
+            wide, narrow = (record["by_width"][width] for width in (64, 32))
+            gains[record["n_train"], record["dataset"]].append([wide[k] - narrow[k] for k in ("diffusion", "blend")])
+    n_samples = np.array([n for n, _ in gains])
+    means = np.array([np.mean(splits, axis=0) for splits in gains.values()])
+    figure, axis = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    for k, (label, color) in enumerate((("the diffusion alone", "C1"), ("the blend", "C0"))):
+        axis.scatter(n_samples * (0.99 + 0.02 * k), means[:, k], color=color, s=28, alpha=0.8, label=label)
+    axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.axvline(150, color="0.5", linewidth=0.8, linestyle=":")  # where the default changes
+    axis.set_xscale("log")
+    axis.set_xticks([80, 150, 250, 400, 800], ["80", "150", "250", "400", "800"])
+    axis.xaxis.set_minor_locator(plt.NullLocator())
+    axis.set_yscale("symlog", linthresh=0.05)
+    axis.set_yticks([-0.2, -0.05, 0, 0.05, 0.2, 1], ["-0.2", "-0.05", "0", "0.05", "0.2", "1"])
+    axis.yaxis.set_minor_locator(plt.NullLocator())
+    axis.set(xlabel="training samples", ylabel="gain of 64 over 32 units (nats)", ylim=(-0.4, 4))
+    axis.legend()
+    save(figure, path)
+
+
 def draw_all(folder):
     """Draw every figure of this module."""
     from benchmarks import cells, compare
@@ -198,3 +225,4 @@ def draw_all(folder):
     draw_excess(folder / "excess.png")
     draw_set_before_density(folder / "coarse.png")
     draw_rates(folder / "rates.png")
+    draw_few_samples(folder / "few_samples.png")
