@@ -70,7 +70,32 @@ def test_the_exponent_says_whether_a_density_is_positive_on_its_bound(distributi
         (region,) = bounds_of(x, 0.0 if sign > 0 else -np.inf, np.inf if sign > 0 else 0.0).regions
         assert (region.sign, region.end) == (sign, 0.0)
         assert region.exponent == pytest.approx(exponent, rel=0.02 if exponent == 1 else 0.2)
-        assert 0.03 < (np.abs(x) < region.width).mean() < 0.06
+        assert 0.02 < (np.abs(x) < region.width).mean() < 0.11
+
+
+@pytest.mark.parametrize("distribution", [stats.halfnorm(), stats.expon(), stats.uniform(), stats.halfcauchy()])
+def test_the_shape_of_a_thousand_samples_says_the_density_on_the_bound(distribution):
+    """The share of the samples in the region, each by 2 (1 - v), times the slope of the depth v on the bound.
+
+    With regions half as large, and exponents as the samples had them, errors were 0.18 nats in the root mean square.
+    """
+    errors = []
+    for seed in range(40):
+        x = distribution.rvs(size=1000, random_state=seed)
+        region = bounds_of(x[:, None], 0.0, np.inf).regions[0]
+        log_density = np.log(2 * (1 - region.depth(x)).mean()) + region.log_slope(np.zeros(1))[0]
+        errors.append(log_density - distribution.logpdf(0.0))
+    assert np.sqrt(np.mean(np.square(errors))) < 0.15
+
+
+def test_a_region_of_one_feature_is_integrated_once(rng):
+    density = density_of(rng.exponential(size=(1000, 1)), 0.0, np.inf)
+    X = np.linspace(0.0, 1.0, 240)[:, None]
+    nodes = BoundaryNodes.of(density.preprocessor.regions, X)
+    places, which = nodes.distinct()
+    assert len(places) <= len(X) + 24 < len(nodes.X)  # and what fills whole vectors
+    assert_array_equal(places[which], nodes.X)
+    assert_array_equal(density.log_prob(X), [density.log_prob(x[None])[0] for x in X])
 
 
 def test_weights_count(rng):
@@ -198,7 +223,7 @@ def test_the_density_on_a_bound(distribution, bounds, end):
         est = DiffusionDensityEstimator(**SMALL, bounds=bounds, random_state=seed).fit(X)
         x = end + np.sign(distribution.mean() - end) * np.array([[0.0], [0.001], [0.01], [0.03]])
         errors.append(est.score_samples(x) - distribution.logpdf(x[:, 0]))
-    assert np.sqrt(np.mean(np.square(errors), axis=0)).max() < 0.25
+    assert np.sqrt(np.mean(np.square(errors), axis=0)).max() < 0.2
 
 
 def test_codes_and_samples_are_inverse_to_each_other_near_a_bound():

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from skdiffusion._utils.threads import one_thread
+from skdiffusion._utils.threads import _limit, _restore, one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +50,20 @@ def test_overlapping_contexts_of_two_threads_restore_both():
         thread.join()
     assert torch.get_num_threads() == 2
     assert seen == [2]
+
+
+def test_a_library_is_asked_to_change_only_what_it_has():
+    """Setting the one thread that a library has already takes longer than a sample does."""
+
+    class Library:
+        user_api, num_threads, calls = "blas", 2, 0
+
+        def set_num_threads(self, n):
+            self.num_threads, self.calls = n, self.calls + 1
+
+    library = Library()
+    several = type("Controller", (), {"lib_controllers": [library]})
+    changed = _limit(several, "blas")
+    assert (library.num_threads, library.calls, _limit(several, "blas"), _limit(several, "openmp")) == (1, 1, [], [])
+    _restore(changed)
+    assert library.num_threads == 2

@@ -1,6 +1,6 @@
 """Densities at and near the bounds of features: root mean square errors over seeds, and held-out nats.
 
-    python -m benchmarks.care.bounds [case ...] [--n 1000] [--seeds 10]
+    python -m benchmarks.care.bounds [case ...] [--columns one] [--n 1000] [--seeds 10]
 
 A line for each bound: the root mean square error of the log-density, in nats, on the bound and where 0.1, 1, 3 and 5 %
 of the samples lie nearer to it, the other features at their medians. Where the true density on the bound is zero or
@@ -42,6 +42,26 @@ def truncated_normal(correlation, mean, bounded):
     return sample, lambda X: normal.logpdf(X).reshape(len(X)) - np.log(inside)
 
 
+def cut(density, low):
+    """A feature below `low` of which nothing is left, counted from there."""
+
+    def sample(rng, n):
+        return density.isf(density.sf(low) * rng.random((n, 1))) - low
+
+    return sample, lambda X: density.logpdf(X[:, 0] + low) - np.log(density.sf(low))
+
+
+def half_normal_and_bump():
+    """Seven of ten samples half normal, the others far from the bound."""
+    parts = stats.halfnorm(), stats.norm(2.5, 0.3)
+
+    def sample(rng, n):
+        near = rng.random(n) < 0.7
+        return np.where(near, *(part.rvs(size=n, random_state=rng) for part in parts))[:, None]
+
+    return sample, lambda X: np.log(0.7 * parts[0].pdf(X[:, 0]) + 0.3 * parts[1].pdf(X[:, 0]))
+
+
 def waiting_times(rng, n):
     """An exponential feature, and another whose mean rises with the first."""
     first = rng.exponential(size=n)
@@ -76,6 +96,12 @@ CASES = {
     "normal, cut at 2": (independent(stats.truncnorm(2, INF, loc=-2)), (0, INF)),
     "normal in a box": (independent(stats.truncnorm(-0.3, 1.2, loc=0.3)), (0, 1.5)),
     "normal far away": (independent(stats.norm(50, 1)), (0, INF)),
+    "Gumbel, cut at 0": (cut(stats.gumbel_r(), 0.0), (0, INF)),
+    "half Cauchy": (independent(stats.halfcauchy()), (0, INF)),
+    "exponential in a box": (independent(stats.truncexpon(2)), (0, 2)),
+    "triangular": (independent(stats.triang(0)), (0, INF)),
+    "half normal and a bump": (half_normal_and_bump(), (0, INF)),
+    "Weibull(3/2)": (independent(stats.weibull_min(1.5)), (0, INF)),
     "half normal, normal": (independent(stats.halfnorm(), stats.norm()), ([0, -INF], INF)),
     "uniform, beta(1, 2)": (independent(stats.uniform(), stats.beta(1, 2)), (0, 1)),
     "correlated 0.5, one cut": (truncated_normal(0.5, [0.0, 0.0], [0]), ([0, -INF], INF)),
@@ -87,6 +113,11 @@ CASES = {
         independent(stats.expon(), stats.halfnorm(), stats.uniform()), ([0, 0, 0], [INF, INF, 1]),
     ),
 }  # fmt: skip
+
+
+def one_column(name):
+    """Whether a case is of a single feature."""
+    return CASES[name][0][0](np.random.default_rng(0), 2).shape[1] == 1
 
 
 def edges(bounds, d):
@@ -124,7 +155,8 @@ def run_case(name, n, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help="all by default")
+    parser.add_argument("cases", nargs="*", help="all by default")
+    parser.add_argument("--columns", choices=("one", "several"), help="the cases of one column, or the others")
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=10)
     arguments = parser.parse_args()
@@ -132,7 +164,8 @@ def main():
     print(f"{arguments.n} samples, {arguments.seeds} seeds.\n")
     places = " | ".join("bound" if share == 0 else f"{share:.1%}" for share in SHARES)
     print(f"| case, bound | {places} | held-out | samples |\n|---" + "|---" * (len(SHARES) + 2) + "|")
-    for name in arguments.cases:
+    chosen = [name for name in CASES if arguments.columns in (None, "one" if one_column(name) else "several")]
+    for name in arguments.cases or chosen:
         runs = [run_case(name, arguments.n, seed) for seed in range(arguments.seeds)]
         errors, gaps, statistics = (np.array(part) for part in zip(*runs))
         d = CASES[name][0][0](np.random.default_rng(0), 2).shape[1]

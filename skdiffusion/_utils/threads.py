@@ -16,10 +16,12 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+Limited = list[tuple[Any, int]]  # libraries whose numbers of threads were changed, with the former ones
+
 LIBRARIES = ("torch", "scipy.linalg", "sklearn.ensemble", "sklearn.cluster", "sklearn.neighbors")
 _lock = threading.Lock()
 _inside = 0
-_blas_limit: Any = None  # of threadpoolctl, while a context is active
+_blas: Limited = []  # while a context is active
 
 
 @cache
@@ -32,9 +34,27 @@ def _known_controller() -> ThreadpoolController:
     return _controller(tuple(name in sys.modules for name in LIBRARIES))
 
 
+def _limit(controller: ThreadpoolController, kind: str) -> Limited:
+    """Keep the libraries of one kind, BLAS or OpenMP, to one thread: those that have more.
+
+    A call that sets the number that is there takes longer than a sample does.
+    """
+    libraries = [library for library in controller.lib_controllers if library.user_api == kind]
+    changed = [(library, n) for library in libraries if (n := library.num_threads or 1) != 1]
+    for library, _ in changed:
+        library.set_num_threads(1)
+    return changed
+
+
+def _restore(changed: Limited) -> None:
+    """The former numbers of threads."""
+    for library, n_threads in changed:
+        library.set_num_threads(n_threads)
+
+
 def keep_to_one_thread() -> None:
     """Keep the calling thread to itself for good; BLAS is left to the `one_thread` within which it was started."""
-    _known_controller().limit(limits=1, user_api="openmp")
+    _limit(_known_controller(), "openmp")
     torch: Any = sys.modules.get("torch")
     if torch and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -43,25 +63,25 @@ def keep_to_one_thread() -> None:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run the body with one thread of torch, OpenMP and BLAS, then restore the former numbers."""
-    global _inside, _blas_limit
+    global _inside, _blas
     controller = _known_controller()
     # Where nobody has imported torch, there is nothing to limit.
     torch: Any = sys.modules.get("torch")
     saved = torch.get_num_threads() if torch else 1
     with _lock:
         if _inside == 0:
-            _blas_limit = controller.limit(limits=1, user_api="blas")
+            _blas = _limit(controller, "blas")
         _inside += 1
-    openmp = controller.limit(limits=1, user_api="openmp")
+    openmp = _limit(controller, "openmp")
     if saved > 1:
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        openmp.restore_original_limits()
+        _restore(openmp)
         if torch and torch.get_num_threads() != saved:
             torch.set_num_threads(saved)
         with _lock:
             _inside -= 1
             if _inside == 0:
-                _blas_limit.restore_original_limits()
+                _restore(_blas)

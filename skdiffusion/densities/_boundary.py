@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdiffusion._utils.blocks import whole_vectors
 from skdiffusion._utils.numerics import log_sum_exp_by_owner
 from skdiffusion.preprocessing import BoundaryRegion
 
@@ -82,6 +83,16 @@ class BoundaryNodes:
             np.concatenate([self.kept, kept]),
             self.n_samples,
         )
+
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """Samples (n_places, n_features) among which every node is, and the number of each node among them.
+
+        All samples in a region of a single feature have the same nodes there.
+        """
+        if self.X.shape[1] > 1 or len(self.X) == self.n_samples:
+            return self.X, np.arange(len(self.X))
+        places, which = np.unique(self.X[:, 0], return_inverse=True)
+        return whole_vectors(places[:, None]), which
 
     def log_prob(self, log_prob: np.ndarray) -> np.ndarray:
         """Log-densities of the samples, shape (n_samples,), from those of the nodes."""

@@ -80,7 +80,8 @@ class TransformedDensity(LatentDensity):
         if not self.preprocessor.regions:
             return self._mapped_log_prob(X, shared)
         nodes = BoundaryNodes.of(self.preprocessor.regions, X)
-        return nodes.log_prob(in_blocks(self._mapped_log_prob, nodes.X))
+        places, which = nodes.distinct()
+        return nodes.log_prob(in_blocks(self._mapped_log_prob, places)[which])
 
     def _mapped_log_prob(self, X: np.ndarray, shared: SharedTransforms | None = None) -> np.ndarray:
         """Log-density of samples without regard to the regions near bounds."""
@@ -108,7 +109,8 @@ class TransformedDensity(LatentDensity):
         if not self.preprocessor.regions:
             return self._mapped_log_prob_and_score(X, shared)
         nodes = BoundaryNodes.of(self.preprocessor.regions, X)
-        log_prob, score = self._mapped_log_prob_and_score(nodes.X)
+        places, which = nodes.distinct()
+        log_prob, score = (values[which] for values in self._mapped_log_prob_and_score(places))
         return nodes.log_prob(log_prob), nodes.score(log_prob, score)
 
     def _mapped_log_prob_and_score(

@@ -22,14 +22,15 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit
 
-REGION_SHARE, SHAPE_SHARE = 0.06, 0.3  # of 1000 samples: those in a region, and those that its shape is fitted to
+REGION_SHARE, SHAPE_SHARE = 0.15, 0.3  # of 1000 samples: those in a region, and those that its shape is fitted to
 REFERENCE_SAMPLES, SHARE_POWER = 1000, -0.2  # how the shares fall with the number of samples: bias against variance
 SHRINK = (1.0, 0.5, 0.25)  # of both shares, until a shape describes the samples
 CRITICAL_GAP = 1.0  # of the distribution function, in 1 / sqrt(n), from which a shape does not
-MAX_SHARE_OF_REGIONS = 0.2  # of the samples in all regions together, if features are independent: the cost of scoring
+MAX_SHARE_OF_REGIONS = 0.2  # of the samples in all regions of several features together: the cost of scoring
+MAX_SHARE_OF_ONE = 0.1  # of the samples in one region of several features
 MIN_SHAPE_SAMPLES = 20  # that a shape is fitted to
 EXPONENTS = (0.15, 8.0)
-EXPONENT_ODDS = 10.0  # prior odds of a positive limit on the bound
+EXPONENT_ODDS = 100.0  # prior odds of a positive limit on the bound: a few samples make an exponent that is none
 MAX_TILT = 60.0
 MIN_TILT = 1e-6  # below which the shape is a power
 TINY = 1e-12  # least distance to a bound, in widths
@@ -206,7 +207,8 @@ def fit_regions(
         Bounds that values repeat on or near: the density has steps there, and no shape.
     """
     places = [(int(side), int(j)) for side, j in np.argwhere(np.isfinite(ends)) if not tied[side, j]]
-    max_share = MAX_SHARE_OF_REGIONS / max(1, len(places))
+    # The density of one feature is integrated over a region once for all samples.
+    max_share = 1.0 if X.shape[1] == 1 else min(MAX_SHARE_OF_ONE, MAX_SHARE_OF_REGIONS / max(1, len(places)))
     signs = (1.0, -1.0)
     regions = (
         fit_region(j, X[:, j], w, (float(ends[side, j]), signs[side], float(margins[side, j])), max_share)
