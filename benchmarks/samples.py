@@ -1,10 +1,11 @@
-"""Generated samples where some features nearly follow from others: a density and its sampler must both be good.
+"""Generated samples where features nearly follow from others or heap: a density and its sampler must both be good.
 
     python -m benchmarks.samples run --out benchmarks/results/samples.jsonl [--seeds 1] [--n 2000] [--pictures FOLDER]
     python -m benchmarks.samples report benchmarks/results/samples.jsonl
 
-The tables of `benchmarks.dependent_tables`; with `--datasets`, those of `benchmarks.targets` too. A picture shows the
-pairs of features whose generated samples are distinguished best from fresh ones.
+The tables of `benchmarks.dependent_tables` and `benchmarks.heaped_tables`; with `--datasets`, those of
+`benchmarks.targets` too. A picture shows the pairs of features whose generated samples are distinguished best from
+fresh ones.
 """
 
 import itertools
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import cells, compare, targets
-from benchmarks.dependent_tables import TABLES
+from benchmarks import cells, compare, dependent_tables, heaped_tables, targets
 
+TABLES = dependent_tables.TABLES | heaped_tables.TABLES
 N_DRAWN = 10_000
 MAX_W1, MAX_IQR, MAX_RANGE, MIN_NOVELTY = 1.15, 0.10, 0.15, 0.95
 IQR, RANGE = (0.25, 0.75), (0.01, 0.99)

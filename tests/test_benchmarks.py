@@ -23,7 +23,7 @@ from benchmarks import (
     samples,
     versions,
 )
-from benchmarks.dependent_tables import TABLES
+from benchmarks.samples import TABLES
 
 ROOT = Path(benchmarks.__file__).parent.parent
 FILES = [p.relative_to(ROOT).as_posix() for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]

@@ -5,6 +5,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from skdiffusion.densities import FEATURE_TRANSFORMS, select_feature_transforms
+from skdiffusion.densities._feature_transforms import NARROWER_TRANSFORMS
 from skdiffusion.preprocessing import (
     Preprocessor,
     Resolution,
@@ -17,7 +18,7 @@ from skdiffusion.preprocessing._gaussianize_map import GaussianizeMap, kernel_ma
 from tests.conftest import gradient_of
 
 BOUNDS = (np.array([-np.inf, -np.inf, 0.0, 0.0]), np.array([np.inf, 30.0, 1.0, np.inf]))
-candidates = pytest.mark.parametrize("transform", FEATURE_TRANSFORMS, ids=str)
+candidates = pytest.mark.parametrize("transform", [*FEATURE_TRANSFORMS, *NARROWER_TRANSFORMS], ids=str)
 bounds_cases = pytest.mark.parametrize("bounds", [None, BOUNDS], ids=["open", "bounded"])
 
 
@@ -210,6 +211,45 @@ def test_maps_by_feature_must_be_better_on_samples_that_did_not_choose_them():
     best = max(scores, key=scores.get)
     assert isinstance(best, tuple)
     assert None not in best[:12]
+
+
+def test_features_that_heap_at_some_values_have_narrower_maps(rng):
+    """Half of the first feature lies in four boxes, a twentieth of its spread wide: the truth is known."""
+    n, width = 1200, 0.05
+
+    def draw(n):
+        heap = rng.integers(0, 4, n) + width * (rng.random(n) - 0.5)
+        first = np.where(rng.random(n) < 0.5, heap, rng.uniform(-1, 4, n))
+        return np.column_stack([first, rng.standard_normal(n), np.exp(rng.standard_normal(n))])
+
+    X, test = draw(n), draw(4000)
+    scores = transform_scores(X, np.array_split(rng.permutation(n), 2), rng)
+    best = max(scores, key=scores.get)
+    assert best[0] in NARROWER_TRANSFORMS
+    assert not set(best[1:]) & set(NARROWER_TRANSFORMS)
+    density = np.where(np.abs(test[:, 0] - np.round(test[:, 0])) < width / 2, 0.5 / 4 / width, 0.0)
+    density = np.where((test[:, 0] > -0.5) & (test[:, 0] < 3.5), density, 0.0) + 0.5 / 5
+    behind = [
+        np.log(density).mean() - Preprocessor(X, np.ones(n), (t, None, None)).feature_log_density(test)[:, 0].mean()
+        for t in (best[0], 0.1)
+    ]
+    assert behind[0] < 0.12
+    assert behind[1] > 2 * behind[0]
+
+
+def test_smooth_features_have_no_narrower_maps_and_take_no_random_numbers():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X, folds = np.exp(rng.standard_normal((800, 4))), np.array_split(rng.permutation(800), 2)
+        X[:, 0] = rng.choice([-5.0, 5.0], 800) + rng.standard_normal(800)  # two modes, far apart
+        streams, found = [], []
+        for narrower in (NARROWER_TRANSFORMS, (1.0,)):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("skdiffusion.densities._feature_transforms.NARROWER_TRANSFORMS", narrower)
+                streams.append(np.random.default_rng(seed))
+                found.append(transform_scores(X, folds, streams[-1]))
+        assert found[0] == found[1]
+        assert streams[0].random() == streams[1].random()
 
 
 @pytest.mark.parametrize("n", [300, 6000])

@@ -24,10 +24,11 @@ from skdiffusion.preprocessing import (
 Transform = str | float | None  # of one feature
 
 FEATURE_TRANSFORMS: tuple[Transform, ...] = (None, "yeo-johnson", 1.0, 0.3, 0.1)
+NARROWER_TRANSFORMS = (0.03, 0.01)  # for features that heap at some values or end in steps
 MAX_TRAINING_SAMPLES = 2000
 MIN_SELECTION_SAMPLES = 8
 LOGARITHM_GAIN = 0.01  # nats a feature by which closed forms must gain by logarithms
-LOGARITHM_MARGIN = 2.0  # standard errors by which those of several features must as well: less may be chance
+CLEAR_MARGIN = 2.0  # standard errors by which a gain is more than chance
 CLEAR_GAIN = 0.2  # nats a feature by which closed forms must prefer a transform to settle the matter
 N_COMPONENTS = (1, 6)  # of the mixtures that score a transform
 MIN_COMPONENT_SAMPLES = 30  # for each component of more than one
@@ -95,6 +96,35 @@ class _Selection:
         # Each feature is scored alone: there is no other whose far values would add up.
         return log_prob, w[fold] @ floored(preprocessor.feature_log_density(X[fold]), 0)
 
+    def narrower_sums(self, features: np.ndarray, narrowest: float) -> np.ndarray:
+        """What features alone add behind the `NARROWER_TRANSFORMS`, where that is clearly more than behind `narrowest`.
+
+        Sums by fold as of `_score`, shape (n_transforms, n_folds, n_features), -inf elsewhere: a narrower map bends the
+        features that others follow from, and has to gain by more than chance.
+        """
+        w, d = self.data.sample_weight, self.data.n_features
+        out = np.full((len(NARROWER_TRANSFORMS), len(self.splits), d), -np.inf)
+        best = self._feature_log_prob(features, narrowest)
+        for sums, transform in zip(out, NARROWER_TRANSFORMS):
+            log_prob = self._feature_log_prob(features, transform)
+            gain = np.concatenate(log_prob) - np.concatenate(best)
+            for j, feature in enumerate(features):
+                if _is_clear(self.data, gain[:, j]):
+                    sums[:, feature] = [w[fold] @ own[:, j] for (_, fold), own in zip(self.splits, log_prob)]
+                    for kept, own in zip(best, log_prob):
+                        kept[:, j] = own[:, j]
+        return out
+
+    def _feature_log_prob(self, features: np.ndarray, transform: float) -> list[np.ndarray]:
+        """Log-densities of every fold under each of some features alone, (n_fold, n_some) for each fold."""
+        X, w = self.data.X, self.data.sample_weight
+        transforms = tuple(transform if j in features else None for j in range(self.data.n_features))
+        out = []
+        for train, fold in self.splits:
+            preprocessor = Preprocessor(X[train], w[train], transforms, self.data.bounds, self.first)
+            out.append(floored(preprocessor.feature_log_density(X[fold])[:, features], 0))
+        return out
+
 
 def select_feature_transforms(
     data: TrainingData, candidates: Sequence[Transform] = FEATURE_TRANSFORMS, first: FirstMaps | None = None
@@ -109,22 +139,29 @@ def _scores(
     """Scores of the best closed form behind every candidate transform.
 
     The candidates are the same transform for all features, and the transform that is best for each feature alone (a
-    tuple) if these are better than the first candidate on samples that did not choose them. The closed forms are a
-    Gaussian and a mixture; all folds of the data are left out in turn. All are behind the `first` maps.
+    tuple) if these are better than the first candidate on samples that did not choose them. Features that are best
+    behind the narrowest candidate may have a narrower one. The closed forms are a Gaussian and a mixture; all folds of
+    the data are left out in turn. All are behind the `first` maps.
     """
     scores: dict[FeatureTransform, _Score] = {}
     selection, n_folds, by_feature = _Selection(data, first), len(data.folds), []
     for candidate, (score, sums) in zip(candidates, selection.score_all([[c] * n_folds for c in candidates])):
         scores[candidate] = score
         by_feature.append(sums)
-    table = np.stack(by_feature)  # (n_candidates, n_folds, n_features)
+    table, all_candidates = np.stack(by_feature), tuple(candidates)  # (n_candidates, n_folds, n_features)
+    narrowest = min((c for c in candidates if isinstance(c, float)), default=0.0)
+    if narrowest > max(NARROWER_TRANSFORMS):
+        features = np.flatnonzero(table.sum(1).argmax(0) == candidates.index(narrowest))
+        if len(features):
+            table = np.concatenate([table, selection.narrower_sums(features, narrowest)])
+            all_candidates += NARROWER_TRANSFORMS
 
     def best_by_feature(folds: np.ndarray) -> tuple[Transform, ...]:
-        return tuple(candidates[i] for i in table[:, folds].sum(1).argmax(0))
+        return tuple(all_candidates[i] for i in table[:, folds].sum(1).argmax(0))
 
     every = np.arange(n_folds)
     mixed = best_by_feature(every)
-    if len(set(mixed)) > 1:
+    if len(set(mixed)) > 1 or mixed[0] not in candidates:
         chosen_without = [best_by_feature(np.delete(every, i)) for i in every]
         (score, _), (score_without, _) = selection.score_all([[mixed] * n_folds, chosen_without])
         # Among many features there is always one that a transform suits by chance.
@@ -172,4 +209,4 @@ def _is_clear(data: TrainingData, gain: np.ndarray) -> bool:
     if data.completed is not None:
         gain = data.completed.mean(gain, samples)
     weight = data.weights_of(data.first(samples))
-    return clearly_better(gain, np.zeros(len(gain)), weight / weight.sum(), LOGARITHM_MARGIN)
+    return clearly_better(gain, np.zeros(len(gain)), weight / weight.sum(), CLEAR_MARGIN)
