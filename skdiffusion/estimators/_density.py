@@ -12,6 +12,7 @@ from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.measure import takes_numbers_alone
 from skdiffusion._utils.parallel import workers
+from skdiffusion._utils.processes import helpers
 from skdiffusion._utils.progress import (
     CallbackSupportMixin,
     FitProgress,
@@ -293,7 +294,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start):
+        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start), helpers(self.n_jobs):
             self._fit(Given(X, sample_weight, groups))
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,7 +23,7 @@ from skdiffusion.densities import (
     worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import MappedData
+from skdiffusion.preprocessing import MappedData, Preprocessor
 
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
 OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
@@ -38,19 +38,25 @@ class MixtureFamily(ComponentFamily):
     chooses.
     """
 
-    def fit(self, fit: ComponentFit) -> list[Component]:
-        components: list[Component] = []
-        for prefix, preprocessor in fit.spaces.by_prefix().items():
-            if components and fit.limits.over:
-                break
-            mapped = fit.data.mapped(preprocessor)
-            components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
-        if fit.data.n_features == 1:
-            mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
-            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
-            component = MixtureRuns(fit, mapped, choice, BY_CRITERION).component("bic_mixture")
-            components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
-        return components
+    independent = True
+
+    def parts(self, fit: ComponentFit) -> list[Callable[[ComponentFit], list[Component]]]:
+        parts: list = [partial(fit_mixture, *space) for space in fit.spaces.by_prefix().items()]
+        return parts if fit.data.n_features > 1 else [*parts, fit_mixture_by_criterion]
+
+
+def fit_mixture(prefix: str, preprocessor: Preprocessor, fit: ComponentFit) -> list[Component]:
+    """The mixture behind a preprocessor."""
+    mapped = fit.data.mapped(preprocessor)
+    return [MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture")]
+
+
+def fit_mixture_by_criterion(fit: ComponentFit) -> list[Component]:
+    """The mixture of a single feature whose size the Bayesian information criterion chooses."""
+    mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
+    choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
+    component = MixtureRuns(fit, mapped, choice, BY_CRITERION).component("bic_mixture")
+    return [replace(component, prior_samples=fit.options.prior_samples, improve=None)]
 
 
 def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:

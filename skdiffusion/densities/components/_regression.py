@@ -72,7 +72,7 @@ def fit_regressions(
     for name, space in spaces.items():
         if tried and fit.limits.over:
             break
-        tried[name] = RegressionOrders(fit, space, rng)
+        tried[name] = RegressionOrders(fit, space, rng.spawn(1)[0])  # each may go on by itself
         trial[name] = tried[name].held_out(0, TRIAL_SAMPLES)
     n_trial = len(next(iter(trial.values())))
     weights = fit.data.validation_weight[:n_trial]

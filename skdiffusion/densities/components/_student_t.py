@@ -28,7 +28,7 @@ class StudentTFamily(ComponentFamily):
     incomplete samples it is fitted to what is known.
     """
 
-    indispensable = True
+    indispensable = independent = True
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         data, plain, w = fit.data, fit.spaces.plain, fit.data.sample_weight
