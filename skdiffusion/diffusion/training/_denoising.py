@@ -31,9 +31,9 @@ class Denoising(Objective):
         self._share = 1.0 if sets.noised is None else float(sets.noised.float().mean())  # of entries that count
         self.loss_by_noise: np.ndarray | None = None  # at the check with the lowest mean loss
         self._lowest = np.inf
-        noise_seed = int(rng.integers(2**62))
+        self._drawn_at, self._drawn_last = 0, False  # step of the latest draw, and whether it was of the last phase
         self._validation = ValidationDraws(sets, plan, rng) if sets.validation else None
-        self._batches = NoisedBatches(sets, plan, rng, noise_seed)
+        self._batches = NoisedBatches(sets, plan, rng)
         self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
         n_own = max(1, self._batches.n_own)
         self._passes, n_samples = Passes(network, plan.n_levels, n_own), plan.n_levels * n_own
@@ -45,14 +45,15 @@ class Denoising(Objective):
 
     def _draw(self, step: int, n_steps: int) -> int:
         """The number of a step's batch among those that are drawn together, which are drawn at the first of them."""
-        i = step % self.plan.check_every
-        if i == 0:
-            self._batches.draw(min(self.plan.check_every, n_steps - step), step >= self.plan.decay_start(n_steps))
-        return i
+        last = step >= self.plan.decay_start(n_steps)
+        phase_ends = last != self._drawn_last and step % self.plan.check_every == 0
+        if step == 0 or step - self._drawn_at == self._batches.n_together or phase_ends:
+            self._batches.draw(last)
+            self._drawn_at, self._drawn_last = step, last
+        return step - self._drawn_at
 
     def skip(self, step: int, n_steps: int) -> None:
         self._draw(step, n_steps)
-        self._batches.skip()
 
     def state(self) -> dict[str, Any]:
         by_noise = None if self.loss_by_noise is None else torch.as_tensor(self.loss_by_noise)
@@ -64,7 +65,7 @@ class Denoising(Objective):
 
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         i, batches = self._draw(step, n_steps), self._batches
-        if i == 0:
+        if step % self.plan.check_every == 0:
             self._constraint.renew(self.flat, step, n_steps)
         batch = batches[i]
         if batches.n_own:
