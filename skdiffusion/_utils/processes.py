@@ -119,6 +119,11 @@ class _Pool:
             self._left = deque(left for left in self._left if left[0] is not task)
             return task.future is None
 
+    def n_free(self) -> int:
+        """How many helpers wait for a task."""
+        with self._lock:
+            return self._n_free
+
     def _hand_out(self) -> None:
         if not self._left:
             self._n_free += 1
@@ -199,6 +204,12 @@ def n_helpers() -> int:
     """How many processes may do tasks beside this one."""
     pool = _pool.get()
     return 0 if pool is None else pool.size
+
+
+def n_free_helpers() -> int:
+    """How many of them have nothing to do."""
+    pool = _pool.get()
+    return 0 if pool is None else pool.n_free()
 
 
 def begin(function: Callable[..., T], *args: Any, shared: Sequence[Any] = ()) -> Task[T]:

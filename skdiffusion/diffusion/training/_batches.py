@@ -1,7 +1,6 @@
 """Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -9,10 +8,17 @@ import numpy as np
 import torch
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.processes import Task, begin, n_helpers
 from skdiffusion.diffusion.networks import Passes, noise_features
-from skdiffusion.diffusion.training._pieces import Batch, Noising, Piece, noised_beside_given, prepared
+from skdiffusion.diffusion.training._pieces import (
+    Batch,
+    NoisedSteps,
+    Noising,
+    Piece,
+    SquaredErrors,
+    noised_beside_given,
+    prepared,
+)
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 from skdiffusion.diffusion.training._targets import (
@@ -23,7 +29,7 @@ from skdiffusion.diffusion.training._targets import (
     target_samples,
 )
 
-DRAWN_STEPS = 200  # of which samples and noise levels are drawn at once
+DRAWN_CHECKS = 4  # between reports, of whose steps samples and noise levels are drawn at once
 PIECE_STEPS = 10  # of which a helper prepares the batches at a time
 
 
@@ -49,7 +55,7 @@ class NoisedBatches:
         self.per_level = max(1, plan.batch_size // plan.n_levels)
         own = self._own = collective().share(self.per_level)
         self.n_own = own.stop - own.start
-        self.n_together = plan.check_every if sets.blocks is not None else DRAWN_STEPS
+        self.n_together = plan.check_every * (DRAWN_CHECKS if sets.blocks is None else 1)
         self._streams = sets.streams(sets.training, rng)
         self._drawn_from = sets.samples
         self._last = self._first = self._phase(plan.n_target_samples)
@@ -70,7 +76,8 @@ class NoisedBatches:
                 targets = target_samples(sets, sets.training)
             else:
                 n_drawn = max(size, n_target_samples)
-        noising = Noising(self.per_level, self._own, targets, plain_below, self.plan.reference)
+        members = slice(0, len(sets.training))
+        noising = Noising(members.stop, members, self.per_level, self._own, targets, plain_below, self.plan.reference)
         is_costly = bool(n_target_samples) and sets.noised is None and sets.samples.device.type == "cpu"
         return _Phase(noising, n_drawn, is_costly)
 
@@ -107,12 +114,16 @@ class NoisedBatches:
             return self._now.noising.batches(self._given(number))
         for later in range(number + 1, min(number + 2 + n_helpers(), len(self._seeds))):
             if later not in self._ahead:
-                piece = self._given(later)
-                self._ahead[later] = begin(prepared, self._now.noising, piece.drawn.numpy(), piece.theta, piece.seed)
+                self._ahead[later] = begin(prepared, self._now.noising, self._given(later))
         if number not in self._ahead:
             return self._now.noising.batches(self._given(number))
-        z, target = self._ahead.pop(number).result()
-        return zip(torch.as_tensor(z), torch.as_tensor(target))
+        return zip(*self._ahead.pop(number).result())
+
+    def steps(self, i: int, n: int, members: slice, errors: SquaredErrors) -> NoisedSteps:
+        """The steps of some members on batches i to i + n of a draw, the first of which begins a piece."""
+        noising, numbers = self._now.noising.of_members(members), range(i // PIECE_STEPS, -(-(i + n) // PIECE_STEPS))
+        pieces = [self._given(number).of_members(members) for number in numbers]
+        return NoisedSteps(noising, pieces, self._features[i : i + n], errors)
 
     def _given(self, number: int) -> Piece:
         """What a piece is made from."""
@@ -163,22 +174,16 @@ class ValidationDraws:
         """Noised samples of a member at a level."""
         return self.z.shape[2]
 
-    def losses(self, *passes: Passes) -> np.ndarray:
+    def losses(self, passes: Passes) -> np.ndarray:
         """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples.
 
-        The levels are shared out among the processes, and then among the passes, which go side by side.
+        The levels are shared out among the processes.
         """
         losses = torch.zeros_like(self.noise_floor)
-
-        def measure(own: Passes, levels: np.ndarray) -> None:
-            for k in levels.tolist():  # one level at a time: its buffers stay in cache
-                level = slice(k, k + 1)
-                error = own.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
-                mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
-                losses[:, k] = mean(error.square(), (1, 2, 3))
-
-        own_levels = np.arange(len(self.features))[collective().share(len(self.features))]
-        shares = np.array_split(own_levels, len(passes))
-        side_by_side([partial(measure, own, levels) for own, levels in zip(passes, shares)])
+        mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
+        for k in range(len(self.features))[collective().share(len(self.features))]:
+            level = slice(k, k + 1)  # one at a time: its buffers stay in cache
+            error = passes.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
+            losses[:, k] = mean(error.square(), (1, 2, 3))
         collective().add_up(losses)
         return (losses + self.noise_floor).double().cpu().numpy()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
 
-from skdiffusion.diffusion.networks import GaussianReference
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, Passes
 from skdiffusion.diffusion.training._targets import TargetSamples, add_noise, plain_target
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # noised samples and targets, each (n_members, n_levels, n, d)
@@ -35,6 +36,11 @@ class Piece:
     theta: np.ndarray
     seed: int
 
+    def of_members(self, members: slice) -> Piece:
+        """The same for some members."""
+        noised = None if self.noised is None else self.noised[:, members].clone()
+        return replace(self, drawn=self.drawn[:, members].clone(), noised=noised)
+
 
 @dataclass(frozen=True)
 class Noising:
@@ -42,6 +48,10 @@ class Noising:
 
     Parameters
     ----------
+    n_members : int
+        Of the ensemble, for all of which noise is drawn.
+    members : slice
+        Those of them that have batches.
     per_level : int
         Samples of a noise level.
     own : slice
@@ -54,6 +64,8 @@ class Noising:
         From whose velocity networks learn the departure.
     """
 
+    n_members: int
+    members: slice
     per_level: int
     own: slice
     targets: TargetSamples | None
@@ -63,23 +75,30 @@ class Noising:
     def batches(self, piece: Piece) -> Iterator[Batch]:
         """The batches of a piece, one after the other."""
         drawn, noised, theta, seed = piece.drawn, piece.noised, piece.theta, piece.seed
-        shape = (drawn.shape[1], theta.shape[1], self.per_level, drawn.shape[3])
+        shape = (self.n_members, theta.shape[1], self.per_level, drawn.shape[3])
         generator = torch.Generator(device=drawn.device).manual_seed(seed)
         for i, angles in enumerate(theta):
-            noise = torch.randn(shape, generator=generator, dtype=drawn.dtype, device=drawn.device)[:, :, self.own]
+            noise = torch.randn(shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
+            noise = noise[self.members, :, self.own]
             cos, sin = (
                 torch.as_tensor(scale, dtype=drawn.dtype, device=drawn.device)
                 for scale in (np.cos(angles), np.sin(angles))
             )
-            x = self._by_level(drawn[i], shape)
+            x = self._by_level(drawn[i], len(angles))
             if noised is not None:
-                yield noised_beside_given(x, self._by_level(noised[i], shape), noise, cos, sin)
+                yield noised_beside_given(x, self._by_level(noised[i], len(angles)), noise, cos, sin)
             else:
                 yield self._batch(drawn[i], x, noise, cos, sin, int((np.tan(angles) < self.plain_below).sum()))
 
-    def _by_level(self, drawn: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    def of_members(self, members: slice) -> Noising:
+        """The same for some members."""
+        targets = None if self.targets is None else self.targets.of_members(members)
+        return replace(self, members=members, targets=targets)
+
+    def _by_level(self, drawn: torch.Tensor, n_levels: int) -> torch.Tensor:
         """The own samples of every level."""
-        return drawn[:, : shape[1] * shape[2]].reshape(shape)[:, :, self.own]
+        by_level = drawn[:, : n_levels * self.per_level].reshape(len(drawn), n_levels, self.per_level, -1)
+        return by_level[:, :, self.own]
 
     def _batch(
         self,
@@ -108,8 +127,60 @@ def noised_beside_given(
     return z, torch.where(noised, plain_target(x, noise, cos, sin), torch.nan)
 
 
-def prepared(noising: Noising, drawn: np.ndarray, theta: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The batches of a piece as arrays, which processes exchange faster than tensors."""
-    piece = Piece(torch.as_tensor(drawn), None, theta, seed)
+def prepared(noising: Noising, piece: Piece) -> tuple[torch.Tensor, torch.Tensor]:
+    """All batches of a piece."""
     z, target = zip(*noising.batches(piece))
-    return torch.stack(z).numpy(), torch.stack(target).numpy()
+    return torch.stack(z), torch.stack(target)
+
+
+@dataclass(frozen=True)
+class SquaredErrors:
+    """The loss of velocities: mean squares of their errors, and the gradient.
+
+    Parameters
+    ----------
+    has_given : bool
+        Whether some targets are NaN, which do not count.
+    own_share, counted_share : float
+        Of the samples of a batch those that this process trains on, and of their entries those that count.
+    """
+
+    has_given: bool
+    own_share: float
+    counted_share: float
+
+    def gradient(
+        self, passes: Passes, z: torch.Tensor, features: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradient of a batch, a buffer of the passes, and the losses of the members."""
+        residual = passes.velocity(z, features) - target
+        if self.has_given:
+            residual.nan_to_num_(0.0)
+        gradient = passes.gradient(residual * (2.0 * self.own_share / z[0].numel()))
+        return gradient, residual.square_().flatten(1).mean(1) * (self.own_share / self.counted_share)
+
+
+@dataclass(frozen=True)
+class NoisedSteps:
+    """Steps of some members on the batches of a few pieces.
+
+    Parameters
+    ----------
+    noising : Noising
+    pieces : list of Piece
+    features : tensor of shape (n_steps, n_levels, n_noise_features)
+    errors : SquaredErrors
+    """
+
+    noising: Noising
+    pieces: list[Piece]
+    features: torch.Tensor
+    errors: SquaredErrors
+
+    def gradients(self, network: FilmEnsemble) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Gradients and losses, step by step."""
+        own = self.noising.own
+        passes = Passes(network, self.features.shape[1], own.stop - own.start)
+        batches = chain.from_iterable(map(self.noising.batches, self.pieces))
+        for (z, target), features in zip(batches, self.features):
+            yield self.errors.gradient(passes, z, features, target)
