@@ -68,11 +68,20 @@ class Task(Generic[T]):
             self._results.append(self._done_here())
 
     def result(self) -> T:
-        """The result, as soon as it is there."""
+        """The result, as soon as it is there; while a helper is at it, other tasks that are left are done here."""
         self.do()
-        if not self._results:
-            self._results.append(self._received())
+        pool = _pool.get()
+        while not self._results:
+            other = None if pool is None or self.is_over() else pool.next_left()
+            if other is None:
+                self._results.append(self._received())
+            else:
+                other.do()
         return self._results[0]
+
+    def is_over(self) -> bool:
+        """Whether the helper that does it has ended."""
+        return self.future is not None and self.future.done()
 
     def _done_here(self) -> T:
         function, args = self._call
@@ -112,6 +121,11 @@ class _Pool:
             if self._n_free:
                 self._n_free -= 1
                 self._hand_out()
+
+    def next_left(self) -> Task | None:
+        """A task that no helper has begun."""
+        with self._lock:
+            return self._left[0][0] if self._left else None
 
     def takes_back(self, task: Task) -> bool:
         """Whether no helper has begun a task; none then does."""

@@ -90,6 +90,8 @@ class NumericFit:
         if self.previous is None:
             preprocessors = candidate_preprocessors(data, plan)
             closed_forms = begin_closed_forms(data, spaces_of(data, preprocessors), plan)
+            if n_helpers() and plan.max_seconds is None:
+                closed_forms.independent()  # the longest tasks come first, so that none is waited for at last
             coordinates = choose_diffusion_coordinates(data, preprocessors, plan)
         else:
             preprocessor = self.estimator.preprocessor_
