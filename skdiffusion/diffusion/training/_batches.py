@@ -81,6 +81,12 @@ class NoisedBatches:
         is_costly = bool(n_target_samples) and sets.noised is None and sets.samples.device.type == "cpu"
         return _Phase(noising, n_drawn, is_costly)
 
+    @property
+    def n_targets(self) -> int:
+        """Target samples of a member, in a batch or in all."""
+        targets = self._now.noising.targets
+        return self._now.n_drawn if targets is None else targets.n_samples
+
     def draw(self, last: bool) -> None:
         """Draw the samples and noise levels of the next `n_together` batches, perhaps of the last phase of training."""
         n, levels, samples = self.n_together, self.plan.n_levels, self.sets.samples

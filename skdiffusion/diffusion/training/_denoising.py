@@ -19,6 +19,7 @@ from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._pieces import SquaredErrors
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
+from skdiffusion.diffusion.training._targets import MIN_ROWS
 
 
 class Denoising(Objective):
@@ -79,6 +80,7 @@ class Denoising(Objective):
             return []
         per_member = plan.n_levels * batches.n_own
         numbers = [per_member * width for width in (*self.network.hidden_layer_sizes, self.network.n_features)]
+        numbers.append(batches.n_targets * MIN_ROWS)
         groups = member_groups(self.network, numbers)
         if len(groups) == 1:
             return []

@@ -21,11 +21,11 @@ import torch
 from scipy.spatial import cKDTree
 from scipy.special import ndtr, ndtri
 
-from skdiffusion.diffusion.training._groups import VECTORS
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 
 CACHE_FLOATS = 100_000  # size of a block of weights: several passes over it stay in cache
+MIN_ROWS = 16  # of a block
 LOG_2 = np.log(2.0)
 MAX_COMPARED = 2000  # samples whose nearest neighbors are searched
 
@@ -70,8 +70,13 @@ class TargetSamples:
         if log_weights is not None:
             columns.append(log_weights[..., None].clamp(min=-1e6) / LOG_2)
         self._extended = torch.cat(columns, -1).transpose(1, 2).contiguous()
-        # Whole vectors of samples, and as many whatever the group of members: all have the same bits.
-        self._step = max(VECTORS, CACHE_FLOATS // (len(samples) * samples.shape[1]) // VECTORS * VECTORS)
+        # As many samples at a time whatever the group of members, which then have the same bits.
+        self._step = max(MIN_ROWS, CACHE_FLOATS // (len(samples) * samples.shape[1]) // MIN_ROWS * MIN_ROWS)
+
+    @property
+    def n_samples(self) -> int:
+        """Target samples of a member."""
+        return self._extended.shape[2]
 
     def of_members(self, members: slice) -> TargetSamples:
         """The target samples of some members."""
