@@ -20,8 +20,8 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +37,7 @@ from skdiffusion._utils.warnings import warn_user
 T = TypeVar("T")
 
 IDLE_SECONDS = 300  # after which a helper ends
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Task(Generic[T]):
@@ -90,10 +90,12 @@ class Task(Generic[T]):
     def _received(self) -> T:
         """The result that a helper sends. Where it fails or is lost, the error, if it comes again, belongs here."""
         assert self.future is not None
-        try:
-            result, messages = _loaded(self.future.result(), self.shared)
-        except Exception:
+        received = None
+        with suppress(Exception):
+            received = _loaded(self.future.result(), self.shared)
+        if received is None:
             return self._done_here()
+        result, messages = received
         for message, category in messages:
             warn_user(message, category)
         return result
@@ -139,11 +141,17 @@ class _Pool:
             return self._n_free
 
     def _hand_out(self) -> None:
+        """Let a free helper begin the next task."""
         if not self._left:
             self._n_free += 1
             return
-        task, message = self._left.popleft()
-        task.future = self._executor.submit(_done_there, message)
+        task, message = self._left[0]
+        try:
+            task.future = self._executor.submit(_done_there, message)
+        except RuntimeError:  # helpers are lost
+            _forget(self._executor)
+            return
+        self._left.popleft()
         self._follow(task.future)
 
     def _follow(self, future: Future) -> None:
@@ -154,7 +162,9 @@ class _Pool:
         """Hand out the next task to the helper that has done one, unless helpers are lost."""
         with self._lock:
             self._running.discard(done)
-            if done.exception() is None or not getattr(self._executor._flags, "broken", None):
+            if isinstance(done.exception(), BrokenExecutor):
+                _forget(self._executor)
+            else:
                 self._hand_out()
 
     def close(self, failed: bool) -> None:
@@ -164,9 +174,10 @@ class _Pool:
             running = bool(self._running)
         if failed and running:
             _forget(self._executor)
+            self._executor.shutdown(wait=False, kill_workers=True)
 
 
-_executors: dict[int, ProcessPoolExecutor] = {}  # one at most, by the process that made it
+_executors: dict[int, tuple[ProcessPoolExecutor, int]] = {}  # one, with its size, by the process that made it
 _lock = threading.Lock()
 _pool: ContextVar[_Pool | None] = ContextVar("_pool", default=None)
 
@@ -174,22 +185,22 @@ _pool: ContextVar[_Pool | None] = ContextVar("_pool", default=None)
 def _executor(n_helpers: int) -> ProcessPoolExecutor:
     """Processes that may be helpers, so many at least."""
     with _lock:
-        known = _executors.get(os.getpid())
-        if known is None or known._max_workers < n_helpers or known._flags.broken or known._flags.shutdown:
+        known, size = _executors.get(os.getpid(), (None, 0))
+        if known is None or size < n_helpers:
             if known is not None:
                 known.shutdown(wait=False)
-            known = ProcessPoolExecutor(n_helpers, timeout=IDLE_SECONDS, initializer=_ignore_interrupts, env=ONE_THREAD)
+            alone = dict.fromkeys(THREADS, "1")
+            known = ProcessPoolExecutor(n_helpers, timeout=IDLE_SECONDS, initializer=_ignore_interrupts, env=alone)
             _executors.clear()
-            _executors[os.getpid()] = known
+            _executors[os.getpid()] = known, n_helpers
         return known
 
 
 def _forget(executor: ProcessPoolExecutor) -> None:
-    """End processes, whatever they do."""
+    """Let later fits start helpers anew."""
     with _lock:
-        if _executors.get(os.getpid()) is executor:
+        if _executors.get(os.getpid(), (None, 0))[0] is executor:
             _executors.clear()
-    executor.shutdown(wait=False, kill_workers=True)
 
 
 @contextmanager

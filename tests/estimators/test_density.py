@@ -568,7 +568,7 @@ def test_an_interrupt_outside_training_leaves_the_earlier_fit(X, fitted, monkeyp
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skdiffusion.estimators._stages.fit_components", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._stages.begin_components", interrupt)
     with pytest.raises(KeyboardInterrupt):
         est.fit(two_blobs(100, 9)[:, :1])
     assert est.n_features_in_ == 2

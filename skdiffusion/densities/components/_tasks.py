@@ -65,9 +65,8 @@ class ComponentTasks:
             self._all = [*independent, *others]
         return self._all
 
-
     def finished(self) -> ComponentTasks:
-        """The same once all are fitted, without what it was fitted from."""
+        """The same once all are fitted."""
         self.all()
         return self
 

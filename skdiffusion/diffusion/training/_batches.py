@@ -101,7 +101,8 @@ class NoisedBatches:
         self._picks = torch.as_tensor(picks).to(samples.device)
         self._seeds = self.rng.integers(2**62, size=-(-n // PIECE_STEPS)).tolist()
         self._ahead: dict[int, Task] = {}  # pieces that helpers may prepare, by number
-        self._at, self._batches = -1, iter(())
+        self._at = -1
+        self._batches: Iterator[Batch] = iter(())
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Noised samples (n_members, n_levels, n, d), features of their noise levels and targets of batch i of a draw.

@@ -29,6 +29,8 @@ class Objective(ABC):
     n_parameters), in place. The loss is that of some `samples`, (n_samples, d), in coordinates of their own.
     """
 
+    network: Any  # whose parameters they are
+
     def __init__(self, flat: torch.Tensor, samples: torch.Tensor | None = None) -> None:
         self.flat, self.average, self.samples = flat, in_rows(flat), samples
 
