@@ -77,18 +77,15 @@ class Noising:
         drawn, noised, theta, seed = piece.drawn, piece.noised, piece.theta, piece.seed
         shape = (self.n_members, theta.shape[1], self.per_level, drawn.shape[3])
         generator = torch.Generator(device=drawn.device).manual_seed(seed)
-        for i, angles in enumerate(theta):
+        scales = (torch.as_tensor(f(theta), dtype=drawn.dtype, device=drawn.device) for f in (np.cos, np.sin))
+        n_plain, n_levels = (np.tan(theta) < self.plain_below).sum(1).tolist(), theta.shape[1]
+        for i, (cos, sin) in enumerate(zip(*scales)):
             noise = torch.randn(shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
-            noise = noise[self.members, :, self.own]
-            cos, sin = (
-                torch.as_tensor(scale, dtype=drawn.dtype, device=drawn.device)
-                for scale in (np.cos(angles), np.sin(angles))
-            )
-            x = self._by_level(drawn[i], len(angles))
+            noise, x = noise[self.members, :, self.own], self._by_level(drawn[i], n_levels)
             if noised is not None:
-                yield noised_beside_given(x, self._by_level(noised[i], len(angles)), noise, cos, sin)
+                yield noised_beside_given(x, self._by_level(noised[i], n_levels), noise, cos, sin)
             else:
-                yield self._batch(drawn[i], x, noise, cos, sin, int((np.tan(angles) < self.plain_below).sum()))
+                yield self._batch(drawn[i], x, noise, cos, sin, n_plain[i])
 
     def of_members(self, members: slice) -> Noising:
         """The same for some members."""
