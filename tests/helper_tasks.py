@@ -15,6 +15,13 @@ def where(value=None, seconds=0.02):
     return os.getpid(), value
 
 
+def span(seconds=0.02):
+    """When the task begins and ends, by a clock that all processes share."""
+    start = time.perf_counter()
+    time.sleep(seconds)
+    return start, time.perf_counter()
+
+
 def settings():
     """Process, threads of every library, and a setting of scikit-learn."""
     threads = {torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())}
