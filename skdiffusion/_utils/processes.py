@@ -17,6 +17,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -171,10 +172,13 @@ class _Pool:
         """Leave what is not begun, and after an error end what is."""
         with self._lock:
             self._left.clear()
-            running = bool(self._running)
-        if failed and running:
-            _forget(self._executor)
-            self._executor.shutdown(wait=False, kill_workers=True)
+            running = [*self._running]
+        if not (failed and running):
+            return
+        _forget(self._executor)
+        while any(not (future.running() or future.done()) for future in running):
+            time.sleep(0.001)  # the executor trips over what is just on its way to a process
+        self._executor.shutdown(wait=False, kill_workers=True)
 
 
 _executors: dict[int, tuple[ProcessPoolExecutor, int]] = {}  # one, with its size, by the process that made it
