@@ -260,6 +260,7 @@ def test_an_error_leaves_the_earlier_fit(monkeypatch):
     assert n_helpers() == 0
 
 
+@pytest.mark.filterwarnings("ignore:There was no time")
 def test_a_limit_of_time_is_kept():
     started = time.monotonic()
     est = DiffusionDensityEstimator(random_state=0, n_jobs=2, max_fit_seconds=3).fit(bent(2000, 4))
