@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from skdiffusion._utils.processes import Task, begin, results
 from skdiffusion._utils.warnings import warn_user
@@ -43,6 +44,10 @@ class ComponentTasks:
         self._independent: list[Component] | None = None
         self._rest: Task | None = None
         self._all: list[Component] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of use elsewhere is what has been fitted.
+        return {"_independent": self._independent, "_all": self._all}
 
     def independent(self) -> list[Component]:
         """The components that need no others."""

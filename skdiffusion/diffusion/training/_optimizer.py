@@ -8,7 +8,7 @@ def in_rows(values: torch.Tensor) -> torch.Tensor:
 
     A loop over numbers rounds those that fill no vector otherwise: these then are the same whatever the other members.
     """
-    apart = values.new_zeros(len(values), values.shape[1] + 1)[:, :-1]
+    apart = values.new_zeros(*values.shape[:-1], values.shape[-1] + 1)[..., :-1]
     return apart.copy_(values)
 
 
