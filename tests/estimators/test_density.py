@@ -356,8 +356,8 @@ OPTION_CHANGES = {
 }
 
 
-# Tested in `test_trial`, as they take other components, in `test_processes`: a file changes no density, and below: pilots
-# change a density only where they choose other coordinates.
+# Tested in `test_trial`, as they take other components, in `test_processes`: a file changes no density, and below:
+# pilots change a density only where they choose other coordinates.
 TESTED_ELSEWHERE = {"min_trial_weight", "min_trial_gain", "checkpoint", "n_pilot_steps", "min_correlation_gain"}
 
 
