@@ -2,9 +2,10 @@
 
     python -m benchmarks.jobs [--sets A,B] [--samples 2000] [--jobs 2] [--repeats 3] [--quick]
 
-Runs of both alternate on one machine, which has to be idle: the first line says whether it is. Ratios are of pairs
-of runs, medians with their range; the results of both are compared bit by bit. The processor time of all threads
-together says what the threads cost.
+Runs of both alternate on one machine, which has to be idle: the first line says whether it is. Processes that help a
+fit have started before, as they have for every fit but the first. Ratios are of pairs of runs, medians with their
+range; the results of both are compared bit by bit. Processor time is that of this process, with all of its threads: it
+says what threads cost, and which share of a fit the helping processes leave.
 """
 
 import argparse
@@ -39,6 +40,15 @@ def run(X, queries, n_jobs, n_drawn):
     return dict(zip(CALLS, (of_fit, of_scoring, of_draws))), (log_prob, drawn)
 
 
+def start_helpers(n_jobs):
+    """Wait until processes that help a fit have imported everything."""
+    from skdiffusion._utils.processes import helpers, n_free_helpers, n_helpers
+
+    with helpers(n_jobs):
+        while n_free_helpers() < n_helpers():
+            time.sleep(0.1)
+
+
 def compared(X, queries, jobs, repeats, n_drawn):
     """Pairs of seconds by call, of one and of several jobs in turn, and whether the results are the same."""
     pairs, same = {call: [] for call in CALLS}, True
@@ -64,6 +74,7 @@ def main():
         names, n, scored, drawn = ["banana"], 150, 1000, 1000
     warnings.simplefilter("ignore")
     run(np.random.default_rng(0).normal(size=(60, 2)), np.zeros((10, 2)), 1, 10)  # imports
+    start_helpers(arguments.jobs)
     print(f"{os.cpu_count()} processors, load of the last minute {os.getloadavg()[0]:.2f} (0 is idle).\n")
     print(f"| set | features | call | seconds, 1 job | {arguments.jobs} jobs | ratio (range) | processor time | same |")
     print("|---" * 8 + "|")

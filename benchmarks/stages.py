@@ -40,6 +40,13 @@ class Stopwatch:
         self.note("training")
 
 
+class Fitted:
+    """Components that are fitted already, in the place of those that go on beside the training."""
+
+    def __init__(self, components):
+        self.all = lambda: components
+
+
 def run_cell(name, n, data):
     """CPU seconds of the stages of one fit."""
     import torch
@@ -59,15 +66,18 @@ def run_cell(name, n, data):
         table = TrainingData.of(samples, bounds, np.random.default_rng(0))
         plan = est._plan((table.n_effective, table.n_features), None)
         table = table.split(plan.diffusion.n_folds, plan.diffusion.network.n_members)
-        coordinates, spaces = _stages.choose_transforms(table, plan)
+        preprocessors = _stages.candidate_preprocessors(table, plan)
+        coordinates = _stages.choose_diffusion_coordinates(table, preprocessors, plan)
         watch.note("transforms")
-        fit = ComponentFit(table, spaces, plan.components, table.rng.spawn(1)[0])
+        fit = ComponentFit(table, _stages.spaces_of(table, preprocessors), plan.components, table.rng.spawn(1)[0])
         for family, of_family in COMPONENTS.items():
-            fit.components += of_family().fit(fit)
+            for part in of_family().parts(fit):
+                fit.components += part(fit.with_own_stream())
             watch.note(family)
-        diffusion = _stages.fit_flow(table, coordinates, fit.components, plan, watch)
+        closed_forms = Fitted(fit.components)
+        diffusion = _stages.fit_flow(table, coordinates, closed_forms, plan, watch)
         watch.note("training" if diffusion.fine_tuning is None else "fine-tuning")
-        _stages.stack(table, diffusion, fit.components, plan)
+        _stages.stack(table, diffusion, closed_forms.all(), plan)
         watch.note("blend")
     return {"dataset": name, "n": n, "n_train": len(X), "d": X.shape[1], "seconds": watch.seconds}
 

@@ -106,7 +106,7 @@ def table(n=200):
 
 def test_frames_with_categories_and_gaps(client):
     frame = table()
-    given = {"components": ["mixture"], "n_training_steps": 40}
+    given = {"components": ["mixture", "student"], "n_training_steps": 40}
     weights = dd.from_pandas(pd.Series(np.linspace(1, 2, 200)), npartitions=3)
     estimator = small(client, **given).fit(dd.from_pandas(frame, npartitions=3), sample_weight=weights)
     alone = DiffusionDensityEstimator(**parameters(**given)).fit(frame, sample_weight=np.linspace(1, 2, 200))

@@ -14,14 +14,12 @@ from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, Options, load
+from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, load
 from skdiffusion._utils.blocks import in_parts
 from skdiffusion._utils.parallel import n_workers, side_by_side, workers
 from skdiffusion._utils.warnings import without_convergence_warnings
 from skdiffusion.datasets import Sphere
-from skdiffusion.densities import ExpectationMaximization, MixtureSearch
-from skdiffusion.diffusion.networks import ACTIVATIONS, FilmEnsemble
-from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train
+from skdiffusion.densities import ExpectationMaximization
 
 SMALL = {"max_iter": 5, "hidden_layer_sizes": (64, 64), "n_steps": 6, "random_state": 0}
 
@@ -159,31 +157,6 @@ def one_job():
     return fitted(1, X), X
 
 
-@pytest.mark.parametrize(
-    ("n", "d", "given"),
-    [
-        (700, 3, {}),
-        (300, 2, {"hidden_layer_sizes": (32, 32, 32)}),
-        (200, 1, {"hidden_layer_sizes": (96, 96)}),
-        (301, 5, {"hidden_layer_sizes": (65, 49), "n_estimators": 3}),
-        (200, 3, {"n_estimators": 2, "components": None, "options": Options(fine_tune=True)}),
-        (200, 2, {"components": None, "options": Options(noise_intervals=2, activation="gelu")}),
-    ],
-    ids=["blend", "plane", "one feature", "odd widths", "fine-tuned", "intervals"],
-)
-def test_a_fit_has_the_same_bits_whatever_n_jobs(n, d, given):
-    X = bent(n, d)
-    one = fitted(1, X, **given)
-    for n_jobs in (2, 3):
-        several = fitted(n_jobs, X, **given)
-        assert one.component_weights_ == several.component_weights_
-        assert_array_equal(one.loss_curve_, several.loss_curve_)
-        assert_array_equal(one.validation_scores_, several.validation_scores_)
-        assert_array_equal(one.likelihood_curve_, several.likelihood_curve_)
-        assert_array_equal(one.score_samples(X), several.score_samples(X))
-        assert_array_equal(one.sample(50, random_state=1), several.sample(50, random_state=1))
-
-
 @pytest.mark.parametrize("method", ["score_samples", "score_function", "to_latent", "from_latent", "log_density_error"])
 def test_values_of_several_blocks_have_the_same_bits(method, one_job):
     est, X = one_job
@@ -203,40 +176,12 @@ def test_the_support_has_the_same_bits():
     assert_array_equal(one.sample(1000, random_state=0), two.sample(1000, random_state=0))
 
 
-@pytest.mark.parametrize("n_jobs", [2, 5])
-def test_mixtures_tried_ahead_leave_no_trace(n_jobs):
-    X, found = np.concatenate([bent(300, 2), 4 + bent(100, 2)]), []
-    folds = np.array_split(np.random.default_rng(1).permutation(400), 4)
-    for jobs in (1, n_jobs):
-        search = MixtureSearch(X, np.ones(400), folds[:3], np.random.default_rng(0))
-        with workers(jobs):
-            choice = search.choose()
-        found.append((choice.setting, choice.score, search.rng.random(), set(search._fitted)))
-    assert found[0] == found[1]
-
-
 def test_a_start_drawn_before_is_the_start_of_the_fit():
     X, w = bent(200, 2), np.ones(200)
     em, rngs = ExpectationMaximization(max_k_means_samples=100), [np.random.default_rng(0) for _ in range(2)]
     start = em.draw_start(w, 3, rngs[0])
     assert_array_equal(em.fit(X, w, (3, 1.0), start=start).means, em.fit(X, w, (3, 1.0), rngs[1]).means)
     assert rngs[0].random() == rngs[1].random()
-
-
-def test_members_that_train_side_by_side_report_to_the_calling_thread():
-    idents, rng = set(), np.random.default_rng(0)
-    network = FilmEnsemble(3, (64, 64), n_members=4)
-    network.initialize(rng, 1.0, 1.2)
-    z, everything = torch.as_tensor(bent(200, 3), dtype=torch.float32), [np.arange(200)] * 4
-    plan = TrainingPlan(n_steps=20, monitor=lambda *_: idents.add(threading.get_ident()))
-    with workers(2):
-        beside = train(network, TrainingSets(z, np.ones(200), everything), plan, rng)
-    assert idents == {threading.get_ident()}
-    again = FilmEnsemble(3, (64, 64), n_members=4)
-    rng = np.random.default_rng(0)
-    again.initialize(rng, 1.0, 1.2)
-    alone = train(again, TrainingSets(z, np.ones(200), everything), plan, rng)
-    assert torch.equal(beside.network.flat, alone.network.flat)
 
 
 # -- the estimator -------------------------------------------------------------------------------
@@ -266,33 +211,6 @@ def test_zero_jobs_have_no_meaning():
         fitted(0, bent(30, 2)).score_samples(bent(30, 2))
 
 
-class Failed(Exception):
-    """Of a task."""
-
-
-def fails_beside(p, out=None, kept=None):
-    """An activation that fails in every thread but the first."""
-    if threading.current_thread() is not threading.main_thread():
-        raise Failed
-    return ACTIVATIONS["relu"].value(p, out, kept)
-
-
-def test_an_error_in_a_worker_leaves_the_estimator_as_it_was(one_job):
-    est, X = one_job
-    est = pickle.loads(pickle.dumps(est)).set_params(n_jobs=2, options=Options(activation="failing"))
-    before, threads = dict(vars(est)), threading.active_count()
-    ACTIVATIONS["failing"] = ACTIVATIONS["relu"]._replace(value=fails_beside)
-    try:
-        with workers(2), pytest.raises(Failed):
-            est.fit(X)
-    finally:
-        del ACTIVATIONS["failing"]
-    assert vars(est).keys() == before.keys()
-    assert all(vars(est)[name] is value for name, value in before.items())
-    assert threading.active_count() == threads
-    assert n_workers() == 1
-
-
 def test_no_more_threads_compute_than_asked_for(one_job):
     est, X = one_job
     est, seen = pickle.loads(pickle.dumps(est)).set_params(n_jobs=2), []
@@ -306,7 +224,6 @@ def test_no_more_threads_compute_than_asked_for(one_job):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        clone(est).set_params(random_state=0).fit(X[:300])
         est.score_samples(np.tile(X, (3, 1)))
     finally:
         stop.set()

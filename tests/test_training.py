@@ -1,6 +1,7 @@
 """The training step against its definition and against oracles, and the loop that all objectives share."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,18 +69,18 @@ def test_targets_are_over_more_samples_once_the_learning_rate_falls(n, first, dr
         n_steps=10, batch_size=8, n_levels=2, n_target_samples=64, n_first_target_samples=first, decay_fraction=0.3
     )
     sets = TrainingSets(samples, np.ones(n), [np.arange(n)])
-    batches = NoisedBatches(sets, plan, rng, 0)
+    batches = NoisedBatches(sets, plan, rng)
     n_drawn = []
     for last in (False, True):
-        batches.draw(3, last)
+        batches.draw(last)
         n_drawn.append(batches._picks.shape[2])
-        batches._n_plain[:] = 0
+        batches._now = batches._now._replace(noising=replace(batches._now.noising, plain_below=0.0))
         picks = batches._picks[1, 0]
         z, _, target = batches[1]
         of_all = n <= (plan.n_target_samples if last else first)
         density = GaussianKernelDensity(samples.numpy() if of_all else samples[picks].numpy(), 0.0)
         for level in range(2):
-            theta = float(torch.atan2(batches._sin[1, level], batches._cos[1, level]))
+            theta = float(batches._theta[1, level])
             assert_allclose(target[0, level], density(z[0, level].numpy(), theta)[0], rtol=1e-6, atol=1e-6)
     assert n_drawn == [drawn_first, 64 if n > 64 else 8]
 
@@ -92,10 +93,10 @@ def test_training_draws_its_last_phase_when_the_learning_rate_falls(rng):
     network, seen = FilmEnsemble(2, (4, 4)), []
     objective = Denoising(network, sets, plan, rng)
     draw_batches = objective._batches.draw
-    objective._batches.draw = lambda n, last: (seen.append(last), draw_batches(n, last))
+    objective._batches.draw = lambda last: (seen.append(last), draw_batches(last))
     for step in range(10):
         objective.gradient(step, 10)
-    assert seen == [False, False, False, False, True]
+    assert seen == [False, True]
     rates = [plan.learning_rate_at(step) for step in range(10)]
     assert rates[7] == plan.learning_rate > rates[8]
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_a_run_that_is_not_worthwhile_ends_with_a_falling_learning_rate():
 def test_the_worth_of_a_diffusion_is_its_weight_and_gain_in_the_blend(data):
     n = len(data.validated)
     other = Component("other", None, np.full(n, -2.0), "other")
-    beside, places = Beside(data, [other], ComponentOptions()), np.arange(n)
+    beside, places = Beside(data, SimpleNamespace(all=lambda: [other]), ComponentOptions()), np.arange(n)
     assert_allclose(beside.worth(np.full(n, -5.0), places), (0.0, 0.0), atol=1e-3)
     weight, gain = beside.worth(np.full(n, -1.0), places)
     assert weight > 0.97
@@ -73,7 +74,8 @@ def test_the_worth_of_a_diffusion_is_its_weight_and_gain_in_the_blend(data):
     weight, gain = beside.worth(half, places)
     assert_allclose(weight, 0.5, atol=0.06)
     assert_allclose(gain, np.logaddexp(half, -2.0).mean() - np.log(2) + 2.0, atol=0.01)
-    assert Beside(data, [], ComponentOptions()).worth(half, places) == (1.0, np.inf)
+    alone = Beside(data, SimpleNamespace(all=list), ComponentOptions())
+    assert alone.worth(half, places) == (1.0, np.inf)
 
 
 def test_networks_without_weight_are_trained_for_a_part_of_the_steps(data):

@@ -1,6 +1,6 @@
 """A context that keeps a computation to one thread, and then restores the former numbers of threads.
 
-A second thread saved 15 % of a fit, and cost many times as much where cores were shared.
+A second thread of the libraries saved 15 % of a fit, and cost many times as much where cores were shared.
 
 torch and OpenMP keep their numbers of threads per calling thread, so each context saves and restores those of its own
 thread. BLAS keeps one number for the process: the first context to enter saves it and the last to leave restores it,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.blocks import slices
 from skdiffusion._utils.numerics import best_blend, clearly_better, effective_number, log_sum_exp
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities._kernel import MAX_PAIRS, GaussianKernelDensity, Spacing, kernel_density
 from skdiffusion.densities._mixture import LOG_2PI
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
@@ -60,13 +58,10 @@ class KernelSamples:
         would reward a bandwidth of zero without bound.
         """
         out = np.empty((len(bandwidths), len(queries)))
-
-        def evaluate(block: slice) -> None:
+        for block in slices(len(queries), MAX_PAIRS // len(self.samples)):
             left_out = _LeftOut(self, queries[block])
             for b, bandwidth in enumerate(bandwidths):
                 out[b, block] = left_out.log_prob(bandwidth)
-
-        side_by_side([partial(evaluate, block) for block in slices(len(queries), MAX_PAIRS // len(self.samples))])
         return out
 
 

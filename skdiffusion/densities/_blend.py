@@ -11,6 +11,7 @@ import numpy as np
 from skdiffusion._utils.blocks import BLOCK_SAMPLES, in_parts, slices
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import best_blend
+from skdiffusion._utils.processes import begin, results
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
@@ -110,24 +111,55 @@ def improved(
     table = np.stack([c.held_out_log_prob for c in components], axis=1)
     sample_share = sample_weight / sample_weight.sum()
 
-    def gain_beside(place: int) -> Gain:
+    def gain_beside(place: int) -> BesideGain:
         others = np.where(np.arange(len(weights)) == place, 0.0, weights)
         beside = blend_log_density(table, others / others.sum()) if others.any() else np.full(len(table), -np.inf)
-
-        def gain(later: np.ndarray, earlier: np.ndarray) -> float:
-            if processes.clock() > deadline:
-                return -np.inf
-            by_sample = np.subtract(*(best_blend(held_out, beside, sample_share) for held_out in (later, earlier)))
-            mean = float(sample_share @ by_sample)
-            # A standard error more: few samples must not end the work by chance.
-            return processes.first(mean + float(np.sqrt(sample_share**2 @ (by_sample - mean) ** 2)))
-
-        return gain
+        return BesideGain(beside, sample_share, deadline)
 
     def pays(component: Component) -> bool:
         return share[component.kind] > options.min_improved_weight and processes.clock() <= deadline
 
-    return [c.improve(gain_beside(place)) if c.improve and pays(c) else c for place, c in enumerate(components)]
+    tasks = {
+        place: begin(c.improve, gain_beside(place), shared=_parts_of(c))
+        for place, c in enumerate(components)
+        if c.improve and pays(c)
+    }
+    better = dict(zip(tasks, results([*tasks.values()])))
+    return [better.get(place, c) for place, c in enumerate(components)]
+
+
+def _parts_of(component: Component) -> list:
+    """What a component of more work has in common with others."""
+    density = component.density
+    return [density.preprocessor] if isinstance(density, TransformedDensity) else []
+
+
+@dataclass(frozen=True)
+class BesideGain:
+    """What a blend may gain, in nats a sample, by later log-densities of a component in the place of earlier ones.
+
+    Parameters
+    ----------
+    beside : array of shape (n_validated,)
+        Log-densities of the other components.
+    sample_share : array of shape (n_validated,)
+        Weights of sum 1.
+    deadline : float
+        Moment of `Collective.clock` after which nothing gains any more.
+    """
+
+    beside: np.ndarray
+    sample_share: np.ndarray
+    deadline: float
+
+    def __call__(self, later: np.ndarray, earlier: np.ndarray) -> float:
+        processes, share = collective(), self.sample_share
+        if processes.clock() > self.deadline:
+            return -np.inf
+        by_sample = np.subtract(*(best_blend(held_out, self.beside, share) for held_out in (later, earlier)))
+        mean = float(share @ by_sample)
+        # A standard error more: few samples must not end the work by chance.
+        return processes.first(mean + float(np.sqrt(share**2 @ (by_sample - mean) ** 2)))
 
 
 def worthwhile_runs(held_out_log_prob: Callable[[int], np.ndarray], most: int, gain: Gain, min_gain: float) -> int:

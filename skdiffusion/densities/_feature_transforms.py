@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.numerics import clearly_better, effective_number, floored
-from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.processes import begin, results
 from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
 from skdiffusion.preprocessing import (
     FeatureTransform,
@@ -58,8 +57,8 @@ class _Selection:
         tasks = []
         for transforms in candidates:
             for (train, fold), transform in zip(self.splits, transforms):
-                tasks.append(partial(self._fold_sums, train, fold, transform, self._starts(train)))
-        sums = side_by_side(tasks)
+                tasks.append(begin(self._fold_sums, train, fold, transform, self._starts(train)))
+        sums = results(tasks)
         return [self._score(sums[i : i + len(self.splits)]) for i in range(0, len(sums), len(self.splits))]
 
     def _score(self, sums: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[_Score, np.ndarray]:

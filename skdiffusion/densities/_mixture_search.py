@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from skdiffusion._utils.numerics import TIE, best_blend, clearly_better, effective_number
-from skdiffusion._utils.parallel import n_workers, side_by_side
-from skdiffusion.densities._em import ExpectationMaximization, KMeansStart, MixtureSetting
+from skdiffusion._utils.processes import Task, begin, n_helpers, results
+from skdiffusion.densities._em import ExpectationMaximization, MixtureSetting
 from skdiffusion.densities._mixture import GaussianMixtureDensity
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.preprocessing import CompletedSamples
@@ -60,28 +59,27 @@ class MixtureSearch:
 
     def _fit(self, settings: Sequence[MixtureSetting], n_folds: int) -> None:
         """Fit the mixtures of some settings without each of the first folds, side by side."""
-        tasks: dict[tuple[MixtureSetting, int], Callable[[], tuple[GaussianMixtureDensity, np.ndarray]]] = {}
+        tasks: dict[tuple[MixtureSetting, int], Task[GaussianMixtureDensity]] = {}
         for setting, i in product(settings, range(n_folds)):
             if (setting, i) in self._fitted or (setting, i) in tasks:
                 continue
             stronger = self._stronger(setting)
             if (stronger, i) in tasks:  # whose mixture is the start
-                self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
-                tasks.clear()
+                self._collect(tasks)
             known = None if stronger is None else self._fitted.get((stronger, i))
-            weights = self.sample_weight[self._training[i]]
-            start = known[0] if known else EM.draw_start(weights, setting.n_components, self.rng)
-            tasks[setting, i] = partial(self._fitted_without, i, setting, start)
-        self._fitted.update(zip(tasks, side_by_side([*tasks.values()])))
+            X, w = self.X[self._training[i]], self.sample_weight[self._training[i]]
+            start = known[0] if known else EM.draw_start(w, setting.n_components, self.rng)
+            tasks[setting, i] = begin(EM.fit, X, w, setting.of_repeated(self._information), None, start)
+        self._collect(tasks)
 
-    def _fitted_without(
-        self, i: int, setting: MixtureSetting, start: GaussianMixtureDensity | KMeansStart | None
-    ) -> tuple[GaussianMixtureDensity, np.ndarray]:
-        """The mixture without the i-th fold, and its log-densities there."""
-        train, fold = self._training[i], self.folds[i]
-        mixture = EM.fit(self.X[train], self.sample_weight[train], setting.of_repeated(self._information), start=start)
-        log_prob = mixture.log_prob(self.X[fold])
-        return mixture, log_prob if self.completed is None else self.completed.observed(log_prob, fold)
+    def _collect(self, tasks: dict[tuple[MixtureSetting, int], Task[GaussianMixtureDensity]]) -> None:
+        """Keep the mixtures of tasks, and their log-densities of what was left out."""
+        for (setting, i), mixture in zip(tasks, results([*tasks.values()])):
+            fold = self.folds[i]
+            log_prob = mixture.log_prob(self.X[fold])
+            observed = log_prob if self.completed is None else self.completed.observed(log_prob, fold)
+            self._fitted[setting, i] = mixture, observed
+        tasks.clear()
 
     def _shares(self, n_folds: int) -> np.ndarray:
         """Weights of the samples of the first folds, of sum 1."""
@@ -111,7 +109,7 @@ class MixtureSearch:
         highest, since_gain, reached = -np.inf, 0, 0
         for place, setting in enumerate(allowed):
             if place == reached:  # so many more are scored whatever they gain
-                reached += min(n_workers(), PATIENCE - since_gain)
+                reached += min(1 + n_helpers(), PATIENCE - since_gain)
                 self._fit(allowed[place:reached], n_folds)
             score = scores[setting] = self._shares(n_folds) @ self._out_of_fold(setting, n_folds)
             since_gain = 0 if score > highest + TIE else since_gain + 1

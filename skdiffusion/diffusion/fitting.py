@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import torch
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import floored
+from skdiffusion._utils.processes import Task, begin, results
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
@@ -157,31 +159,38 @@ class _Pilots:
         self.plan = replace(options.training, **PILOT, n_steps=options.n_pilot_steps, n_target_samples=0)
         self.known: dict[Coordinates, float] = {}
 
+    def _begin(self, coordinates: Coordinates) -> Task[float]:
+        """A short run as a task, from a stream of its own."""
+        self.data.mapped(coordinates.preprocessor)  # once for all runs
+        own = copy(self)
+        own.data = replace(self.data, rng=self.data.rng.spawn(1)[0])
+        return begin(own.score, coordinates)
+
     def score(self, coordinates: Coordinates) -> float:
         """Mean log-density of the validation samples after a short run, in nats."""
-        if coordinates not in self.known:
-            mapped = self.data.mapped(coordinates.preprocessor)
-            network = new_network(self.data.n_features, self.network, self.data.rng)
-            sets = [self.training] * self.n_members, [self.validation] * self.n_members
-            plan = replace(self.plan, deadline=collective().clock() + self.max_seconds)
-            result = _train(network, mapped.z, self.data, sets, plan, coordinates.reference)
-            if result.interrupted:
-                raise KeyboardInterrupt  # nothing worth keeping yet
-            low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
-            # Nothing else is ever scored by it: no trial has to show that the bits of a sample are always the same.
-            field = NetworkField(result.network, None, coordinates.reference, precision="single")
-            flow = ProbabilityFlow(field, low, high)
-            log_prob = mapped.log_prob_left_out(flow, self.validation)
-            weights = self.data.weights_of(self.data.first(self.validation))
-            score = float(np.average(floored(log_prob, self.data.n_features), weights=weights))
-            self.known[coordinates] = collective().first(score)  # machines differ by round-off
-        return self.known[coordinates]
+        mapped = self.data.mapped(coordinates.preprocessor)
+        network = new_network(self.data.n_features, self.network, self.data.rng)
+        sets = [self.training] * self.n_members, [self.validation] * self.n_members
+        plan = replace(self.plan, deadline=collective().clock() + self.max_seconds)
+        result = _train(network, mapped.z, self.data, sets, plan, coordinates.reference)
+        if result.interrupted:
+            raise KeyboardInterrupt  # nothing worth keeping yet
+        low, high = (float(np.arctan(sigma)) for sigma in self.plan.sigma_range)
+        # Nothing else is ever scored by it: no trial has to show that the bits of a sample are always the same.
+        field = NetworkField(result.network, None, coordinates.reference, precision="single")
+        flow = ProbabilityFlow(field, low, high)
+        log_prob = mapped.log_prob_left_out(flow, self.validation)
+        weights = self.data.weights_of(self.data.first(self.validation))
+        return float(np.average(floored(log_prob, self.data.n_features), weights=weights))
 
     def best(self, candidates: list[Coordinates]) -> Coordinates:
         """The coordinates of greatest log-density; the first, without a run, if it is alone or time is over."""
         if len(candidates) == 1 or collective().clock() > self.deadline:
             return candidates[0]
-        return max(candidates, key=self.score)
+        new = [coordinates for coordinates in candidates if coordinates not in self.known]
+        scores = results([self._begin(coordinates) for coordinates in new])
+        self.known.update(zip(new, collective().first(scores)))  # machines differ by round-off
+        return max(candidates, key=self.known.__getitem__)
 
 
 def choose_coordinates(

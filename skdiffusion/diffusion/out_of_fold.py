@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from skdiffusion._utils.numerics import floored
-from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.processes import begin, results
 from skdiffusion._utils.protocols import Density
 from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.flow import LOG_2PI, ProbabilityFlow
@@ -36,9 +35,9 @@ def some_of_folds(data: TrainingData, n_samples: int, rng: np.random.Generator) 
 def log_prob_of_members(members: Sequence[Density], mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
     """Log-densities of the samples of folds, each by the one member that has not seen its fold."""
     z, folds = mapped.z_left_out, folds[: len(members)]
-    own_folds = [partial(member.log_prob, z[fold]) for member, fold in zip(members, folds)]
+    own_folds = [begin(member.log_prob, z[fold]) for member, fold in zip(members, folds)]
     samples = np.concatenate(folds)
-    return mapped.observed(np.concatenate(side_by_side(own_folds)) + mapped.log_det_left_out[samples], samples)
+    return mapped.observed(np.concatenate(results(own_folds)) + mapped.log_det_left_out[samples], samples)
 
 
 def out_of_fold_log_prob(flow: ProbabilityFlow, mapped: MappedData, folds: Sequence[np.ndarray]) -> np.ndarray:
@@ -69,7 +68,7 @@ def averaged_log_prob(members: Sequence[Density], mapped: MappedData, folds: Seq
     z, folds = mapped.z_left_out, folds[: len(members)]
     samples = np.concatenate(folds)
     log_det = mapped.log_det_left_out[samples]
-    table = np.stack(side_by_side([partial(member.log_prob, z[samples]) for member in members]), axis=1)
+    table = np.stack(results([begin(member.log_prob, z[samples]) for member in members]), axis=1)
     places, own = np.arange(len(samples)), np.repeat(np.arange(len(folds)), [len(f) for f in folds])
     result = table[places, own]
     table[places, own] = np.nan
@@ -92,7 +91,7 @@ def network_gain(flow: ProbabilityFlow, mapped: MappedData, data: TrainingData) 
     d, parts = data.n_features, list(zip(flows_of_members(flow), data.validation_folds))
     samples = np.concatenate([fold for _, fold in parts])
     z = mapped.z_left_out
-    log_prob = np.concatenate([member.log_prob(z[fold]) for member, fold in parts])
+    log_prob = np.concatenate(results([begin(member.log_prob, z[fold]) for member, fold in parts]))
     gaussian = -0.5 * (z[samples] ** 2).sum(1) - 0.5 * d * LOG_2PI
     gain = floored(log_prob, d) - floored(gaussian, d)
     return float(np.average(gain, weights=data.sample_weight[samples]) / d)

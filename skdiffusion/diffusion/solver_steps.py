@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.processes import begin, n_helpers, results
 from skdiffusion.diffusion.flow import MAX_STEPS, ProbabilityFlow
 from skdiffusion.preprocessing import MappedData, TrainingData
 
@@ -59,13 +58,15 @@ def choose_steps(
     both = np.concatenate([z, samples])
 
     def solve(steps: int) -> tuple[np.ndarray, float]:
-        log_p, taken = replace(flow, density_steps=steps).refined_log_density(both)
+        solver = replace(flow, density_steps=steps)
+        parts = [begin(solver.refined_log_density, part) for part in np.array_split(both, 1 + n_helpers())]
+        log_p, taken = (np.concatenate(values) for values in zip(*results(parts)))
         return log_p, (2 * taken - steps)[: len(z)].mean()  # a refined sample has paid for every doubling
 
     steps, chosen, cheapest = FIRST_DENSITY_STEPS, MAX_STEPS, np.inf
-    (current, cost), *solved = side_by_side([partial(solve, steps), partial(solve, 3 * steps // 2)])
+    current, cost = solve(steps)
     while steps < min(MAX_STEPS, cheapest):
-        finer, finer_cost = solved.pop() if solved else solve(3 * steps // 2)
+        finer, finer_cost = solve(3 * steps // 2)
         error = np.abs(finer - current)[: len(z)].mean()
         now, then = (np.exp(np.minimum(log_p[len(z) :] - log_wide, 30)) for log_p in (finer, current))
         moved = now - then

@@ -14,17 +14,15 @@ the closed-form divergence of `FilmEnsemble` is then that of the present feature
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.numerics import samples_times_matrix
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.patterns import Patterns
+from skdiffusion._utils.processes import Task, begin, results
 from skdiffusion.diffusion.ensemble import averaging_gain
 from skdiffusion.diffusion.fitting import Progress, make_flow
 from skdiffusion.diffusion.flow import LOG_2PI, ProbabilityFlow
@@ -273,17 +271,15 @@ def _out_of_fold(flow: StateFlow, samples: StateSamples) -> np.ndarray:
     every = np.concatenate(samples.validation)
     owner = np.repeat(np.arange(len(members)), [len(fold) for fold in samples.validation])
 
-    def log_prob(member: StateFlow, rows: np.ndarray) -> np.ndarray:
-        return member.log_prob_of_residuals(samples.residuals_left_out[rows], samples.given[rows])
+    def begun(member: StateFlow, rows: np.ndarray) -> Task[np.ndarray]:
+        return begin(member.log_prob_of_residuals, samples.residuals_left_out[rows], samples.given[rows])
 
     if len(members) < 3:
-        return np.concatenate(side_by_side(_tasks(log_prob, members, samples.validation)))
-    table = np.stack(side_by_side(_tasks(log_prob, members, [every] * len(members))), axis=1)
+        own = results([begun(member, fold) for member, fold in zip(members, samples.validation)])
+        return np.concatenate(own)
+    values = results([begun(member, every) for member in members])
+    table = np.stack(values, axis=1)
     places = np.arange(len(every))
     result = table[places, owner]
     table[places, owner] = np.nan
     return result + np.minimum(averaging_gain(table), GAIN_CAP)
-
-
-def _tasks(function: Callable, members: list[StateFlow], rows: list[np.ndarray]) -> list[Callable[[], np.ndarray]]:
-    return [partial(function, member, own) for member, own in zip(members, rows)]

@@ -12,6 +12,7 @@ from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import note_frame
 from skdiffusion._utils.measure import takes_numbers_alone
 from skdiffusion._utils.parallel import workers
+from skdiffusion._utils.processes import helpers
 from skdiffusion._utils.progress import (
     CallbackSupportMixin,
     FitProgress,
@@ -110,8 +111,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         number of the feature, or "auto", those of `find_atoms`. None spreads such values over narrow cells. Fits
         compare only with the same atoms.
     n_jobs : int or None, default=None
-        Threads of `score_samples` and the other methods that look at samples, which give the same bits whatever their
-        number; `fit` and `sample` run on one. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 all.
+        Processes of `fit` and threads of the methods that look at samples, with the same bits whatever their number;
+        `sample` runs on one. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 all.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     fit_conditionals : "auto" or bool, default="auto"
@@ -293,7 +294,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start):
+        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start), helpers(self.n_jobs):
             self._fit(Given(X, sample_weight, groups))
         return self
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skdiffusion._utils.collective import collective
+from skdiffusion._utils.processes import n_helpers
 from skdiffusion._utils.progress import FitProgress, affordable_samples
 from skdiffusion.densities import Component, KernelSources, completed_samples
+from skdiffusion.densities.components import ComponentTasks
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
 from skdiffusion.diffusion.out_of_fold import network_gain
 from skdiffusion.estimators._conditional_fit import fit_conditional_blend, joint_part, n_conditional_checks
@@ -17,8 +19,9 @@ from skdiffusion.estimators._fit_input import FitInput
 from skdiffusion.estimators._replay import ReplayBuffer
 from skdiffusion.estimators._stages import (
     FitPlan,
-    choose_transforms,
-    fit_closed_forms,
+    begin_closed_forms,
+    candidate_preprocessors,
+    choose_diffusion_coordinates,
     fit_flow,
     spaces_of,
     stack,
@@ -62,13 +65,13 @@ class NumericFit:
     def run(self) -> None:
         """Fit everything, and set the attributes of the estimator."""
         estimator, data = self.estimator, self.data
-        coordinates, components = self._closed_forms()
-        narrowest = min([1.0, *(c.density.narrowest for c in components)]) * coordinates.narrowest
+        coordinates, closed_forms = self._closed_forms()
+        narrowest = min([1.0, *(c.density.narrowest for c in closed_forms.independent())]) * coordinates.narrowest
         plan = replace(self.plan, diffusion=self.plan.diffusion.adapted_to(narrowest))
         n_checks = plan.diffusion.n_checks + self.conditionals * n_conditional_checks(data, plan)
         with FitProgress(estimator, n_checks) as progress:
-            diffusion = fit_flow(data, coordinates, components, plan, progress)
-            estimator.blend_, components = stack(data, diffusion, components, plan)
+            diffusion = fit_flow(data, coordinates, closed_forms, plan, progress)
+            estimator.blend_, components = stack(data, diffusion, closed_forms.all(), plan)
             if self.conditionals and not (diffusion.training.interrupted or progress.stopped):
                 estimator.conditional_blend_ = fit_conditional_blend(
                     data, diffusion, components, self.whole_plan, progress
@@ -78,16 +81,26 @@ class NumericFit:
         self._set_attributes(coordinates, components)
         self._tell_of_training(diffusion, plan)
 
-    def _closed_forms(self) -> tuple[Coordinates, list[Component]]:
-        """The coordinates of the diffusion, those of an earlier fit where it goes on, and the other components."""
+    def _closed_forms(self) -> tuple[Coordinates, ComponentTasks]:
+        """The coordinates of the diffusion, those of an earlier fit where it goes on, and the other components.
+
+        These go on beside the diffusion where helpers fit them.
+        """
         data, plan = self.data, self.plan
         if self.previous is None:
-            coordinates, spaces = choose_transforms(data, plan)
+            preprocessors = candidate_preprocessors(data, plan)
+            closed_forms = begin_closed_forms(data, spaces_of(data, preprocessors), plan)
+            if n_helpers() and plan.max_seconds is None:
+                closed_forms.independent()  # the longest tasks come first, so that none is waited for at last
+            coordinates = choose_diffusion_coordinates(data, preprocessors, plan)
         else:
             preprocessor = self.estimator.preprocessor_
-            coordinates, spaces = Coordinates(preprocessor, self.previous.reference), spaces_of(data, [preprocessor])
-        components = fit_closed_forms(data, spaces, plan)
-        return collective().first((coordinates, components))  # machines differ by round-off, and so in their choices
+            coordinates = Coordinates(preprocessor, self.previous.reference)
+            closed_forms = begin_closed_forms(data, spaces_of(data, [preprocessor]), plan)
+        if n_helpers():
+            return coordinates, closed_forms
+        # Machines differ by round-off, and so in their choices.
+        return collective().first((coordinates, closed_forms.finished()))
 
     def _set_attributes(self, coordinates: Coordinates, components: list[Component]) -> None:
         """Set the attributes that describe the density, and those that `partial_fit` goes on from."""

@@ -29,7 +29,7 @@ from skdiffusion.densities import (
     improved,
     validation_score,
 )
-from skdiffusion.densities.components import Spaces, TimeLimits, fit_components
+from skdiffusion.densities.components import ComponentTasks, Spaces, TimeLimits, begin_components
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit, choose_coordinates, fit_diffusion
 from skdiffusion.diffusion.options import DiffusionOptions
 from skdiffusion.diffusion.out_of_fold import out_of_fold_log_prob
@@ -67,12 +67,15 @@ class FitPlan:
         return training_deadline(self.started, self.max_seconds, share)
 
 
-def choose_transforms(data: TrainingData, plan: FitPlan) -> tuple[Coordinates, Spaces]:
-    """The coordinates of the diffusion, and the preprocessors of the other components."""
+def candidate_preprocessors(data: TrainingData, plan: FitPlan) -> list[Preprocessor]:
+    """The preprocessors that the diffusion may have, of which those of the other components are two."""
     first, transforms = feature_transform_candidates(data, plan.feature_transform)
-    preprocessors = [Preprocessor(data.X, data.sample_weight, t, data.bounds, first) for t in transforms]
-    options = replace(plan.diffusion, pilot_deadline=plan.deadline(PILOT_SHARE))
-    return choose_coordinates(data, preprocessors, options), spaces_of(data, preprocessors)
+    return [Preprocessor(data.X, data.sample_weight, t, data.bounds, first) for t in transforms]
+
+
+def choose_diffusion_coordinates(data: TrainingData, preprocessors: list[Preprocessor], plan: FitPlan) -> Coordinates:
+    """The coordinates of the diffusion, chosen within their share of the time."""
+    return choose_coordinates(data, preprocessors, replace(plan.diffusion, pilot_deadline=plan.deadline(PILOT_SHARE)))
 
 
 def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
@@ -82,15 +85,13 @@ def spaces_of(data: TrainingData, preprocessors: list[Preprocessor]) -> Spaces:
     return Spaces(plain, next((p for p in preprocessors if p.feature_transform is not None), None))
 
 
-def fit_closed_forms(data: TrainingData, spaces: Spaces, plan: FitPlan) -> list[Component]:
-    """The components in closed form."""
-    if not plan.component_names:
-        return []
+def begin_closed_forms(data: TrainingData, spaces: Spaces, plan: FitPlan) -> ComponentTasks:
+    """Begin to fit the components in closed form."""
     limits = TimeLimits()
     if plan.max_seconds is not None:
         limits = TimeLimits(SEARCH_SHARE * plan.max_seconds, plan.deadline(CLOSED_FORM_SHARE))
     # A stream of their own: the networks are the same whatever the components draw.
-    return fit_components(data, spaces, plan.component_names, plan.components, data.rng.spawn(1)[0], limits)
+    return begin_components(data, spaces, plan.component_names, plan.components, data.rng.spawn(1)[0], limits)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,13 @@ class Beside:
     """The components in closed form, beside which the diffusion is weighed at some of the validation samples."""
 
     data: TrainingData
-    components: list[Component]
+    closed_forms: ComponentTasks
     options: ComponentOptions
+
+    @property
+    def components(self) -> list[Component]:
+        """The components, which training has not waited for."""
+        return self.closed_forms.all()
 
     def _all(self, log_prob: np.ndarray, places: np.ndarray) -> list[Component]:
         others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in self.components]
@@ -121,14 +127,14 @@ class Beside:
 
 
 def fit_flow(
-    data: TrainingData, coordinates: Coordinates, components: list[Component], plan: FitPlan, progress: FitProgress
+    data: TrainingData, coordinates: Coordinates, closed_forms: ComponentTasks, plan: FitPlan, progress: FitProgress
 ) -> DiffusionFit:
     """The diffusion model, within its share of the time; what the whole blend gains decides how long it is trained."""
     share = TRAINING_SHARE if plan.diffusion.fine_tuning is None else DENOISING_SHARE
     options = plan.diffusion.ending_at(plan.deadline(share), plan.deadline())
-    if not components:
+    if not plan.component_names:
         options = replace(options, min_trial_weight=0.0)  # nothing else could do what the networks do
-    return fit_diffusion(data, coordinates, options, Beside(data, components, plan.components), progress)
+    return fit_diffusion(data, coordinates, options, Beside(data, closed_forms, plan.components), progress)
 
 
 def stack(

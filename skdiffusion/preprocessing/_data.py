@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,11 @@ class TrainingData:
     places: np.ndarray | None = None  # (n_given,), the sample that each one that was given is a copy of
     reservoir: Reservoir | None = None  # where these were drawn from more samples, on which networks are trained
     _mapped: dict[int, tuple[Preprocessor, MappedData]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The ids are those of another process.
+        mapped = {id(preprocessor): (preprocessor, values) for preprocessor, values in state["_mapped"].values()}
+        self.__dict__.update(state, _mapped=mapped)
 
     @classmethod
     def of(

@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion._utils.blocks import BLOCK_SAMPLES
 from skdiffusion.densities import Blend, ComponentOptions, TransformedDensity
+from skdiffusion.diffusion.fitting import Coordinates
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.estimators._resolve import component_options
 from skdiffusion.exceptions import DegenerateDataWarning, InterruptedFitWarning
@@ -342,8 +343,6 @@ OPTION_CHANGES = {
     "patience": 1,
     "decay_fraction": 1.0,
     "n_target_samples": 0,
-    "n_pilot_steps": 3,
-    "min_correlation_gain": np.inf,
     "n_folds": 2,
     "fine_tune": True,
     "sigma_min": 0.2,
@@ -357,16 +356,14 @@ OPTION_CHANGES = {
 }
 
 
-# Tested in `test_trial`, as they take other components, and in `test_processes`: a file changes no density.
-TESTED_ELSEWHERE = {"min_trial_weight", "min_trial_gain", "checkpoint"}
+# Tested in `test_trial`, as they take other components, in `test_processes`: a file changes no density, and below:
+# pilots change a density only where they choose other coordinates.
+TESTED_ELSEWHERE = {"min_trial_weight", "min_trial_gain", "checkpoint", "n_pilot_steps", "min_correlation_gain"}
 
 
 @pytest.mark.parametrize("name", sorted(set(Options().get_params()) - set(COMPONENT_CHANGES) - TESTED_ELSEWHERE))
 def test_every_option_changes_the_density(name, X):
     base = DiffusionDensityEstimator(**TINY | {"max_iter": 60, "n_steps": "auto"}, components=None, options=Options())
-    if name in ("n_pilot_steps", "min_correlation_gain"):
-        X = X + X[:, :1] * [0.0, 2.0]  # correlated features: there are coordinates to choose from
-        base.set_params(max_iter="auto", options__n_training_steps=60)
     if name == "n_training_steps":
         base.set_params(max_iter="auto")
     if name == "patience":
@@ -377,6 +374,19 @@ def test_every_option_changes_the_density(name, X):
     before = base.fit(X).score_samples(X)
     after = clone(base).set_params(**{f"options__{name}": OPTION_CHANGES[name]}).fit(X).score_samples(X)
     assert np.abs(before - after).max() > 1e-9
+
+
+def test_options_of_pilots_reach_them(X, monkeypatch):
+    given = []
+
+    def first(data, preprocessors, options):
+        given.append((options.n_pilot_steps, options.min_correlation_gain))
+        return Coordinates(preprocessors[0])
+
+    monkeypatch.setattr("skdiffusion.estimators._stages.choose_coordinates", first)
+    options = Options(n_training_steps=5, n_pilot_steps=3, min_correlation_gain=np.inf)
+    DiffusionDensityEstimator((8, 8), components=None, n_steps=4, options=options).fit(X)
+    assert given == [(3, np.inf)]
 
 
 def test_grid_search_over_network_size(X):
@@ -568,7 +578,7 @@ def test_an_interrupt_outside_training_leaves_the_earlier_fit(X, fitted, monkeyp
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skdiffusion.estimators._stages.fit_components", interrupt)
+    monkeypatch.setattr("skdiffusion.estimators._stages.begin_components", interrupt)
     with pytest.raises(KeyboardInterrupt):
         est.fit(two_blobs(100, 9)[:, :1])
     assert est.n_features_in_ == 2

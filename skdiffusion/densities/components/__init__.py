@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
-from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities import Component, ComponentOptions
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit, Spaces, TimeLimits
 from skdiffusion.densities.components._kernel import KernelFamily
@@ -14,9 +14,13 @@ from skdiffusion.densities.components._mixture import MixtureFamily
 from skdiffusion.densities.components._regression import RegressionFamily
 from skdiffusion.densities.components._steps import StepsFamily
 from skdiffusion.densities.components._student_t import StudentTFamily
+from skdiffusion.densities.components._tasks import ComponentTasks
 from skdiffusion.preprocessing import TrainingData
 
-__all__ = ["COMPONENTS", "ComponentFamily", "ComponentFit", "Spaces", "TimeLimits", "fit_components"]
+__all__ = [
+    "COMPONENTS", "ComponentFamily", "ComponentFit", "ComponentTasks", "Spaces", "TimeLimits",
+    "begin_components", "fit_components",
+]  # fmt: skip
 
 # In the order of their fit: later families are fitted only where they add to those before them.
 COMPONENTS: dict[str, type[ComponentFamily]] = {
@@ -28,15 +32,15 @@ COMPONENTS: dict[str, type[ComponentFamily]] = {
 }
 
 
-def fit_components(
+def begin_components(
     data: TrainingData,
     spaces: Spaces,
     names: Collection[str],
     options: ComponentOptions,
     rng: np.random.Generator,
     limits: TimeLimits | None = None,
-) -> list[Component]:
-    """Fit the closed-form components of some families, each to all samples and once more without its validation folds.
+) -> ComponentTasks:
+    """Begin to fit the closed-form components of some families, beside what else this process does.
 
     Parameters
     ----------
@@ -51,13 +55,13 @@ def fit_components(
     unknown = set(names) - set(COMPONENTS)
     if unknown:
         raise ValueError(f"Components must be among {list(COMPONENTS)}. Got {sorted(unknown)}.")
-    fit = ComponentFit(data, spaces, options, rng, limits or TimeLimits())
-    left_out = []
-    for name, family in COMPONENTS.items():
-        if name in names and (family.indispensable or not fit.limits.over):
-            fit.components += family().fit(fit)
-        elif name in names:
-            left_out.append(name)
-    if left_out:
-        warn_user(f"There was no time to try the components {left_out}: raise 'max_fit_seconds'.", UserWarning)
-    return fit.components
+    families = {name: family for name, family in COMPONENTS.items() if name in names}
+    return ComponentTasks(ComponentFit(data, spaces, options, rng, limits or TimeLimits()), families)
+
+
+def fit_components(*args: Any, **kwargs: Any) -> list[Component]:
+    """Fit closed-form components, each to all samples and once more without its validation folds.
+
+    The parameters are those of `begin_components`.
+    """
+    return begin_components(*args, **kwargs).all()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,6 +55,10 @@ class ComponentFit:
             return np.full(len(self.data.validated), -np.inf)
         return out_of_fold_log_prob(self.components, self.data.validation_weight, self.options)
 
+    def with_own_stream(self) -> ComponentFit:
+        """The same with a stream that nothing else draws from."""
+        return replace(self, rng=self.rng.spawn(1)[0])
+
     @cached_property
     def left_out_together(self) -> list[np.ndarray]:
         """The validation folds, in parts that hold at most as many samples as a fold of all samples would.
@@ -70,6 +75,11 @@ class ComponentFamily:
     """
 
     indispensable = False  # whether it is fitted even where there is no time left
+    independent = False  # whether it is fitted whatever the others are
+
+    def parts(self, fit: ComponentFit) -> list[Callable[[ComponentFit], list[Component]]]:
+        """The parts of `fit`, each with a stream of its own, that need nothing of each other."""
+        return [self.fit]
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         """Components of this family that are worth having beside those fitted so far; perhaps none."""

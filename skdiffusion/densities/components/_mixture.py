@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.processes import begin, results
 from skdiffusion.densities import (
     Component,
     ExpectationMaximization,
@@ -23,7 +23,7 @@ from skdiffusion.densities import (
     worthwhile_runs,
 )
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
-from skdiffusion.preprocessing import MappedData
+from skdiffusion.preprocessing import MappedData, Preprocessor
 
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
 OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
@@ -38,19 +38,25 @@ class MixtureFamily(ComponentFamily):
     chooses.
     """
 
-    def fit(self, fit: ComponentFit) -> list[Component]:
-        components: list[Component] = []
-        for prefix, preprocessor in fit.spaces.by_prefix().items():
-            if components and fit.limits.over:
-                break
-            mapped = fit.data.mapped(preprocessor)
-            components.append(MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture"))
-        if fit.data.n_features == 1:
-            mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
-            choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
-            component = MixtureRuns(fit, mapped, choice, BY_CRITERION).component("bic_mixture")
-            components.append(replace(component, prior_samples=fit.options.prior_samples, improve=None))
-        return components
+    independent = True
+
+    def parts(self, fit: ComponentFit) -> list[Callable[[ComponentFit], list[Component]]]:
+        parts: list = [partial(fit_mixture, *space) for space in fit.spaces.by_prefix().items()]
+        return parts if fit.data.n_features > 1 else [*parts, fit_mixture_by_criterion]
+
+
+def fit_mixture(prefix: str, preprocessor: Preprocessor, fit: ComponentFit) -> list[Component]:
+    """The mixture behind a preprocessor."""
+    mapped = fit.data.mapped(preprocessor)
+    return [MixtureRuns(fit, mapped, choose_mixture(fit, mapped)).component(f"{prefix}mixture")]
+
+
+def fit_mixture_by_criterion(fit: ComponentFit) -> list[Component]:
+    """The mixture of a single feature whose size the Bayesian information criterion chooses."""
+    mapped, w = fit.data.mapped(fit.spaces.plain), fit.data.sample_weight
+    choice = mixture_by_bic(mapped.z, w, fit.rng, fit.options, fit.limits.search_seconds)
+    component = MixtureRuns(fit, mapped, choice, BY_CRITERION).component("bic_mixture")
+    return [replace(component, prior_samples=fit.options.prior_samples, improve=None)]
 
 
 def choose_mixture(fit: ComponentFit, mapped: MappedData) -> MixtureChoice:
@@ -97,8 +103,7 @@ class MixtureRuns:
     ) -> list[GaussianMixtureDensity]:
         """Runs of EM on training samples from starts, side by side."""
         z, w, setting = self.mapped.z, self.w, self.setting
-        fits = [partial(self.em.fit, z[t], w[t], setting, start=start) for t, start in zip(training, starts)]
-        return side_by_side(fits)
+        return results([begin(self.em.fit, z[t], w[t], setting, None, start) for t, start in zip(training, starts)])
 
     def held_out(self, n_runs: int) -> np.ndarray:
         """Out-of-fold log-densities of the mean of so many runs of EM for each fold."""
@@ -107,9 +112,7 @@ class MixtureRuns:
         for runs in self.runs:
             runs += islice(more, n_runs - len(runs))
         means = [GaussianMixtureDensity.mean(runs[:n_runs]) for runs in self.runs]
-        return np.concatenate(
-            side_by_side([partial(self.mapped.log_prob_left_out, mean, fold) for mean, fold in zip(means, self.folds)])
-        )
+        return np.concatenate([self.mapped.log_prob_left_out(mean, fold) for mean, fold in zip(means, self.folds)])
 
     def improved(self, name: str, gain: Gain) -> Component:
         """The component of as many runs for each fold as the blend gains by."""
@@ -118,17 +121,15 @@ class MixtureRuns:
     def component(self, name: str, n_runs: int = 1) -> Component:
         """The component of so many runs of EM for each fold."""
         held_out = self.held_out(n_runs)
-        fits = [
-            partial(OF_ALL_SAMPLES.fit, self.mapped.z, self.w, self.setting, start=start)
-            for start in self._best_runs(n_runs)
-        ]
-        transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(side_by_side(fits)))
+        z, w, setting = self.mapped.z, self.w, self.setting
+        fits = [begin(OF_ALL_SAMPLES.fit, z, w, setting, None, start) for start in self._best_runs(n_runs)]
+        transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(results(fits)))
         improve = partial(self.improved, name) if n_runs == 1 < self.max_runs else None
         return Component(name, transformed, held_out, "mixture", improve=improve)
 
     def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
         """The best run on all samples, or the better half of several."""
         runs = [run for of_fold in self.runs for run in of_fold]
-        log_prob = side_by_side([partial(run.log_prob, self.mapped.z) for run in runs])
+        log_prob = [run.log_prob(self.mapped.z) for run in runs]
         order = sorted(range(len(runs)), key=lambda k: self.w @ log_prob[k])
         return [runs[k] for k in (order[len(runs) // 2 :] if n_runs > 1 else order[-1:])]

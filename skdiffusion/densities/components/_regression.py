@@ -9,7 +9,6 @@ from math import factorial
 import numpy as np
 
 from skdiffusion._utils.numerics import best_blend, effective_number
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     AutoregressiveRegression,
     Component,
@@ -72,7 +71,7 @@ def fit_regressions(
     for name, space in spaces.items():
         if tried and fit.limits.over:
             break
-        tried[name] = RegressionOrders(fit, space, rng)
+        tried[name] = RegressionOrders(fit, space, rng.spawn(1)[0])  # each may go on by itself
         trial[name] = tried[name].held_out(0, TRIAL_SAMPLES)
     n_trial = len(next(iter(trial.values())))
     weights = fit.data.validation_weight[:n_trial]
@@ -147,21 +146,15 @@ class RegressionOrders:
 
     def held_out(self, k: int, min_samples: float = np.inf) -> np.ndarray:
         """Out-of-fold log-densities by the k-th order, of the first folds that hold at least so many samples."""
-        known, wanted = self._held_out[k], []
+        known = self._held_out[k]
         n_known = sum(map(len, known))
         for part in self.parts[len(known) :]:
             if n_known >= min_samples:
                 break
-            wanted.append(partial(self._held_out_part, part, self._drawn(self.data.without(part)), k))
+            samples = self._drawn(self.data.without(part))
+            known.append(self.mapped.log_prob_left_out(self.fit_order(samples, k), part))
             n_known += len(part)
-        if wanted and k not in self._head_sizes:
-            known.append(wanted.pop(0)())  # the first part, which chooses the head of the others
-        known += side_by_side(wanted)
         return np.concatenate(known)
-
-    def _held_out_part(self, part: np.ndarray, samples: np.ndarray, k: int) -> np.ndarray:
-        """Log-densities of a part by the regression of other samples."""
-        return self.mapped.log_prob_left_out(self.fit_order(samples, k), part)
 
     def _draw_orders(self, n_orders: int) -> None:
         """Draw random orders, each different from the others, until there are so many."""
@@ -173,9 +166,10 @@ class RegressionOrders:
 
     def _of_all_samples(self, orders: Sequence[int]) -> list[AutoregressiveRegression]:
         """The regressions of some orders, fitted to all samples."""
-        everything, new = np.arange(self.data.n_samples), [k for k in orders if k not in self._of_all]
-        fits = [partial(self.fit_order, self._drawn(everything), k) for k in new]
-        self._of_all.update(zip(new, side_by_side(fits)))
+        everything = np.arange(self.data.n_samples)
+        for k in orders:
+            if k not in self._of_all:
+                self._of_all[k] = self.fit_order(self._drawn(everything), k)
         return [self._of_all[k] for k in orders]
 
     def _blended(self, others: np.ndarray, n_orders: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion.densities import (
     Component,
     IncompleteSamples,
@@ -28,7 +25,7 @@ class StudentTFamily(ComponentFamily):
     incomplete samples it is fitted to what is known.
     """
 
-    indispensable = True
+    indispensable = independent = True
 
     def fit(self, fit: ComponentFit) -> list[Component]:
         data, plain, w = fit.data, fit.spaces.plain, fit.data.sample_weight
@@ -50,8 +47,7 @@ class StudentTFamily(ComponentFamily):
         def held_out(fold: np.ndarray) -> np.ndarray:
             return mapped.log_prob_left_out(fitted(data.without(fold)), fold)
 
-        folds = [partial(held_out, fold) for fold in fit.left_out_together]
-        density, *log_prob = side_by_side([partial(fitted, np.arange(data.n_samples)), *folds])
+        density, log_prob = fitted(np.arange(data.n_samples)), [held_out(fold) for fold in fit.left_out_together]
         transformed = TransformedDensity(mapped.preprocessor, density)
         min_weight = fit.options.min_student_weight
         return [Component("student", transformed, np.concatenate(log_prob), "student", min_weight=min_weight)]

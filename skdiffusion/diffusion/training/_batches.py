@@ -1,18 +1,27 @@
 """Noised samples with the velocities that networks learn from them: batches to train on, and draws to validate by."""
 
-from functools import partial
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.parallel import side_by_side
+from skdiffusion._utils.processes import Task, begin, n_helpers
 from skdiffusion.diffusion.networks import Passes, noise_features
+from skdiffusion.diffusion.training._pieces import (
+    Batch,
+    NoisedSteps,
+    Noising,
+    Piece,
+    SquaredErrors,
+    noised_beside_given,
+    prepared,
+)
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 from skdiffusion.diffusion.training._targets import (
-    TargetSamples,
     add_noise,
     noise_angles,
     plain_target,
@@ -20,13 +29,16 @@ from skdiffusion.diffusion.training._targets import (
     target_samples,
 )
 
+DRAWN_CHECKS = 4  # between reports, of whose steps samples and noise levels are drawn at once
+PIECE_STEPS = 10  # of which a helper prepares the batches at a time
+
 
 class _Phase(NamedTuple):
     """What a phase of training takes its targets from."""
 
-    targets: TargetSamples | None  # None where a batch brings its own
+    noising: Noising
     n_drawn: int  # samples of a member in a batch, some of which may be targets alone
-    plain_below: float  # noise level
+    is_costly: bool  # whether targets are worth another process
 
 
 class NoisedBatches:
@@ -34,17 +46,16 @@ class NoisedBatches:
 
     Targets are plain at the lowest noise levels, where posterior means are no steadier, and stable above. Where the
     samples of a member outnumber the target samples of the plan, a batch brings its own. As long as the learning rate
-    is high, noise of the targets averages out, and fewer of them do. `noise_seed` is that of the noise, which is drawn
-    on the device of the samples. Several processes draw the same batches, and each has its share `own` of the samples
-    of every level.
+    is high, noise of the targets averages out, and fewer of them do. Where targets are costly, helpers prepare batches
+    ahead. Several processes of one fit draw the same batches, and each has its share of the samples of every level.
     """
 
-    def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator, noise_seed: int) -> None:
+    def __init__(self, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
         self.sets, self.plan, self.rng = sets, plan, rng
         self.per_level = max(1, plan.batch_size // plan.n_levels)
-        self.own = collective().share(self.per_level)
-        self.n_own = self.own.stop - self.own.start
-        self._noise = torch.Generator(device=sets.samples.device).manual_seed(noise_seed)
+        own = self._own = collective().share(self.per_level)
+        self.n_own = own.stop - own.start
+        self.n_together = plan.check_every * (DRAWN_CHECKS if sets.blocks is None else 1)
         self._streams = sets.streams(sets.training, rng)
         self._drawn_from = sets.samples
         self._last = self._first = self._phase(plan.n_target_samples)
@@ -56,78 +67,77 @@ class NoisedBatches:
     def _phase(self, n_target_samples: int) -> _Phase:
         """What batches of this many target samples take."""
         sets, size = self.sets, self.per_level * self.plan.n_levels
-        if not n_target_samples:
-            return _Phase(None, size, np.inf)
-        longest = max(len(t) for t in sets.training)
-        samples = sets.samples.cpu().numpy()[sets.training[0]]
-        plain_below = plain_target_level(samples, min(longest, max(n_target_samples, size)), self.rng)
-        if sets.blocks is None and longest <= n_target_samples:
-            return _Phase(target_samples(sets, sets.training), size, plain_below)
-        return _Phase(None, max(size, n_target_samples), plain_below)
+        targets, n_drawn, plain_below = None, size, np.inf
+        if n_target_samples:
+            longest = max(len(t) for t in sets.training)
+            samples = sets.samples.cpu().numpy()[sets.training[0]]
+            plain_below = plain_target_level(samples, min(longest, max(n_target_samples, size)), self.rng)
+            if sets.blocks is None and longest <= n_target_samples:
+                targets = target_samples(sets, sets.training)
+            else:
+                n_drawn = max(size, n_target_samples)
+        members = slice(0, len(sets.training))
+        noising = Noising(members.stop, members, self.per_level, self._own, targets, plain_below, self.plan.reference)
+        is_costly = bool(n_target_samples) and sets.noised is None and sets.samples.device.type == "cpu"
+        return _Phase(noising, n_drawn, is_costly)
 
-    def draw(self, n_batches: int, last: bool) -> None:
-        """Draw the samples and noise levels of the next batches, which may be of the last phase of training."""
-        levels, samples = self.plan.n_levels, self.sets.samples
+    @property
+    def n_targets(self) -> int:
+        """Target samples of a member, in a batch or in all."""
+        targets = self._now.noising.targets
+        return self._now.n_drawn if targets is None else targets.n_samples
+
+    def draw(self, last: bool) -> None:
+        """Draw the samples and noise levels of the next `n_together` batches, perhaps of the last phase of training."""
+        n, levels, samples = self.n_together, self.plan.n_levels, self.sets.samples
         self._now = self._last if last else self._first
-        theta = noise_angles(self.rng, (n_batches, levels), self.plan)
-        self._features = noise_features(theta.ravel(), samples.dtype, samples.device).view(n_batches, levels, -1)
-        self._cos = torch.as_tensor(np.cos(theta), dtype=samples.dtype, device=samples.device)
-        self._sin = torch.as_tensor(np.sin(theta), dtype=samples.dtype, device=samples.device)
-        self._n_plain = (np.tan(theta) < self._now.plain_below).sum(1)
+        self._theta = noise_angles(self.rng, (n, levels), self.plan)
+        self._features = noise_features(self._theta.ravel(), samples.dtype, samples.device).view(n, levels, -1)
         if (blocks := self.sets.blocks) is None:
-            picks = np.stack([s.take(n_batches * self._now.n_drawn).reshape(n_batches, -1) for s in self._streams], 1)
+            picks = np.stack([s.take(n * self._now.n_drawn).reshape(n, -1) for s in self._streams], 1)
         else:
-            block, picks = blocks.take((n_batches, self.per_level * levels), self._now.n_drawn, self.plan.deadline)
+            block, picks = blocks.take((n, self.per_level * levels), self._now.n_drawn, self.plan.deadline)
             self._drawn_from = block.to(samples.device, samples.dtype)
         self._picks = torch.as_tensor(picks).to(samples.device)
-
-    def skip(self) -> None:
-        """Draw what a batch draws, and leave it."""
-        self._draw_noise()
-
-    def _draw_noise(self) -> torch.Tensor:
-        """The own noise of a batch; that of the others is drawn too."""
-        samples = self.sets.samples
-        shape = len(self.sets.training), self.plan.n_levels, self.per_level, samples.shape[1]
-        noise = torch.randn(shape, generator=self._noise, dtype=samples.dtype, device=samples.device)
-        return noise[:, :, self.own]
+        self._seeds = self.rng.integers(2**62, size=-(-n // PIECE_STEPS)).tolist()
+        self._ahead: dict[int, Task] = {}  # pieces that helpers may prepare, by number
+        self._at = -1
+        self._batches: Iterator[Batch] = iter(())
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Noised samples (n_members, n_levels, n, d), features of their noise levels and targets of batch i of a draw.
 
-        The noise is drawn here: a batch is asked for once.
+        Batches are asked for in their order, each once.
         """
-        cos, sin, levels = self._cos[i], self._sin[i], self.plan.n_levels
-        noise = self._draw_noise()
-        if self.sets.noised is not None:
-            return self._of_given(i, self.sets.noised, noise)
-        drawn = self._drawn_from[self._picks[i]]
-        x = drawn[:, : self.per_level * levels].reshape(len(drawn), levels, self.per_level, -1)[:, :, self.own]
-        z, target, k = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin), self._n_plain[i]
-        if k < levels and self.n_own:  # the levels ascend
-            targets = TargetSamples(drawn) if self._now.targets is None else self._now.targets
-            target[:, k:] = targets.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
-        if self.plan.reference is not None:
-            target.sub_(self.plan.reference.velocity(z, cos, sin))
+        number, place = divmod(i, PIECE_STEPS)
+        if number != self._at:
+            self._at, self._batches = number, islice(self._piece(number), place, None)
+        z, target = next(self._batches)
         return z, self._features[i], target
 
-    def _of_given(
-        self, i: int, noised: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same of samples with given entries: targets are plain, and NaN where they do not count."""
-        picks = self._picks[i][:, : self.per_level * self.plan.n_levels]
-        picks = picks.reshape(len(picks), self.plan.n_levels, self.per_level)[:, :, self.own]
-        x, cos, sin = self.sets.samples[picks], self._cos[i], self._sin[i]
-        z, target = noised_beside_given(x, noised[picks], noise, cos, sin)
-        return z, self._features[i], target
+    def _piece(self, number: int) -> Iterator[Batch]:
+        """The batches of a piece; helpers prepare the next ones meanwhile."""
+        if not (n_helpers() and self._now.is_costly):
+            return self._now.noising.batches(self._given(number))
+        for later in range(number + 1, min(number + 2 + n_helpers(), len(self._seeds))):
+            if later not in self._ahead:
+                self._ahead[later] = begin(prepared, self._now.noising, self._given(later))
+        if number not in self._ahead:
+            return self._now.noising.batches(self._given(number))
+        return zip(*self._ahead.pop(number).result())
 
+    def steps(self, i: int, n: int, members: slice, errors: SquaredErrors) -> NoisedSteps:
+        """The steps of some members on batches i to i + n of a draw, the first of which begins a piece."""
+        noising, numbers = self._now.noising.of_members(members), range(i // PIECE_STEPS, -(-(i + n) // PIECE_STEPS))
+        pieces = [self._given(number).of_members(members) for number in numbers]
+        return NoisedSteps(noising, pieces, self._features[i : i + n], errors)
 
-def noised_beside_given(
-    x: torch.Tensor, noised: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples of which some entries are noised and the others given, and plain targets, NaN for the given entries."""
-    z = torch.where(noised, add_noise(x, noise, cos, sin), x)
-    return z, torch.where(noised, plain_target(x, noise, cos, sin), torch.nan)
+    def _given(self, number: int) -> Piece:
+        """What a piece is made from."""
+        where = slice(number * PIECE_STEPS, (number + 1) * PIECE_STEPS)
+        picks, noised = self._picks[where], self.sets.noised
+        entries = None if noised is None else noised[picks]
+        return Piece(self._drawn_from[picks], entries, self._theta[where], self._seeds[number])
 
 
 class ValidationDraws:
@@ -171,22 +181,16 @@ class ValidationDraws:
         """Noised samples of a member at a level."""
         return self.z.shape[2]
 
-    def losses(self, *passes: Passes) -> np.ndarray:
+    def losses(self, passes: Passes) -> np.ndarray:
         """Mean squared errors, (n_members, n_levels) in float64, by passes of one level with `n_draws` samples.
 
-        The levels are shared out among the processes, and then among the passes, which go side by side.
+        The levels are shared out among the processes.
         """
         losses = torch.zeros_like(self.noise_floor)
-
-        def measure(own: Passes, levels: np.ndarray) -> None:
-            for k in levels.tolist():  # one level at a time: its buffers stay in cache
-                level = slice(k, k + 1)
-                error = own.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
-                mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
-                losses[:, k] = mean(error.square(), (1, 2, 3))
-
-        own_levels = np.arange(len(self.features))[collective().share(len(self.features))]
-        shares = np.array_split(own_levels, len(passes))
-        side_by_side([partial(measure, own, levels) for own, levels in zip(passes, shares)])
+        mean = torch.Tensor.nanmean if self.has_given else torch.Tensor.mean
+        for k in range(len(self.features))[collective().share(len(self.features))]:
+            level = slice(k, k + 1)  # one at a time: its buffers stay in cache
+            error = passes.velocity(self.z[:, level], self.features[level]).sub_(self.target[:, level])
+            losses[:, k] = mean(error.square(), (1, 2, 3))
         collective().add_up(losses)
         return (losses + self.noise_floor).double().cpu().numpy()

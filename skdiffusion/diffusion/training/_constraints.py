@@ -26,6 +26,11 @@ class WeightConstraint:
         self.network, self.n_nonzero, self.bound, self.pruning_range = network, n_nonzero, bound, pruning_range
         self._mask: torch.Tensor | None = None
 
+    @property
+    def is_active(self) -> bool:
+        """Whether there is anything to keep to."""
+        return self.n_nonzero is not None or self.bound is not None
+
     def settled(self, step: int, n_steps: int) -> bool:
         """Whether pruning is over at a step."""
         return self.n_nonzero is None or step >= self.pruning_range[1] * n_steps

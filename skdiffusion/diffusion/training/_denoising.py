@@ -5,21 +5,21 @@ zero network, the Gaussian fit, whatever d, so that 1 - loss is the explained pa
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.networks import FilmEnsemble, Passes
-from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
+from skdiffusion.diffusion.training._batches import PIECE_STEPS, NoisedBatches, ValidationDraws
 from skdiffusion.diffusion.training._constraints import WeightConstraint
-from skdiffusion.diffusion.training._groups import member_groups
+from skdiffusion.diffusion.training._groups import MemberSteps, member_groups
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
+from skdiffusion.diffusion.training._pieces import SquaredErrors
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
+from skdiffusion.diffusion.training._targets import MIN_ROWS
 
 
 class Denoising(Objective):
@@ -27,32 +27,32 @@ class Denoising(Objective):
 
     def __init__(self, network: FilmEnsemble, sets: TrainingSets, plan: TrainingPlan, rng: np.random.Generator) -> None:
         super().__init__(network.flat, sets.samples)
-        self.network, self.plan, self._has_given = network, plan, sets.noised is not None
-        self._share = 1.0 if sets.noised is None else float(sets.noised.float().mean())  # of entries that count
+        self.network, self.plan = network, plan
         self.loss_by_noise: np.ndarray | None = None  # at the check with the lowest mean loss
         self._lowest = np.inf
-        noise_seed = int(rng.integers(2**62))
         self._validation = ValidationDraws(sets, plan, rng) if sets.validation else None
-        self._batches = NoisedBatches(sets, plan, rng, noise_seed)
+        self._batches = NoisedBatches(sets, plan, rng)
         self._constraint = WeightConstraint(network, plan.n_nonzero_weights, plan.weight_bound, plan.pruning_range)
-        n_own = max(1, self._batches.n_own)
-        self._passes, n_samples = Passes(network, plan.n_levels, n_own), plan.n_levels * n_own
-        self._groups = [(members, self._passes.of_members(members)) for members in member_groups(network, n_samples)]
+        n_own, per_level = self._batches.n_own, self._batches.per_level
+        counted = 1.0 if sets.noised is None else float(sets.noised.float().mean())
+        self._errors = SquaredErrors(sets.noised is not None, n_own / per_level, counted)
+        self._passes = Passes(network, plan.n_levels, max(1, n_own))
         if self._validation is not None:
-            average, n_draws = network.with_flat(self.average), self._validation.n_draws
-            n_passes = min(n_workers(), plan.validation_levels)
-            self._validation_passes = [Passes(average, 1, n_draws) for _ in range(n_passes)]
+            self._validation_passes = Passes(network.with_flat(self.average), 1, self._validation.n_draws)
+        # Latest draw: its step, and whether it was of the last phase.
+        self._drawn_at, self._drawn_last = 0, False
 
     def _draw(self, step: int, n_steps: int) -> int:
         """The number of a step's batch among those that are drawn together, which are drawn at the first of them."""
-        i = step % self.plan.check_every
-        if i == 0:
-            self._batches.draw(min(self.plan.check_every, n_steps - step), step >= self.plan.decay_start(n_steps))
-        return i
+        last = step >= self.plan.decay_start(n_steps)
+        phase_ends = last != self._drawn_last and step % self.plan.check_every == 0
+        if step == 0 or step - self._drawn_at == self._batches.n_together or phase_ends:
+            self._batches.draw(last)
+            self._drawn_at, self._drawn_last = step, last
+        return step - self._drawn_at
 
     def skip(self, step: int, n_steps: int) -> None:
         self._draw(step, n_steps)
-        self._batches.skip()
 
     def state(self) -> dict[str, Any]:
         by_noise = None if self.loss_by_noise is None else torch.as_tensor(self.loss_by_noise)
@@ -64,26 +64,28 @@ class Denoising(Objective):
 
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         i, batches = self._draw(step, n_steps), self._batches
-        if i == 0:
+        if step % self.plan.check_every == 0:
             self._constraint.renew(self.flat, step, n_steps)
-        batch = batches[i]
+        z, features, target = batches[i]
         if batches.n_own:
-            parts = side_by_side([partial(self._group_gradient, batch, *group) for group in self._groups])
-            loss = torch.cat(parts).square().mean() * (batches.n_own / batches.per_level) / self._share
+            gradient, losses = self._errors.gradient(self._passes, z, features, target)
         else:
-            loss = self._passes.grad.zero_().sum()
-        collective().add_up(self._passes.grad)
-        return self._passes.grad, loss
+            gradient, losses = self._passes.grad.zero_(), self._passes.grad.sum(1)
+        collective().add_up(gradient)
+        return gradient, losses.mean()
 
-    def _group_gradient(self, batch: tuple[torch.Tensor, ...], members: slice, passes: Passes) -> torch.Tensor:
-        """Write the gradient of a group of members; their residuals, zero in given entries."""
-        z, features, target = batch
-        residual = passes.velocity(z[members], features) - target[members]
-        if self._has_given:
-            residual.nan_to_num_(0.0)
-        share = self._batches.n_own / self._batches.per_level
-        passes.gradient(residual * (2.0 * share / z[0].numel()))
-        return residual
+    def parts(self, step: int, n_steps: int, count: int) -> list[tuple[slice, MemberSteps]]:
+        plan, batches = self.plan, self._batches
+        if self._constraint.is_active or step % PIECE_STEPS:
+            return []
+        per_member = plan.n_levels * batches.n_own
+        numbers = [per_member * width for width in (*self.network.hidden_layer_sizes, self.network.n_features)]
+        numbers.append(batches.n_targets * MIN_ROWS)
+        groups = member_groups(self.network, numbers)
+        if len(groups) == 1:
+            return []
+        i = self._draw(step, n_steps)
+        return [(members, batches.steps(i, count, members, self._errors)) for members in groups]
 
     def constrain(self) -> None:
         self._constraint.apply(self.flat, self.average)
@@ -94,7 +96,7 @@ class Denoising(Objective):
     def validation_losses(self) -> np.ndarray | None:
         if self._validation is None:
             return None
-        by_level = self._validation.losses(*self._validation_passes)
+        by_level = self._validation.losses(self._validation_passes)
         losses = by_level.mean(1)
         if losses.mean() <= self._lowest:
             self._lowest = losses.mean()

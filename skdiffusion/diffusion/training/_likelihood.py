@@ -9,17 +9,15 @@ References
 Grathwohl et al. (2019), FFJORD: free-form continuous dynamics for scalable reversible generative models.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import torch
 
 from skdiffusion._utils.collective import collective
-from skdiffusion._utils.parallel import side_by_side
 from skdiffusion._utils.protocols import VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import (
@@ -30,7 +28,7 @@ from skdiffusion.diffusion.networks import (
     WhitenedField,
 )
 from skdiffusion.diffusion.ode import power_grid, solve
-from skdiffusion.diffusion.training._groups import member_groups
+from skdiffusion.diffusion.training._groups import MemberSteps, member_groups
 from skdiffusion.diffusion.training._likelihood_passes import LikelihoodPasses
 from skdiffusion.diffusion.training._loop import Objective, TrainingResult, run
 from skdiffusion.diffusion.training._plans import FineTuningPlan
@@ -64,6 +62,67 @@ def negative_log_likelihood(
     return loss.view(x.shape[:2]).mean(1) + 0.5 * x.shape[2] * np.log(2 * np.pi)
 
 
+class MemberLikelihoods:
+    """Minus mean log-densities of the samples of some members, each under its own flow, and their gradient.
+
+    Parameters
+    ----------
+    reference : GaussianReference or None
+    plan : FineTuningPlan
+    """
+
+    def __init__(self, reference: GaussianReference | None, plan: FineTuningPlan) -> None:
+        self.reference, self.plan = reference, plan
+        self._passes: dict[int, LikelihoodPasses] = {}  # by the samples of a member
+
+    def gradient(
+        self, network: FilmEnsemble, x: torch.Tensor, grid: list[float], share: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradient (n_members, n_parameters) of samples x that are a share of all, and the parts of the losses."""
+        if not share:
+            return torch.zeros_like(network.flat), torch.zeros(len(x), device=x.device)
+        if FlowPasses.can_pass(network):
+            n_samples = x.shape[1]
+            if n_samples not in self._passes:
+                most = self.plan.solver_steps[1]
+                self._passes[n_samples] = LikelihoodPasses(network, self.reference, n_samples, STEPPER, most)
+            losses, gradient = self._passes[n_samples].losses_and_gradient(network, x, grid, share)
+            return gradient, losses
+        with torch.enable_grad():
+            own = network.flat.clone().requires_grad_(True)
+            losses = share * negative_log_likelihood(network.with_flat(own), self.reference, x, grid)
+            (gradient,) = torch.autograd.grad(losses.sum(), own)
+        return gradient, losses.detach()
+
+    def clipped(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Gradients shortened to the largest norm; one that overflows, by a far sample, is left out."""
+        norms = torch.stack([own.norm() for own in gradient])[:, None]  # one by one: with the bits that each has alone
+        factors = (self.plan.max_gradient_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        return torch.where(torch.isfinite(norms), gradient * factors, 0.0)
+
+
+@dataclass(frozen=True)
+class LikelihoodSteps:
+    """Steps of some members on samples and grids that were drawn before.
+
+    Parameters
+    ----------
+    likelihoods : MemberLikelihoods
+    samples : list of tensor of shape (n_members, n_samples, d)
+    grids : list of list of float
+    """
+
+    likelihoods: MemberLikelihoods
+    samples: list[torch.Tensor]
+    grids: list[list[float]]
+
+    def gradients(self, network: FilmEnsemble) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Gradients and losses, step by step."""
+        for x, grid in zip(self.samples, self.grids):
+            gradient, losses = self.likelihoods.gradient(network, x, grid)
+            yield self.likelihoods.clipped(gradient), losses.double()
+
+
 class Likelihood(Objective):
     """Minus the mean log-density of the samples of every member under its own flow."""
 
@@ -75,14 +134,14 @@ class Likelihood(Objective):
         plan: FineTuningPlan,
         rng: np.random.Generator,
     ) -> None:
-        self.network, self.reference = cast(FilmEnsemble, flow.network_field.network), flow.field.reference
-        super().__init__(self.network.flat.clone(), sets.samples)
+        network, self.reference = cast(FilmEnsemble, flow.network_field.network), flow.field.reference
+        self.network = network.with_flat(network.flat.clone())
+        super().__init__(self.network.flat, sets.samples)
         self.samples: torch.Tensor
         self.ends = flow.theta_min, flow.theta_max
         self.validation_score, self.plan, self.rng = validation_score, plan, rng
         self._streams = sets.streams(sets.training, rng)
-        self._gradient = torch.zeros_like(self.flat)
-        self._passes: dict[tuple[int, int], LikelihoodPasses] = {}  # by the first member and samples of each
+        self._likelihoods = MemberLikelihoods(self.reference, plan)
 
     def _draw(self) -> tuple[list[float], np.ndarray]:
         """The grid of a step, and the samples of every member."""
@@ -95,43 +154,23 @@ class Likelihood(Objective):
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         grid, picks = self._draw()
         own = picks[:, collective().share(picks.shape[1])]
-        x, share = self.samples[torch.as_tensor(own).to(self.samples.device)], own.shape[1] / picks.shape[1]
-        groups = member_groups(self.network, own.shape[1])
-        losses = side_by_side([partial(self._group_gradient, members, x[members], share, grid) for members in groups])
-        collective().add_up(self._gradient)
-        self._clip()
-        return self._gradient, torch.cat(losses).double().mean()
+        x, share = self._picked(own), own.shape[1] / picks.shape[1]
+        gradient, losses = self._likelihoods.gradient(self.network, x, grid, share)
+        collective().add_up(gradient)
+        return self._likelihoods.clipped(gradient), losses.double().mean()
 
-    def _group_gradient(self, members: slice, x: torch.Tensor, share: float, grid: list[float]) -> torch.Tensor:
-        """Write the gradient of some members on their own share of the samples; the parts of their losses."""
-        if not share:
-            self._gradient[members] = 0.0
-            return torch.zeros(len(x), device=x.device)
-        if FlowPasses.can_pass(self.network):
-            network = self.network.with_flat(self.flat[members])
-            losses, self._gradient[members] = self._passes_of(network, members, x.shape[1]).losses_and_gradient(
-                network, x, grid, share
-            )
-            return losses
-        with torch.enable_grad():
-            own = self.flat[members].clone().requires_grad_(True)
-            losses = share * negative_log_likelihood(self.network.with_flat(own), self.reference, x, grid)
-            (self._gradient[members],) = torch.autograd.grad(losses.sum(), own)
-        return losses.detach()
+    def _picked(self, picks: np.ndarray) -> torch.Tensor:
+        return self.samples[torch.as_tensor(picks).to(self.samples.device)]
 
-    def _passes_of(self, network: FilmEnsemble, members: slice, n_samples: int) -> LikelihoodPasses:
-        """The passes of some members, in memory of their own."""
-        key = members.start, n_samples
-        if key not in self._passes:
-            most = self.plan.solver_steps[1]
-            self._passes[key] = LikelihoodPasses(network, self.reference, n_samples, STEPPER, most)
-        return self._passes[key]
-
-    def _clip(self) -> None:
-        """Shorten gradients to the largest norm; one that overflows, by a far sample, is left out."""
-        norms = self._gradient.norm(dim=1, keepdim=True)
-        factors = (self.plan.max_gradient_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
-        self._gradient.copy_(torch.where(torch.isfinite(norms), self._gradient * factors, 0.0))
+    def parts(self, step: int, n_steps: int, count: int) -> list[tuple[slice, MemberSteps]]:
+        sizes = (*self.network.hidden_layer_sizes, self.network.n_features)
+        groups = member_groups(self.network, [self.plan.batch_size * size for size in sizes])
+        if len(groups) == 1 or count == 1:
+            return []
+        grids, picks = zip(*(self._draw() for _ in range(count)))
+        likelihoods = MemberLikelihoods(self.reference, self.plan)
+        drawn = [self._picked(own) for own in picks]
+        return [(m, LikelihoodSteps(likelihoods, [x[m].clone() for x in drawn], [*grids])) for m in groups]
 
     def validation_losses(self) -> np.ndarray:
         return np.array([-self.validation_score(self.network.with_flat(self.average.clone()))])

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from skdiffusion._utils.collective import collective
-from skdiffusion.diffusion.training._optimizer import AdamW
+from skdiffusion._utils.processes import n_free_helpers
+from skdiffusion.diffusion.training._groups import MemberSteps, Rates, Walk, go_in_groups
+from skdiffusion.diffusion.training._optimizer import AdamW, in_rows
 from skdiffusion.diffusion.training._plans import Plan
 
 MOVED = 1e-3  # of moments of the samples: more than round-off between machines, less than that of other coordinates
@@ -27,12 +29,18 @@ class Objective(ABC):
     n_parameters), in place. The loss is that of some `samples`, (n_samples, d), in coordinates of their own.
     """
 
+    network: Any  # whose parameters they are
+
     def __init__(self, flat: torch.Tensor, samples: torch.Tensor | None = None) -> None:
-        self.flat, self.average, self.samples = flat, flat.clone(), samples
+        self.flat, self.average, self.samples = flat, in_rows(flat), samples
 
     @abstractmethod
     def gradient(self, step: int, n_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradient of the loss on the batch of a step, of the shape of `flat`, and the loss."""
+
+    def parts(self, step: int, n_steps: int, count: int) -> list[tuple[slice, MemberSteps]]:
+        """Groups of members with the next `count` steps of each, which they can take side by side; perhaps none."""
+        return []
 
     @abstractmethod
     def network_of(self, flat: torch.Tensor) -> Any:
@@ -126,15 +134,30 @@ class _Run:
         self.losses: list[torch.Tensor] = []  # of the steps since the last report
 
     def advance(self) -> None:
-        """Take a step."""
-        step, objective = self.result.n_steps, self.objective
-        self.processes.enters(f"step {step + 1} of {self.plan.n_steps} of the training")
-        gradient, loss = objective.gradient(step, self.plan.n_steps)
+        """Take a step; or all as far as the next look at the clock or the next report, in groups of members."""
+        step, objective, plan = self.result.n_steps, self.objective, self.plan
+        self.processes.enters(f"step {step + 1} of {plan.n_steps} of the training")
+        if n_free_helpers() and self._advance_in_groups():
+            return
+        gradient, loss = objective.gradient(step, plan.n_steps)
         self.losses.append(loss)
-        self.optimizer.step(gradient, self.plan.learning_rate_at(step))
-        objective.average.lerp_(objective.flat, self.plan.averaging_weight(step))
+        self.optimizer.step(gradient, plan.learning_rate_at(step))
+        objective.average.lerp_(objective.flat, plan.averaging_weight(step))
         objective.constrain()
         self.result.n_steps = step + 1
+
+    def _advance_in_groups(self) -> bool:
+        """Take all steps as far as the next look at the clock or the next report in groups, if that is possible."""
+        step, objective, plan = self.result.n_steps, self.objective, self.plan
+        looks = {plan.check_every, plan.check_every if plan.deadline == np.inf else plan.deadline_every}
+        stop = min(plan.n_steps, *(step - step % every + every for every in looks))
+        parts = objective.parts(step, plan.n_steps, stop - step)
+        if parts:
+            rates = [Rates(plan.learning_rate_at(s), plan.averaging_weight(s)) for s in range(step, stop)]
+            walk = Walk(objective.network, objective.average, self.optimizer)
+            self.losses += go_in_groups(walk, parts, rates).mean(1)
+            self.result.n_steps = stop
+        return bool(parts)
 
     def shorten(self) -> None:
         """Plan as many steps as the deadline allows at the speed seen so far."""

@@ -3,6 +3,15 @@
 import torch
 
 
+def in_rows(values: torch.Tensor) -> torch.Tensor:
+    """The same numbers of every member (n_members, n), apart in memory from those of the next one.
+
+    A loop over numbers rounds those that fill no vector otherwise: these then are the same whatever the other members.
+    """
+    apart = values.new_zeros(*values.shape[:-1], values.shape[-1] + 1)[..., :-1]
+    return apart.copy_(values)
+
+
 class AdamW:
     """Adam with decoupled weight decay on one flat tensor, which it updates in place.
 
@@ -17,8 +26,20 @@ class AdamW:
 
     def __init__(self, flat: torch.Tensor, weight_decay: float) -> None:
         self.flat, self.weight_decay = flat, weight_decay
-        self.mean, self.square, self.root = (torch.zeros_like(flat) for _ in range(3))
+        self.mean, self.square, self.root = (in_rows(torch.zeros_like(flat)) for _ in range(3))
         self.count = 0
+
+    def of_members(self, members: slice) -> "AdamW":
+        """The same of some members: what it changes are copies."""
+        part = AdamW(self.flat[members].clone(), self.weight_decay)
+        part.mean.copy_(self.mean[members])
+        part.square.copy_(self.square[members])
+        part.count = self.count
+        return part
+
+    def take_over(self, members: slice, part: "AdamW") -> None:
+        """Write the parameters and moments that some members have reached."""
+        self.flat[members], self.mean[members], self.square[members] = part.flat, part.mean, part.square
 
     def step(self, gradient: torch.Tensor, learning_rate: float) -> None:
         """Take one step."""

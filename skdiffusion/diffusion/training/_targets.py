@@ -11,19 +11,21 @@ References
 Xu, Tong, Jaakkola (2023), Stable target field for reduced variance score estimation.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from functools import partial
+from copy import copy
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from scipy.special import ndtr, ndtri
 
-from skdiffusion._utils.parallel import n_workers, side_by_side
 from skdiffusion.diffusion.training._plans import TrainingPlan
 from skdiffusion.diffusion.training._samples import TrainingSets
 
 CACHE_FLOATS = 100_000  # size of a block of weights: several passes over it stay in cache
+MIN_ROWS = 16  # of a block
 LOG_2 = np.log(2.0)
 MAX_COMPARED = 2000  # samples whose nearest neighbors are searched
 
@@ -68,6 +70,19 @@ class TargetSamples:
         if log_weights is not None:
             columns.append(log_weights[..., None].clamp(min=-1e6) / LOG_2)
         self._extended = torch.cat(columns, -1).transpose(1, 2).contiguous()
+        # As many samples at a time whatever the group of members, which then have the same bits.
+        self._step = max(MIN_ROWS, CACHE_FLOATS // (len(samples) * samples.shape[1]) // MIN_ROWS * MIN_ROWS)
+
+    @property
+    def n_samples(self) -> int:
+        """Target samples of a member."""
+        return self._extended.shape[2]
+
+    def of_members(self, members: slice) -> TargetSamples:
+        """The target samples of some members."""
+        part = copy(self)
+        part._samples_and_ones, part._extended = self._samples_and_ones[members], self._extended[members]
+        return part
 
     def stable_target(
         self, z: torch.Tensor, samples: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
@@ -87,22 +102,16 @@ class TargetSamples:
         left = torch.cat(factors, -1).view(members, levels * n_samples, -1)
         # Few samples times many features: the other way round the same product takes four times as long.
         sums = torch.empty(members, d + 1, levels * n_samples, dtype=z.dtype, device=z.device)
-        n_targets = self._extended.shape[2]
-        step = max(16, CACHE_FLOATS // (members * n_targets))
-
-        def add_up(starts: range) -> None:
-            buffer = torch.empty(members * min(step, levels * n_samples) * n_targets, dtype=z.dtype, device=z.device)
-            for start in starts:
-                block = left[:, start : start + step]
-                weights = buffer[: members * block.shape[1] * n_targets].view(members, -1, n_targets)
-                torch.bmm(block, self._extended, out=weights)
-                # Below 2 ** -86 a weight cannot be seen in float32, and subnormal numbers are ten times slower. Powers
-                # of two cost half of what powers of e do.
-                weights.clamp_(min=-86.0).exp2_()
-                sums[:, :, start : start + step] = torch.bmm(self._samples_and_ones, weights.transpose(1, 2))
-
-        starts, stride = range(0, levels * n_samples, step), n_workers() if z.device.type == "cpu" else 1
-        side_by_side([partial(add_up, starts[k::stride]) for k in range(stride)])
+        n_targets, step = self._extended.shape[2], self._step
+        buffer = torch.empty(members * min(step, levels * n_samples) * n_targets, dtype=z.dtype, device=z.device)
+        for start in range(0, levels * n_samples, step):
+            block = left[:, start : start + step]
+            weights = buffer[: members * block.shape[1] * n_targets].view(members, -1, n_targets)
+            torch.bmm(block, self._extended, out=weights)
+            # Below 2 ** -86 a weight cannot be seen in float32, and subnormal numbers are ten times slower. Powers of
+            # two cost half of what powers of e do.
+            weights.clamp_(min=-86.0).exp2_()
+            sums[:, :, start : start + step] = torch.bmm(self._samples_and_ones, weights.transpose(1, 2))
         posterior_mean = (sums[:, :d] / sums[:, d:]).transpose(1, 2).reshape(z.shape)
         return (posterior_mean - z * level_cos) / sin[:, None, None]
 
