@@ -67,6 +67,7 @@ def write(folder):
         samples,
         scaling,
         stages,
+        versions,
     )
     from benchmarks.theory import __main__ as theory
 
@@ -77,7 +78,7 @@ def write(folder):
     (folder / "distillation.rst").write_text(to_rst(printed(distillation.report, [RESULTS / "distillation.jsonl"])))
     lists = {
         "samples": samples, "gaps": gaps, "imputation": imputation, "conditional": conditional, "mixed": mixed,
-        "regression": regression,
+        "regression": regression, "versions": versions,
     }  # fmt: skip
     for name, report in lists.items():
         (folder / f"{name}.rst").write_text(to_rst(printed(report.report, [RESULTS / f"{name}.jsonl"])))
