@@ -4,6 +4,7 @@ import os
 import time
 import warnings
 
+import numpy as np
 import torch
 from sklearn import get_config
 from threadpoolctl import threadpool_info
@@ -23,10 +24,10 @@ def span(seconds=0.02):
 
 
 def settings():
-    """Process, threads of every library, and a setting of scikit-learn."""
+    """Process, threads of every library, a setting of scikit-learn and one of NumPy."""
     threads = {torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())}
     time.sleep(0.05)
-    return os.getpid(), threads, get_config()["assume_finite"]
+    return os.getpid(), threads, get_config()["assume_finite"], np.geterr()["under"]
 
 
 def warn(seconds=0.05):

@@ -1,6 +1,9 @@
 """Processes that help a fit: the same results whoever does a task, as many as asked for, and nothing left over."""
 
 import os
+import pickle
+import signal
+import threading
 import time
 
 import joblib
@@ -14,8 +17,10 @@ from skdiffusion import DiffusionDensityEstimator, DiffusionRegressor, Options
 from skdiffusion._utils import processes
 from skdiffusion._utils.processes import begin, helpers, n_free_helpers, n_helpers, results
 from skdiffusion.densities import MixtureSearch
-from skdiffusion.diffusion.networks import FilmEnsemble
-from skdiffusion.diffusion.training import TrainingPlan, TrainingSets, train
+from skdiffusion.diffusion.flow import ProbabilityFlow
+from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
+from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan, TrainingSets, train
+from skdiffusion.diffusion.training._likelihood import Likelihood
 from skdiffusion.exceptions import InterruptedFitWarning
 from tests.helper_tasks import end, fail, fail_beside, settings, span, warn, where
 
@@ -93,12 +98,13 @@ def test_shared_objects_come_back_as_themselves():
 
 
 def test_a_helper_has_one_thread_and_the_settings_of_the_caller():
-    with helpers(2), config_context(assume_finite=True):
+    with helpers(2), config_context(assume_finite=True), np.errstate(under="raise"):
         ready(1)
-        pid, threads, assume_finite = begin(settings).result()
+        pid, threads, assume_finite, underflow = begin(settings).result()
     assert pid != HERE
     assert threads == {1}
     assert assume_finite
+    assert underflow == "raise"
 
 
 def test_warnings_of_a_helper_are_those_of_the_caller():
@@ -127,6 +133,46 @@ def test_a_lost_helper_is_done_without_and_replaced():
     with helpers(2):
         ready(1)
         assert begin(where).result()[0] != HERE
+
+
+def test_a_helper_that_is_lost_between_fits_is_replaced():
+    with helpers(2):
+        ready(1)
+        pid = begin(where).result()[0]
+    assert pid != HERE
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(1.0)
+    for _ in range(2):
+        with helpers(2):
+            ready(1)
+            assert begin(where).result()[0] not in (HERE, pid)
+
+
+def test_what_cannot_be_sent_is_tried_once():
+    with helpers(2):
+        ready(1)
+        asked = []
+
+        class Unsendable:
+            def __getstate__(self):
+                asked.append(HERE)
+                raise TypeError("of a lock")
+
+        found = results([begin(where, Unsendable()) for _ in range(3)])
+    assert [pid for pid, _ in found] == [HERE] * 3
+    assert len(asked) == 1
+
+
+def test_fine_tuning_is_shared_whatever_hears_of_its_progress():
+    network = FilmEnsemble(2, (8, 8), n_members=2)
+    flow = ProbabilityFlow(NetworkField(network), 0.01, 1.52)
+    sets = TrainingSets(torch.zeros(64, 2), np.ones(64), [np.arange(64)] * 2)
+    plan = FineTuningPlan(n_steps=4, monitor=lambda *_: threading.Lock())
+    objective = Likelihood(flow, sets, lambda _: 0.0, plan, np.random.default_rng(0))
+    with helpers(2):
+        ready(1)
+        (_, first), (_, second) = objective.parts(0, 4, 2)
+        assert max(len(pickle.dumps(steps)) for steps in (first, second)) < 100_000
 
 
 def test_an_error_ends_what_still_runs():

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 from joblib import effective_n_jobs
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.parallel import LokyBackend, get_active_backend
@@ -38,6 +39,8 @@ from skdiffusion._utils.warnings import warn_user
 T = TypeVar("T")
 
 IDLE_SECONDS = 300  # after which a helper ends
+MAX_HELPERS = 7  # a fit has hardly more tasks at a time, and every helper holds 0.4 GB
+MAX_ENDING_SECONDS = 5.0  # in which tasks that are on their way reach a helper
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -58,9 +61,15 @@ class Task(Generic[T]):
         self.future: Future | None = None  # of the helper that does it
         self._results: list[T] = []
 
+    @property
+    def name(self) -> str:
+        """That of the function."""
+        function = self._call[0]
+        return getattr(function, "__qualname__", type(function).__qualname__)
+
     def message(self) -> bytes:
         """What a helper needs to know."""
-        return _dumped((*self._call, self.shared, get_config()))
+        return _dumped((*self._call, self.shared, _settings()))
 
     def do(self) -> None:
         """Do the task here, unless it is begun."""
@@ -91,10 +100,12 @@ class Task(Generic[T]):
     def _received(self) -> T:
         """The result that a helper sends. Where it fails or is lost, the error, if it comes again, belongs here."""
         assert self.future is not None
-        received = None
+        received, pool = None, _pool.get()
         with suppress(Exception):
             received = _loaded(self.future.result(), self.shared)
         if received is None:
+            if pool is not None:
+                pool.keep_here(self)
             return self._done_here()
         result, messages = received
         for message, category in messages:
@@ -108,16 +119,35 @@ class _Pool:
     def __init__(self, n_helpers: int) -> None:
         self.size, self._left, self._n_free = n_helpers, deque[tuple[Task, bytes]](), 0
         self._lock, self._running = threading.RLock(), set[Future]()
+        self._kept_here = set[str]()  # names of functions whose tasks cannot be sent, or fail elsewhere
         self._executor = _executor(n_helpers)
+        try:
+            imports = self._imports()
+        except RuntimeError:  # a helper was lost since the last fit
+            _forget(self._executor)
+            self._executor = _executor(n_helpers)
+            imports = self._imports()
+        for future in imports:
+            self._follow(future)
+
+    def _imports(self) -> list[Future]:
+        """What every helper begins with."""
         ours = [name for name in sys.modules if name.partition(".")[0] == "skdiffusion"]
-        for _ in range(n_helpers):
-            self._follow(self._executor.submit(_import, ours))
+        return [self._executor.submit(_import, ours) for _ in range(self.size)]
+
+    def keep_here(self, task: Task) -> None:
+        """Send no further task of the same function: trying again costs more than it may gain."""
+        with self._lock:
+            self._kept_here.add(task.name)
 
     def offer(self, task: Task) -> None:
         """Let the next helper that is free do a task, if it can be sent."""
+        if task.name in self._kept_here:
+            return
         try:
             message = task.message()
         except Exception:  # of something that no other process can have
+            self.keep_here(task)
             return
         with self._lock:
             self._left.append((task, message))
@@ -176,7 +206,8 @@ class _Pool:
         if not (failed and running):
             return
         _forget(self._executor)
-        while any(not (future.running() or future.done()) for future in running):
+        until = time.monotonic() + MAX_ENDING_SECONDS
+        while any(not (future.running() or future.done()) for future in running) and time.monotonic() < until:
             time.sleep(0.001)  # the executor trips over what is just on its way to a process
         self._executor.shutdown(wait=False, kill_workers=True)
 
@@ -209,14 +240,14 @@ def _forget(executor: ProcessPoolExecutor) -> None:
 
 @contextmanager
 def helpers(n_jobs: int | None) -> Iterator[None]:
-    """Run the body with as many processes beside this one as `n_jobs` leaves, in scikit-learn's meaning.
+    """Run the body with as many processes beside this one as `n_jobs` leaves, in scikit-learn's meaning, or 7.
 
     There are none within another such body, in processes and threads that joblib itself runs side by side or that fit
     one model together, and where a context of joblib asks for another kind of workers.
     """
     backend = get_active_backend()[0]
-    n_helpers = effective_n_jobs(n_jobs) - 1 if isinstance(backend, LokyBackend) and collective() is ALONE else 0
-    if n_helpers < 1 or _pool.get() is not None:
+    n_helpers = min(effective_n_jobs(n_jobs) - 1, MAX_HELPERS)
+    if n_helpers < 1 or _pool.get() is not None or not isinstance(backend, LokyBackend) or collective() is not ALONE:
         yield
         return
     pool = _Pool(n_helpers)
@@ -251,7 +282,7 @@ def begin(function: Callable[..., T], *args: Any, shared: Sequence[Any] = ()) ->
 
 
 def results(tasks: Sequence[Task[T]]) -> list[T]:
-    """The results of tasks, those of which that no helper has begun are done here: the last ones first."""
+    """The results of tasks. Those that no helper has begun are done here, the last ones first."""
     for task in reversed(tasks):
         task.do()
     return [task.result() for task in tasks]
@@ -272,14 +303,20 @@ def _import(names: Sequence[str]) -> None:
 
 def _done_there(message: bytes) -> bytes:
     """The result of a task and its warnings, as a message."""
-    function, args, shared, config = pickle.loads(message)
-    with warnings.catch_warnings(record=True) as caught, config_context(**config), workers(1):
+    function, args, shared, (config, errors) = pickle.loads(message)
+    with warnings.catch_warnings(record=True) as caught, config_context(**config), np.errstate(**errors), workers(1):
+        warnings.simplefilter("always")  # the caller's filter decides
         result = function(*args)
     messages = dict.fromkeys((str(warning.message), warning.category) for warning in caught)
     return _dumped((result, [*messages]), shared)
 
 
 # -- messages ------------------------------------------------------------------------------------
+
+
+def _settings() -> tuple[dict[str, Any], Any]:
+    """What holds for a computation, whoever does it: scikit-learn's configuration and NumPy's floating-point errors."""
+    return get_config(), np.geterr()
 
 
 class _SharingPickler(pickle.Pickler):

@@ -294,7 +294,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        with restored_on_failure(self), workers(1), everywhere(self, goes_on=self.warm_start), helpers(self.n_jobs):
+        one, n_jobs = restored_on_failure(self), self.n_jobs if resolve_device(self.device).type == "cpu" else 1
+        with one, workers(1), everywhere(self, goes_on=self.warm_start), helpers(n_jobs):
             self._fit(Given(X, sample_weight, groups))
         return self
 

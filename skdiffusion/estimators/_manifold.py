@@ -143,8 +143,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     device : str, default="auto"
         Torch device.
     n_jobs : int or None, default=None
-        Threads that `score_samples` runs at most, with the same bits whatever their number; `fit` and `sample` run on
-        one. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means using all processors.
+        Processes of the fit of the density on the set, and threads that `score_samples` runs at most, with the same
+        bits whatever their number. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means
+        using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0

@@ -1,7 +1,7 @@
 r"""The regions next to the bounds of the features, in which the density has a shape of few parameters.
 
 The maps of bounded features put a bound at infinity. The density on the bound is then the ratio of two tails that no
-sample has seen, and errs by nats. Within a region that holds a few per cent of the samples, a fitted shape is safer:
+sample has seen, and errs by nats. Within a region that holds up to 15 % of 1000 samples, a fitted shape is safer:
 
 .. math:: g(s) \propto s^{k-1} e^{b s^k}, \qquad 0 < s < 1,
 
@@ -208,7 +208,7 @@ def fit_regions(
     """
     places = [(int(side), int(j)) for side, j in np.argwhere(np.isfinite(ends)) if not tied[side, j]]
     # The density of one feature is integrated over a region once for all samples.
-    max_share = 1.0 if X.shape[1] == 1 else min(MAX_SHARE_OF_ONE, MAX_SHARE_OF_REGIONS / max(1, len(places)))
+    max_share = 0.5 if X.shape[1] == 1 else min(MAX_SHARE_OF_ONE, MAX_SHARE_OF_REGIONS / max(1, len(places)))
     signs = (1.0, -1.0)
     regions = (
         fit_region(j, X[:, j], w, (float(ends[side, j]), signs[side], float(margins[side, j])), max_share)

@@ -38,7 +38,7 @@ class _Phase(NamedTuple):
 
     noising: Noising
     n_drawn: int  # samples of a member in a batch, some of which may be targets alone
-    is_costly: bool  # whether targets are worth another process
+    is_costly: bool  # whether another process prepares targets ahead
 
 
 class NoisedBatches:

@@ -68,11 +68,14 @@ class MemberLikelihoods:
     Parameters
     ----------
     reference : GaussianReference or None
-    plan : FineTuningPlan
+    max_steps : int
+        Of the solver.
+    max_norm : float
+        Largest norm of a gradient.
     """
 
-    def __init__(self, reference: GaussianReference | None, plan: FineTuningPlan) -> None:
-        self.reference, self.plan = reference, plan
+    def __init__(self, reference: GaussianReference | None, max_steps: int, max_norm: float) -> None:
+        self.reference, self.max_steps, self.max_norm = reference, max_steps, max_norm
         self._passes: dict[int, LikelihoodPasses] = {}  # by the samples of a member
 
     def gradient(
@@ -84,8 +87,7 @@ class MemberLikelihoods:
         if FlowPasses.can_pass(network):
             n_samples = x.shape[1]
             if n_samples not in self._passes:
-                most = self.plan.solver_steps[1]
-                self._passes[n_samples] = LikelihoodPasses(network, self.reference, n_samples, STEPPER, most)
+                self._passes[n_samples] = LikelihoodPasses(network, self.reference, n_samples, STEPPER, self.max_steps)
             losses, gradient = self._passes[n_samples].losses_and_gradient(network, x, grid, share)
             return gradient, losses
         with torch.enable_grad():
@@ -97,7 +99,7 @@ class MemberLikelihoods:
     def clipped(self, gradient: torch.Tensor) -> torch.Tensor:
         """Gradients shortened to the largest norm; one that overflows, by a far sample, is left out."""
         norms = torch.stack([own.norm() for own in gradient])[:, None]  # one by one: with the bits that each has alone
-        factors = (self.plan.max_gradient_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
+        factors = (self.max_norm / norms.clamp(min=1e-12)).clamp(max=1.0)
         return torch.where(torch.isfinite(norms), gradient * factors, 0.0)
 
 
@@ -141,7 +143,10 @@ class Likelihood(Objective):
         self.ends = flow.theta_min, flow.theta_max
         self.validation_score, self.plan, self.rng = validation_score, plan, rng
         self._streams = sets.streams(sets.training, rng)
-        self._likelihoods = MemberLikelihoods(self.reference, plan)
+        self._likelihoods = self._new_likelihoods()
+
+    def _new_likelihoods(self) -> MemberLikelihoods:
+        return MemberLikelihoods(self.reference, self.plan.solver_steps[1], self.plan.max_gradient_norm)
 
     def _draw(self) -> tuple[list[float], np.ndarray]:
         """The grid of a step, and the samples of every member."""
@@ -168,7 +173,7 @@ class Likelihood(Objective):
         if len(groups) == 1 or count == 1:
             return []
         grids, picks = zip(*(self._draw() for _ in range(count)))
-        likelihoods = MemberLikelihoods(self.reference, self.plan)
+        likelihoods = self._new_likelihoods()
         drawn = [self._picked(own) for own in picks]
         return [(m, LikelihoodSteps(likelihoods, [x[m].clone() for x in drawn], [*grids])) for m in groups]
 
