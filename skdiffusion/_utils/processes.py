@@ -39,7 +39,7 @@ from skdiffusion._utils.warnings import warn_user
 T = TypeVar("T")
 
 IDLE_SECONDS = 300  # after which a helper ends
-MAX_HELPERS = 7  # a fit has hardly more tasks at a time, and every helper holds 0.4 GB
+MAX_HELPERS = 7  # a fit has hardly more tasks at a time, and every helper holds PyTorch
 MAX_ENDING_SECONDS = 5.0  # in which tasks that are on their way reach a helper
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
