@@ -55,3 +55,22 @@ def end(pid):
     if os.getpid() != pid:
         os._exit(1)
     return pid
+
+
+class Count:
+    """How often this object was called, and by which process."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, k):
+        time.sleep(0.005)
+        self.calls += 1
+        return os.getpid(), self.calls, k
+
+
+class Overflow:
+    """A function of samples whose arithmetic overflows."""
+
+    def __call__(self, X):
+        return np.full(len(X), np.nan)

@@ -15,14 +15,16 @@ from sklearn import config_context
 
 from skdiffusion import DiffusionDensityEstimator, DiffusionRegressor, Options
 from skdiffusion._utils import processes
-from skdiffusion._utils.processes import begin, helpers, n_free_helpers, n_helpers, results
+from skdiffusion._utils.blocks import MIN_SENT
+from skdiffusion._utils.parallel import n_workers
+from skdiffusion._utils.processes import Sent, begin, helpers, n_free_helpers, n_helpers, results
 from skdiffusion.densities import MixtureSearch
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField
 from skdiffusion.diffusion.training import FineTuningPlan, TrainingPlan, TrainingSets, train
 from skdiffusion.diffusion.training._likelihood import Likelihood
 from skdiffusion.exceptions import InterruptedFitWarning
-from tests.helper_tasks import end, fail, fail_beside, settings, span, warn, where
+from tests.helper_tasks import Count, Overflow, end, fail, fail_beside, settings, span, warn, where
 
 HERE = os.getpid()
 SMALL = {"max_iter": 5, "hidden_layer_sizes": (64, 64), "n_steps": 6, "random_state": 0}
@@ -59,6 +61,19 @@ def test_tasks_are_shared_and_come_in_their_order():
         found = results([begin(where, k) for k in range(8)])
     assert [value for _, value in found] == list(range(8))
     assert {pid for pid, _ in found} > {HERE}
+
+
+def test_a_function_of_many_tasks_is_unpickled_once():
+    count = Count()
+    with helpers(2):
+        ready(1)
+        sent = Sent(count)
+        found = results([begin(sent, k) for k in range(8)])
+    assert [k for _, _, k in found] == list(range(8))
+    by_process = {pid: sorted(calls for own, calls, _ in found if own == pid) for pid in {pid for pid, _, _ in found}}
+    assert by_process.keys() > {HERE}
+    assert all(calls == [*range(1, len(calls) + 1)] for calls in by_process.values())
+    assert count.calls == len(by_process[HERE])
 
 
 def test_as_many_tasks_as_asked_for_run_at_a_time():
@@ -239,6 +254,39 @@ def test_a_fit_has_the_same_bits_whatever_n_jobs(case):
         assert_array_equal(one.likelihood_curve_, est.likelihood_curve_)
         assert_array_equal(one.score_samples(X), est.score_samples(X))
         assert_array_equal(one.sample(50, random_state=1), est.sample(50, random_state=1))
+
+
+@pytest.mark.parametrize("method", ["score_samples", "score_function", "to_latent", "from_latent", "log_density_error"])
+def test_helpers_have_the_bits_of_this_process(method, monkeypatch):
+    X, received, receive = bent(400, 2), [], processes.Task._received
+    est = DiffusionDensityEstimator(**{**SMALL, "max_iter": 60}).fit(X)
+    assert est.component_weights_["diffusion"] > 0
+    queries = np.tile(X, (6, 1)) + 0.1 * bent(6 * len(X), 2, 2)
+    expected, drawn = getattr(est, method)(queries), est.sample(30_000, random_state=0)
+    monkeypatch.setattr(processes.Task, "_received", lambda task: received.append(task) or receive(task))
+    with helpers(3):
+        ready(2)
+        assert_array_equal(getattr(est, method)(queries), expected)
+        n_received = len(received)
+        assert n_received > 0
+        assert_array_equal(est.sample(30_000, random_state=0), drawn)
+        assert len(received) > n_received
+
+
+def test_processes_help_with_many_samples_and_threads_with_few():
+    est = DiffusionDensityEstimator(n_jobs=3)
+    with est._side_by_side(MIN_SENT):
+        assert (n_helpers(), n_workers()) == (2, 1)
+    with est._side_by_side(MIN_SENT - 1):
+        assert (n_helpers(), n_workers()) == (0, 3)
+    with joblib.parallel_config("threading"), est._side_by_side(MIN_SENT):
+        assert (n_helpers(), n_workers()) == (0, 3)
+
+
+def test_an_overflow_in_a_helper_is_an_error_here():
+    est = DiffusionDensityEstimator(**SMALL, n_jobs=2).fit(CASES["plane"][0])
+    with pytest.raises(ValueError, match="arithmetic overflows"):
+        est._evaluate(Overflow(), np.zeros((2000, 2)))
 
 
 def test_a_regressor_has_the_same_bits():

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from skdiffusion import DiffusionDensityEstimator, ManifoldDiffusionEstimator, load
-from skdiffusion._utils.blocks import in_parts
+from skdiffusion._utils.blocks import MIN_SENT, in_parts
 from skdiffusion._utils.parallel import n_workers, side_by_side, workers
 from skdiffusion._utils.warnings import without_convergence_warnings
 from skdiffusion.datasets import Sphere
@@ -158,12 +158,13 @@ def one_job():
 
 
 @pytest.mark.parametrize("method", ["score_samples", "score_function", "to_latent", "from_latent", "log_density_error"])
-def test_values_of_several_blocks_have_the_same_bits(method, one_job):
+@pytest.mark.parametrize("n_samples", [MIN_SENT - 1, 2 * MIN_SENT])
+def test_values_of_several_blocks_have_the_same_bits(method, n_samples, one_job):
     est, X = one_job
     several = clone(est).set_params(n_jobs=3)
     several.__dict__.update({k: v for k, v in vars(est).items() if k != "n_jobs"})
     rng = np.random.default_rng(0)
-    queries = X[rng.integers(len(X), size=2000)] + 0.2 * rng.standard_normal((2000, 3))
+    queries = X[rng.integers(len(X), size=n_samples)] + 0.2 * rng.standard_normal((n_samples, 3))
     assert_array_equal(getattr(several, method)(queries), getattr(est, method)(queries))
     assert_array_equal(several.sample(9000, random_state=0), est.sample(9000, random_state=0))
 
@@ -224,7 +225,7 @@ def test_no_more_threads_compute_than_asked_for(one_job):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        est.score_samples(np.tile(X, (3, 1)))
+        est.score_samples(np.tile(X, (2, 1))[: MIN_SENT - 1])  # more would go to processes
     finally:
         stop.set()
         watcher.join()

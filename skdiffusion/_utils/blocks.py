@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skdiffusion._utils.parallel import n_workers, side_by_side
+from skdiffusion._utils.processes import Sent, begin, n_helpers, results
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 BLOCK_SAMPLES = 8192  # of a call, whose densities and random numbers are in memory at a time
 PART_SAMPLES = 256  # of which a part of a call is a multiple: fewer are hardly faster
-PARTS = 4  # of a call for each worker, so that none waits long for the last
+PARTS = 8  # of a call for each worker, so that none waits long for the last
+MIN_SENT = 1000  # samples of a call that other processes help with: fewer take less time than the messages
 VECTOR = 24  # rows that a product of float64 matrices takes at a time: 4, 8 or 24, by the processor
 
 
@@ -35,10 +37,38 @@ def in_parts(function: Callable[[slice], object], n_samples: int) -> None:
 
     A sample has the same bits in every part: the parts may follow the number of workers.
     """
+    side_by_side([partial(function, part) for part in _parts(n_samples, n_workers())])
+
+
+def _parts(n_samples: int, n_sides: int) -> Iterator[slice]:
+    """Slices of samples for as many threads or processes."""
     size = BLOCK_SAMPLES
-    if n_workers() > 1:
-        size = min(size, PART_SAMPLES * max(1, -(-n_samples // (PART_SAMPLES * PARTS * n_workers()))))
-    side_by_side([partial(function, part) for part in slices(n_samples, size)])
+    if n_sides > 1:
+        size = min(size, PART_SAMPLES * max(1, -(-n_samples // (PART_SAMPLES * PARTS * n_sides))))
+    return slices(n_samples, size)
+
+
+def values_in_parts(
+    function: Callable[[Any], np.ndarray], take: Callable[[slice], Any], out: np.ndarray, whole_blocks: bool = False
+) -> None:
+    """Write values of samples to `out`, part by part: by helpers and this process if there are any, else by threads.
+
+    Parameters
+    ----------
+    function : callable
+        It makes the values of what `take` gives. A helper has a copy of it.
+    take : callable
+        It gives what belongs to a slice of the samples.
+    out : ndarray of shape (n_samples, ...)
+    whole_blocks : bool, default=False
+        Whether processes get blocks of the largest size: where every call of the function has a cost of its own.
+    """
+    if n_helpers() == 0:
+        in_parts(lambda part: out.__setitem__(part, function(take(part))), len(out))
+        return
+    sent, parts = Sent(function), [*_parts(len(out), 1 if whole_blocks else n_helpers() + 1)]
+    for part, values in zip(parts, results([begin(sent, take(part)) for part in parts])):
+        out[part] = values
 
 
 def padded_blocks(samples: np.ndarray, sizes: tuple[int, ...]) -> Iterator[tuple[slice, np.ndarray]]:

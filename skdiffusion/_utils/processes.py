@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -288,12 +289,40 @@ def results(tasks: Sequence[Task[T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+class Sent(Generic[T]):
+    """A function that many tasks call: it is pickled once for all of them, and every helper unpickles it once.
+
+    Parameters
+    ----------
+    function : callable
+        It does not change between the tasks.
+    """
+
+    def __init__(self, function: Callable[..., T]) -> None:
+        self._function: Callable[..., T] | None = function
+        self._message = b""
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._message = self._message or _dumped(self._function)
+        return {"_function": None, "_message": self._message}
+
+    def __call__(self, *args: Any) -> T:
+        function: Callable[..., T] = self._function or _unpickled(self._message)
+        return function(*args)
+
+
 # -- in the other process ------------------------------------------------------------------------
 
 
 def _ignore_interrupts() -> None:
     """Leave Ctrl-C to the process that fits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@lru_cache(maxsize=1)
+def _unpickled(message: bytes) -> Any:
+    """What a message holds; the last one is kept."""
+    return pickle.loads(message)
 
 
 def _import(names: Sequence[str]) -> None:

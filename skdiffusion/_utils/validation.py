@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "NON_NEGATIVE", "POSITIVE", "HasMethods", "Interval", "Number", "RandomState", "StrOptions", "at_least",
     "check_bounds", "check_count", "check_finite", "check_groups", "check_inside", "check_magnitude", "check_mixture",
-    "check_n_features", "check_targets", "check_weights", "draw_seed", "fit_context", "generator_seed",
-    "resolve_device", "restored_on_failure", "validate_data", "validated",
+    "check_n_features", "check_targets", "check_weights", "draw_seed", "finite_values", "fit_context", "generator_seed",
+    "is_cpu", "resolve_device", "restored_on_failure", "validate_data", "validated",
 ]  # fmt: skip
 
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -284,6 +284,20 @@ def resolve_device(device: str) -> torch.device:
             "which is not available: use device='cpu'."
         ) from error
     return resolved
+
+
+def finite_values(values: np.ndarray, name: str) -> np.ndarray:
+    """The values of samples; ValueError if the arithmetic overflowed."""
+    if np.isnan(values).any():
+        raise ValueError(
+            f"Samples of {name} lie so far from the training samples that the arithmetic overflows: drop or clip them."
+        )
+    return values
+
+
+def is_cpu(device: str) -> bool:
+    """Whether a name is that of the CPU, or "auto" where there is no GPU."""
+    return device in ("auto", "cpu") and resolve_device(device).type == "cpu"
 
 
 def generator_seed(random_state: RandomState) -> int:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdiffusion._utils.blocks import BLOCK_SAMPLES, in_parts, slices
+from skdiffusion._utils.blocks import BLOCK_SAMPLES, slices, values_in_parts
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import best_blend
-from skdiffusion._utils.processes import begin, results
+from skdiffusion._utils.processes import begin, n_helpers, results
 from skdiffusion._utils.protocols import Density, NoiseStream, SampleNoise
 from skdiffusion.densities._options import DEFAULT_OPTIONS, ComponentOptions
 from skdiffusion.densities._stacking import blend_log_density, choose_component, stacking_weights
@@ -278,8 +278,8 @@ class Blend(Density):
 
     def draw(self, n_samples: int, n_features: int, seed: int) -> np.ndarray:
         """Samples from a seed; fewer of them are a prefix of more."""
-        out = np.empty((n_samples, n_features))
-        for block, samples in zip(slices(n_samples), self.draws(n_samples, n_features, seed, BLOCK_SAMPLES)):
+        out, size = np.empty((n_samples, n_features)), BLOCK_SAMPLES * (1 + 3 * n_helpers())
+        for block, samples in zip(slices(n_samples, size), self.draws(n_samples, n_features, seed, size)):
             out[block] = samples
         return out
 
@@ -289,9 +289,5 @@ class Blend(Density):
         for block in slices(n_samples, size):
             noise = stream.take(block.stop - block.start)
             samples = np.empty_like(noise.normal)
-
-            def draw(part: slice, noise: SampleNoise = noise, samples: np.ndarray = samples) -> None:
-                samples[part] = self.sample(noise.take(part))
-
-            in_parts(draw, len(samples))
+            values_in_parts(self.sample, noise.take, samples, whole_blocks=True)
             yield samples

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any, cast
 
@@ -12,24 +14,27 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 import skdiffusion
-from skdiffusion._utils.blocks import in_parts, whole_vectors
+from skdiffusion._utils.blocks import MIN_SENT, values_in_parts
 from skdiffusion._utils.frames import as_numbers, to_frame, wants_frame
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.persistence import save
+from skdiffusion._utils.processes import helpers, n_helpers
 from skdiffusion._utils.validation import (
     check_count,
     check_finite,
     check_n_features,
     draw_seed,
+    finite_values,
     generator_seed,
+    is_cpu,
     validate_data,
-    without_overshoot,
 )
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.compose import mean_log_density
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.estimators._table_kinds import refuse_table
+from skdiffusion.estimators._values import SolverError, WithinBounds, quietly
 from skdiffusion.exceptions import InconsistentVersionWarning
 
 DATA_TYPES = [np.float64, np.float32]
@@ -146,31 +151,24 @@ class BlendedDensityEstimator(MeanLogDensity):
         check_finite(self, codes, numbers, "codes")
         return codes
 
-    def _evaluate(self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Write the values of a function of the samples within the bounds to their places in `out`, part by part."""
+    def _evaluate(
+        self, function: Callable[[np.ndarray], np.ndarray], X: np.ndarray, outside: float = -np.inf, width: int = 0
+    ) -> np.ndarray:
+        """Values of a function of samples: one of each, or as many as `width`. Beyond the bounds they are `outside`.
 
-        def evaluate(part: slice) -> None:
-            known, precision = self.preprocessor_, np.finfo(X.dtype).eps
-            block = without_overshoot(X[part].astype(np.float64), known.low, known.high, precision)
-            inside = np.flatnonzero(known.inside(block))
-            if len(inside):
-                with np.errstate(over="ignore", invalid="ignore"):
-                    values = function(whole_vectors(block[inside]))[: len(inside)]
-                out[part][inside] = self._finite(values, "X")
-
-        with workers(self.n_jobs):
-            in_parts(evaluate, len(X))
+        Processes that help know the function by a copy.
+        """
+        out = np.empty((len(X), width) if width else len(X))
+        with self._side_by_side(len(X)):
+            values_in_parts(WithinBounds(function, self.preprocessor_, outside, out.shape[1:]), X.__getitem__, out)
         return out
 
-    @staticmethod
-    def _finite(values: np.ndarray, name: str) -> np.ndarray:
-        """The values; ValueError if the arithmetic overflowed."""
-        if np.isnan(values).any():
-            raise ValueError(
-                f"Samples of {name} lie so far from the training samples that the arithmetic overflows: drop or clip "
-                "them."
-            )
-        return values
+    @contextmanager
+    def _side_by_side(self, n_samples: int) -> Iterator[None]:
+        """Run the body with the processes that `n_jobs` allows, or with threads where these may not help."""
+        sent = n_samples >= MIN_SENT and is_cpu(getattr(self, "device", "cpu"))
+        with helpers(self.n_jobs if sent else 1), workers(1 if n_helpers() else self.n_jobs):
+            yield
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-density of every sample, in nats, in the units of the features.
@@ -185,7 +183,7 @@ class BlendedDensityEstimator(MeanLogDensity):
             -inf for samples outside `bounds`. The value of a sample does not depend on the other samples.
         """
         X = self._checked(X)
-        return self._evaluate(self.blend_.log_prob, X, np.full(len(X), -np.inf))
+        return self._evaluate(self.blend_.log_prob, X)
 
     def score_function(self, X: Any) -> np.ndarray:
         """Gradient of the log-density that `score_samples` reports.
@@ -210,7 +208,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         """
         refuse_table(self, "The gradient", "log-densities have no gradient in the states; use score_samples")
         X = self._checked(X)
-        return self._evaluate(self.blend_.score, X, np.full(X.shape, np.nan))
+        return self._evaluate(self.blend_.score, X, np.nan, X.shape[1])
 
     def to_latent(self, X: Any) -> np.ndarray:
         """Codes of samples under the component with a latent map: standard normal if the model is right.
@@ -235,7 +233,7 @@ class BlendedDensityEstimator(MeanLogDensity):
         True
         """
         X = self._checked(X)
-        return self._evaluate(self._latent.to_latent, X, np.full(X.shape, np.nan))
+        return self._evaluate(self._latent.to_latent, X, np.nan, X.shape[1])
 
     def from_latent(self, codes: Any) -> np.ndarray:
         """Samples of codes: the inverse of `to_latent`, up to the solver's error.
@@ -251,14 +249,9 @@ class BlendedDensityEstimator(MeanLogDensity):
         """
         codes = self._checked_codes(codes)
         codes, samples = codes.astype(np.float64), np.empty(codes.shape)
-
-        def decode(part: slice) -> None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                samples[part] = self._latent.from_latent(codes[part])
-
-        with workers(self.n_jobs):
-            in_parts(decode, len(codes))
-        return self._resolution.at_spikes(self._finite(samples, "'codes'"))
+        with self._side_by_side(len(codes)):
+            values_in_parts(partial(quietly, self._latent.from_latent), codes.__getitem__, samples)
+        return self._resolution.at_spikes(finite_values(samples, "'codes'"))
 
     def sample(self, n_samples: int = 1, random_state: Any = None, *, as_frame: bool | str = "auto") -> Any:
         """Draw samples from the fitted density.
@@ -291,8 +284,9 @@ class BlendedDensityEstimator(MeanLogDensity):
         wanted = wants_frame(self, as_frame)
         check_count(n_samples)
         seed = draw_seed(self, random_state)
-        with workers(1):
-            out = self._resolution.requantized(self.blend_.draw(n_samples, self.n_features_in_, seed))
+        with self._side_by_side(n_samples):
+            out = self.blend_.draw(n_samples, self.n_features_in_, seed)
+        out = self._resolution.requantized(out)
         return to_frame(out, self) if wanted else out
 
 
@@ -319,20 +313,11 @@ class FlowDensityEstimator(BlendedDensityEstimator):
             Non-negative; 0 for samples outside `bounds`, whose density is known to be zero.
         """
         X = self._checked(X)
-        out = np.zeros(len(X))
         if self.component_weights_["diffusion"] == 0:
-            return out
+            return np.zeros(len(X))
         flow = replace(self._flow, density_steps=2 * self._flow.density_steps)
-        finer, place = replace(self._latent, density=flow), list(self.component_weights_).index("diffusion")
-
-        def error(block: np.ndarray) -> np.ndarray:
-            coarse = self.blend_.component_log_prob(block)
-            fine = coarse.copy()
-            fine[:, place] = finer.log_prob(block)
-            both = self.blend_.combined(coarse), self.blend_.combined(fine)
-            return np.where(both[0] == both[1], 0.0, np.abs(both[0] - both[1]))  # both may be minus infinity
-
-        return self._evaluate(error, X, out)
+        error = SolverError(self.blend_, "diffusion", replace(self._latent, density=flow))
+        return self._evaluate(error, X, 0.0)
 
     def sample_error(self, n_samples: int = 500, random_state: Any = None) -> float:
         """Estimated numerical error of `sample` in the Wasserstein-2 distance: that of the solver, not of the fit.

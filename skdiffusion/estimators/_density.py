@@ -30,6 +30,7 @@ from skdiffusion._utils.validation import (
     check_weights,
     fit_context,
     generator_seed,
+    is_cpu,
     resolve_device,
     restored_on_failure,
     validate_data,
@@ -294,7 +295,7 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
             If training ended, by `max_iter` or `max_fit_seconds`, before the networks gained on samples left out, so
             that early stopping kept the untrained ones.
         """
-        one, n_jobs = restored_on_failure(self), self.n_jobs if resolve_device(self.device).type == "cpu" else 1
+        one, n_jobs = restored_on_failure(self), self.n_jobs if is_cpu(self.device) else 1
         with one, workers(1), everywhere(self, goes_on=self.warm_start), helpers(n_jobs):
             self._fit(Given(X, sample_weight, groups))
         return self

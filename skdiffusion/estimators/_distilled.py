@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdiffusion._utils.blocks import in_blocks
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import FitProgress
-from skdiffusion._utils.validation import Interval, fit_context, generator_seed, validate_data
+from skdiffusion._utils.validation import Interval, finite_values, fit_context, generator_seed, validate_data
 from skdiffusion.densities import Blend, TransformedDensity
 from skdiffusion.diffusion.autoregressive import AutoregressiveDensity
 from skdiffusion.diffusion.networks import MaskedNetwork
@@ -171,7 +171,7 @@ class DistilledDensityEstimator(BlendedDensityEstimator):
         network = MaskedNetwork(d, sizes, N_COMPONENTS, rng, device)
         with workers(1), np.errstate(over="ignore", invalid="ignore"):
             samples = rest.draw(self.n_draws, d, generator_seed(seeds[1]))
-            log_prob = self._finite(in_blocks(rest.log_prob, samples), "the teacher")
+            log_prob = finite_values(in_blocks(rest.log_prob, samples), "the teacher")
             z, log_det = preprocessor.transform(samples)
             plan = DistillationPlan(n_steps=self.n_training_steps)
             with FitProgress(self, plan.n_checks) as progress:

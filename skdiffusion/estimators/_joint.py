@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdiffusion._utils.frames import as_number, as_numbers, to_frame, wants_frame
 from skdiffusion._utils.parallel import workers
 from skdiffusion._utils.progress import counted
-from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, validate_data
+from skdiffusion._utils.validation import check_count, check_magnitude, draw_seed, finite_values, validate_data
 from skdiffusion.densities import Blend, KernelSources
 from skdiffusion.estimators._base import DATA_TYPES, FlowDensityEstimator
 from skdiffusion.estimators._cells import CellMass, cell_mass
@@ -176,14 +176,14 @@ class JointDensityEstimator(FlowDensityEstimator):
 
     def _known_log_prob(self, X: np.ndarray) -> np.ndarray:
         """Log-density of what is known of samples, the unknown features of which are NaN."""
-        out, incomplete = np.full(len(X), -np.inf), np.isnan(X).any(1)
+        incomplete = np.isnan(X).any(1)
         if not incomplete.any():
-            return self._evaluate(self.blend_.log_prob, X, out)
-        complete = np.flatnonzero(~incomplete)
-        out[complete] = self._evaluate(self.blend_.log_prob, X[complete], out[complete])
+            return self._evaluate(self.blend_.log_prob, X)
+        out, complete = np.full(len(X), -np.inf), np.flatnonzero(~incomplete)
+        out[complete] = self._evaluate(self.blend_.log_prob, X[complete])
         some = np.flatnonzero(incomplete & self.preprocessor_.inside(X))
         with workers(self.n_jobs), np.errstate(over="ignore", invalid="ignore"):
-            out[some] = self._finite(self._unknown.log_prob(X[some].astype(np.float64)), "X")
+            out[some] = finite_values(self._unknown.log_prob(X[some].astype(np.float64)), "X")
         return out
 
     def _given_samples(self, given: Any) -> np.ndarray:
@@ -515,8 +515,6 @@ class JointDensityEstimator(FlowDensityEstimator):
         """
         X = self._checked(X)
         generated = super().sample(TAIL_DRAWS, random_state, as_frame=False)
-        log_prob, of_generated = (
-            self._evaluate(self.blend_.log_prob, samples, np.full(len(samples), -np.inf)) for samples in (X, generated)
-        )
+        log_prob, of_generated = (self._evaluate(self.blend_.log_prob, samples) for samples in (X, generated))
         generated = np.sort(of_generated)
         return np.searchsorted(generated, log_prob) / TAIL_DRAWS
