@@ -10,7 +10,9 @@ from numpy.testing import assert_allclose
 
 from skdiffusion import DiffusionDensityEstimator, Options
 from skdiffusion.densities import GaussianKernelDensity
-from skdiffusion.diffusion.networks import FilmEnsemble, NetworkField, Passes
+from skdiffusion.diffusion.fitting import PILOT
+from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, Passes
+from skdiffusion.diffusion.options import default_training
 from skdiffusion.diffusion.training import (
     AdamW,
     DistillationPlan,
@@ -26,6 +28,7 @@ from skdiffusion.diffusion.training import (
 )
 from skdiffusion.diffusion.training._batches import NoisedBatches, ValidationDraws
 from skdiffusion.diffusion.training._denoising import Denoising
+from skdiffusion.diffusion.training._pieces import Noising, Piece
 from skdiffusion.diffusion.training._samples import SampleStream
 from skdiffusion.diffusion.training._targets import TargetSamples
 from skdiffusion.estimators._resolve import resolve_options
@@ -381,3 +384,18 @@ def test_weight_decay_of_an_estimator_keeps_its_weights_small(rng):
         return float(est.score_model().field.network.flat.norm())
 
     assert size("auto") == size(0.3) < 0.95 * size(1e-4)
+
+
+@pytest.mark.parametrize(("n_samples", "patience"), [(200, 100), (999, 100), (2000, 250)])
+def test_few_samples_end_training_soon_after_their_last_gain(n_samples, patience):
+    assert default_training(n_samples, 8)[0].patience == patience
+    assert PILOT["patience"] == TrainingPlan.check_every
+
+
+def test_batches_of_a_piece_are_those_of_its_steps_alone(rng):
+    drawn, theta = torch.randn(3, 2, 32, 2), np.sort(rng.uniform(0.01, 1.5, (3, 4)), axis=1)
+    noising = Noising(2, slice(0, 2), 8, slice(0, 8), None, 0.05, GaussianReference(np.eye(2), True))
+    batches = list(noising.batches(Piece(drawn, None, theta, 0)))
+    first = next(noising.batches(Piece(drawn[:1], None, theta[:1], 0)))
+    assert len(batches) == 3
+    assert all(torch.equal(ours, alone) for ours, alone in zip(batches[0], first))

@@ -42,8 +42,14 @@ TRIAL_SAMPLES, TRIAL_SOLVER_STEPS = 150, 16  # validation samples of a member, a
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
-# Of short runs, which do not overfit.
-PILOT: dict[str, Any] = {"batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.0, "checkpoint": None}
+# Of short runs, which end with the first check that gains nothing: few samples are learned by heart from there on.
+PILOT: dict[str, Any] = {
+    "batch_size": 256,
+    "learning_rate": 5e-3,
+    "weight_decay": 0.0,
+    "patience": 50,
+    "checkpoint": None,
+}
 
 
 @dataclass(frozen=True)

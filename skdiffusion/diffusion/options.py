@@ -241,7 +241,8 @@ def default_training(n: float, d: int) -> tuple[TrainingPlan, int]:
         weight_decay=min(0.3, d * (200 / n) ** 2) if d > 2 else 1e-4,
         noise_mean=-1.8 if d <= 2 else -1.2,
         n_target_samples=2048 if d == 2 else 512 if d <= 8 else 0,
-        patience=max(150, n_steps // 4),
+        # With few samples the loss falls and then rises steadily: the last check at which a member gains comes soon.
+        patience=100 if n < 1000 else max(150, n_steps // 4),
     )
     return plan, n_pilot_steps
 

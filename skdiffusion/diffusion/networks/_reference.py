@@ -101,12 +101,14 @@ class GaussianReference:
         return level
 
     def velocity(self, z: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Linear velocity of samples z (members, levels, n_samples, d) at levels of these cosines and sines."""
+        """Linear velocity of samples z (..., members, levels, n_samples, d) at levels of these cosines and sines."""
         values, axes = (torch.as_tensor(a, dtype=z.dtype, device=z.device) for a in (self.values, self.axes))
-        cos, sin, axes = cos[:, None, None], sin[:, None, None], axes.expand(len(z), -1, -1)
+        cos, sin = cos[..., None, None], sin[..., None, None]
         # Member by member: a sample's bits do not depend on the other members.
-        along = torch.bmm(z.flatten(1, 2), axes).view_as(z) * (sin * cos * (values - 1) / (values * cos**2 + sin**2))
-        return torch.bmm(along.flatten(1, 2), axes.transpose(1, 2)).view_as(z)
+        by_member = z.flatten(-3, -2).flatten(0, -3)
+        axes = axes.expand(len(by_member), -1, -1)
+        along = torch.bmm(by_member, axes).view_as(z) * (sin * cos * (values - 1) / (values * cos**2 + sin**2))
+        return torch.bmm(along.view_as(by_member), axes.transpose(1, 2)).view_as(z)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"values": self.values, "axes": self.axes, "relative": self.relative}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, Passes
-from skdiffusion.diffusion.training._targets import TargetSamples, add_noise, plain_target
+from skdiffusion.diffusion.training._targets import TargetSamples, add_noise, plain_target, towards
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # noised samples and targets, each (n_members, n_levels, n, d)
 
@@ -74,46 +74,41 @@ class Noising:
 
     def batches(self, piece: Piece) -> Iterator[Batch]:
         """The batches of a piece, one after the other."""
-        drawn, noised, theta, seed = piece.drawn, piece.noised, piece.theta, piece.seed
-        shape = (self.n_members, theta.shape[1], self.per_level, drawn.shape[3])
-        generator = torch.Generator(device=drawn.device).manual_seed(seed)
-        scales = (torch.as_tensor(f(theta), dtype=drawn.dtype, device=drawn.device) for f in (np.cos, np.sin))
-        n_plain, n_levels = (np.tan(theta) < self.plain_below).sum(1).tolist(), theta.shape[1]
-        for i, (cos, sin) in enumerate(zip(*scales)):
-            noise = torch.randn(shape, generator=generator, dtype=drawn.dtype, device=drawn.device)
-            noise, x = noise[self.members, :, self.own], self._by_level(drawn[i], n_levels)
-            if noised is not None:
-                yield noised_beside_given(x, self._by_level(noised[i], n_levels), noise, cos, sin)
-            else:
-                yield self._batch(drawn[i], x, noise, cos, sin, n_plain[i])
+        drawn, (n_steps, n_levels) = piece.drawn, piece.theta.shape
+        shape = (n_steps, self.n_members, n_levels, self.per_level, drawn.shape[3])
+        noise = torch.empty(shape, dtype=drawn.dtype, device=drawn.device)
+        generator = torch.Generator(device=drawn.device).manual_seed(piece.seed)
+        for of_step in noise:
+            of_step.normal_(generator=generator)
+        noise, x = noise[:, self.members, :, self.own], self._by_level(drawn, n_levels)
+        # What is small and done to every sample is done for all steps at once.
+        cos, sin = (torch.as_tensor(f(piece.theta), dtype=x.dtype, device=x.device)[:, None] for f in (np.cos, np.sin))
+        if piece.noised is not None:
+            return zip(*noised_beside_given(x, self._by_level(piece.noised, n_levels), noise, cos, sin))
+        z, target = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin)
+        n_plain = (np.tan(piece.theta) < self.plain_below).sum(1).tolist()
+        if min(n_plain) < n_levels and x.shape[3]:
+            targets = TargetSamples(drawn) if self.targets is None else self.targets
+            factors, mean = targets.factors(z, x, cos, sin), torch.empty_like(z)
+            for i, k in enumerate(n_plain):
+                if k < n_levels:
+                    mean[i, :, k:] = (targets if self.targets else targets[i]).posterior_mean(factors[i, :, k:])
+            stable = towards(mean, z, cos, sin)
+            for i, k in enumerate(n_plain):
+                target[i, :, k:] = stable[i, :, k:]
+        if self.reference is not None:
+            target.sub_(self.reference.velocity(z, cos, sin))
+        return zip(z, target)
 
     def of_members(self, members: slice) -> Noising:
         """The same for some members."""
-        targets = None if self.targets is None else self.targets.of_members(members)
+        targets = None if self.targets is None else self.targets[members]
         return replace(self, members=members, targets=targets)
 
     def _by_level(self, drawn: torch.Tensor, n_levels: int) -> torch.Tensor:
         """The own samples of every level."""
-        by_level = drawn[:, : n_levels * self.per_level].reshape(len(drawn), n_levels, self.per_level, -1)
-        return by_level[:, :, self.own]
-
-    def _batch(
-        self,
-        drawn: torch.Tensor,
-        x: torch.Tensor,
-        noise: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        n_plain: int,
-    ) -> Batch:
-        """Noised samples x, and targets, which are plain at the first levels."""
-        z, target = add_noise(x, noise, cos, sin), plain_target(x, noise, cos, sin)
-        if n_plain < len(cos) and x.shape[2]:
-            targets, k = TargetSamples(drawn) if self.targets is None else self.targets, n_plain
-            target[:, k:] = targets.stable_target(z[:, k:], x[:, k:], cos[k:], sin[k:])
-        if self.reference is not None:
-            target.sub_(self.reference.velocity(z, cos, sin))
-        return z, target
+        first = drawn[:, :, : n_levels * self.per_level]
+        return first.reshape(*first.shape[:2], n_levels, self.per_level, -1)[..., self.own, :]
 
 
 def noised_beside_given(

@@ -40,13 +40,13 @@ def noise_angles(rng: np.random.Generator, shape: tuple[int, int], plan: Trainin
 
 
 def add_noise(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """z = samples cos + noise sin for (n_members, n_levels, n, d) tensors and (n_levels,) scales."""
-    return samples * cos[:, None, None] + noise * sin[:, None, None]
+    """z = samples cos + noise sin for (..., n_levels, n, d) tensors and (..., n_levels) scales."""
+    return (samples * cos[..., None, None]).add_(noise * sin[..., None, None])
 
 
 def plain_target(samples: torch.Tensor, noise: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Velocity along the own path of each sample, samples sin - noise cos."""
-    return samples * sin[:, None, None] - noise * cos[:, None, None]
+    return (samples * sin[..., None, None]).sub_(noise * cos[..., None, None])
 
 
 def plain_target_level(samples: np.ndarray, n_targets: int, rng: np.random.Generator) -> float:
@@ -61,50 +61,54 @@ def plain_target_level(samples: np.ndarray, n_targets: int, rng: np.random.Gener
 
 
 class TargetSamples:
-    """Samples prepared for posterior means: shape (n_members, n_targets, d), with log-weights."""
+    """Samples prepared for posterior means: shape (..., n_members, n_targets, d), with log-weights."""
 
     def __init__(self, samples: torch.Tensor, log_weights: torch.Tensor | None = None) -> None:
         ones = torch.ones_like(samples[..., :1])
-        self._samples_and_ones = torch.cat([samples, ones], -1).transpose(1, 2).contiguous()
+        self._samples_and_ones = torch.cat([samples, ones], -1).mT.contiguous()
         columns = [samples, samples.square().sum(-1, keepdim=True) / 2, ones]
         if log_weights is not None:
             columns.append(log_weights[..., None].clamp(min=-1e6) / LOG_2)
-        self._extended = torch.cat(columns, -1).transpose(1, 2).contiguous()
+        self._extended = torch.cat(columns, -1).mT.contiguous()
         # As many samples at a time whatever the group of members, which then have the same bits.
-        self._step = max(MIN_ROWS, CACHE_FLOATS // (len(samples) * samples.shape[1]) // MIN_ROWS * MIN_ROWS)
+        members, n_targets = samples.shape[-3:-1]
+        self._step = max(MIN_ROWS, CACHE_FLOATS // (members * n_targets) // MIN_ROWS * MIN_ROWS)
 
     @property
     def n_samples(self) -> int:
         """Target samples of a member."""
-        return self._extended.shape[2]
+        return self._extended.shape[-1]
 
-    def of_members(self, members: slice) -> TargetSamples:
-        """The target samples of some members."""
+    def __getitem__(self, index: int | slice) -> TargetSamples:
+        """The target samples of a step, or of some members."""
         part = copy(self)
-        part._samples_and_ones, part._extended = self._samples_and_ones[members], self._extended[members]
+        part._samples_and_ones, part._extended = self._samples_and_ones[index], self._extended[index]
         return part
 
-    def stable_target(
+    def factors(
         self, z: torch.Tensor, samples: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-    ) -> torch.Tensor:
-        """Velocity towards the posterior mean of the target samples, for z of shape (n_members, n_levels, n, d).
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What z of shape (..., n_members, n_levels, n, d) multiplies the target samples by, in their log-weights.
 
         `samples` are the clean samples of z, which must be among the target samples: relative to their own log-weight
         no other can overflow, and no maximum need be searched.
         """
-        members, levels, n_samples, d = z.shape
-        scale = (cos / sin.square())[:, None, None] / LOG_2
-        level_cos = cos[:, None, None]
+        scale, level_cos = (cos / sin.square())[..., None, None] / LOG_2, cos[..., None, None]
         own = scale * ((z * samples).sum(-1, keepdim=True) - level_cos * samples.square().sum(-1, keepdim=True) / 2)
-        factors = [z * scale, (-level_cos * scale).expand(members, levels, n_samples, 1), -own]
-        if self._extended.shape[1] == d + 3:
-            factors.append(torch.ones_like(own))
-        left = torch.cat(factors, -1).view(members, levels * n_samples, -1)
+        parts = [z * scale, (-level_cos * scale).expand(own.shape), -own]
+        if self._extended.shape[-2] == z.shape[-1] + 3:
+            parts.append(torch.ones_like(own))
+        return torch.cat(parts, -1)
+
+    def posterior_mean(self, factors: torch.Tensor) -> torch.Tensor:
+        """Posterior means of the target samples for `factors` of shape (n_members, n_levels, n, n_factors)."""
+        members, levels, n_samples, _ = factors.shape
+        n_rows, n_targets, step = levels * n_samples, self.n_samples, self._step
+        left = factors.reshape(members, n_rows, -1)
         # Few samples times many features: the other way round the same product takes four times as long.
-        sums = torch.empty(members, d + 1, levels * n_samples, dtype=z.dtype, device=z.device)
-        n_targets, step = self._extended.shape[2], self._step
-        buffer = torch.empty(members * min(step, levels * n_samples) * n_targets, dtype=z.dtype, device=z.device)
-        for start in range(0, levels * n_samples, step):
+        sums = factors.new_empty(members, self._samples_and_ones.shape[1], n_rows)
+        buffer = factors.new_empty(members * min(step, n_rows) * n_targets)
+        for start in range(0, n_rows, step):
             block = left[:, start : start + step]
             weights = buffer[: members * block.shape[1] * n_targets].view(members, -1, n_targets)
             torch.bmm(block, self._extended, out=weights)
@@ -112,8 +116,18 @@ class TargetSamples:
             # two cost half of what powers of e do.
             weights.clamp_(min=-86.0).exp2_()
             sums[:, :, start : start + step] = torch.bmm(self._samples_and_ones, weights.transpose(1, 2))
-        posterior_mean = (sums[:, :d] / sums[:, d:]).transpose(1, 2).reshape(z.shape)
-        return (posterior_mean - z * level_cos) / sin[:, None, None]
+        return (sums[:, :-1] / sums[:, -1:]).transpose(1, 2).reshape(members, levels, n_samples, -1)
+
+    def stable_target(
+        self, z: torch.Tensor, samples: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> torch.Tensor:
+        """Velocity towards the posterior mean of the target samples, for z of shape (n_members, n_levels, n, d)."""
+        return towards(self.posterior_mean(self.factors(z, samples, cos, sin)), z, cos, sin)
+
+
+def towards(mean: torch.Tensor, z: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Velocity of z towards these posterior means."""
+    return (mean - z * cos[..., None, None]).div_(sin[..., None, None])
 
 
 def target_samples(sets: TrainingSets, index_sets: Sequence[np.ndarray]) -> TargetSamples:
