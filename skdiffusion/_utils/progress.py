@@ -24,7 +24,7 @@ except ImportError:  # scikit-learn before 1.9
 __all__ = [
     "CLOSED_FORM_SHARE", "DENOISING_SHARE", "PILOT_SHARE", "SEARCH_SHARE", "TRAINING_SHARE",
     "CallbackSupportMixin", "FitParts", "FitProgress",
-    "affordable_samples", "counted", "training_deadline", "with_callbacks",
+    "affordable_in_memory", "affordable_samples", "counted", "training_deadline", "with_callbacks",
 ]  # fmt: skip
 
 TRAINING_SHARE = 0.75  # of the time allowed; the rest chooses solver steps and stacking weights
@@ -34,6 +34,8 @@ SEARCH_SHARE = 0.15  # of it, for the components of a mixture; there are two at 
 DENOISING_SHARE = 0.5  # of it, where a fine-tuning follows
 # Samples of each fold that is left out: every network has a density of all of them, after the end of training.
 MIN_LEFT_OUT, LEFT_OUT_PER_SECOND = 100, 50.0
+# Samples in memory, which everything but the networks learns from: of more, little is fitted to all of them, badly.
+MIN_IN_MEMORY, IN_MEMORY_PER_SECOND = 5000, 2000.0
 
 
 def training_deadline(started: float, max_fit_seconds: float | None, share: float = TRAINING_SHARE) -> float:
@@ -57,6 +59,13 @@ def counted(chunks: Iterable, estimator: Any, stage: str, total: int | None) -> 
 def affordable_samples(max_fit_seconds: float | None) -> float:
     """Samples of a fold whose log-densities the time of a fit allows."""
     return float("inf") if max_fit_seconds is None else max(MIN_LEFT_OUT, round(LEFT_OUT_PER_SECOND * max_fit_seconds))
+
+
+def affordable_in_memory(max_fit_seconds: float | None) -> float:
+    """Samples to which the time of a fit allows to fit everything but the networks."""
+    if max_fit_seconds is None:
+        return float("inf")
+    return max(MIN_IN_MEMORY, round(IN_MEMORY_PER_SECOND * max_fit_seconds))
 
 
 class _FitTask:

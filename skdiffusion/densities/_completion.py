@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import effective_number
 from skdiffusion._utils.protocols import SampleNoise
 from skdiffusion.densities._em import MixtureSetting
@@ -33,6 +34,7 @@ MAX_SEARCH_SAMPLES = 1500  # that choose the transform and the number of compone
 LEFT_OUT = 0.25  # of these
 MIN_ALONE = 0.5  # share of the values of a feature that are of one sample alone, from which these tell copies
 SEARCH_TOL, FIT_TOL = 1e-4, 1e-6  # nats by which the mean log-density must rise in a step of EM
+SEARCH_SHARE = 0.5  # of the time until a deadline
 N_DRAWS = 3  # for every incomplete sample
 
 
@@ -47,6 +49,8 @@ class Completion:
         Positive.
     bounds : (low, high) or None
     rng : numpy Generator
+    deadline : float
+        Moment of `Collective.clock` at which the fit ends, with the best that it has.
     """
 
     def __init__(
@@ -55,9 +59,10 @@ class Completion:
         weights: np.ndarray,
         bounds: tuple[np.ndarray, np.ndarray] | None,
         rng: np.random.Generator,
+        deadline: float = np.inf,
     ):
         self.X = X.astype(np.float64)
-        self.known, self.w, self.rng = ~np.isnan(X), weights, rng
+        self.known, self.w, self.rng, self.deadline = ~np.isnan(X), weights, rng, deadline
         # Values at random keep the distribution, the ties and the bounds of every feature.
         filled = without_round_off(self._filled_at_random(), np.finfo(X.dtype).eps)
         self.resolution = Resolution.of(filled, bounds)
@@ -83,19 +88,23 @@ class Completion:
 
     def _fit(self, bounds: Bounds | None) -> TransformedDensity:
         """The mixture behind feature transforms that is best on samples left out, fitted to all."""
+        search_deadline = _part_of_time(SEARCH_SHARE, self.deadline)
         order = self.rng.permutation(len(self.X))[:MAX_SEARCH_SAMPLES]
         n_left_out = max(1, int(LEFT_OUT * len(order)))
         left_out, train = order[:n_left_out], order[n_left_out:]
         best, chosen = -np.inf, (Preprocessor(self.spread, self.w, None, bounds).unwhitened(), 1)
         for transform in TRANSFORMS:
+            if np.isfinite(best) and _is_over(search_deadline):
+                break
             preprocessor = Preprocessor(self.spread, self.w, transform, bounds).unwhitened()
             samples, _ = self._mapped(preprocessor, train)
             validation, log_slope = self._mapped(preprocessor, left_out)
             highest, single = -np.inf, None
             for k in N_COMPONENTS:
-                if k > 1 and MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train]):
+                few = MIN_COMPONENT_SAMPLES * k > effective_number(self.w[train])
+                if k > 1 and (few or _is_over(search_deadline)):
                     break
-                mixture = self._mixture(samples, k, SEARCH_TOL, single)
+                mixture = self._mixture(samples, k, SEARCH_TOL, search_deadline, single)
                 single = single or mixture
                 score = float(np.average(validation.log_prob(mixture) + log_slope, weights=self.w[left_out]))
                 if score > best:
@@ -105,14 +114,19 @@ class Completion:
                 highest = max(score, highest)
         preprocessor, k = chosen
         samples, _ = self._mapped(preprocessor, np.arange(len(self.X)))
-        return TransformedDensity(preprocessor, self._mixture(samples, k, FIT_TOL))
+        return TransformedDensity(preprocessor, self._mixture(samples, k, FIT_TOL, self.deadline))
 
     def _mixture(
-        self, samples: IncompleteSamples, n_components: int, tol: float, single: GaussianMixtureDensity | None = None
+        self,
+        samples: IncompleteSamples,
+        n_components: int,
+        tol: float,
+        deadline: float,
+        single: GaussianMixtureDensity | None = None,
     ) -> GaussianMixtureDensity:
         """The mixture of so many components, from a known Gaussian of these samples if there is one."""
         setting = MixtureSetting(n_components, 2.0 + self.X.shape[1])
-        return fit_incomplete_mixture(samples, setting, self.rng, tol, single)
+        return fit_incomplete_mixture(samples, setting, self.rng, tol, single, deadline)
 
     def drawn(self, groups: np.ndarray | None = None, n_draws: int = N_DRAWS) -> WeightedSamples:
         """Every incomplete sample completed by several draws that share its weight and stay together in every split.
@@ -156,15 +170,32 @@ class Completion:
         return out
 
 
+def _is_over(deadline: float) -> bool:
+    """Whether a moment of `Collective.clock` has passed, which processes ask each other only where there is one."""
+    return deadline < np.inf and collective().clock() > deadline
+
+
+def _part_of_time(share: float, deadline: float) -> float:
+    """The moment at which a share of the time until a deadline has passed."""
+    if deadline == np.inf:
+        return deadline
+    now = collective().clock()
+    return now + share * (deadline - now)
+
+
 def completed_samples(
-    samples: WeightedSamples, bounds: tuple[np.ndarray, np.ndarray] | None, rng: np.random.Generator
+    samples: WeightedSamples,
+    bounds: tuple[np.ndarray, np.ndarray] | None,
+    rng: np.random.Generator,
+    deadline: float = np.inf,
 ) -> tuple[np.ndarray, WeightedSamples]:
     """The distinct ones of incomplete samples (n_distinct, n_features), and the samples that complete these.
 
-    Copies become weights before anything is drawn, lest what is drawn for them passes for values that repeat.
+    Copies become weights before anything is drawn, lest what is drawn for them passes for values that repeat. The
+    mixture that completes them has until the deadline, a moment of `Collective.clock`.
     """
     distinct = merged_copies(samples, incomplete_originals(samples.X))
-    return distinct.X, Completion(distinct.X, distinct.weight, bounds, rng).drawn(distinct.groups)
+    return distinct.X, Completion(distinct.X, distinct.weight, bounds, rng, deadline).drawn(distinct.groups)
 
 
 def incomplete_originals(X: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from skdiffusion._utils.blocks import slices
+from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import log_sum_exp
 from skdiffusion._utils.patterns import Patterns
 from skdiffusion.densities._em import FLOOR, ExpectationMaximization, MixtureSetting
@@ -196,33 +197,37 @@ def fit_incomplete_mixture(
     rng: np.random.Generator,
     tol: float = TOL,
     single: GaussianMixtureDensity | None = None,
+    deadline: float = np.inf,
 ) -> GaussianMixtureDensity:
     """The mixture of a setting for incomplete samples, from where EM ends for their expectations under one Gaussian.
 
-    EM ends where a step raises the mean log-density by less than `tol` nats. That one Gaussian is fitted first, unless
-    it is given.
+    EM ends where a step raises the mean log-density by less than `tol` nats, or at the deadline, a moment of
+    `Collective.clock`. That one Gaussian is fitted first, unless it is given.
     """
     d = samples.X.shape[1]
     if single is None:
         mean = (samples.w @ samples.X) / np.maximum(samples.w @ samples.known, 1e-10)
-        single = _steps(samples, GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None]), 0.0, tol)
+        single = _steps(samples, GaussianMixtureDensity(np.ones(1), mean[None], np.eye(d)[None]), 0.0, tol, deadline)
     if setting.n_components == 1:
         return single
     few = ExpectationMaximization(max_iter=20, tol=1e-3)
     start = few.fit(samples.expected(single), samples.w, setting, rng)
-    return _steps(samples, start, setting.strength, tol)
+    return _steps(samples, start, setting.strength, tol, deadline)
 
 
 def _steps(
-    samples: IncompleteSamples, mixture: GaussianMixtureDensity, strength: float, tol: float
+    samples: IncompleteSamples, mixture: GaussianMixtureDensity, strength: float, tol: float, deadline: float
 ) -> GaussianMixtureDensity:
-    """The mixture after as many steps of EM as raise the mean log-density by so many nats each."""
+    """The mixture after as many steps of EM as raise the mean log-density by so many nats each, or as there is time
+    for; after one at least."""
     previous = -np.inf
     for _ in range(MAX_ITER):
         moved, mean_log_density = samples.step(mixture, strength)
         if mean_log_density - previous < tol:
             break
         mixture, previous = moved, mean_log_density
+        if deadline < np.inf and collective().clock() > deadline:
+            break
     return mixture
 
 

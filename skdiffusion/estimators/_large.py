@@ -11,7 +11,7 @@ import numpy as np
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.frames import frame_library, note_frame, to_frame
-from skdiffusion._utils.progress import PILOT_SHARE, counted, training_deadline
+from skdiffusion._utils.progress import PILOT_SHARE, affordable_in_memory, counted, training_deadline
 from skdiffusion._utils.shards import Shards, ShardSource, joined, n_samples
 from skdiffusion._utils.sources import ArraySource, ChunkReader, FrameSource, Source, source_of
 from skdiffusion._utils.validation import (
@@ -69,22 +69,23 @@ def within_memory(estimator: Any, given: Given, started: float, rng: np.random.G
     """
     options = Options() if estimator.options is None else estimator.options
     options._validate_params()
-    size, processes = options.reservoir_size, collective()
+    limits = _Limits(options.reservoir_size, affordable_in_memory(estimator.max_fit_seconds))
+    processes = collective()
     processes.enters("the count of the samples")
     sizes = processes.each(given.open)
     known = [n for n in sizes if n is not None]
-    if len(known) == len(sizes) and sum(known) <= size:
+    if len(known) == len(sizes) and sum(known) <= limits.drawn:
         return given.whole()
     if given.source is None and given.is_plain:
         given.source = _numbers_source(estimator, given.X)
     if processes.any(given.source is None):
         return given.whole()
     processes.enters("the first reading of the samples")
-    survey = _Survey(estimator, given, size)
+    survey = _Survey(estimator, given, limits)
     deadline = training_deadline(started, estimator.max_fit_seconds, PILOT_SHARE)
     own_rng, own_deadline = processes.generator(rng.spawn(1)[0]), processes.own_moment(deadline)
     found = processes.each(lambda: survey.read(own_deadline, own_rng))
-    if _fit_into_memory(found, size):
+    if _fit_into_memory(found, limits):
         return given.whole()
     survey.warn_of_time()
     reservoir = _reservoir(survey, found)
@@ -92,6 +93,18 @@ def within_memory(estimator: Any, given: Given, started: float, rng: np.random.G
         return Taken(reservoir.X, None, None, reservoir)
     note_frame(estimator, survey.like)
     return Taken(to_frame(reservoir.X, estimator), None, None, reservoir)
+
+
+class _Limits(NamedTuple):
+    """How many samples a fit may have in memory, and to how many of them there is the time to fit everything."""
+
+    in_memory: int
+    affordable: float = np.inf
+
+    @property
+    def drawn(self) -> int:
+        """Samples of a reservoir."""
+        return int(min(self.in_memory, self.affordable))
 
 
 @dataclass
@@ -154,7 +167,7 @@ class _Survey:
 
     estimator: Any
     given: Given
-    size: int
+    limits: _Limits
     like: Any = None  # an array or frame with the columns of the samples
     reader: ChunkReader = field(init=False)
     n_samples: int = 0
@@ -173,7 +186,7 @@ class _Survey:
 
     def read(self, deadline: float, rng: np.random.Generator) -> _Found:
         """Read all samples; or until a moment of `time.perf_counter`, or it is plain that all must be in memory."""
-        sampling = ReservoirSampling(self.size, rng)
+        sampling = ReservoirSampling(self.limits.drawn, rng)
         for start, chunk in self._parts(deadline, rng):
             if self.like is None:
                 self._begin(chunk)
@@ -181,7 +194,7 @@ class _Survey:
             self.n_samples += len(chunk)
             if self.obstacle is None:
                 self._offer(chunk, start, sampling)
-            if self.obstacle is not None and (self._in_memory or self.n_samples > self.size):
+            if self.obstacle is not None and (self._in_memory or self.n_samples > self.limits.in_memory):
                 break
             if self.obstacle is None and time.perf_counter() > deadline:
                 self.is_complete = self.n_samples == self.source.n_samples
@@ -238,7 +251,7 @@ class _Survey:
         )
 
 
-def _fit_into_memory(found: Sequence[_Found], size: int) -> bool:
+def _fit_into_memory(found: Sequence[_Found], limits: _Limits) -> bool:
     """Whether all samples are taken into memory: because they are few, or must be and can be.
 
     Raises
@@ -248,11 +261,11 @@ def _fit_into_memory(found: Sequence[_Found], size: int) -> bool:
     """
     n, obstacle = sum(part.n_samples for part in found), next((part.obstacle for part in found if part.obstacle), None)
     if obstacle is None:
-        return n <= size and all(part.is_complete for part in found)
-    if n > size and not all(part.in_memory for part in found):
+        return n <= limits.drawn and all(part.is_complete for part in found)
+    if n > limits.in_memory and not all(part.in_memory for part in found):
         raise ValueError(
-            f"X has more than {size} samples and {obstacle}, which takes all in memory: give an array or a frame, or a "
-            "part of X. DiffusionImputer fills in unknown values."
+            f"X has more than {limits.in_memory} samples and {obstacle}, which takes all in memory: give an array or a "
+            "frame, or a part of X. DiffusionImputer fills in unknown values."
         )
     return True
 
@@ -270,4 +283,4 @@ def _reservoir(survey: _Survey, found: Sequence[_Found]) -> Reservoir:
     kept = [part.kept._replace(numbers=part.kept.numbers + first) for first, part in zip(firsts, found) if part.kept]
     first = collective().own(firsts)
     own = OwnPart(survey.source, survey.reader, survey.n_samples, first, survey.is_complete)
-    return Reservoir(*Kept.joined(kept).smallest(survey.size).drawn(), sum(sizes), own)
+    return Reservoir(*Kept.joined(kept).smallest(survey.limits.drawn).drawn(), sum(sizes), own)

@@ -9,7 +9,13 @@ import numpy as np
 
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.processes import n_helpers
-from skdiffusion._utils.progress import FitProgress, affordable_samples
+from skdiffusion._utils.progress import (
+    PILOT_SHARE,
+    FitProgress,
+    affordable_in_memory,
+    affordable_samples,
+    training_deadline,
+)
 from skdiffusion.densities import Component, KernelSources, completed_samples
 from skdiffusion.densities.components import ComponentTasks
 from skdiffusion.diffusion.fitting import Coordinates, DiffusionFit
@@ -45,11 +51,14 @@ class NumericFit:
     """
 
     def __init__(self, estimator: DiffusionDensityEstimator, begun: FitInput) -> None:
-        self.estimator, samples, rng = estimator, begun.samples, begun.rng
+        self.estimator, rng, seconds = estimator, begun.rng, estimator.max_fit_seconds
+        samples = begun.samples.drawn(affordable_in_memory(seconds), rng)
         incomplete = bool(np.isnan(samples.X).any())
         self.observed = samples.X
         if incomplete:
-            self.observed, samples = completed_samples(samples, begun.bounds, rng.spawn(1)[0])
+            self.observed, samples = completed_samples(
+                samples, begun.bounds, rng.spawn(1)[0], training_deadline(begun.started, seconds, PILOT_SHARE)
+            )
         self.samples = samples
         data = replace(TrainingData.of(samples, begun.bounds, rng), reservoir=begun.reservoir)
         warn_of_constant_features(data.resolution)
@@ -59,7 +68,7 @@ class NumericFit:
         asked = estimator.fit_conditionals
         self.conditionals = data.n_features > 1 and (incomplete if asked == "auto" else bool(asked))
         plan = joint_part(self.whole_plan) if self.conditionals else self.whole_plan
-        n_folds, affordable = plan.diffusion.n_folds, affordable_samples(estimator.max_fit_seconds)
+        n_folds, affordable = plan.diffusion.n_folds, affordable_samples(seconds)
         self.data, self.plan = data.split(n_folds, plan.diffusion.network.n_members, affordable), plan
 
     def run(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skdiffusion._utils.numerics import effective_number
-from skdiffusion._utils.progress import FitProgress, training_deadline
+from skdiffusion._utils.progress import FitProgress, affordable_in_memory, training_deadline
 from skdiffusion._utils.warnings import warn_user
 from skdiffusion.densities.predictive import (
     AtomProbabilities,
@@ -74,7 +74,7 @@ class RegressionFit:
         owner : estimator
             Whose progress is shown.
         """
-        X, Y, weight = distinct_samples(*samples)
+        X, Y, weight = self._affordable(distinct_samples(*samples), rng)
         if len(X) < MIN_DISTINCT:
             raise ValueError(
                 "Found array with 1 distinct sample of X and y of positive 'sample_weight' while a minimum of 2 is "
@@ -89,6 +89,17 @@ class RegressionFit:
                 models.append(model)
                 fits.append(fit)
         return models, fits
+
+    def _affordable(
+        self, samples: tuple[np.ndarray, np.ndarray, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As many of the samples (X, Y, weight), drawn at random, as the time of one output allows to fit all of."""
+        X, Y, weight = samples
+        n = len(X) if self.max_seconds is None else affordable_in_memory(self.max_seconds / Y.shape[1])
+        if len(X) <= n:
+            return samples
+        kept = np.sort(rng.choice(len(X), int(n), replace=False))
+        return X[kept], Y[kept], weight[kept]
 
     def _inputs(self, X: np.ndarray, Y: np.ndarray, j: int) -> np.ndarray:
         return np.column_stack([X, Y[:, :j]])

@@ -40,6 +40,21 @@ class WeightedSamples(NamedTuple):
         X, w = self.X.astype(np.float64), self.weight
         return np.sqrt(np.average((X - np.average(X, axis=0, weights=w)) ** 2, axis=0, weights=w))
 
+    def drawn(self, size: float, rng: np.random.Generator) -> WeightedSamples:
+        """So many of the samples, drawn at random, or all where these are fewer, none of which is completed.
+
+        A feature that none of them knows has its first known sample beside them.
+        """
+        n = len(self.X)
+        if n <= size:
+            return self
+        kept = np.zeros(n, dtype=bool)
+        kept[rng.choice(n, int(size), replace=False)] = True
+        unknown = np.flatnonzero(np.isnan(self.X[kept]).all(0))
+        kept[np.isfinite(self.X[:, unknown]).argmax(0)] = True
+        weight = self.weight[kept]
+        return WeightedSamples(self.X[kept], weight / weight.max(), None if self.groups is None else self.groups[kept])
+
 
 def merged_copies(samples: WeightedSamples, sources: np.ndarray | None = None) -> WeightedSamples:
     """The distinct samples, with the weights of their copies added up; groups that share a copy become one group.

@@ -96,7 +96,8 @@ def fit_predictive(data: RegressionData, plan: PredictivePlan, progress: FitProg
         gaps = floored(boosted.left_out.log_prob, 1) - floored(left_out.log_prob, 1)
         trees_lead, trained = np.average(gaps, weights=data.weight) > 0, network_plan(plan.options.training)
     ended = result is not None and (result.interrupted or progress.stopped)
-    if "diffusion" in plan.names and not ended:
+    in_time = collective().clock() < plan.options.training.deadline
+    if "diffusion" in plan.names and not ended and (in_time or len(plan.names) == 1):
         outputs = boosted.outputs if trees_lead else None
         flow, left_out, result = fit_target_flow(data, columns, outputs, plan.options, progress)
         found["diffusion"], trained = (flow, left_out), plan.options.training
