@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdiffusion._utils.blocks import padded_blocks, slices, write
+from skdiffusion._utils.blocks import BLOCK_SAMPLES, padded_blocks, parts_of_processes, slices, write
 from skdiffusion._utils.numerics import samples_times_matrix
 
 counts = pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 64, 65, 200])
@@ -15,6 +15,19 @@ def test_slices_cover_the_samples_in_order(n):
     parts = list(slices(n, 16))
     assert [i for part in parts for i in range(n)[part]] == list(range(n))
     assert all(0 < part.stop - part.start <= 16 for part in parts)
+
+
+@pytest.mark.parametrize("n_helpers", [1, 3, 7])
+@pytest.mark.parametrize("n", [0, 255, 1000, 10_000, 123_457])
+def test_parts_of_processes_are_small_in_the_middle(n, n_helpers):
+    parts = list(parts_of_processes(n, n_helpers))
+    assert [i for part in parts for i in range(n)[part]] == list(range(n))
+    sizes = [part.stop - part.start for part in parts]
+    middle = min(range(len(sizes)), key=lambda k: sizes[k], default=0)
+    assert all(0 < size <= BLOCK_SAMPLES for size in sizes)
+    assert sizes[:middle] == sorted(sizes[:middle], reverse=True)
+    assert sizes[middle:] == sorted(sizes[middle:])
+    assert n < 2048 * (n_helpers + 1) or sizes[middle] <= 256 < sizes[0] == sizes[-1]
 
 
 @counts

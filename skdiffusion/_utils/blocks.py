@@ -37,19 +37,33 @@ def in_parts(function: Callable[[slice], object], n_samples: int) -> None:
 
     A sample has the same bits in every part: the parts may follow the number of workers.
     """
-    side_by_side([partial(function, part) for part in _parts(n_samples, n_workers())])
+    n_parts = PARTS * n_workers() if n_workers() > 1 else 1
+    side_by_side([partial(function, part) for part in _parts(n_samples, n_parts)])
 
 
-def _parts(n_samples: int, n_sides: int) -> Iterator[slice]:
-    """Slices of samples for as many threads or processes."""
-    size = BLOCK_SAMPLES
-    if n_sides > 1:
-        size = min(size, PART_SAMPLES * max(1, -(-n_samples // (PART_SAMPLES * PARTS * n_sides))))
-    return slices(n_samples, size)
+def _parts(n_samples: int, n_parts: int) -> Iterator[slice]:
+    """So many slices of samples, or fewer of whole parts, or more where they would be larger than a block."""
+    return slices(n_samples, min(BLOCK_SAMPLES, PART_SAMPLES * max(1, -(-n_samples // (PART_SAMPLES * n_parts)))))
+
+
+def parts_of_processes(n_samples: int, n_helpers: int) -> Iterator[slice]:
+    """Slices of samples for as many helpers, which take the first ones, and this process, which takes the last ones.
+
+    The first and the last ones are large, since every message takes some time, and those in the middle small, so that
+    none waits long for the last: a round hands out half of what is left.
+    """
+    sizes, left = [], n_samples
+    while size := min(BLOCK_SAMPLES, PART_SAMPLES * (left // (2 * (n_helpers + 1) * PART_SAMPLES))):
+        sizes.append(size)
+        left -= size * (n_helpers + 1)
+    of_helpers = [size for size in sizes for _ in range(n_helpers)]
+    middle = [part.stop - part.start for part in slices(left, PART_SAMPLES)]
+    ends = np.cumsum([0, *of_helpers, *middle, *reversed(sizes)])
+    return map(slice, ends[:-1], ends[1:])
 
 
 def values_in_parts(
-    function: Callable[[Any], np.ndarray], take: Callable[[slice], Any], out: np.ndarray, whole_blocks: bool = False
+    function: Callable[[Any], np.ndarray], take: Callable[[slice], Any], out: np.ndarray, few_parts: bool = False
 ) -> None:
     """Write values of samples to `out`, part by part: by helpers and this process if there are any, else by threads.
 
@@ -60,13 +74,15 @@ def values_in_parts(
     take : callable
         It gives what belongs to a slice of the samples.
     out : ndarray of shape (n_samples, ...)
-    whole_blocks : bool, default=False
-        Whether processes get blocks of the largest size: where every call of the function has a cost of its own.
+    few_parts : bool, default=False
+        Whether processes get two parts each: where every call of the function has a cost of its own.
     """
     if n_helpers() == 0:
         in_parts(lambda part: out.__setitem__(part, function(take(part))), len(out))
         return
-    sent, parts = Sent(function), [*_parts(len(out), 1 if whole_blocks else n_helpers() + 1)]
+    n = len(out)
+    parts = [*(_parts(n, 2 * (n_helpers() + 1)) if few_parts else parts_of_processes(n, n_helpers()))]
+    sent = Sent(function)
     for part, values in zip(parts, results([begin(sent, take(part)) for part in parts])):
         out[part] = values
 

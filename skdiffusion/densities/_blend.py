@@ -289,5 +289,5 @@ class Blend(Density):
         for block in slices(n_samples, size):
             noise = stream.take(block.stop - block.start)
             samples = np.empty_like(noise.normal)
-            values_in_parts(self.sample, noise.take, samples, whole_blocks=True)
+            values_in_parts(self.sample, noise.take, samples, few_parts=True)
             yield samples

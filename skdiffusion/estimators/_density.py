@@ -112,8 +112,8 @@ class DiffusionDensityEstimator(CallbackSupportMixin, OptionsMixin, JointDensity
         number of the feature, or "auto", those of `find_atoms`. None spreads such values over narrow cells. Fits
         compare only with the same atoms.
     n_jobs : int or None, default=None
-        Processes of `fit` and threads of the methods that look at samples, with the same bits whatever their number;
-        `sample` runs on one. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 all.
+        Processes of `fit`, of scoring complete samples and of `sample`, from 1000 samples on, and threads elsewhere,
+        with the same bits whatever their number. None is 1 unless in a :obj:`joblib.parallel_config` context, -1 all.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     fit_conditionals : "auto" or bool, default="auto"

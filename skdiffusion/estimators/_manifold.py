@@ -143,9 +143,9 @@ class ManifoldDiffusionEstimator(CallbackSupportMixin, OptionsMixin, SupportedDe
     device : str, default="auto"
         Torch device.
     n_jobs : int or None, default=None
-        Processes of the fit of the density on the set, and threads that `score_samples` runs at most, with the same
-        bits whatever their number. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context. ``-1`` means
-        using all processors.
+        Processes of the fit of the density on the set, of `score_samples` and of `sample`, from 1000 samples on, with
+        the same bits whatever their number. ``None`` means 1 unless in a :obj:`joblib.parallel_config` context.
+        ``-1`` means using all processors.
     random_state : int, RandomState instance or None, default=None
         Seed of everything random. An int makes `fit` and `sample` repeatable.
     verbose : int, default=0
