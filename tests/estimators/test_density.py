@@ -283,7 +283,7 @@ def test_every_parameter_changes_the_density(name, X):
         **TINY | {"max_iter": 60, "n_steps": "auto"}, components="auto" if name == "components" else None
     )
     if name == "early_stopping":
-        # It acts where training could go on past its best.
+        # It acts where training goes on past its best.
         base.set_params(max_iter=200, options=Options(learning_rate=0.05))
     if name == "categorical_features":
         X = np.round(X)  # few categories
@@ -340,7 +340,7 @@ OPTION_CHANGES = {
     "weight_decay": 0.5,
     "batch_size": 32,
     "n_training_steps": 20,
-    "patience": 1,
+    "patience": 1000,
     "decay_fraction": 1.0,
     "n_target_samples": 0,
     "n_folds": 2,
@@ -367,7 +367,7 @@ def test_every_option_changes_the_density(name, X):
     if name == "n_training_steps":
         base.set_params(max_iter="auto")
     if name == "patience":
-        # It acts where training could go on past its best.
+        # It acts where training goes on past its best.
         base.set_params(max_iter=200, options__learning_rate=0.05)
     if name == "fine_tune":
         base.set_params(max_iter=4)  # something is left to gain
