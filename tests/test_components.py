@@ -30,7 +30,7 @@ from skdiffusion.densities import (
 from skdiffusion.densities.components import COMPONENTS, ComponentFamily, ComponentFit, Spaces, fit_components
 from skdiffusion.densities.components._family import join_folds
 from skdiffusion.densities.components._kernel import fit_kernel
-from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture
+from skdiffusion.densities.components._mixture import MixtureRuns, choose_mixture, growing
 from skdiffusion.densities.components._regression import RegressionOrders, fit_regressions
 from skdiffusion.preprocessing import (
     MappedData,
@@ -89,9 +89,17 @@ def test_an_improved_mixture_is_the_mean_of_more_runs_of_em(rng):
     assert_allclose(several.held_out_log_prob, expected + log_det, rtol=1e-10)
     # Of all samples it has the better half of the runs, which fit all samples at least as well as without a fold.
     z, density = runs.mapped.z, several.density.density
-    assert len(density.weights) == 4 * n_runs // 2 * k
-    starts = sorted(sum(runs.runs, []), key=lambda run: run.log_prob(z).mean())[-6:]
-    assert density.log_prob(z).mean() > GaussianMixtureDensity.mean(starts).log_prob(z).mean()
+    place = OPTIONS.component_grid.index(k)
+    assert len(density.weights) == 2 * sum(OPTIONS.component_grid[place : place + n_runs])
+    starts = [run for of_run in zip(*runs.runs) for run in sorted(of_run, key=lambda run: run.log_prob(z).mean())[-2:]]
+    assert density.log_prob(z).mean() > GaussianMixtureDensity.mean(starts).log_prob(z).mean() - 1e-3  # tol of EM
+
+
+@pytest.mark.parametrize(("n", "expected"), [(600, [48, 64, 96]), (500, [48, 64, 64]), (200, [48, 48, 48])])
+def test_runs_grow_while_there_are_samples_for_their_gaussians(n, expected, rng):
+    fit = component_fit(rng.standard_normal((n, 2)), np.array_split(np.arange(n), 4), rng)
+    assert [setting.n_components for setting in growing(MixtureSetting(48, 4.0), 3, fit)] == expected
+    assert {setting.strength for setting in growing(MixtureSetting(48, 4.0), 3, fit)} == {4.0}
 
 
 def test_runs_end_where_the_others_promise_too_little(rng):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from skdiffusion._utils.processes import begin, results
+from skdiffusion._utils.processes import Task, begin, results
 from skdiffusion.densities import (
     Component,
     ExpectationMaximization,
     Gain,
     GaussianMixtureDensity,
-    KMeansStart,
     MixtureChoice,
     MixtureSearch,
+    MixtureSetting,
     TransformedDensity,
     mixture_by_bic,
     worthwhile_runs,
@@ -25,6 +25,7 @@ from skdiffusion.densities import (
 from skdiffusion.densities.components._family import ComponentFamily, ComponentFit
 from skdiffusion.preprocessing import MappedData, Preprocessor
 
+MIN_SAMPLES = 2  # for each of n_features + 1, of a Gaussian of the larger mixtures
 FEW_SAMPLES, MANY_SAMPLES = 400, 5000  # up to which the search leaves out every fold, or three of them
 OUT_OF_FOLD = ExpectationMaximization(tol=1e-3, max_k_means_runs=2)
 OF_ALL_SAMPLES = ExpectationMaximization(tol=1e-3)
@@ -76,41 +77,41 @@ class MixtureRuns:
     """Mixtures of the samples behind a preprocessor, by one or more runs of EM.
 
     Where EM ends depends on where it starts. Out-of-fold log-densities are those of the mean of several runs; the
-    density of all samples goes on from the better half of the runs of all folds, which takes few steps.
+    density of all samples goes on from the better half of the runs of all folds, which takes few steps. A mean of
+    several overfits less than one: the second and the third run have more Gaussians, the next numbers that are tried.
     """
 
     def __init__(
         self, fit: ComponentFit, mapped: MappedData, choice: MixtureChoice, em: ExpectationMaximization = OUT_OF_FOLD
     ):
         self.mapped, self.rng, self.em = mapped, fit.rng, em
-        self.setting = choice.setting.of_repeated(fit.data.information)
+        setting = choice.setting.of_repeated(fit.data.information)
         self.w, self.folds = fit.data.sample_weight, fit.left_out_together
         (n, d), k = mapped.z.shape, choice.setting.n_components
         costly = k * n * d**2 >= fit.options.max_restart_cost
         self.max_runs = 1 if k == 1 or costly else fit.options.em_restarts
+        self.settings = growing(setting, self.max_runs, fit)
         self.min_run_gain = fit.options.min_run_gain
         self.training = [fit.data.without(fold) for fold in self.folds]
         # The first run goes on from the density of the search, which was fitted to the same samples.
         known = [*choice.densities, *[None] * len(self.folds)]
-        starts = [start or self._draw_start(train) for train, start in zip(self.training, known)]
-        self.runs = [[run] for run in self._run(self.training, starts)]
+        begun = [self._begin(train, 0, start) for train, start in zip(self.training, known)]
+        self.runs = [[run] for run in results(begun)]
 
-    def _draw_start(self, train: np.ndarray) -> KMeansStart | None:
-        return self.em.draw_start(self.w[train], self.setting.n_components, self.rng)
-
-    def _run(
-        self, training: Sequence[np.ndarray], starts: Sequence[GaussianMixtureDensity | KMeansStart | None]
-    ) -> list[GaussianMixtureDensity]:
-        """Runs of EM on training samples from starts, side by side."""
-        z, w, setting = self.mapped.z, self.w, self.setting
-        return results([begin(self.em.fit, z[t], w[t], setting, None, start) for t, start in zip(training, starts)])
+    def _begin(
+        self, train: np.ndarray, run: int, start: GaussianMixtureDensity | None = None
+    ) -> Task[GaussianMixtureDensity]:
+        """A run of EM on training samples, of that number, from a start or from k-means."""
+        z, w, setting = self.mapped.z[train], self.w[train], self.settings[run]
+        first = start or self.em.draw_start(w, setting.n_components, self.rng)
+        return begin(self.em.fit, z, w, setting, None, first)
 
     def held_out(self, n_runs: int) -> np.ndarray:
         """Out-of-fold log-densities of the mean of so many runs of EM for each fold."""
-        missing = [train for train, runs in zip(self.training, self.runs) for _ in range(n_runs - len(runs))]
-        more = iter(self._run(missing, [self._draw_start(train) for train in missing]))
+        missing = range(len(self.runs[0]), n_runs)
+        more = iter(results([self._begin(train, run) for train in self.training for run in missing]))
         for runs in self.runs:
-            runs += islice(more, n_runs - len(runs))
+            runs += islice(more, len(missing))
         means = [GaussianMixtureDensity.mean(runs[:n_runs]) for runs in self.runs]
         return np.concatenate([self.mapped.log_prob_left_out(mean, fold) for mean, fold in zip(means, self.folds)])
 
@@ -121,15 +122,27 @@ class MixtureRuns:
     def component(self, name: str, n_runs: int = 1) -> Component:
         """The component of so many runs of EM for each fold."""
         held_out = self.held_out(n_runs)
-        z, w, setting = self.mapped.z, self.w, self.setting
-        fits = [begin(OF_ALL_SAMPLES.fit, z, w, setting, None, start) for start in self._best_runs(n_runs)]
+        fits = [
+            begin(OF_ALL_SAMPLES.fit, self.mapped.z, self.w, self.settings[run], None, start)
+            for run in range(n_runs)
+            for start in self._best_runs(run, 1 if n_runs == 1 else -(-len(self.runs) // 2))
+        ]
         transformed = TransformedDensity(self.mapped.preprocessor, GaussianMixtureDensity.mean(results(fits)))
         improve = partial(self.improved, name) if n_runs == 1 < self.max_runs else None
         return Component(name, transformed, held_out, "mixture", improve=improve)
 
-    def _best_runs(self, n_runs: int) -> list[GaussianMixtureDensity]:
-        """The best run on all samples, or the better half of several."""
-        runs = [run for of_fold in self.runs for run in of_fold]
-        log_prob = [run.log_prob(self.mapped.z) for run in runs]
+    def _best_runs(self, run: int, n_best: int) -> list[GaussianMixtureDensity]:
+        """The best ones on all samples, of the runs of that number of all folds."""
+        runs = [of_fold[run] for of_fold in self.runs]
+        log_prob = [mixture.log_prob(self.mapped.z) for mixture in runs]
         order = sorted(range(len(runs)), key=lambda k: self.w @ log_prob[k])
-        return [runs[k] for k in (order[len(runs) // 2 :] if n_runs > 1 else order[-1:])]
+        return [runs[k] for k in order[-n_best:]]
+
+
+def growing(setting: MixtureSetting, n_runs: int, fit: ComponentFit) -> list[MixtureSetting]:
+    """A setting for each run: the one that was chosen, then the next larger ones that are tried, while samples last."""
+    data = fit.data
+    largest = data.n_effective / (MIN_SAMPLES * (data.n_features + 1))
+    larger = [k for k in fit.options.component_grid if setting.n_components < k <= largest]
+    sizes = [setting.n_components, *larger][:n_runs]
+    return [setting._replace(n_components=k) for k in [*sizes, *[sizes[-1]] * (n_runs - len(sizes))]]
