@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.fitting import make_flow, member_sets
-from skdiffusion.diffusion.networks import SplitField, split_network
-from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions, default_network
+from skdiffusion.diffusion.networks import FilmEnsemble, SplitField, split_network
+from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions, SolverOptions, default_network
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResult, TrainingSets, train_splits
 from skdiffusion.preprocessing import TrainingData
@@ -24,7 +24,7 @@ RATE = 0.5  # of the learning rate of one density, beyond which the noise of the
 GAIN = 2.0  # of the first weights: of four times the inputs most are zero
 # Steps of the flow, which all splits share: log-densities are off by 0.001 nats at most in the mean, samples by 0.002
 # standard deviations (banana, funnel, kin8nm).
-N_DENSITY_STEPS, N_SAMPLE_STEPS = 24, 24
+N_STEPS = 24
 
 
 def fit_split_flow(
@@ -61,10 +61,15 @@ def fit_split_flow(
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
     sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, stops_apart=False))
     result = train_splits(ensemble, sets, covariance, plan, rng)
-    flow = make_flow(SplitField(result.network, covariance), options.solver)
+    flow = split_flow(result.network, covariance, options.solver)
     if options.solver.n_steps is None:
-        flow = replace(flow, density_steps=N_DENSITY_STEPS, sample_steps=N_SAMPLE_STEPS)
-    return SplitFlow(flow), result
+        flow = flow.with_steps(N_STEPS)
+    return flow, result
+
+
+def split_flow(network: FilmEnsemble, covariance: np.ndarray, options: SolverOptions) -> SplitFlow:
+    """The flow of networks for all splits of features of this covariance, with what is given of its solver."""
+    return SplitFlow(make_flow(SplitField(network, covariance), options))
 
 
 def hidden_layers(options: NetworkOptions) -> Sequence[int]:
