@@ -16,11 +16,13 @@ from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResult, TrainingSets, train_splits
 from skdiffusion.preprocessing import TrainingData
 
-LENGTH = 3  # of the training, in that of one density: it learns many
+LENGTH = 2  # of the training, in that of one density: it learns many
 MAX_PASSES = 1000  # over the samples, beyond which nothing is gained
 MAX_MEMBERS = 4  # of which the mean has hardly more noise than that of eight
 WIDE_SAMPLES, NARROW = 2000, 64  # with fewer samples, wider networks gain nothing
 RATE = 0.5  # of the learning rate of one density, beyond which the noise of the splits hides small gains
+DECAY = 0.7  # of the steps, over which the learning rate falls
+PER_LEVEL = 16  # samples of a noise level in a batch: those of few samples and many levels have too few splits
 GAIN = 2.0  # of the first weights: of four times the inputs most are zero
 # Steps of the flow, which all splits share: log-densities are off by 0.001 nats at most in the mean, samples by 0.002
 # standard deviations (banana, funnel, kin8nm).
@@ -95,7 +97,9 @@ def split_plan(plan: TrainingPlan, n_samples: int) -> SplitPlan:
     length = max(1.0, min(LENGTH, MAX_PASSES * n_samples / (plan.batch_size * plan.n_steps)))
     given = _numbers(plan)
     given |= {"n_steps": round(length * plan.n_steps), "patience": round(length * plan.patience)}
-    return SplitPlan(**given | {"learning_rate": RATE * plan.learning_rate})
+    given |= {"learning_rate": RATE * plan.learning_rate, "decay_fraction": max(DECAY, plan.decay_fraction)}
+    given |= {"n_levels": max(1, plan.batch_size // PER_LEVEL), "trial_fraction": plan.trial_fraction / length}
+    return SplitPlan(**given, mirrored=True)
 
 
 def single_split_plan(plan: TrainingPlan) -> SplitPlan:

@@ -45,7 +45,9 @@ def fit_conditional_blend(
     brief = replace(options.solver, n_steps=TRIAL_SOLVER_STEPS)
     beside = Beside(data, lambda: known, plan.components)
     trial = Trial(data, mapped, options, beside, lambda network: split_flow(network, covariance, brief).members())
-    flow, result = fit_split_flow(data, (mapped.z, covariance), options, trial.plan(training), data.rng.spawn(1)[0])
+    if diffusion.training.not_worthwhile:  # else they may be of weight late in a training that is longer
+        training = trial.plan(training)
+    flow, result = fit_split_flow(data, (mapped.z, covariance), options, training, data.rng.spawn(1)[0])
     warn_if_interrupted(result, training.n_steps)
     density = SplitDensity(unwhitened, flow)
     if not known:
