@@ -106,12 +106,17 @@ def given_entries():
 
 
 @objective
-def splits():
+def splits(mirrored=False):
     rng = np.random.default_rng(1)
     network = split_network(3, 3, (8, 8), "silu", 2).to(torch.float64)
     network.initialize(rng, 1.0, 1.2)
-    plan = SplitPlan(n_steps=9, batch_size=20, n_levels=4, check_every=3)
+    plan = SplitPlan(n_steps=9, batch_size=20, n_levels=4, check_every=3, mirrored=mirrored)
     return SplitDenoising(network, network_and_sets()[1], np.eye(3), plan, np.random.default_rng(0))
+
+
+@objective
+def mirrored_splits():
+    return splits(mirrored=True)
 
 
 @objective

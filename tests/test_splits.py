@@ -19,7 +19,7 @@ from skdiffusion.diffusion.options import NetworkOptions
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.split_fitting import all_splits_network, split_plan
 from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingSets, random_splits, train_splits
-from skdiffusion.diffusion.training._split_batches import SplitTensors
+from skdiffusion.diffusion.training._split_batches import SplitBatches, SplitSpace, SplitTensors
 from skdiffusion.preprocessing import BoundaryRegion, Preprocessor
 
 THETA = float(np.arctan(0.01)), float(np.arctan(20.0))
@@ -202,6 +202,27 @@ def test_random_splits_have_the_shares_of_the_plan():
     assert sizes.min() > 0.8 * sizes.max()
 
 
+def test_the_noise_of_a_mirrored_batch_cancels():
+    rng = np.random.default_rng(0)
+    samples = torch.as_tensor(rng.standard_normal((50, 3)))
+    sets, plan = TrainingSets(samples, np.ones(50), [np.arange(50)] * 2, []), SplitPlan(n_steps=4, batch_size=48)
+    for mirrored in (True, False):
+        batches = SplitBatches(sets, SplitSpace(np.eye(3), 3), replace(plan, n_levels=4, mirrored=mirrored), rng)
+        batches.draw(2)
+        (seen, target, weight), cos, sin = batches[1][1], batches._cos[1][:, None, None], batches._sin[1][:, None, None]
+        assert seen.shape == (2, 4, 12, 12)
+        # Of uncorrelated features: of residuals r, noised to r cos + e sin, the targets are r sin - e cos.
+        residual, noise = (
+            part[..., :6, :] + part[..., 6:, :]
+            for part in (seen[..., :3] * cos + target * sin, seen[..., :3] * sin - target * cos)
+        )
+        assert torch.equal(noise.abs().max() < 1e-12, torch.tensor(mirrored))
+        if mirrored:
+            assert_allclose(residual, 2 * (seen[..., :3] * cos + target * sin)[..., :6, :], atol=1e-12)
+            assert torch.equal(seen[..., :6, 3:], seen[..., 6:, 3:])
+            assert torch.equal(weight[:6], weight[6:])
+
+
 def test_targets_are_departures_from_the_gaussian_of_the_split():
     """Their mean given everything that the network sees vanishes for Gaussian samples."""
     rng = np.random.default_rng(4)
@@ -267,11 +288,13 @@ def test_networks_of_all_splits_are_smaller_ensembles_by_default(sizes, n_member
     assert (found.hidden_layer_sizes, found.n_members) == expected
 
 
-@pytest.mark.parametrize(("n_samples", "expected"), [(100, 800), (512, 2000), (1000, 2400), (5000, 2400)])
+@pytest.mark.parametrize(("n_samples", "expected"), [(100, 800), (320, 1250), (512, 1600), (5000, 1600)])
 def test_networks_of_all_splits_take_more_steps_but_for_a_thousand_passes(n_samples, expected):
     plan = split_plan(TrainingPlan(n_steps=800, batch_size=256, patience=200), n_samples)
     assert plan.n_steps == expected
-    assert plan.patience == expected // 4
+    assert plan.patience == round(expected / 4)
+    assert (plan.mirrored, plan.n_levels, plan.decay_fraction) == (True, 16, 0.7)
+    assert plan.trial_fraction * expected == pytest.approx(200)  # as many steps as of one density
 
 
 def test_given_only_features_are_learned_from():

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,9 @@ from skdiffusion.densities.components import COMPONENTS, Spaces, TimeLimits, fit
 from skdiffusion.diffusion.fitting import choose_coordinates
 from skdiffusion.diffusion.networks import FilmEnsemble
 from skdiffusion.diffusion.options import default_training
+from skdiffusion.diffusion.split_fitting import fit_split_flow
 from skdiffusion.diffusion.training import TrainingPlan, TrainingResult, TrainingSets, train_intervals
+from skdiffusion.estimators import _conditional_fit
 from skdiffusion.estimators._resolve import resolve_options
 from skdiffusion.estimators._stages import Beside, warn_if_untrained
 from skdiffusion.exceptions import UntrainedNetworkWarning
@@ -64,7 +65,7 @@ def test_a_run_that_is_not_worthwhile_ends_with_a_falling_learning_rate():
 def test_the_worth_of_a_diffusion_is_its_weight_and_gain_in_the_blend(data):
     n = len(data.validated)
     other = Component("other", None, np.full(n, -2.0), "other")
-    beside, places = Beside(data, SimpleNamespace(all=lambda: [other]), ComponentOptions()), np.arange(n)
+    beside, places = Beside(data, lambda: [other], ComponentOptions()), np.arange(n)
     assert_allclose(beside.worth(np.full(n, -5.0), places), (0.0, 0.0), atol=1e-3)
     weight, gain = beside.worth(np.full(n, -1.0), places)
     assert weight > 0.97
@@ -74,7 +75,7 @@ def test_the_worth_of_a_diffusion_is_its_weight_and_gain_in_the_blend(data):
     weight, gain = beside.worth(half, places)
     assert_allclose(weight, 0.5, atol=0.06)
     assert_allclose(gain, np.logaddexp(half, -2.0).mean() - np.log(2) + 2.0, atol=0.01)
-    alone = Beside(data, SimpleNamespace(all=list), ComponentOptions())
+    alone = Beside(data, list, ComponentOptions())
     assert alone.worth(half, places) == (1.0, np.inf)
 
 
@@ -96,6 +97,26 @@ def test_networks_without_weight_are_trained_for_a_part_of_the_steps(data):
     assert n_steps(min_trial_weight=1.0, min_trial_gain=0.0, **longer) == planned
     assert n_steps(min_trial_weight=1e-9, min_trial_gain=100.0, **longer) == planned
     assert n_steps(min_trial_gain=100.0, **longer) == planned  # of so few samples none is tried
+
+
+def test_networks_of_all_splits_are_tried_beside_the_components_that_answer_with_them(monkeypatch):
+    rng, found = np.random.default_rng(0), []
+    X = 3.0 * rng.integers(0, 2, (120, 2)) + 0.1 * rng.standard_normal((120, 2))  # a mixture knows them
+
+    def fit_and_keep(*args):
+        flow, result = fit_split_flow(*args)
+        found.append((result.n_steps, result.not_worthwhile))
+        return flow, result
+
+    monkeypatch.setattr(_conditional_fit, "fit_split_flow", fit_and_keep)
+    longer = {"patience": 10_000}  # nothing but the trial may end it
+    for gain in (100.0, 0.0):
+        options = Options(min_trial_weight=1.0, min_trial_gain=gain, **longer)
+        est = DiffusionDensityEstimator((4, 4), n_estimators=2, n_steps=4, options=options, random_state=1)
+        est.set_params(fit_conditionals=True).fit(X)
+    (part, ended), (whole, went_on) = found
+    assert (ended, went_on) == (True, False)
+    assert part < 0.7 * whole
 
 
 def test_networks_that_the_blend_does_without_are_not_called_untrained(recwarn):

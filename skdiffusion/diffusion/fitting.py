@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ import torch
 from skdiffusion._utils.collective import collective
 from skdiffusion._utils.numerics import floored
 from skdiffusion._utils.processes import Task, begin, results
-from skdiffusion._utils.protocols import VelocityField
+from skdiffusion._utils.protocols import Density, VelocityField
 from skdiffusion.diffusion.flow import ProbabilityFlow
 from skdiffusion.diffusion.networks import FilmEnsemble, GaussianReference, NetworkField, SwitchedNetworks
 from skdiffusion.diffusion.ode import STEPPERS
 from skdiffusion.diffusion.options import DiffusionOptions, Network, NetworkOptions, SolverOptions
 from skdiffusion.diffusion.out_of_fold import (
+    averaged_log_prob,
     flows_of_members,
     log_prob_of_members,
     out_of_fold_log_prob,
@@ -41,6 +42,7 @@ FINE_TUNING_SOLVER_STEPS = 24  # of fourth order: finer than any step of the fin
 TRIAL_SAMPLES, TRIAL_SOLVER_STEPS = 150, 16  # validation samples of a member, and steps, of the trial of networks
 MAX_PILOT_SAMPLES = 1000  # validation samples that compare coordinates: more decide nothing
 MAX_PILOTS = 4  # of different coordinates
+PlanWithTrial = TypeVar("PlanWithTrial", bound=TrainingPlan)
 FAR_SAMPLES = 2.0  # times the largest coordinate of the samples that transforms are fitted to
 # Of short runs, which end with the first check that gains nothing: few samples are learned by heart from there on.
 PILOT: dict[str, Any] = {
@@ -126,8 +128,14 @@ def fit_diffusion(
     """
     mapped = data.mapped(coordinates.preprocessor)
     options = replace(options, training=replace(options.training, monitor=progress))
-    trial = Trial(data, coordinates, options, beside)
-    training = train_network(data, coordinates, replace(options, training=trial.plan()))
+    brief = replace(options.solver, n_steps=TRIAL_SOLVER_STEPS)
+
+    def members(network: Network) -> Sequence[Density]:
+        field = NetworkField(network, options.noise_limit, coordinates.reference)
+        return flows_of_members(make_flow(field, brief))
+
+    trial = Trial(data, mapped, options, beside, members)
+    training = train_network(data, coordinates, replace(options, training=trial.plan(options.training)))
     field = NetworkField(training.network, options.noise_limit, coordinates.reference)
     flow, tuning = make_flow(field, options.solver), None
     ended = training.interrupted or training.not_worthwhile or progress.stopped
@@ -301,26 +309,35 @@ def train_further(
 
 @dataclass(frozen=True)
 class Trial:
-    """The question, early in training, whether the networks will have a weight in the blend that pays for the rest."""
+    """The question, early in training, whether the networks will have a weight in the blend that pays for the rest.
+
+    Parameters
+    ----------
+    data : TrainingData
+    mapped : MappedData
+        Its samples as the networks see them.
+    options : DiffusionOptions
+    beside : BesideOthers
+    members : callable
+        ``members(network)`` are the densities of the networks of an ensemble, each alone, in few steps.
+    """
 
     data: TrainingData
-    coordinates: Coordinates
+    mapped: MappedData
     options: DiffusionOptions
     beside: BesideOthers
+    members: Callable[[Any], Sequence[Density]]
 
-    def plan(self) -> TrainingPlan:
+    def plan(self, training: PlanWithTrial) -> PlanWithTrial:
         """The plan of training, with the trial where there is one."""
-        training = self.options.training
         return replace(training, is_worthwhile=self.is_worthwhile) if self.options.min_trial_weight else training
 
-    def is_worthwhile(self, network: Network) -> bool:
+    def is_worthwhile(self, network: Any) -> bool:
         """Whether the networks as they are have the least weight in the blend, or raise it by the least gain."""
-        field = NetworkField(network, self.options.noise_limit, self.coordinates.reference)
-        flow = make_flow(field, replace(self.options.solver, n_steps=TRIAL_SOLVER_STEPS))
         # A stream of its own: networks of weight are the same whether they were tried or not.
         chosen, places = some_of_folds(self.data, TRIAL_SAMPLES, np.random.default_rng(0))
-        log_prob = out_of_fold_log_prob(flow, self.data.mapped(self.coordinates.preprocessor), chosen)
-        weight, gain = self.beside.worth(log_prob, places)
+        log_prob = averaged_log_prob(self.members(network), self.mapped, chosen)
+        weight, gain = self.beside.worth(log_prob, places[: len(log_prob)])
         return weight >= self.options.min_trial_weight or gain >= self.options.min_trial_gain
 
 

@@ -10,21 +10,23 @@ import numpy as np
 import torch
 
 from skdiffusion.diffusion.fitting import make_flow, member_sets
-from skdiffusion.diffusion.networks import SplitField, split_network
-from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions, default_network
+from skdiffusion.diffusion.networks import FilmEnsemble, SplitField, split_network
+from skdiffusion.diffusion.options import DiffusionOptions, NetworkOptions, SolverOptions, default_network
 from skdiffusion.diffusion.split import SplitFlow
 from skdiffusion.diffusion.training import SplitPlan, TrainingPlan, TrainingResult, TrainingSets, train_splits
 from skdiffusion.preprocessing import TrainingData
 
-LENGTH = 3  # of the training, in that of one density: it learns many
+LENGTH = 2  # of the training, in that of one density: it learns many
 MAX_PASSES = 1000  # over the samples, beyond which nothing is gained
 MAX_MEMBERS = 4  # of which the mean has hardly more noise than that of eight
 WIDE_SAMPLES, NARROW = 2000, 64  # with fewer samples, wider networks gain nothing
 RATE = 0.5  # of the learning rate of one density, beyond which the noise of the splits hides small gains
+DECAY = 0.7  # of the steps, over which the learning rate falls
+PER_LEVEL = 16  # samples of a noise level in a batch: those of few samples and many levels have too few splits
 GAIN = 2.0  # of the first weights: of four times the inputs most are zero
 # Steps of the flow, which all splits share: log-densities are off by 0.001 nats at most in the mean, samples by 0.002
 # standard deviations (banana, funnel, kin8nm).
-N_DENSITY_STEPS, N_SAMPLE_STEPS = 24, 24
+N_STEPS = 24
 
 
 def fit_split_flow(
@@ -61,10 +63,15 @@ def fit_split_flow(
     samples = torch.as_tensor(z, dtype=torch.float32, device=network.device)
     sets = TrainingSets(samples, data.sample_weight, *member_sets(data, network.n_members, stops_apart=False))
     result = train_splits(ensemble, sets, covariance, plan, rng)
-    flow = make_flow(SplitField(result.network, covariance), options.solver)
+    flow = split_flow(result.network, covariance, options.solver)
     if options.solver.n_steps is None:
-        flow = replace(flow, density_steps=N_DENSITY_STEPS, sample_steps=N_SAMPLE_STEPS)
-    return SplitFlow(flow), result
+        flow = flow.with_steps(N_STEPS)
+    return flow, result
+
+
+def split_flow(network: FilmEnsemble, covariance: np.ndarray, options: SolverOptions) -> SplitFlow:
+    """The flow of networks for all splits of features of this covariance, with what is given of its solver."""
+    return SplitFlow(make_flow(SplitField(network, covariance), options))
 
 
 def hidden_layers(options: NetworkOptions) -> Sequence[int]:
@@ -90,7 +97,9 @@ def split_plan(plan: TrainingPlan, n_samples: int) -> SplitPlan:
     length = max(1.0, min(LENGTH, MAX_PASSES * n_samples / (plan.batch_size * plan.n_steps)))
     given = _numbers(plan)
     given |= {"n_steps": round(length * plan.n_steps), "patience": round(length * plan.patience)}
-    return SplitPlan(**given | {"learning_rate": RATE * plan.learning_rate})
+    given |= {"learning_rate": RATE * plan.learning_rate, "decay_fraction": max(DECAY, plan.decay_fraction)}
+    given |= {"n_levels": max(1, plan.batch_size // PER_LEVEL), "trial_fraction": plan.trial_fraction / length}
+    return SplitPlan(**given, mirrored=True)
 
 
 def single_split_plan(plan: TrainingPlan) -> SplitPlan:

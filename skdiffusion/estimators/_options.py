@@ -52,9 +52,11 @@ class Options(BaseEstimator):
         Weight in the blend that the networks must have after a quarter of their training, unless they raise it by
         `min_trial_gain`. With less, the learning rate falls at once and there is no fine-tuning: the other components
         say what the networks would. "auto" is 0.1, and below 1000 samples 0, which trains to the end, as do
-        `components` of None, `max_iter`, `n_training_steps` and ``fine_tune=True``.
+        `components` of None, `max_iter`, `n_training_steps` and ``fine_tune=True``. Of the networks of
+        `fit_conditionals`, which are tried only where those of complete samples failed, half of it is asked.
     min_trial_gain : float, default=0.01
-        Nats a sample by which networks of less weight must raise the blend then, for their training to go on.
+        Nats a sample by which networks of less weight must raise the blend then, for their training to go on; half
+        of it for those of `fit_conditionals`.
     n_folds : "auto" or int, default="auto"
         Folds of the samples. Every network leaves out another, for early stopping and for the weights of the blend:
         there are at most as many networks. "auto" is 8, or the number of networks if that is larger.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -99,13 +100,13 @@ class Beside:
     """The components in closed form, beside which the diffusion is weighed at some of the validation samples."""
 
     data: TrainingData
-    closed_forms: ComponentTasks
+    others: Callable[[], list[Component]]  # which training need not wait for
     options: ComponentOptions
 
     @property
     def components(self) -> list[Component]:
-        """The components, which training has not waited for."""
-        return self.closed_forms.all()
+        """The components."""
+        return self.others()
 
     def _all(self, log_prob: np.ndarray, places: np.ndarray) -> list[Component]:
         others = [replace(c, held_out_log_prob=c.held_out_log_prob[places]) for c in self.components]
@@ -134,7 +135,7 @@ def fit_flow(
     options = plan.diffusion.ending_at(plan.deadline(share), plan.deadline())
     if not plan.component_names:
         options = replace(options, min_trial_weight=0.0)  # nothing else could do what the networks do
-    return fit_diffusion(data, coordinates, options, Beside(data, closed_forms, plan.components), progress)
+    return fit_diffusion(data, coordinates, options, Beside(data, closed_forms.all, plan.components), progress)
 
 
 def stack(

@@ -114,6 +114,7 @@ class SplitPlan(TrainingPlan):
     joint_share: float = 0.2  # all features are targets
     marginal_share: float = 0.3  # some features are targets, the others absent
     absent_share: float = 0.1  # some features are given and some absent
+    mirrored: bool = False  # every sample comes twice in a batch, with opposite noise: that of the gradients cancels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,15 +124,17 @@ class SplitTensors:
 class SplitBatches:
     """Batches for the steps of a training run; `draw` draws the samples, levels and splits of several steps at once.
 
-    The samples of a level have a split each, the same at every level and for every member. Several processes draw the
-    same batches, and each has its share `own` of the samples of every level.
+    The samples of a level have a split each, the same at every level and for every member. Where a plan is `mirrored`
+    there are half as many, each with a noise and with its opposite. Several processes draw the same batches, and each
+    has its share `own` of the samples of every level.
     """
 
     def __init__(self, sets: TrainingSets, space: SplitSpace, plan: SplitPlan, rng: np.random.Generator):
         self.sets, self.space, self.plan, self.rng = sets, space, plan, rng
-        self.per_level = max(1, plan.batch_size // plan.n_levels)
-        self.own = collective().share(self.per_level)
-        self.n_own = self.own.stop - self.own.start
+        self.times = 2 if plan.mirrored else 1
+        self.n_drawn = max(1, plan.batch_size // plan.n_levels // self.times)  # different samples of a level
+        self.own = collective().share(self.n_drawn)
+        self.per_level, self.n_own = (self.times * n for n in (self.n_drawn, self.own.stop - self.own.start))
         self._streams = sets.streams(sets.training, rng)
         seed = int(rng.integers(2**62))
         self._noise = torch.Generator(device=sets.samples.device).manual_seed(seed)
@@ -146,16 +148,18 @@ class SplitBatches:
             torch.as_tensor(a, dtype=samples.dtype, device=samples.device) for a in (np.cos(theta), np.sin(theta))
         )
         self._splits = SplitTensors.random(rng, N_SPLITS, self.space, plan, samples)
-        self._which = torch.as_tensor(rng.integers(N_SPLITS, size=(n_batches, self.per_level)))
-        size = plan.n_levels * self.per_level
+        self._which = torch.as_tensor(rng.integers(N_SPLITS, size=(n_batches, self.n_drawn)))
+        size = plan.n_levels * self.n_drawn
         picks = np.stack([s.take(n_batches * size).reshape(n_batches, size) for s in self._streams], 1)
         self._picks = torch.as_tensor(picks).to(samples.device)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Noised]:
         """Features of the noise levels, and the noised samples, of batch i of a draw; asked for once."""
         samples, levels = self.sets.samples, self.plan.n_levels
-        x = samples[self._picks[i]].view(-1, levels, self.per_level, samples.shape[1])[:, :, self.own]
+        x = samples[self._picks[i]].view(-1, levels, self.n_drawn, samples.shape[1])[:, :, self.own]
         noise, which = self._draw_noise(), self._which[i][self.own]
+        if self.plan.mirrored:
+            x, noise, which = torch.cat([x, x], 2), torch.cat([noise, -noise], 2), torch.cat([which, which])
         return self._features[i], self._splits.noised(x, noise, self._cos[i], self._sin[i], which)
 
     def skip(self) -> None:
@@ -165,7 +169,7 @@ class SplitBatches:
     def _draw_noise(self) -> Tensor:
         """The own noise of a batch; that of the others is drawn too."""
         samples = self.sets.samples
-        shape = len(self.sets.training), self.plan.n_levels, self.per_level, self.space.n_targets
+        shape = len(self.sets.training), self.plan.n_levels, self.n_drawn, self.space.n_targets
         noise = torch.randn(shape, generator=self._noise, dtype=samples.dtype, device=samples.device)
         return noise[:, :, self.own]
 
