@@ -44,6 +44,7 @@ from skdiffusion.estimators._table_kinds import Table, coded, kinds_of
 MAX_CATEGORIES = 255  # of a feature, which trees take
 MARGINAL_DRAWS = 256  # of outputs given others, for what is said of each of them
 ROWS_TOGETHER = 200_000  # draws of several samples whose numbers are in memory at a time
+IN_CACHE = 2048  # samples whose distributions are made together: those of more leave the cache of a core
 N_STARTS = 64  # probabilities from which the shortest interval may start
 
 
@@ -325,7 +326,9 @@ class DiffusionRegressor(CallbackSupportMixin, MultiOutputMixin, RegressorMixin,
         out = np.empty((len(X), *shape))
 
         def evaluate(part: slice) -> None:
-            out[part] = function(whole_vectors(X[part]), part)[: len(X[part])]
+            for few in slices(part.stop - part.start, IN_CACHE):
+                own = slice(part.start + few.start, part.start + few.stop)
+                out[own] = function(whole_vectors(X[own]), own)[: len(X[own])]
 
         with workers(self.n_jobs):
             in_parts(evaluate, len(X))

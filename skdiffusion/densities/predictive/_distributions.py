@@ -81,10 +81,15 @@ class NormalMixtures(Distributions):
         return log_sum_exp(parts, axis=1)
 
     def cdf(self, z: np.ndarray) -> np.ndarray:
-        out = np.zeros(z.shape)
-        for weight, mean, scale in zip(self.weights.T, self.means.T, self.scales.T):
-            out += weight[:, None] * ndtr((z - mean[:, None]) / scale[:, None])
-        return out
+        # Samples come last: loops over a few numbers of each would take longer than the distribution function.
+        numbers, out = np.ascontiguousarray(z.T), np.zeros(z.shape[::-1])
+        for weight, mean, scale in zip(*(np.ascontiguousarray(a.T) for a in (self.weights, self.means, self.scales))):
+            part = numbers - mean
+            part /= scale
+            ndtr(part, out=part)
+            part *= weight
+            out += part
+        return np.ascontiguousarray(out.T)
 
     def nodes(self) -> tuple[np.ndarray, np.ndarray]:
         n_nodes = N_GAUSS_HERMITE if self.means.shape[1] <= MANY_PARTS else N_OF_MANY

@@ -67,11 +67,12 @@ class BlendedDistributions(Distributions):
     def _places_of_scores(self) -> np.ndarray:
         """Rising numbers of every sample, near those of some normal scores, (n_samples, n_scores)."""
         z, shares = self.nodes()
-        order = np.argsort(z, axis=1, kind="stable")
-        z, mass = (np.take_along_axis(a, order, axis=1) for a in (z, shares))
-        mass, last = np.cumsum(mass, axis=1), z.shape[1] - 1
-        which = [np.minimum((mass < level).sum(1), last) for level in ndtr(GRID_SCORES)]
-        return np.take_along_axis(z, np.stack(which, axis=1), axis=1)
+        # A stable sort takes twice as long, and nodes that are equal stand for one place in any order.
+        order = np.argsort(z, axis=1) + z.shape[1] * np.arange(len(z))[:, None]
+        mass = np.cumsum(shares.take(order), axis=1)
+        mass[:, -1] = 1.0
+        which = np.stack([np.argmax(mass >= level, axis=1) for level in ndtr(GRID_SCORES)], axis=1)
+        return z.take(np.take_along_axis(order, which, axis=1))
 
     def sample(self, noise: TargetNoise) -> np.ndarray:
         which, out = choose_component(self.weights, noise.choice), np.empty(len(noise.choice))

@@ -105,9 +105,11 @@ class SplitsField(VelocityField):
     @staticmethod
     def _each(x: Tensor, matrices: Tensor, which: Tensor) -> Tensor:
         """Samples times the matrices of their splits, padded."""
-        d, width = x.shape[1], matrices.shape[2]
+        d, width, own = x.shape[1], matrices.shape[2], _of_splits(matrices, which)
+        if d == 1:
+            return x * own[:, 0, :1]
         rows = torch.constant_pad_nd(x, (0, width - d))[:, None]
-        return torch.bmm(rows, matrices[which])[:, 0, :d]
+        return torch.bmm(rows, own)[:, 0, :d]
 
     def _runs(self, which: Tensor) -> list[Runs]:
         """The runs of rows whose splits have these numbers, for every part of the targets."""
@@ -120,10 +122,10 @@ class SplitsField(VelocityField):
 
     def __call__(self, state: Tensor, theta: float, divergence: bool = False) -> tuple[Tensor, Tensor | None]:
         d, which = self.network.n_features, (state[:, -1] / NUMBER).long()
-        targets = self._targets[which]
-        deviations = (self._values * math.cos(theta) ** 2 + math.sin(theta) ** 2).sqrt()[which]
+        targets = _of_splits(self._targets, which)
+        deviations = _of_splits((self._values * math.cos(theta) ** 2 + math.sin(theta) ** 2).sqrt(), which)
         z = self._each(state[:, :d] * deviations, self._to_axes, which) * targets
-        seen = torch.cat([z, state[:, d:-1], self._masks[which]], 1).to(self.network.dtype)
+        seen = torch.cat([z, state[:, d:-1], _of_splits(self._masks, which)], 1).to(self.network.dtype)
         evaluator = self.evaluator.of_runs(self._runs(which)) if divergence else self.evaluator
         departure, trace = evaluator(seen, theta, divergence)
         velocity = torch.zeros_like(state)
@@ -139,6 +141,11 @@ class SplitsField(VelocityField):
         for part in slices(len(order), self.sizes[-1]):
             where = last_repeated(order[part], next(s for s in self.sizes if s >= part.stop - part.start))
             yield where, samples[where]
+
+
+def _of_splits(values: Tensor, which: Tensor) -> Tensor:
+    """What samples take of values of splits, by the numbers of their splits."""
+    return values.expand(len(which), *values.shape[1:]) if len(values) == 1 else values.index_select(0, which)
 
 
 class SplitField(VelocityField):
