@@ -85,9 +85,7 @@ class TargetSamples:
         part._samples_and_ones, part._extended = self._samples_and_ones[index], self._extended[index]
         return part
 
-    def factors(
-        self, z: torch.Tensor, samples: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def factors(self, z: torch.Tensor, samples: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """What z of shape (..., n_members, n_levels, n, d) multiplies the target samples by, in their log-weights.
 
         `samples` are the clean samples of z, which must be among the target samples: relative to their own log-weight
